@@ -1,0 +1,228 @@
+"""The `kata` command. Thin: parse, call, print. Nothing here imports torch or pytest."""
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from dojo import history, screens, workshop
+from dojo.catalog import Catalog, Kata, load_catalog
+from dojo.history import Progress
+from dojo.paths import Checkout, find_checkout
+from dojo.problem import Problem
+
+
+class Friendly(click.Group):
+    """Turns a Problem into its sentence, and an unknown command into a suggestion (click's own)."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except Problem as problem:
+            click.echo(str(problem), err=True)
+            ctx.exit(2)
+        except OSError as error:
+            click.echo(
+                f"{error.filename or 'A file'} cannot be used: {error.strerror}. Nothing was lost; mend that and try again.",
+                err=True,
+            )
+            ctx.exit(2)
+
+
+@click.group(cls=Friendly, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="katas", message="%(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Machine-learning interview katas: solve a stub, run its tests, read why a wrong answer is wrong."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_katas)
+
+
+@main.command("list")
+def list_katas() -> None:
+    """All katas, how far you are, and what to do next."""
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    standing = {kata.name: _progress(checkout, kata.name) for kata in catalog.katas}
+    out = screens.console()
+    screens.katas_table(out, catalog, standing)
+    screens.next_step(out, checkout, catalog, standing)
+
+
+@main.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """The question, rules, stages, minutes and file of one kata."""
+    checkout, _, kata = _find(name)
+    source = checkout.reference(kata.name).read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    screens.kata_page(screens.console(), checkout, kata, docstring, _progress(checkout, kata.name))
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--stage", type=click.IntRange(1, 4), help="Only stages 1 to N.")
+@click.argument("name", required=False)
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: tuple[str, ...]) -> None:
+    """Run the tests of NAME (or of every kata). What follows NAME goes on to pytest."""
+    checkout = find_checkout()
+    arguments = list(pytest_args)
+    if name and name.startswith("-"):
+        arguments.insert(0, name)
+        name = None
+    # The stage may stand behind the name too, where click leaves everything to pytest.
+    if name:
+        kata = load_catalog(checkout)[name]
+        arguments.insert(0, str(checkout.tests(kata.name)))
+    if stage:
+        arguments.append(f"--stage={stage}")
+    environment = {**os.environ, "KATAS_DIR": os.environ.get("KATAS_DIR", str(checkout.katas))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--no-header" if name else "--verbosity=0", *arguments],
+        cwd=checkout.root,
+        env=environment,
+    )
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:  # pytest got it too, and says so
+            continue
+    if name and code == 0 and _progress(checkout, name).state == "solved":
+        click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
+    ctx.exit(code)
+
+
+@main.command()
+@click.argument("name")
+def hint(name: str) -> None:
+    """The next hint, one rung at a time. Hints are recorded."""
+    checkout, _, kata = _find(name)
+    rung, text = workshop.next_hint(checkout, kata)
+    out = screens.console()
+    out.print(f"[bold]Hint {rung} of {len(kata.hints)}[/bold]")
+    out.print(text, markup=False)
+    out.print(
+        "\nThe next one: the same command."
+        if rung < len(kata.hints)
+        else f"\nThat was the last one. The answer: kata solution {kata.name} --give-up"
+    )
+
+
+@main.command()
+@click.argument("name")
+@click.option("--give-up", is_flag=True, help="Show it although the tests do not pass yet; recorded.")
+def solution(name: str, give_up: bool) -> None:
+    """The reference solution, once you have solved the kata."""
+    checkout, _, kata = _find(name)
+    text = workshop.solution(checkout, kata, give_up=give_up)
+    out = screens.console()
+    if out.is_terminal:
+        from rich.syntax import Syntax
+
+        out.print(Syntax(text, "python", background_color="default"))
+    else:
+        click.echo(text, nl=False)
+    screens.follow_ups(out, kata)
+
+
+@main.command("follow-ups")
+@click.argument("name")
+def follow_ups(name: str) -> None:
+    """What an interviewer asks next, with model answers. Answer aloud first."""
+    _, _, kata = _find(name)
+    screens.follow_ups(screens.console(), kata)
+
+
+@main.command()
+@click.argument("name")
+def reset(name: str) -> None:
+    """Start NAME afresh. What you wrote is copied to .dojo/backups/ first."""
+    checkout, _, kata = _find(name)
+    copy = workshop.reset(checkout, kata)
+    file = checkout.shown(checkout.stub(kata.name))
+    click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--check", is_flag=True, help="Only say which stubs differ; exit 1 if any does.")
+@click.pass_context
+def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
+    """Write katas/NAME.py from solutions/NAME.py (all of them if no NAME is given)."""
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    katas = [catalog[name].name for name in names] or [kata.name for kata in catalog.katas]
+    stale, copies = workshop.render_stubs(checkout, katas, check=check)
+    for name in stale:
+        file = checkout.shown(checkout.stub(name))
+        click.echo(
+            f"{file} is not what solutions/{name}.py renders to: run `kata render {name}`."
+            if check
+            else f"{file} written."
+        )
+    for copy in copies:
+        click.echo(f"What stood there before is in {checkout.shown(copy)}.")
+    if not stale:
+        click.echo(f"{len(katas)} stubs are what their references render to.")
+    ctx.exit(1 if check and stale else 0)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[KATA]...")
+@click.option("--jobs", type=click.IntRange(1), help="Trials at a time; one a core unless told.")
+@click.option("--no-mutants", is_flag=True, help="Leave the automatic mutants out.")
+@click.option("--peers", is_flag=True, help="Only the adapters over installed libraries (needs the `peers` extra).")
+@click.pass_context
+def verify(ctx: click.Context, names: tuple[str, ...], jobs: int | None, no_mutants: bool, peers: bool) -> None:
+    """Prove that the tests of KATA reject wrong answers and accept right ones."""
+    from dojo.verify import verify as prove
+
+    checkout = find_checkout()
+    out = screens.console()
+    started = time.monotonic()
+
+    def progress(what: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{what}, {time.monotonic() - started:.0f} s ", nl=done == total, err=True)
+
+    reports = prove(
+        checkout, list(names), jobs=jobs or 0, with_mutants=not no_mutants, only_peers=peers, progress=progress
+    )
+    screens.verify_table(out, reports)
+    out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s.")
+    ctx.exit(1 if any(report.shortfalls for report in reports) else 0)
+
+
+@main.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Scaffold the files of a new kata and say what to do next."""
+    from dojo.scaffold import scaffold
+
+    checkout = find_checkout()
+    for path in scaffold(checkout, load_catalog(checkout), name):
+        click.echo(f"wrote {checkout.shown(path)}")
+    click.echo(f"Now write solutions/{name}.py, then: kata render {name} && kata verify {name}")
+
+
+def _find(name: str) -> tuple[Checkout, Catalog, Kata]:
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    return checkout, catalog, catalog[name]
+
+
+def _progress(checkout: Checkout, name: str) -> Progress:
+    try:
+        return history.progress(checkout, name)
+    except Problem:
+        return Progress("not started")
+
+
+if __name__ == "__main__":
+    main(prog_name=Path(sys.argv[0]).name)

@@ -1,0 +1,138 @@
+"""Named mistakes: small patches on the reference, each with the sentence that a learner should read.
+
+[[mistake]]
+name = "multiplies by the temperature"
+says = "you multiplied the logits by T: a high temperature now sharpens instead of flattening"
+old = "shifted / temperature"          # stands exactly once in the reference
+new = "shifted * temperature"          # or edits = [{old = ..., new = ...}, ...]
+caught_by = "test_temperature_scales_log_odds"
+
+[[survivor]]                            # an automatic mutant that no test kills, and why none could
+change = "eps=1e-05 -> eps=2e-05"       # as `kata verify` prints it
+why = "any eps far below the variance passes; the docstring leaves it free"
+"""
+
+import hashlib
+import pickle
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dojo import probes
+from dojo.paths import Checkout
+from dojo.probes import Evidence, Probe
+from dojo.problem import Problem
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong answer that people really give."""
+
+    name: str
+    says: str  # completes "Your result is exactly what you get when ..."
+    edits: tuple[tuple[str, str], ...]
+    caught_by: str
+
+    def apply(self, source: str) -> str:
+        """The reference with this mistake in it; raises Problem when a patch no longer fits."""
+        for old, new in self.edits:
+            if source.count(old) != 1:
+                raise Problem(
+                    f"mistake {self.name!r}: its `old` text stands {source.count(old)} times in the reference, not once:\n    {old.strip()}"
+                )
+            source = source.replace(old, new)
+        return source
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What `solutions/mistakes/<kata>.toml` holds."""
+
+    named: tuple[Mistake, ...]
+    survivors: dict[str, str]  # change -> why
+
+
+def load_mistakes(path: Path) -> Mistakes:
+    """Reads one mistakes file; a missing one is empty."""
+    if not path.is_file():
+        return Mistakes((), {})
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise Problem(f"{path} is not valid TOML: {error}.") from error
+    try:
+        named = tuple(_mistake(entry) for entry in data.get("mistake", []))
+        survivors = {entry["change"]: entry["why"] for entry in data.get("survivor", [])}
+    except KeyError as error:
+        raise Problem(
+            f"{path}: an entry lacks {error}; a mistake has name, says, old and new (or edits), caught_by."
+        ) from error
+    names = [mistake.name for mistake in named]
+    if len(set(names)) < len(names):
+        raise Problem(f"{path}: two mistakes share the name {next(n for n in names if names.count(n) > 1)!r}.")
+    return Mistakes(named, survivors)
+
+
+def _mistake(entry: dict[str, Any]) -> Mistake:
+    edits = entry.get("edits") or [{"old": entry["old"], "new": entry["new"]}]
+    return Mistake(entry["name"], entry["says"], tuple((e["old"], e["new"]) for e in edits), entry["caught_by"])
+
+
+def gather_known(checkout: Checkout, kata: str, probe: Probe, seed: int) -> tuple[Evidence, dict[Mistake, Evidence]]:
+    """The evidence of the reference and of each named mistake, from `.dojo/cache/` when nothing has changed since."""
+    reference = checkout.reference(kata).read_text(encoding="utf-8")
+    named = load_mistakes(checkout.mistakes(kata)).named
+    parts = [reference, repr(named), checkout.probe(kata).read_text(encoding="utf-8"), str(seed), torch.__version__]
+    parts += [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (probes,)]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    cache = checkout.state / "cache" / f"{kata}-{key}.pickle"
+    try:
+        return pickle.loads(cache.read_bytes())
+    except Exception:  # absent, or damaged: it is only a cache
+        pass
+    right = _evidence(probe, kata, reference, seed)
+    wrong = {mistake: _evidence(probe, kata, mistake.apply(reference), seed) for mistake in named}
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        for stale in cache.parent.glob(f"{kata}-*.pickle"):
+            stale.unlink(missing_ok=True)
+        cache.write_bytes(pickle.dumps((right, wrong)))
+    except OSError:
+        pass
+    return right, wrong
+
+
+def _evidence(probe: Probe, kata: str, source: str, seed: int) -> Evidence:
+    return probes.gather(probe, probes.load_module(f"reference_{kata}", source, f"<{kata}>"), seed)
+
+
+def name_mistakes(
+    probe: Probe, seed: int, seen: Evidence, right: Evidence, wrong: dict[Mistake, Evidence]
+) -> list[Mistake]:
+    """The named mistakes whose evidence equals `seen`, at most one for each function that answers wrongly.
+
+    Functions are judged apart (by the cases' `of`), so one that is not written yet, or wrong in another way, hides
+    nothing; where several mistakes fit a function equally, the first that fits most functions is named.
+    """
+    groups: dict[str, list[str]] = {}
+    for case in probes.cases(probe, seed):
+        if not probes.not_started(seen[case.name]):
+            groups.setdefault(case.of, []).append(case.name)
+    fits: dict[Mistake, set[str]] = {}
+    broken: list[str] = []
+    for of, names in groups.items():
+        if all(probes.same(seen[n], right[n]) for n in names):
+            continue
+        broken.append(of)
+        for mistake, evidence in wrong.items():
+            if all(probes.same(seen[n], evidence[n]) for n in names):
+                fits.setdefault(mistake, set()).add(of)
+    named: list[Mistake] = []
+    for of in broken:
+        best = max((m for m in fits if of in fits[m]), key=lambda m: len(fits[m]), default=None)
+        if best and best not in named:
+            named.append(best)
+    return named

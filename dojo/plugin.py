@@ -1,0 +1,229 @@
+"""The pytest plugin: one Outcome per test, and failures that teach.
+
+A test that meets the stub's NotImplementedError reads "not started". A wrong answer's sentence stands above a short
+traceback without torch's frames. At the end the run says which named mistake the learner's code behaves like, and
+what to do next. Outcomes of the learner's own katas go into the history.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest._code.code import ExceptionChainRepr, ReprEntry, TerminalRepr
+
+from dojo.outcome import Outcome
+from dojo.paths import Checkout
+from dojo.problem import Problem
+
+KEY = "kata_outcome"
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("katas")
+    group.addoption("--outcomes", metavar="FILE", help="also write the outcomes to FILE, one JSON object a line")
+    group.addoption("--no-naming", action="store_true", help="do not look for the named mistake behind a failure")
+    group.addoption("--no-history", action="store_true", help="do not record this run in .dojo/history.sqlite")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Dojo(config), "dojo-session")
+
+
+class Dojo:
+    """What one pytest session knows: the target, and the outcomes so far."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.checkout = Checkout(config.rootpath)
+        self.outcomes: list[Outcome] = []
+        self.expected: Counter[str] = Counter()
+        self.partial: set[str] = set()
+        self.worker = hasattr(config, "workerinput")
+
+    @property
+    def target(self) -> Path:
+        return Path(os.environ["KATAS_DIR"])
+
+    def kata_of(self, path: Path) -> str:
+        """The kata that a test file specifies; empty for any other file."""
+        name = path.stem.removeprefix("test_").removesuffix("_speed")
+        path = self.config.rootpath / path
+        return name if path.is_relative_to(self.checkout.root / "tests") and path.stem.startswith("test_") else ""
+
+    # -- collection
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        report = yield
+        kata = self.kata_of(collector.path) if isinstance(collector, pytest.Module) else ""
+        if kata and report.failed:
+            sentence = self._import_problem(kata)
+            if sentence:
+                report.longrepr = sentence
+            self._add(Outcome(collector.name, kata, 0, "error", sentence or str(report.longrepr)))
+        return report
+
+    def _import_problem(self, kata: str) -> str:
+        """Why the learner's file does not import, in a sentence; empty when the fault lies elsewhere."""
+        file = self.target / f"{kata}.py"
+        shown = self.checkout.shown(file)
+        if not file.is_file():
+            return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
+        error = sys.exc_info()[1] or _reimport(kata)
+        if isinstance(error, SyntaxError):
+            text = (error.text or "").rstrip()
+            caret = " " * ((error.offset or 1) - 1) + "^"
+            return f"{shown}, line {error.lineno}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
+        if isinstance(error, ImportError) and error.name == f"katas.{kata}":
+            return f"{shown} lacks something that its tests import: {error}. Keep the names and signatures of the stub."
+        if error is not None:
+            line = _last_line_in(error, file)
+            where = f"{shown}, line {line}" if line else shown
+            return f"{where}: importing it raised {type(error).__name__}: {error}"
+        return ""
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.partial |= {self.kata_of(item.path) for item in items}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.partial |= {self.kata_of(Path(arg.split("::")[0])) for arg in self.config.args if "::" in arg}
+        self.expected = Counter(kata for item in session.items if (kata := self.kata_of(item.path)) not in self.partial)
+
+    # -- running
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+        report = yield
+        kata = self.kata_of(item.path)
+        if not kata or (call.when != "call" and report.passed):
+            return report
+        error = call.excinfo.value if call.excinfo else None
+        mark = item.get_closest_marker("stage")
+        stage = int(mark.args[0]) if mark else 0
+        message = ""
+        if report.passed:
+            verdict = "passed"
+        elif report.skipped:
+            verdict = "skipped"
+            message = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        elif isinstance(error, NotImplementedError) and _raised_in(error, self.target):
+            verdict, message = "not started", str(error)
+            report.longrepr = message
+        else:
+            verdict = "failed" if call.when == "call" else "error"
+            message = str(error)
+            report.longrepr = _taught(report.longrepr, error)
+        outcome = Outcome(item.name, kata, stage, verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
+        setattr(report, KEY, outcome.as_dict())
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if data := getattr(report, KEY, None):
+            self._add(Outcome(**data))
+
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
+        data = getattr(report, KEY, None)
+        if data and data["verdict"] == "not started":
+            return "not started", "·", ("not started", {"yellow": True})
+        return None
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    # -- the end
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.worker:
+            return
+        if file := self.config.getoption("--outcomes"):
+            Path(file).write_text("".join(json.dumps(o.as_dict()) + "\n" for o in self.outcomes), encoding="utf-8")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.worker or not self.outcomes:
+            return
+        from dojo import teach
+
+        teach.summarise(terminalreporter, self)
+        if self.target == self.checkout.katas and not self.config.getoption("--no-history"):
+            from dojo.history import record_run
+
+            try:
+                record_run(self.checkout, self.outcomes, self.expected)
+            except Problem as problem:
+                terminalreporter.write_line(str(problem), yellow=True)
+
+
+class Taught(TerminalRepr):
+    """The learner's sentence, then the traceback that led to it."""
+
+    def __init__(self, sentence: str, traceback: Any) -> None:
+        self.sentence = sentence
+        self.traceback = traceback
+
+    def toterminal(self, tw: Any) -> None:
+        for line in self.sentence.splitlines():
+            tw.line(line, red=not line.startswith("hint:"), bold=True)
+        tw.line("")
+        self.traceback.toterminal(tw)
+
+
+def _taught(longrepr: Any, error: BaseException | None) -> Any:
+    from dojo.testing import Wrong
+
+    if not isinstance(longrepr, ExceptionChainRepr):
+        return longrepr
+    wrong = isinstance(error, Wrong)
+    if wrong:  # the sentence is complete; what it was raised from adds nothing
+        longrepr.chain = longrepr.chain[-1:]
+    for traceback, _, _ in longrepr.chain:
+        kept = [e for e in traceback.reprentries if not _is_machinery(e)]
+        if kept and len(kept) < len(traceback.reprentries):
+            lost = traceback.reprentries[-1]
+            traceback.reprentries = kept
+            if lost is not kept[-1] and isinstance(lost, ReprEntry) and isinstance(kept[-1], ReprEntry):
+                kept[-1].lines += [line for line in lost.lines if line.startswith("E")]
+        if wrong:
+            for entry in traceback.reprentries:
+                if isinstance(entry, ReprEntry):
+                    entry.lines = [line for line in entry.lines if not line.startswith("E")]
+    return Taught(str(error), longrepr) if wrong else longrepr
+
+
+def _is_machinery(entry: Any) -> bool:
+    path = str(getattr(getattr(entry, "reprfileloc", None), "path", ""))
+    return "site-packages" in path or path.endswith(("dojo/testing.py", "contextlib.py"))
+
+
+def _raised_in(error: BaseException, directory: Path) -> bool:
+    """Whether the last frame of `error` lies in a file of `directory`."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return bool(trace) and Path(trace.tb_frame.f_code.co_filename).parent == directory  # type: ignore[union-attr]
+
+
+def _last_line_in(error: BaseException, file: Path) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace:
+        if Path(trace.tb_frame.f_code.co_filename) == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _reimport(kata: str) -> BaseException | None:
+    """What importing the kata raises, now that pytest has kept only its text."""
+    import importlib
+
+    try:
+        importlib.import_module(f"katas.{kata}")
+    except BaseException as error:
+        return error
+    return None

@@ -1,0 +1,167 @@
+"""Probes: what can be observed of an implementation, without holding any answer.
+
+`tests/probes/<kata>.py` has two functions:
+
+    def cases(rng): yield Case("T=0.3", of="temperature_probs", logits=randn(rng, 4, 11), temperature=0.3)
+    def run(kata, case): return {"probs": kata.temperature_probs(case.logits.clone(), case.temperature)}
+
+`gather` runs one implementation over the cases; `same` compares two pieces of evidence by kind. The reference runs the
+same probe, so one probe grades, names a learner's mistake, and tells whether a mutant is equivalent.
+"""
+
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dojo.problem import Problem
+
+# (relative, absolute) by dtype: wide enough for another order of summation, far narrower than any mistake.
+TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (1e-4, 1e-6), torch.float16: (1e-2, 1e-3)}
+WIDE = (4e-2, 1e-3)  # bfloat16 keeps 8 bits
+FALSE_ALARM = 1e-6
+
+
+class Case(SimpleNamespace):
+    """One named input. `of` is the function or class it exercises; the rest are its inputs, as attributes."""
+
+    def __init__(self, name: str, *, of: str, **inputs: Any) -> None:
+        super().__init__(name=name, of=of, **inputs)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Raw draws of a sampler, int64 in [0, categories): compared as counts, by a chi-square test of homogeneity."""
+
+    draws: Tensor
+    categories: int
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception instead of evidence."""
+
+    name: str
+    value_error: bool  # really a ValueError (a class of that name need not be)
+    not_started: bool = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The two functions of one probe file."""
+
+    cases: Callable[[torch.Generator], Iterator[Case]]
+    run: Callable[[Any, Case], dict[str, Any]]
+
+
+Evidence = dict[str, dict[str, Any]]  # case name -> what was seen
+
+
+def load_probe(path: Path) -> Probe:
+    """The probe in `path`; raises Problem when it lacks one of its functions."""
+    module = load_module(f"probe_{path.stem}", path.read_text(encoding="utf-8"), str(path))
+    missing = [name for name in ("cases", "run") if not callable(getattr(module, name, None))]
+    if missing:
+        raise Problem(f"{path} has no function {missing[0]}(); a probe has cases(rng) and run(kata, case).")
+    return Probe(module.cases, module.run)
+
+
+def load_module(name: str, source: str, filename: str) -> ModuleType:
+    """Executes `source` as a module of its own, outside the `katas` package."""
+    spec = importlib.util.spec_from_loader(name, loader=None)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = filename
+    sys.modules[name] = module  # dataclasses look their own module up
+    try:
+        exec(compile(source, filename, "exec"), module.__dict__)
+    finally:
+        del sys.modules[name]
+    return module
+
+
+def gather(probe: Probe, kata: Any, seed: int) -> Evidence:
+    """Everything the probe sees of `kata` (a module, or anything with its functions as attributes)."""
+    evidence: Evidence = {}
+    for case in cases(probe, seed):
+        torch.manual_seed(seed)
+        try:
+            seen = _detached(probe.run(kata, case))
+        except Exception as error:
+            seen = {
+                "raised": Raised(
+                    type(error).__name__, isinstance(error, ValueError), isinstance(error, NotImplementedError)
+                )
+            }
+        evidence[case.name] = seen
+    return evidence
+
+
+def cases(probe: Probe, seed: int) -> list[Case]:
+    """The probe's cases for one seed; raises Problem when two share a name."""
+    found = list(probe.cases(torch.Generator().manual_seed(seed)))
+    names = [case.name for case in found]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise Problem(f"two probe cases are both called {sorted(twice)[0]!r}; give each its own name.")
+    return found
+
+
+def not_started(seen: dict[str, Any]) -> bool:
+    return isinstance(seen.get("raised"), Raised) and seen["raised"].not_started
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two pieces of evidence are equal: tensors and floats closely, draws in distribution, the rest exactly."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return _same_tensors(a, b)
+    if isinstance(a, Draws) and isinstance(b, Draws):
+        return a.categories == b.categories and _homogeneous(a, b) >= FALSE_ALARM
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-7, abs_tol=1e-9)
+    return type(a) is type(b) and bool(a == b)
+
+
+def _same_tensors(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    rtol, atol = TOLERANCE.get(a.dtype, WIDE)
+    return torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def _homogeneous(a: Draws, b: Draws) -> float:
+    """p-value that two sets of draws come from one distribution; a draw out of range is a difference of its own."""
+    for side in (a, b):
+        if side.draws.is_floating_point() or (
+            side.draws.numel() and not (0 <= side.draws.min() and side.draws.max() < side.categories)
+        ):
+            return 1.0 if a.draws.shape == b.draws.shape and torch.equal(a.draws, b.draws) else 0.0
+    counts = torch.stack([torch.bincount(s.draws.flatten(), minlength=s.categories) for s in (a, b)]).double()
+    counts = counts[:, counts.sum(0) > 0]
+    totals = counts.sum(1, keepdim=True)
+    if not totals.all() or counts.shape[1] < 2:
+        return 1.0 if bool((totals > 0).all()) or torch.equal(totals[0], totals[1]) else 0.0
+    expected = totals * counts.sum(0, keepdim=True) / counts.sum()
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    return torch.special.gammaincc(torch.tensor((counts.shape[1] - 1) / 2, dtype=torch.float64), statistic / 2).item()
+
+
+def _detached(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {str(key): _detached(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_detached(value) for value in tree]
+    return tree.detach().clone() if isinstance(tree, Tensor) else tree

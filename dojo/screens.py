@@ -1,0 +1,147 @@
+"""What `kata` prints. Rich draws colours on a terminal and plain text into a pipe; nothing here decides anything."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dojo.catalog import Catalog, Kata
+from dojo.history import Progress
+from dojo.paths import Checkout
+
+if TYPE_CHECKING:
+    from dojo.verify import Report
+
+MARKS = {"solved": ("✓", "green"), "started": ("◐", "yellow"), "not started": ("·", "dim")}
+
+
+def console() -> Console:
+    """A console as wide as the terminal; 100 columns, without wrapping surprises, into a pipe."""
+    made = Console(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(highlight=False, width=100)
+
+
+def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
+    """The list: one line a kata, by track, with progress."""
+    solved = sum(p.state == "solved" for p in standing.values())
+    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]\n")
+    width = max(len(kata.name) for kata in catalog.katas)
+    for track in dict.fromkeys(kata.track for kata in catalog.katas):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(width=1)
+        table.add_column(width=width)
+        table.add_column(width=7)
+        table.add_column(width=6, justify="right")
+        table.add_column(overflow="fold")
+        for kata in catalog.katas:
+            if kata.track == track:
+                progress = standing[kata.name]
+                mark, style = MARKS[progress.state]
+                table.add_row(
+                    Text(mark, style), kata.name, kata.level, f"{kata.minutes} min", Text(where(kata, progress), style)
+                )
+        out.print(f"[bold]{escape(track)}[/bold]")
+        out.print(table)
+        out.print()
+
+
+def where(kata: Kata, progress: Progress) -> str:
+    """Where someone stands with one kata, in a few words."""
+    changed = ", file changed since" if progress.changed else ""
+    if progress.state == "solved":
+        return f"solved{changed}"
+    if progress.state == "not started":
+        return "not started"
+    stages = "".join("■" if n in progress.stages else "□" for n in range(1, len(kata.stages) + 1))
+    return f"{stages} {progress.passed} of {progress.total} tests{changed}"
+
+
+def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress]) -> None:
+    """The one thing to do next."""
+    order = sorted(catalog.katas, key=lambda kata: standing[kata.name].state != "started")
+    kata = next((k for k in order if standing[k.name].state != "solved"), None)
+    if kata is None:
+        out.print("[green]Everything is solved.[/green] Take one again from memory: kata reset NAME")
+        return
+    out.print(f"[bold]Next: {kata.title}[/bold]")
+    out.print(Padding(escape(kata.question), (0, 0, 0, 2)))
+    out.print(f"  1. read it    kata show {kata.name}")
+    out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
+    out.print(f"  3. test it    kata test {kata.name}")
+
+
+def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, progress: Progress) -> None:
+    """Everything that someone should know before writing."""
+    out.print(
+        f"[bold]{escape(kata.title)}[/bold]  {kata.track}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
+    )
+    out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({where(kata, progress)})\n")
+    out.print(Padding(f"[bold]Question[/bold]  {escape(kata.question)}", (0, 0, 1, 0)))
+    out.print(escape(docstring.strip()) + "\n", soft_wrap=True)
+    out.print("[bold]Stages[/bold]")
+    for number, stage in enumerate(kata.stages, 1):
+        mark = "■" if number in progress.stages else "□"
+        out.print(f"  {mark} {number}. {escape(stage)}")
+    out.print(f"\nTest it: kata test {kata.name}    Stuck: kata hint {kata.name} ({len(kata.hints)} rungs)")
+
+
+def follow_ups(out: Console, kata: Kata) -> None:
+    """What an interviewer asks afterwards, with model answers."""
+    if kata.follow_ups:
+        out.print("\n[bold]What an interviewer asks next[/bold]")
+    for item in kata.follow_ups:
+        out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2)))
+
+
+def verify_table(out: Console, reports: Iterable["Report"]) -> None:
+    """The proof in figures: one row a kata, then what survived and what falls short."""
+    reports = list(reports)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for column in (
+        "kata",
+        "tests",
+        "time",
+        "mistakes",
+        "named",
+        "mutants",
+        "rate",
+        "others",
+        "peers",
+        "",
+    ):
+        table.add_column(column, justify="left" if column in ("kata", "") else "right", no_wrap=True)
+    for r in reports:
+        rejected = len(r.rejected)
+        rights = [path for path in r.rejected if "/peers/" in path]
+        table.add_row(
+            r.kata,
+            str(r.tests),
+            f"{r.seconds:.1f} s",
+            f"{r.caught}/{r.mistakes}",
+            f"{r.named}/{r.mistakes}",
+            f"{r.killed}/{r.mutants}",
+            f"{r.kill_rate:.1%}" if r.mutants else "-",
+            f"{r.alternatives - rejected + len(rights)}/{r.alternatives}",
+            f"{r.peers - len(rights)}/{r.peers}" if r.peers else "-",
+            Text("short", "red") if r.shortfalls else Text("ok", "green"),
+        )
+    out.print(table)
+    mistakes, named = sum(r.mistakes for r in reports), sum(r.named for r in reports)
+    if mistakes:
+        out.print(f"\nThe run names {named} of {mistakes} mistakes ({named / mistakes:.0%}).")
+    for r in reports:
+        for name in r.unnamed:
+            out.print(f"[yellow]{r.kata}[/yellow] caught, not named: {escape(name)}")
+        for change, seen, why in r.survivors:
+            kind = "the probe sees it" if seen else "the probe sees no difference"
+            out.print(
+                f"[yellow]{r.kata}[/yellow] survives ({kind}): {escape(change)}\n    {escape(why or 'not explained')}",
+                soft_wrap=True,
+            )
+    for r in reports:
+        for shortfall in r.shortfalls:
+            out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)

@@ -1,0 +1,85 @@
+"""The single experiments of `kata verify`. Each runs in a forked child and returns plain data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dojo import probes
+from dojo.mistakes import Mistake
+from dojo.paths import Checkout
+from dojo.runner import run_tests
+from dojo.teach import SAYS
+
+EQUIVALENCE_SEEDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class TestTrial:
+    """A whole run that should pass (or, for the stub, say "not started" everywhere)."""
+
+    passed: tuple[str, ...]
+    not_started: tuple[str, ...]
+    wrong: tuple[str, ...]  # "test: message" of everything else
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MistakeTrial:
+    """What the named test and the run's output said about one mistake."""
+
+    caught: bool
+    named: bool
+    first_line: str
+
+
+@dataclass(frozen=True)
+class MutantTrial:
+    """Whether some test fails on a mutant; if none does, whether the probe sees a difference."""
+
+    killed_by: str
+    differs: bool = False
+
+
+def try_source(checkout: Checkout, kata: str, source: str, seed: int) -> TestTrial:
+    run = run_tests(checkout, kata, source, seed=seed, extra=["--no-naming"])
+    by = {v: tuple(o.test for o in run.outcomes if o.verdict == v) for v in ("passed", "not started")}
+    wrong = tuple(f"{o.test}: {_first_line(o.message)}" for o in run.failures if o.verdict != "not started")
+    if not run.outcomes:
+        wrong = (f"no test ran: {run.output.strip()[-400:]}",)
+    return TestTrial(by["passed"], by["not started"], wrong, sum(o.seconds for o in run.outcomes))
+
+
+def try_mistake(checkout: Checkout, kata: str, mistake: Mistake, source: str, seed: int) -> MistakeTrial:
+    run = run_tests(checkout, kata, source, seed=seed, only=mistake.caught_by)
+    failed = [o for o in run.failures if o.verdict == "failed"]
+    flat = " ".join(run.output.split())
+    named = f"{SAYS} {mistake.says}" in flat
+    return MistakeTrial(bool(failed), named, _first_line(failed[0].message) if failed else run.output.strip()[-200:])
+
+
+def try_mutant(checkout: Checkout, kata: str, source: str, seed: int) -> MutantTrial:
+    run = run_tests(checkout, kata, source, seed=seed, extra=["-x", "--tb=no", "--no-naming"])
+    if not run.all_passed:
+        return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
+    reference = checkout.reference(kata).read_text(encoding="utf-8")
+    return MutantTrial("", differs=any(_differs(checkout, kata, source, reference, seed) for seed in EQUIVALENCE_SEEDS))
+
+
+def indistinct(checkout: Checkout, kata: str, sources: Sequence[str], seed: int) -> list[int]:
+    """The indices of `sources` whose evidence equals the reference's; for probes that see too little or too much."""
+    reference = checkout.reference(kata).read_text(encoding="utf-8")
+    return [i for i, source in enumerate(sources) if not _differs(checkout, kata, source, reference, seed)]
+
+
+def _differs(checkout: Checkout, kata: str, source: str, reference: str, seed: int) -> bool:
+    return not probes.same(_evidence(checkout, kata, source, seed), _evidence(checkout, kata, reference, seed))
+
+
+@lru_cache(maxsize=8)
+def _evidence(checkout: Checkout, kata: str, source: str, seed: int) -> probes.Evidence:
+    probe = probes.load_probe(checkout.probe(kata))
+    return probes.gather(probe, probes.load_module(f"trial_{kata}", source, f"<{kata}>"), seed)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""
