@@ -35,6 +35,17 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
+    return under_test(config)
+
+
+def pytest_sessionstart(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and (reporter.verbosity < 0 or reporter.no_header):  # the header is hidden; this line never is
+        reporter.write_line(under_test(session.config))
+
+
+def under_test(config) -> str:
+    """Whose code this run tests: `katas: katas/ (yours), hash 1f3a9c2e, seed 0`."""
     directory = Path(os.environ["KATAS_DIR"])
     digest = hashlib.sha256()
     for file in sorted(directory.glob("*.py")):

@@ -75,18 +75,13 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     if name and name.startswith("-"):
         arguments.insert(0, name)
         name = None
-    # The stage may stand behind the name too, where click leaves everything to pytest.
     if name:
         kata = load_catalog(checkout)[name]
         arguments.insert(0, str(checkout.tests(kata.name)))
     if stage:
         arguments.append(f"--stage={stage}")
     environment = {**os.environ, "KATAS_DIR": os.environ.get("KATAS_DIR", str(checkout.katas))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--no-header" if name else "--verbosity=0", *arguments],
-        cwd=checkout.root,
-        env=environment,
-    )
+    process = subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments], cwd=checkout.root, env=environment)
     while True:
         try:
             code = process.wait()

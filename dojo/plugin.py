@@ -7,9 +7,9 @@ what to do next. Outcomes of the learner's own katas go into the history.
 
 import json
 import os
-import sys
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -58,32 +58,34 @@ class Dojo:
     # -- collection
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
         report = yield
         kata = self.kata_of(collector.path) if isinstance(collector, pytest.Module) else ""
         if kata and report.failed:
-            sentence = self._import_problem(kata)
+            sentence = self._import_problem(kata, str(report.longrepr))
             if sentence:
                 report.longrepr = sentence
             self._add(Outcome(collector.name, kata, 0, "error", sentence or str(report.longrepr)))
         return report
 
-    def _import_problem(self, kata: str) -> str:
+    def _import_problem(self, kata: str, text: str) -> str:
         """Why the learner's file does not import, in a sentence; empty when the fault lies elsewhere."""
         file = self.target / f"{kata}.py"
         shown = self.checkout.shown(file)
         if not file.is_file():
             return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
-        error = sys.exc_info()[1] or _reimport(kata)
+        error = _reimport(kata)
         if isinstance(error, SyntaxError):
             text = (error.text or "").rstrip()
             caret = " " * ((error.offset or 1) - 1) + "^"
             return f"{shown}, line {error.lineno}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
-        if isinstance(error, ImportError) and error.name == f"katas.{kata}":
-            return f"{shown} lacks something that its tests import: {error}. Keep the names and signatures of the stub."
+        if missing := re.search(rf"cannot import name '(\w+)' from 'katas\.{kata}'", text):
+            return (
+                f"{shown} has no `{missing[1]}`, which its tests import. Keep the names of the stub (kata show {kata})."
+            )
         if error is not None:
-            line = _last_line_in(error, file)
-            where = f"{shown}, line {line}" if line else shown
+            number = _last_line_in(error, file)
+            where = f"{shown}, line {number}" if number else shown
             return f"{where}: importing it raised {type(error).__name__}: {error}"
         return ""
 
@@ -97,7 +99,7 @@ class Dojo:
     # -- running
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Generator[None, Any, Any]:
         report = yield
         kata = self.kata_of(item.path)
         if not kata or (call.when != "call" and report.passed):
@@ -188,7 +190,7 @@ def _taught(longrepr: Any, error: BaseException | None) -> Any:
             lost = traceback.reprentries[-1]
             traceback.reprentries = kept
             if lost is not kept[-1] and isinstance(lost, ReprEntry) and isinstance(kept[-1], ReprEntry):
-                kept[-1].lines += [line for line in lost.lines if line.startswith("E")]
+                kept[-1].lines = [*kept[-1].lines, *(line for line in lost.lines if line.startswith("E"))]
         if wrong:
             for entry in traceback.reprentries:
                 if isinstance(entry, ReprEntry):

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dojo import mistakes, probes
-from dojo.outcome import Outcome
 
 if TYPE_CHECKING:
     from dojo.plugin import Dojo
@@ -17,10 +16,27 @@ def summarise(tr: Any, dojo: "Dojo") -> None:
     """Writes the summary of `dojo`'s outcomes to pytest's terminal reporter `tr`."""
     if tr.verbosity > -2:
         _not_started(tr, dojo)
+    _stages(tr, dojo)
     if not dojo.config.getoption("--no-naming"):
         for kata in dict.fromkeys(o.kata for o in dojo.outcomes if o.verdict == "failed"):
             for sentence in named(dojo, kata):
                 tr.write_line(f"{kata}: {SAYS} {sentence}.", red=True, bold=True)
+
+
+def _stages(tr: Any, dojo: "Dojo") -> None:
+    """One line when a single kata was run and some of it works: `stage 1: 9 of 11   stage 2: all 19`."""
+    counted = [o for o in dojo.outcomes if o.stage and o.verdict != "skipped"]
+    if len({o.kata for o in counted}) != 1 or not any(o.verdict == "passed" for o in counted):
+        return
+    parts = []
+    for stage in sorted({o.stage for o in counted}):
+        verdicts = [o.verdict for o in counted if o.stage == stage]
+        passed = verdicts.count("passed")
+        parts.append(
+            f"stage {stage}: " + (f"all {passed}" if passed == len(verdicts) else f"{passed} of {len(verdicts)}")
+        )
+    tr.write_line("")
+    tr.write_line("   ".join(parts) + " tests pass")
 
 
 def _not_started(tr: Any, dojo: "Dojo") -> None:
@@ -56,9 +72,3 @@ def named(dojo: "Dojo", kata: str) -> Iterable[str]:
         return (
             [f"... no name could be found ({type(error).__name__}: {error})"] if dojo.config.option.verbose > 1 else []
         )
-
-
-def failed_first(outcomes: Iterable[Outcome]) -> Outcome | None:
-    """The first failure in the order in which a learner should read them: by stage."""
-    wrong = [o for o in outcomes if o.verdict in ("failed", "error")]
-    return min(wrong, key=lambda o: o.stage, default=None)

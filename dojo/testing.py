@@ -198,7 +198,7 @@ def _difference(actual: Tensor, expected: Tensor, what: str, hint: str, rtol: fl
     """The first and the largest difference in words; empty when no single element tells (another device, say)."""
     if actual.device != expected.device or actual.layout != expected.layout or not actual.numel():
         return ""
-    tolerance = {} if rtol is None or atol is None else {"rtol": rtol, "atol": atol}
+    tolerance: dict[str, Any] = {} if rtol is None or atol is None else {"rtol": rtol, "atol": atol}
     default = {torch.float16: 1e-3, torch.bfloat16: 1.6e-2, torch.float32: 1.3e-6}
     if not tolerance:
         exact = not (actual.is_floating_point() or actual.is_complex())

@@ -1,0 +1,6 @@
+"""Every tox environment runs in the installation that tox itself is in: torch alone is a gigabyte, and one is enough."""
+
+import os
+import sys
+
+os.environ["KATA_PYTHON"] = sys.executable
