@@ -182,13 +182,11 @@ def verify(ctx: click.Context, names: tuple[str, ...], jobs: int | None, no_muta
     out = screens.console()
     started = time.monotonic()
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            click.echo(f"\r{what}, {time.monotonic() - started:.0f} s ", nl=done == total, err=True)
+            click.echo(f"\r{done} of {total} trials, {time.monotonic() - started:.0f} s ", nl=done == total, err=True)
 
-    reports = prove(
-        checkout, list(names), jobs=jobs or 0, with_mutants=not no_mutants, only_peers=peers, progress=progress
-    )
+    reports = prove(checkout, list(names), jobs=jobs or 0, with_mutants=not no_mutants, peers=peers, progress=progress)
     screens.verify_table(out, reports)
     out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s.")
     ctx.exit(1 if any(report.shortfalls for report in reports) else 0)

@@ -68,7 +68,7 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
         out.print("[green]Everything is solved.[/green] Take one again from memory: kata reset NAME")
         return
     out.print(f"[bold]Next: {kata.title}[/bold]")
-    out.print(Padding(escape(kata.question), (0, 0, 0, 2)))
+    out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
     out.print(f"  1. read it    kata show {kata.name}")
     out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
     out.print(f"  3. test it    kata test {kata.name}")
@@ -80,8 +80,11 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
         f"[bold]{escape(kata.title)}[/bold]  {kata.track}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
     )
     out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({where(kata, progress)})\n")
-    out.print(Padding(f"[bold]Question[/bold]  {escape(kata.question)}", (0, 0, 1, 0)))
-    out.print(escape(docstring.strip()) + "\n", soft_wrap=True)
+    out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
+    for paragraph in docstring.strip().split("\n\n")[1:]:  # the first line is the title again
+        if not paragraph.startswith("Stage 1"):  # the stages follow, with how far you are
+            laid_out = "\n " in paragraph or paragraph.startswith(" ")
+            out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n")
     out.print("[bold]Stages[/bold]")
     for number, stage in enumerate(kata.stages, 1):
         mark = "■" if number in progress.stages else "□"
@@ -94,7 +97,7 @@ def follow_ups(out: Console, kata: Kata) -> None:
     if kata.follow_ups:
         out.print("\n[bold]What an interviewer asks next[/bold]")
     for item in kata.follow_ups:
-        out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2)))
+        out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2), expand=False))
 
 
 def verify_table(out: Console, reports: Iterable["Report"]) -> None:
@@ -116,17 +119,16 @@ def verify_table(out: Console, reports: Iterable["Report"]) -> None:
         table.add_column(column, justify="left" if column in ("kata", "") else "right", no_wrap=True)
     for r in reports:
         rejected = len(r.rejected)
-        rights = [path for path in r.rejected if "/peers/" in path]
         table.add_row(
             r.kata,
-            str(r.tests),
-            f"{r.seconds:.1f} s",
-            f"{r.caught}/{r.mistakes}",
-            f"{r.named}/{r.mistakes}",
-            f"{r.killed}/{r.mutants}",
+            str(r.tests or "-"),
+            f"{r.seconds:.1f} s" if r.seconds else "-",
+            share(r.caught, r.mistakes),
+            share(r.named, r.mistakes),
+            share(r.killed, r.mutants),
             f"{r.kill_rate:.1%}" if r.mutants else "-",
-            f"{r.alternatives - rejected + len(rights)}/{r.alternatives}",
-            f"{r.peers - len(rights)}/{r.peers}" if r.peers else "-",
+            share(r.alternatives - rejected, r.alternatives),
+            share(r.peers - rejected, r.peers),
             Text("short", "red") if r.shortfalls else Text("ok", "green"),
         )
     out.print(table)
@@ -145,3 +147,7 @@ def verify_table(out: Console, reports: Iterable["Report"]) -> None:
     for r in reports:
         for shortfall in r.shortfalls:
             out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part}/{whole}" if whole else "-"

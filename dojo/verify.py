@@ -6,13 +6,14 @@ adapter over an installed library passes. Anything else is a shortfall, listed i
 """
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from dojo import trials
-from dojo.catalog import Kata, load_catalog
+from dojo.catalog import load_catalog
 from dojo.forks import Died, run_all, warm
 from dojo.mistakes import Mistakes, load_mistakes
 from dojo.mutate import mutants
@@ -62,47 +63,45 @@ def verify(
     *,
     jobs: int = 0,
     with_mutants: bool = True,
-    with_peers: bool = False,
-    only_peers: bool = False,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    peers: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Report]:
-    """Verifies the katas called `names` (all of them if empty). Trials run `jobs` at a time (0: one a core)."""
+    """Verifies the katas called `names` (all of them if empty), with `jobs` trials at a time (0: one a core).
+
+    `peers` tries only the adapters over installed libraries. `progress` is told how many trials are done, of how many.
+    """
     catalog = load_catalog(checkout)
     katas = [catalog[name] for name in names] or list(catalog.katas)
-    reports: list[Report] = []
+    reports = [Report(kata.name) for kata in katas]
     planned: list[Trial] = []
-    for kata in katas:
-        report = Report(kata.name)
-        reports.append(report)
+    for report in reports:
         try:
-            planned += _plan(checkout, kata, report, with_mutants, with_peers, only_peers)
+            planned += _plan_peers(checkout, report) if peers else _plan(checkout, report, with_mutants)
         except Problem as problem:
             report.shortfalls.append(str(problem))
         except OSError as error:
             report.shortfalls.append(
-                f"{error.filename} cannot be read ({error.strerror}); `kata new {kata.name}` shows which files a kata has"
+                f"{error.filename} cannot be read ({error.strerror}); CONTRIBUTING.md lists a kata's files"
             )
     warm()
-    run = run_all([task for task, _ in planned], jobs=jobs or os.cpu_count() or 1, seconds=SECONDS)
-    for done, (index, answer) in enumerate(run, 1):
-        planned[index][1](answer)
-        progress(f"{done} of {len(planned)} trials", done, len(planned))
-    for report in reports:
-        _conclude(checkout, report, with_mutants, only_peers)
+    with tempfile.TemporaryDirectory(prefix="kata-verify-") as scratch:
+        before, tempfile.tempdir = tempfile.tempdir, scratch  # what killed children leave behind goes with it
+        try:
+            run = run_all([task for task, _ in planned], jobs=jobs or os.cpu_count() or 1, seconds=SECONDS)
+            for done, (index, answer) in enumerate(run, 1):
+                planned[index][1](answer)
+                progress(done, len(planned))
+        finally:
+            tempfile.tempdir = before
+    if not peers:
+        for report in reports:
+            _conclude(checkout, report, with_mutants)
     return reports
 
 
-def _plan(
-    checkout: Checkout, kata: Kata, report: Report, with_mutants: bool, with_peers: bool, only_peers: bool
-) -> list[Trial]:
-    name = kata.name
+def _plan(checkout: Checkout, report: Report, with_mutants: bool) -> list[Trial]:
+    name = report.kata
     reference = checkout.reference(name).read_text(encoding="utf-8")
-    if with_peers or only_peers:
-        peers = _plan_peers(checkout, name, report)
-        if only_peers:
-            return peers
-    else:
-        peers = []
     stub = checkout.stub(name).read_text(encoding="utf-8") if checkout.stub(name).is_file() else ""
     rendered = render(reference, name)
     if stub != rendered:
@@ -111,53 +110,35 @@ def _plan(
         )
     known = load_mistakes(checkout.mistakes(name))
     wrong = [mistake.apply(reference) for mistake in known.named]
-    found: list[Trial] = []
-    found.append((partial(trials.try_source, checkout, name, rendered, 0), partial(_take_stub, report)))
-    for seed in SEEDS:
-        found.append(
-            (partial(trials.try_source, checkout, name, reference, seed), partial(_take_reference, report, seed))
-        )
-    for mistake, source in zip(known.named, wrong, strict=True):
-        found.append(
-            (partial(trials.try_mistake, checkout, name, mistake, source, 0), partial(_take_mistake, report, mistake))
-        )
-    take = partial(_take_indistinct, report, [mistake.name for mistake in known.named])
-    found.append((partial(trials.indistinct, checkout, name, wrong, 0), take))
-    others = [path.read_text(encoding="utf-8") for path in checkout.alternatives(name)]
-    for path, source in zip(checkout.alternatives(name), others, strict=True):
-        for seed in SEEDS[:2]:
-            found.append(
-                (
-                    partial(trials.try_source, checkout, name, source, seed),
-                    partial(_take_right, report, checkout.shown(path), seed),
-                )
-            )
-    take = partial(_take_distinct, report, [checkout.shown(path) for path in checkout.alternatives(name)])
-    found.append((partial(trials.indistinct, checkout, name, others, 0), take))
+    others = {checkout.shown(path): path.read_text(encoding="utf-8") for path in checkout.alternatives(name)}
     report.alternatives = len(others)
-    if with_mutants:
-        for mutant in mutants(reference, name):
-            found.append(
-                (
-                    partial(trials.try_mutant, checkout, name, mutant.source, 0),
-                    partial(_take_mutant, report, known, mutant.change),
-                )
-            )
-    return found + peers
 
+    def trial(run: Callable[..., Any], *inputs: Any, take: Callable[..., None], about: tuple = ()) -> Trial:
+        return partial(run, checkout, name, *inputs), partial(take, report, *about)
 
-def _plan_peers(checkout: Checkout, name: str, report: Report) -> list[Trial]:
-    found: list[Trial] = []
-    for path in checkout.peers(name):
-        source = path.read_text(encoding="utf-8")
-        report.peers += 1
-        found.append(
-            (
-                partial(trials.try_source, checkout, name, source, 0),
-                partial(_take_right, report, checkout.shown(path), 0),
-            )
-        )
+    found = [trial(trials.try_source, rendered, 0, take=_take_stub)]
+    found += [trial(trials.try_source, reference, seed, take=_take_reference, about=(seed,)) for seed in SEEDS]
+    for mistake, source in zip(known.named, wrong, strict=True):
+        found.append(trial(trials.try_mistake, mistake, source, 0, take=_take_mistake, about=(mistake,)))
+    found.append(trial(trials.indistinct, wrong, 0, take=_take_indistinct, about=([m.name for m in known.named],)))
+    for path, source in others.items():
+        found += [trial(trials.try_source, source, seed, take=_take_right, about=(path, seed)) for seed in SEEDS[:2]]
+    found.append(trial(trials.indistinct, list(others.values()), 0, take=_take_distinct, about=(list(others),)))
+    for mutant in mutants(reference, name) if with_mutants else ():
+        found.append(trial(trials.try_mutant, mutant.source, 0, take=_take_mutant, about=(known, mutant.change)))
     return found
+
+
+def _plan_peers(checkout: Checkout, report: Report) -> list[Trial]:
+    paths = checkout.peers(report.kata)
+    report.peers = len(paths)
+    return [
+        (
+            partial(trials.try_source, checkout, report.kata, path.read_text(encoding="utf-8"), 0),
+            partial(_take_right, report, checkout.shown(path), 0),
+        )
+        for path in paths
+    ]
 
 
 def _take_stub(report: Report, answer: trials.TestTrial | Died) -> None:
@@ -227,9 +208,7 @@ def _take_mutant(report: Report, known: Mistakes, change: str, answer: trials.Mu
         report.survivors.append((change, answer.differs, known.survivors.get(change, "")))
 
 
-def _conclude(checkout: Checkout, report: Report, with_mutants: bool, only_peers: bool) -> None:
-    if only_peers:
-        return
+def _conclude(checkout: Checkout, report: Report, with_mutants: bool) -> None:
     if report.mistakes < MISTAKES:
         report.shortfalls.append(f"{report.mistakes} named mistakes; a kata has at least {MISTAKES}")
     if report.named < NAMED * report.mistakes:
