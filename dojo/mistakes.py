@@ -136,3 +136,29 @@ def name_mistakes(
         if best and best not in named:
             named.append(best)
     return named
+
+
+def name_parts(seen: Evidence, right: Evidence, wrong: dict[Mistake, Evidence], named: list[Mistake]) -> list[Mistake]:
+    """For code that makes several mistakes at once: those that `seen` shows wherever they show at all, three at most.
+
+    A mistake counts when on every case where it differs from the reference `seen` equals it. Those in `named` are
+    already told; what they explain is not explained twice.
+    """
+
+    def shows(evidence: Evidence) -> set[str]:
+        return {n for n in right if not probes.not_started(seen[n]) and not probes.same(evidence[n], right[n])}
+
+    unexplained = shows(seen)
+    for mistake in named:
+        unexplained -= shows(wrong[mistake])
+    candidates = []
+    for mistake, evidence in wrong.items():
+        cases = shows(evidence) if mistake not in named and unexplained else set()
+        if cases and all(probes.same(seen[n], evidence[n]) for n in cases):
+            candidates.append((mistake, cases))
+    parts: list[Mistake] = []
+    for mistake, cases in sorted(candidates, key=lambda c: -len(c[1])):
+        if cases & unexplained and len(parts) < 3:
+            parts.append(mistake)
+            unexplained -= cases
+    return parts

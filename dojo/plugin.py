@@ -41,6 +41,7 @@ class Dojo:
         self.config = config
         self.checkout = Checkout(config.rootpath)
         self.outcomes: list[Outcome] = []
+        self.for_history: list[Outcome] = []  # without the speed tests, which no one must pass
         self.expected: Counter[str] = Counter()
         self.partial: set[str] = set()
         self.worker = hasattr(config, "workerinput")
@@ -54,6 +55,10 @@ class Dojo:
         name = path.stem.removeprefix("test_").removesuffix("_speed")
         path = self.config.rootpath / path
         return name if path.is_relative_to(self.checkout.root / "tests") and path.stem.startswith("test_") else ""
+
+    def specifies(self, path: Path) -> bool:
+        """Whether a test file belongs to what a kata must pass, rather than to tests/speed/."""
+        return (self.config.rootpath / path).parent == self.checkout.root / "tests"
 
     # -- collection
 
@@ -90,11 +95,15 @@ class Dojo:
         return ""
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self.partial |= {self.kata_of(item.path) for item in items}
+        self.partial |= {self.kata_of(item.path) for item in items if self.specifies(item.path)}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.partial |= {self.kata_of(Path(arg.split("::")[0])) for arg in self.config.args if "::" in arg}
-        self.expected = Counter(kata for item in session.items if (kata := self.kata_of(item.path)) not in self.partial)
+        self.expected = Counter(
+            kata
+            for item in session.items
+            if self.specifies(item.path) and (kata := self.kata_of(item.path)) not in self.partial
+        )
 
     # -- running
 
@@ -119,14 +128,28 @@ class Dojo:
         else:
             verdict = "failed" if call.when == "call" else "error"
             message = str(error)
-            report.longrepr = _taught(report.longrepr, error)
+            report.longrepr = _taught(report.longrepr, error, self._sentence(item, kata, error))
         outcome = Outcome(item.name, kata, stage, verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
         setattr(report, KEY, outcome.as_dict())
         return report
 
+    def _sentence(self, item: pytest.Item, kata: str, error: BaseException | None) -> str:
+        """What stands above the traceback; empty when the fault lies outside the learner's file."""
+        from dojo.testing import Wrong
+
+        if isinstance(error, Wrong):
+            return str(error)
+        file = self.target / f"{kata}.py"
+        line = _last_line_in(error, file) if error else None
+        if line is None:
+            return ""
+        why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
+        sentence = f"{self.checkout.shown(file)}, line {line}, raised {type(error).__name__}: {error}"
+        return f"{sentence}\nwhy it is tested: {why}" if why else sentence
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if data := getattr(report, KEY, None):
-            self._add(Outcome(**data))
+            self._add(Outcome(**data), self.specifies(Path(report.nodeid.split("::")[0])))
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
         data = getattr(report, KEY, None)
@@ -134,8 +157,10 @@ class Dojo:
             return "not started", "·", ("not started", {"yellow": True})
         return None
 
-    def _add(self, outcome: Outcome) -> None:
+    def _add(self, outcome: Outcome, specified: bool = True) -> None:
         self.outcomes.append(outcome)
+        if specified:
+            self.for_history.append(outcome)
 
     # -- the end
 
@@ -157,7 +182,7 @@ class Dojo:
             from dojo.history import record_run
 
             try:
-                record_run(self.checkout, self.outcomes, self.expected)
+                record_run(self.checkout, self.for_history, self.expected)
             except Problem as problem:
                 terminalreporter.write_line(str(problem), yellow=True)
 
@@ -171,31 +196,29 @@ class Taught(TerminalRepr):
 
     def toterminal(self, tw: Any) -> None:
         for line in self.sentence.splitlines():
-            tw.line(line, red=not line.startswith("hint:"), bold=True)
+            tw.line(line, red=not line.startswith(("hint:", "why")), bold=True)
         tw.line("")
         self.traceback.toterminal(tw)
 
 
-def _taught(longrepr: Any, error: BaseException | None) -> Any:
+def _taught(longrepr: Any, error: BaseException | None, sentence: str) -> Any:
+    """`longrepr` without the frames of torch and of the checks; under `sentence`, which then need not be repeated."""
     from dojo.testing import Wrong
 
     if not isinstance(longrepr, ExceptionChainRepr):
         return longrepr
-    wrong = isinstance(error, Wrong)
-    if wrong:  # the sentence is complete; what it was raised from adds nothing
+    if isinstance(error, Wrong):  # what it was raised from adds nothing
         longrepr.chain = longrepr.chain[-1:]
     for traceback, _, _ in longrepr.chain:
-        kept = [e for e in traceback.reprentries if not _is_machinery(e)]
-        if kept and len(kept) < len(traceback.reprentries):
-            lost = traceback.reprentries[-1]
-            traceback.reprentries = kept
-            if lost is not kept[-1] and isinstance(lost, ReprEntry) and isinstance(kept[-1], ReprEntry):
-                kept[-1].lines = [*kept[-1].lines, *(line for line in lost.lines if line.startswith("E"))]
-        if wrong:
-            for entry in traceback.reprentries:
-                if isinstance(entry, ReprEntry):
-                    entry.lines = [line for line in entry.lines if not line.startswith("E")]
-    return Taught(str(error), longrepr) if wrong else longrepr
+        entries = traceback.reprentries
+        kept = [entry for entry in entries if not _is_machinery(entry)] or entries
+        said = [line for line in getattr(entries[-1], "lines", ()) if line.startswith("E")]
+        traceback.reprentries = kept
+        last = kept[-1]
+        if isinstance(last, ReprEntry):
+            code = [line for line in last.lines if not line.startswith("E")]
+            last.lines = code if sentence else [*code, *said]
+    return Taught(sentence, longrepr) if sentence else longrepr
 
 
 def _is_machinery(entry: Any) -> bool:

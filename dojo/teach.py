@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dojo.plugin import Dojo
 
 SAYS = "Your result is exactly what you get when"
+PARTLY = "Part of your result is exactly what you get when"
 
 
 def summarise(tr: Any, dojo: "Dojo") -> None:
@@ -20,7 +21,7 @@ def summarise(tr: Any, dojo: "Dojo") -> None:
     if not dojo.config.getoption("--no-naming"):
         for kata in dict.fromkeys(o.kata for o in dojo.outcomes if o.verdict == "failed"):
             for sentence in named(dojo, kata):
-                tr.write_line(f"{kata}: {SAYS} {sentence}.", red=True, bold=True)
+                tr.write_line(f"{kata}: {sentence}.", red=True, bold=True)
 
 
 def _stages(tr: Any, dojo: "Dojo") -> None:
@@ -56,7 +57,7 @@ def _not_started(tr: Any, dojo: "Dojo") -> None:
 
 
 def named(dojo: "Dojo", kata: str) -> Iterable[str]:
-    """What the learner's code behaves like, one sentence for each function that answers wrongly."""
+    """What the learner's code behaves like, in sentences without their full stop."""
     path = dojo.checkout.probe(kata)
     if not path.is_file():
         return []
@@ -67,7 +68,9 @@ def named(dojo: "Dojo", kata: str) -> Iterable[str]:
         probe = probes.load_probe(path)
         seen = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
         right, wrong = mistakes.gather_known(dojo.checkout, kata, probe, seed)
-        return [mistake.says for mistake in mistakes.name_mistakes(probe, seed, seen, right, wrong)]
+        whole = mistakes.name_mistakes(probe, seed, seen, right, wrong)
+        parts = mistakes.name_parts(seen, right, wrong, whole)
+        return [f"{SAYS} {m.says}" for m in whole] + [f"{PARTLY} {m.says}" for m in parts]
     except Exception as error:  # naming is a courtesy: it never breaks a run
         return (
             [f"... no name could be found ({type(error).__name__}: {error})"] if dojo.config.option.verbose > 1 else []
