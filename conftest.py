@@ -84,7 +84,7 @@ def rng(seed):
     """A CPU generator, fresh for each test; everything random in a test comes from it."""
     import torch
 
-    torch.manual_seed(seed)  # for what has no generator argument: layers' initial weights, dropout
+    torch.default_generator.manual_seed(seed)  # for what has no generator argument: layers' initial weights, dropout
     return torch.Generator().manual_seed(seed)
 
 

@@ -38,6 +38,8 @@ FILLS = {
     "arange",
     "scalar_tensor",
 }
+# Views that torch does not declare as such.
+VIEWS = {torch.ops.aten.detach, torch.ops.aten._unsafe_view}
 
 
 @dataclass
@@ -86,13 +88,13 @@ class _Counting(TorchDispatchMode):
         written = _tensors(out)
         if packet in flop_registry:
             self.spent.flops += int(flop_registry[packet](*args, **kwargs, out_val=out))
-        if func.is_view or packet is torch.ops.aten.detach or not (read or written):
+        if func.is_view or packet in VIEWS or not (read or written):
             return out
         name = packet._qualified_op_name.split("::")[-1]
         self.spent.calls[f"aten.{name}"] += 1
         outputs = sum(map(_size, written))
-        known = {t.untyped_storage()._cdata for t in read}
-        self.spent.allocated += sum(_size(t) for t in written if t.untyped_storage()._cdata not in known)
+        known = set(map(_memory, read))
+        self.spent.allocated += sum(_size(t) for t in written if _memory(t) not in known)
         if name in PICKS:
             self.spent.bytes += 2 * outputs + sum(_size(t) for t in read[1:])
         elif name.startswith("empty") or name == "_local_scalar_dense":
@@ -104,6 +106,11 @@ class _Counting(TorchDispatchMode):
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _memory(tensor: Tensor) -> int:
+    """Equal for tensors that share memory; a sparse tensor has no storage to ask, and counts as memory of its own."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
 
 def _size(tensor: Tensor) -> int:

@@ -43,6 +43,8 @@ def warm() -> None:
 
     torch.set_num_threads(1)
     torch.testing.assert_close(torch.ones(1), torch.ones(1))  # imports half a second of sympy
+    import torch._dynamo
+
     gc.collect()
     gc.freeze()
 
@@ -69,7 +71,7 @@ def run_all(tasks: Sequence[Callable[[], Any]], *, jobs: int, seconds: float) ->
             for late in [c for c, (_, _, deadline) in running.items() if time.monotonic() >= deadline]:
                 index, process, _ = running.pop(late)
                 _stop(late, process)
-                yield index, Died(f"timed out after {seconds:.0f} s")
+                yield index, Died(f"timed out after {seconds:g} s")
     finally:
         for connection, (_, process, _) in running.items():
             _stop(connection, process)

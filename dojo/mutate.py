@@ -8,6 +8,7 @@ Small and ours because nothing maintained does it at the speed of a fork: mutmut
 """
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ def mutants(source: str, name: str) -> list[Mutant]:
     tree = ast.parse(source)
     plain = ast.unparse(tree)
     seen = {plain}
+    named: Counter[str] = Counter()
     found: list[Mutant] = []
     for owner, put, new, old in _points(tree, [(f.begin, f.end) for f in fences], {f.owner for f in fences}):
         put(new)
@@ -62,7 +64,10 @@ def mutants(source: str, name: str) -> list[Mutant]:
         put(old)
         if text not in seen:
             seen.add(text)
-            found.append(Mutant(f"{owner}: {_change(plain, text)}", text + "\n"))
+            change = f"{owner}: {_change(plain, text)}"
+            named[change] += 1
+            again = f" ({named[change]})" if named[change] > 1 else ""  # the same change to an equal line further down
+            found.append(Mutant(change + again, text + "\n"))
     return found
 
 
@@ -149,7 +154,7 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
                 yield ast.While(fixed, node.body, node.orelse)
     elif isinstance(node, ast.Call):
         yield from _calls(node)
-    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr | ast.Assert):
+    elif isinstance(node, ast.Assign | ast.Expr | ast.Assert) or (isinstance(node, ast.AnnAssign) and node.value):
         yield ast.Pass()
 
 

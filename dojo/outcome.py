@@ -1,6 +1,8 @@
 """One verdict on one test. Every consumer (terminal, history, verify, later the grader) renders this and nothing else."""
 
+import dis
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Verdict = Literal["passed", "failed", "not started", "error", "skipped"]
@@ -19,3 +21,18 @@ class Outcome:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def is_unwritten(error: BaseException | None, directory: Path | None = None) -> bool:
+    """Whether `error` is a stub's: a NotImplementedError that a `raise` (in a file of `directory`) gave.
+
+    torch raises the same class, from below Python, for a dtype that an operator does not know.
+    """
+    trace = error.__traceback__ if isinstance(error, NotImplementedError) else None
+    if trace is None:
+        return False
+    while trace.tb_next:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    raised = code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and (directory is None or Path(code.co_filename).parent == directory)

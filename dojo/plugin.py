@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, TerminalRepr
 
-from dojo.outcome import Outcome
+from dojo.outcome import Outcome, is_unwritten
 from dojo.paths import Checkout
 from dojo.problem import Problem
 
@@ -45,6 +45,12 @@ class Dojo:
         self.expected: Counter[str] = Counter()
         self.partial: set[str] = set()
         self.worker = hasattr(config, "workerinput")
+        self.file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
+        if self.file and not self.worker:
+            try:
+                self.file.write_text("")  # a run that dies leaves no older verdict behind
+            except OSError as error:
+                raise pytest.UsageError(f"--outcomes: {file} cannot be written ({error.strerror})") from error
 
     @property
     def target(self) -> Path:
@@ -64,41 +70,50 @@ class Dojo:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
-        report = yield
         kata = self.kata_of(collector.path) if isinstance(collector, pytest.Module) else ""
+        try:
+            report = yield
+            error = report.call.excinfo.value if report.failed else None
+            if isinstance(error, pytest.Collector.CollectError):
+                error = error.__cause__ or error
+        except SystemExit as exit:  # pytest would end the whole run for it
+            if not kata:
+                raise
+            error = exit
+            said = f"importing {collector.name} raised SystemExit: {exit}"
+            report = pytest.CollectReport(collector.nodeid, "failed", said, [])
         if kata and report.failed:
-            sentence = self._import_problem(kata, str(report.longrepr))
+            sentence = self._import_problem(kata, error)
             if sentence:
                 report.longrepr = sentence
             self._add(Outcome(collector.name, kata, 0, "error", sentence or str(report.longrepr)))
         return report
 
-    def _import_problem(self, kata: str, text: str) -> str:
+    def _import_problem(self, kata: str, error: BaseException | None) -> str:
         """Why the learner's file does not import, in a sentence; empty when the fault lies elsewhere."""
         file = self.target / f"{kata}.py"
         shown = self.checkout.shown(file)
         if not file.is_file():
             return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
-        error = _reimport(kata)
-        if isinstance(error, SyntaxError):
+        if isinstance(error, SyntaxError) and Path(error.filename or file).parent == self.target:
+            shown = self.checkout.shown(Path(error.filename or file))
             text = (error.text or "").rstrip()
             caret = " " * ((error.offset or 1) - 1) + "^"
-            return f"{shown}, line {error.lineno}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
-        if missing := re.search(rf"cannot import name '(\w+)' from 'katas\.{kata}'", text):
+            return f"{shown}, line {error.lineno or 1}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
+        if missing := re.match(rf"cannot import name '(\w+)' from 'katas\.{kata}'", str(error)):
             return (
                 f"{shown} has no `{missing[1]}`, which its tests import. Keep the names of the stub (kata show {kata})."
             )
-        if error is not None:
-            number = _last_line_in(error, file)
-            where = f"{shown}, line {number}" if number else shown
-            return f"{where}: importing it raised {type(error).__name__}: {error}"
-        return ""
+        number = _last_line_in(error, file) if error else None
+        return f"{shown}, line {number}: importing it raised {type(error).__name__}: {error}" if number else ""
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self.partial |= {self.kata_of(item.path) for item in items if self.specifies(item.path)}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.partial |= {self.kata_of(Path(arg.split("::")[0])) for arg in self.config.args if "::" in arg}
+        if self.config.getoption("lf", False):  # leaves tests out without a word to the hook above
+            self.partial |= {self.kata_of(item.path) for item in session.items}
         self.expected = Counter(
             kata
             for item in session.items
@@ -122,7 +137,7 @@ class Dojo:
         elif report.skipped:
             verdict = "skipped"
             message = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        elif isinstance(error, NotImplementedError) and _raised_in(error, self.target):
+        elif is_unwritten(error, self.target):
             verdict, message = "not started", str(error)
             report.longrepr = message
         else:
@@ -168,16 +183,16 @@ class Dojo:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.worker:
             return
-        if file := self.config.getoption("--outcomes"):
-            Path(file).write_text("".join(json.dumps(o.as_dict()) + "\n" for o in self.outcomes), encoding="utf-8")
+        if self.file:
+            self.file.write_text("".join(json.dumps(o.as_dict()) + "\n" for o in self.outcomes), encoding="utf-8")
 
     @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
         if self.worker or not self.outcomes:
             return
         from dojo import teach
 
-        teach.summarise(terminalreporter, self)
+        teach.summarise(terminalreporter, self, interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
         if self.target == self.checkout.katas and not self.config.getoption("--no-history"):
             from dojo.history import record_run
 
@@ -226,14 +241,6 @@ def _is_machinery(entry: Any) -> bool:
     return "site-packages" in path or path.endswith(("dojo/testing.py", "contextlib.py"))
 
 
-def _raised_in(error: BaseException, directory: Path) -> bool:
-    """Whether the last frame of `error` lies in a file of `directory`."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return bool(trace) and Path(trace.tb_frame.f_code.co_filename).parent == directory  # type: ignore[union-attr]
-
-
 def _last_line_in(error: BaseException, file: Path) -> int | None:
     line, trace = None, error.__traceback__
     while trace:
@@ -241,14 +248,3 @@ def _last_line_in(error: BaseException, file: Path) -> int | None:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
-
-
-def _reimport(kata: str) -> BaseException | None:
-    """What importing the kata raises, now that pytest has kept only its text."""
-    import importlib
-
-    try:
-        importlib.import_module(f"katas.{kata}")
-    except BaseException as error:
-        return error
-    return None

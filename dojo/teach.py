@@ -1,7 +1,10 @@
 """The last lines of a run: what is not started, which named mistake this looks like, what to do next."""
 
+import io
+import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from dojo import mistakes, probes
@@ -13,12 +16,15 @@ SAYS = "Your result is exactly what you get when"
 PARTLY = "Part of your result is exactly what you get when"
 
 
-def summarise(tr: Any, dojo: "Dojo") -> None:
-    """Writes the summary of `dojo`'s outcomes to pytest's terminal reporter `tr`."""
+def summarise(tr: Any, dojo: "Dojo", *, interrupted: bool = False) -> None:
+    """Writes the summary of `dojo`'s outcomes to pytest's terminal reporter `tr`.
+
+    An interrupted run is not named: that would call the very function that someone may have given up waiting for.
+    """
     if tr.verbosity > -2:
         _not_started(tr, dojo)
     _stages(tr, dojo)
-    if not dojo.config.getoption("--no-naming"):
+    if not interrupted and not dojo.config.getoption("--no-naming"):
         for kata in dict.fromkeys(o.kata for o in dojo.outcomes if o.verdict == "failed"):
             for sentence in named(dojo, kata):
                 tr.write_line(f"{kata}: {sentence}.", red=True, bold=True)
@@ -65,13 +71,14 @@ def named(dojo: "Dojo", kata: str) -> Iterable[str]:
     try:
         import importlib
 
-        probe = probes.load_probe(path)
-        seen = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
-        right, wrong = mistakes.gather_known(dojo.checkout, kata, probe, seed)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
+            probe = probes.load_probe(path)
+            seen = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
+            right, wrong = mistakes.gather_known(dojo.checkout, kata, probe, seed)
         whole = mistakes.name_mistakes(probe, seed, seen, right, wrong)
         parts = mistakes.name_parts(seen, right, wrong, whole)
         return [f"{SAYS} {m.says}" for m in whole] + [f"{PARTLY} {m.says}" for m in parts]
-    except Exception as error:  # naming is a courtesy: it never breaks a run
+    except (Exception, KeyboardInterrupt) as error:  # naming is a courtesy: it never breaks a run
         return (
             [f"... no name could be found ({type(error).__name__}: {error})"] if dojo.config.option.verbose > 1 else []
         )

@@ -54,7 +54,10 @@ def expect_equal(actual: Any, expected: Any, *, what: str = "the result", hint: 
     """Exact equality, of plain values or of tensors (same shape and dtype, every element the same)."""
     if isinstance(expected, Tensor):
         expect_close(actual, expected, what=what, hint=hint, rtol=0.0, atol=0.0)
-    elif isinstance(actual, Tensor) or actual != expected:
+    elif isinstance(actual, Tensor):
+        kind = f"a tensor ({_short(actual)})" if actual.numel() <= 12 else _short(actual)
+        raise Wrong(_message(f"{what} should be {expected!r}, but is {kind}", hint=hint))
+    elif actual != expected:
         raise Wrong(_message(f"{what} should be {expected!r}, but is {_short(actual)}", hint=hint))
 
 
@@ -97,10 +100,12 @@ def expect_distribution(
 
     A right sampler fails with probability `false_alarm` at most. Categories expected fewer than 5 times are pooled.
     """
-    if not isinstance(draws, Tensor) or draws.is_floating_point():
+    if not isinstance(draws, Tensor) or draws.is_floating_point() or draws.is_complex() or draws.dtype == torch.bool:
         raise Wrong(_message(f"{what} should be an integer tensor, but is {_short(draws)}", hint=hint))
     draws, probs = draws.flatten().cpu(), probs.to(torch.float64).cpu()
-    if draws.numel() and not (0 <= int(draws.min()) and int(draws.max()) < probs.numel()):
+    if not draws.numel():
+        raise Wrong(_message(f"{what} should be drawn, but the result is empty", hint=hint))
+    if not (0 <= int(draws.min()) and int(draws.max()) < probs.numel()):
         raise Wrong(
             _message(
                 f"{what} should lie in [0, {probs.numel()}), but reach from {draws.min()} to {draws.max()}", hint=hint
@@ -131,11 +136,14 @@ def expect_distribution(
 
 def chi_square(counts: Tensor, probs: Tensor) -> float:
     """The p-value of Pearson's test that `counts` come from `probs`, with rare categories pooled."""
-    expected = probs * counts.sum()
-    rare = expected < 5
-    if rare.any():
-        counts = torch.cat([counts[~rare], counts[rare].sum()[None]])
-        expected = torch.cat([expected[~rare], expected[rare].sum()[None]])
+    expected, order = (probs * counts.sum()).sort()
+    counts = counts[order]
+    rare = int((expected < 5).sum())
+    while 0 < rare < expected.numel() and expected[:rare].sum() < 5:
+        rare += 1  # a pool that is rare itself takes the next category in
+    if rare:
+        counts = torch.cat([counts[:rare].sum()[None], counts[rare:]])
+        expected = torch.cat([expected[:rare].sum()[None], expected[rare:]])
     counts, expected = counts[expected > 0], expected[expected > 0]
     if counts.numel() < 2:
         return 1.0
