@@ -193,6 +193,19 @@ def verify(ctx: click.Context, names: tuple[str, ...], jobs: int | None, no_muta
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Only say which are not built from their sources; exit 1 if any is not.")
+@click.pass_context
+def notebooks(ctx: click.Context, check: bool) -> None:
+    """Build notebooks/*.ipynb from their .py sources, run against the reference."""
+    from dojo.notebooks import build_all
+
+    said = build_all(find_checkout(), check)
+    for sentence in said or ["Every notebook is built from its source."]:
+        click.echo(sentence)
+    ctx.exit(1 if check and said else 0)
+
+
+@main.command()
 @click.argument("name")
 def new(name: str) -> None:
     """Scaffold the files of a new kata and say what to do next."""
