@@ -1,0 +1,108 @@
+"""DDPM: denoising diffusion.
+
+How does a diffusion model turn noise into an image? Write the forward process in one jump, the posterior that the
+reverse process imitates, and the sampling loop.
+
+With alpha_t = 1 - beta_t and abar_t = alpha_0 alpha_1 ... alpha_t (abar before step 0 is 1: clean data):
+    q(x_t | x_0)          = N(sqrt(abar_t) x_0, 1 - abar_t)
+    q(x_{t-1} | x_t, x_0) = N(c_0 x_0 + c_t x_t, beta-tilde_t)
+    c_0 = sqrt(abar_{t-1}) beta_t / (1 - abar_t)          c_t = sqrt(alpha_t) (1 - abar_{t-1}) / (1 - abar_t)
+    beta-tilde_t = beta_t (1 - abar_{t-1}) / (1 - abar_t)
+
+Rules: steps count from 0 (t = 0 is one noising step) and every element of a batch has a step of its own. Images are
+[batch, ...], t is int64 [batch], schedules are 1-d [steps] on the same device. A result has the dtype of the images,
+whatever the schedule's; coefficients are computed in the schedule's dtype or better and only then cast (1 - 0.9999
+is 0 in bfloat16). No argument is modified. A t that is not of shape [batch] raises ValueError everywhere; t within
+[0, steps) is the caller's promise, because checking it would make a GPU wait.
+
+Stage 1: q_sample, predict_x0, q_posterior, one step.  Stage 2: mixed steps in a batch, t = 0, clipping, the loop.
+Stage 3: dtypes, gradients, generators.  Stage 4: q_sample moves at most 32 times the bytes of x, a step does no work
+in proportion to batch x steps, and the loop takes at most 200 operators a step.
+
+Source: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models" (2020), equations 4, 7 and 11, algorithm 2.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+EpsModel = Callable[[Float[Tensor, "batch *rest"], Int64[Tensor, "batch"]], Float[Tensor, "batch *rest"]]
+
+
+def q_sample(
+    x0: Float[Tensor, "batch *rest"],
+    t: Int64[Tensor, "batch"],
+    noise: Float[Tensor, "batch *rest"],
+    alphas_cumprod: Float[Tensor, "steps"],
+) -> Float[Tensor, "batch *rest"]:
+    """Diffuse clean data to step t in one jump: sqrt(abar_t) x0 + sqrt(1 - abar_t) noise, with the given noise.
+
+    Differentiable in x0 and noise. Raises ValueError unless t has shape [batch].
+    """
+    raise NotImplementedError("ddpm.q_sample: write me")
+
+
+def predict_x0(
+    x_t: Float[Tensor, "batch *rest"],
+    t: Int64[Tensor, "batch"],
+    eps: Float[Tensor, "batch *rest"],
+    alphas_cumprod: Float[Tensor, "steps"],
+) -> Float[Tensor, "batch *rest"]:
+    """The clean data that q_sample would have turned into x_t with the noise eps: its inverse, not clipped.
+
+    Differentiable in x_t and eps. Raises ValueError unless t has shape [batch].
+    """
+    raise NotImplementedError("ddpm.predict_x0: write me")
+
+
+def q_posterior(
+    x0: Float[Tensor, "batch *rest"],
+    x_t: Float[Tensor, "batch *rest"],
+    t: Int64[Tensor, "batch"],
+    betas: Float[Tensor, "steps"],
+) -> tuple[Float[Tensor, "batch *rest"], Float[Tensor, "batch *#rest"]]:
+    """Mean and variance (beta-tilde_t, not a standard deviation) of q(x_{t-1} | x_t, x_0).
+
+    Both have the dtype of x_t; the variance broadcasts against x_t ([batch, 1, ..., 1] or its full shape). At t = 0
+    the mean is x0 and the variance is 0. Differentiable in x0 and x_t. Raises ValueError unless t has shape [batch].
+    """
+    raise NotImplementedError("ddpm.q_posterior: write me")
+
+
+def p_sample(
+    eps_model: EpsModel,
+    x_t: Float[Tensor, "batch *rest"],
+    t: Int64[Tensor, "batch"],
+    betas: Float[Tensor, "steps"],
+    *,
+    variance: str = "posterior",
+    clip_x0: bool = False,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch *rest"]:
+    """One reverse step: a draw from N(mean of q_posterior for the x0 that eps_model's noise implies, variance).
+
+    `eps_model(x, t)` predicts the noise in x; it is called once, with the whole batch. `variance` is "posterior"
+    (beta-tilde_t) or "beta" (beta_t). Elements at t = 0 get the mean itself, without noise, under either. `clip_x0`
+    clips the predicted x0, and nothing else, to [-1, 1]. With a `generator`, nothing else is a source of randomness.
+    Raises ValueError if `variance` is anything else or t does not have shape [batch].
+    """
+    raise NotImplementedError("ddpm.p_sample: write me")
+
+
+def p_sample_loop(
+    eps_model: EpsModel,
+    shape: tuple[int, ...],
+    betas: Float[Tensor, "steps"],
+    *,
+    generator: torch.Generator | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
+) -> Float[Tensor, "*shape"]:
+    """Samples of `shape` = (batch, ...): standard normal noise, then p_sample with its defaults from the last step to 0.
+
+    The samples have the dtype and device of `betas` and carry no autograd graph, even when the model has parameters.
+    `progress` (tqdm fits) is called once with the iterable of timesteps, steps - 1 down to 0, and the loop runs over
+    what it returns, one model call a timestep. With a `generator`, nothing else is a source of randomness.
+    """
+    raise NotImplementedError("ddpm.p_sample_loop: write me")
