@@ -1,6 +1,7 @@
 """What katas there are: `katas/catalog.toml`, read and checked."""
 
 import difflib
+import keyword
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ class Catalog:
             if kata.name == name:
                 return kata
         names = [kata.name for kata in self.katas]
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or [n for n in names if name in n]
+        near = name.lower()
+        close = difflib.get_close_matches(near, names, n=3, cutoff=0.5) or [n for n in names if near in n]
         mean = f" Did you mean {' or '.join(close)}?" if close else " Run `kata list` to see them all."
         raise Problem(f"There is no kata called '{name}'.{mean}")
 
@@ -87,8 +89,10 @@ def _kata(entry: Any, where: str, number: int) -> Kata:
         return value.strip() if isinstance(value, str) else value
 
     name = field("name", str)
-    if not name.isidentifier():
-        raise Problem(f"{label}: `name` is also a file name and a module name: letters, digits and underscores.")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise Problem(
+            f"{label}: `name` is also a file name and a module name: letters, digits and underscores, no word of Python's own."
+        )
     follow_ups = field("follow_up", list)
     for item in (*field("hints", list), *field("stages", list)):
         if not isinstance(item, str):

@@ -1,6 +1,5 @@
 """The `kata` command. Thin: parse, call, print. Nothing here imports torch or pytest."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -25,6 +24,8 @@ class Friendly(click.Group):
         except Problem as problem:
             click.echo(str(problem), err=True)
             ctx.exit(2)
+        except BrokenPipeError:
+            raise  # whoever read this has gone away; click ends quietly
         except OSError as error:
             click.echo(
                 f"{error.filename or 'A file'} cannot be used: {error.strerror}. Nothing was lost; mend that and try again.",
@@ -58,9 +59,8 @@ def list_katas() -> None:
 def show(name: str) -> None:
     """The question, rules, stages, minutes and file of one kata."""
     checkout, _, kata = _find(name)
-    source = checkout.reference(kata.name).read_text(encoding="utf-8")
-    docstring = ast.get_docstring(ast.parse(source)) or ""
-    screens.kata_page(screens.console(), checkout, kata, docstring, _progress(checkout, kata.name))
+    rules = workshop.rules(checkout, kata)
+    screens.kata_page(screens.console(), checkout, kata, rules, _progress(checkout, kata.name))
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -80,7 +80,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
         arguments.insert(0, str(checkout.tests(kata.name)))
     if stage:
         arguments.append(f"--stage={stage}")
-    environment = {**os.environ, "KATAS_DIR": os.environ.get("KATAS_DIR", str(checkout.katas))}
+    environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
     process = subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments], cwd=checkout.root, env=environment)
     while True:
         try:
@@ -88,7 +88,8 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
             break
         except KeyboardInterrupt:  # pytest got it too, and says so
             continue
-    if name and code == 0 and _progress(checkout, name).state == "solved":
+    standing = _progress(checkout, name) if name and code == 0 else Progress("not started")
+    if standing.state == "solved" and not standing.changed:
         click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
     ctx.exit(code)
 
@@ -157,7 +158,7 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
     for name in stale:
         file = checkout.shown(checkout.stub(name))
         click.echo(
-            f"{file} is not what solutions/{name}.py renders to: run `kata render {name}`."
+            f"{file} is not what solutions/{name}.py renders to; unless it holds an answer of your own: kata render {name}"
             if check
             else f"{file} written."
         )

@@ -25,6 +25,8 @@ from torch.utils.flop_counter import flop_registry
 
 # These read as many elements as they return (plus the index), however large the tensor they pick from.
 PICKS = {"gather", "index", "index_select", "embedding", "take", "take_along_dim", "select_scatter"}
+# These change as many elements as they are given (plus the index) of a tensor that may be much larger.
+PLACES = {"index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_add_", "index_copy_", "index_fill_"}
 # These write what they return without reading it first.
 FILLS = {
     "empty",
@@ -97,6 +99,8 @@ class _Counting(TorchDispatchMode):
         self.spent.allocated += sum(_size(t) for t in written if _memory(t) not in known)
         if name in PICKS:
             self.spent.bytes += 2 * outputs + sum(_size(t) for t in read[1:])
+        elif name in PLACES:
+            self.spent.bytes += 2 * sum(_size(t) for t in read[1:])
         elif name.startswith("empty") or name == "_local_scalar_dense":
             pass
         else:

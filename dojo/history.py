@@ -7,7 +7,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,8 @@ def record_event(checkout: Checkout, kata: str, what: str, detail: str = "") -> 
 
 def count_events(checkout: Checkout, kata: str, what: str) -> int:
     """How often `what` happened to this kata since its stub was last restored."""
-    query = """SELECT count(*) FROM event WHERE kata = ? AND what = ? AND at > (
-                   SELECT coalesce(max(at), 0) FROM event WHERE kata = ? AND what = 'reset')"""
+    query = """SELECT count(*) FROM event WHERE kata = ? AND what = ? AND id > (
+                   SELECT coalesce(max(id), 0) FROM event WHERE kata = ? AND what = 'reset')"""
     with _connect(checkout) as db:
         return int(db.execute(query, (kata, what, kata)).fetchone()[0])
 
@@ -86,7 +86,7 @@ def progress(checkout: Checkout, kata: str) -> Progress:
     """Where the learner stands with this kata."""
     with _connect(checkout) as db:
         run = db.execute(
-            "SELECT id, source FROM run WHERE kata = ? AND complete ORDER BY at DESC, id DESC LIMIT 1", (kata,)
+            "SELECT id, source FROM run WHERE kata = ? AND complete ORDER BY id DESC LIMIT 1", (kata,)
         ).fetchone()
         rows = db.execute("SELECT stage, verdict FROM outcome WHERE run = ?", (run[0],)).fetchall() if run else []
     counted = [(stage, verdict) for stage, verdict in rows if verdict != "skipped"]
@@ -122,7 +122,7 @@ def _connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
         except sqlite3.OperationalError:  # locked, unwritable, full: not damage
             raise
         except sqlite3.DatabaseError:
-            file.rename(file.with_name(f"history.damaged-{time.time_ns()}.sqlite"))
+            _set_aside(file)
             db = _open(file)
     except (OSError, sqlite3.Error) as error:
         raise Problem(
@@ -132,11 +132,21 @@ def _connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
         with db:
             yield db
     except sqlite3.Error as error:
+        db.close()
+        if type(error) is sqlite3.DatabaseError:  # bad pages under a good header; the next use begins a new file
+            _set_aside(file)
         raise Problem(
             f"{checkout.shown(file)} cannot be used ({error}); your work is safe, but progress is not recorded."
         ) from error
     finally:
         db.close()
+
+
+def _set_aside(file: Path) -> None:
+    aside = file.with_name(f"history.damaged-{time.time_ns()}.sqlite")
+    for part in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            file.with_name(file.name + part).rename(aside.with_name(aside.name + part))
 
 
 def _open(file: Path) -> sqlite3.Connection:

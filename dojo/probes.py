@@ -178,4 +178,4 @@ def _detached(tree: Any) -> Any:
         return [_detached(value) for value in tree]
     if isinstance(tree, Draws):
         return tree.counted()
-    return tree.detach().clone() if isinstance(tree, Tensor) else tree
+    return tree.detach().clone().as_subclass(Tensor) if isinstance(tree, Tensor) else tree

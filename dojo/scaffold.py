@@ -1,5 +1,6 @@
 """`kata new NAME`: the files of a kata that is still to be written, each saying what belongs in it."""
 
+import keyword
 from pathlib import Path
 
 from dojo.catalog import Catalog
@@ -92,7 +93,7 @@ answer = "A model answer in two to five sentences."
 
 def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
     """Writes the files of a new kata and its catalogue entry; raises Problem rather than overwrite anything."""
-    if not (name.isidentifier() and name == name.lower()):
+    if not (name.isidentifier() and name == name.lower()) or keyword.iskeyword(name):
         raise Problem(
             f"'{name}' cannot name a kata: use lower-case letters, digits and underscores, as in top_k_sampling."
         )

@@ -67,7 +67,7 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
     if kata is None:
         out.print("[green]Everything is solved.[/green] Take one again from memory: kata reset NAME")
         return
-    out.print(f"[bold]Next: {kata.title}[/bold]")
+    out.print(f"[bold]Next: {escape(kata.title)}[/bold]")
     out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
     out.print(f"  1. read it    kata show {kata.name}")
     out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
@@ -77,14 +77,13 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
 def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, progress: Progress) -> None:
     """Everything that someone should know before writing."""
     out.print(
-        f"[bold]{escape(kata.title)}[/bold]  {kata.track}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
+        f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
     )
     out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({where(kata, progress)})\n")
     out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
     for paragraph in docstring.strip().split("\n\n")[1:]:  # the first line is the title again
-        if not paragraph.startswith("Stage 1"):  # the stages follow, with how far you are
-            laid_out = "\n " in paragraph or paragraph.startswith(" ")
-            out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n")
+        laid_out = "\n " in paragraph or paragraph.startswith(" ")
+        out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n")
     out.print("[bold]Stages[/bold]")
     for number, stage in enumerate(kata.stages, 1):
         mark = "■" if number in progress.stages else "□"

@@ -1,5 +1,6 @@
 """The single experiments of `kata verify`. Each runs in a forked child and returns plain data."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,11 @@ class TestTrial:
     not_started: tuple[str, ...]
     wrong: tuple[str, ...]  # "test: message" of everything else
     seconds: float
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What a right answer must not have: wrong tests, and tests of functions that are not written."""
+        return self.wrong + tuple(f"{test}: not started" for test in self.not_started)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ def _differs(checkout: Checkout, kata: str, source: str, reference: str, seed: i
 @lru_cache(maxsize=8)
 def _evidence(checkout: Checkout, kata: str, source: str, seed: int) -> probes.Evidence:
     probe = probes.load_probe(checkout.probe(kata))
-    return probes.gather(probe, probes.load_module(f"trial_{kata}", source, f"<{kata}>"), seed)
+    with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
+        return probes.gather(probe, probes.load_module(f"trial_{kata}", source, f"<{kata}>"), seed)
 
 
 def _first_line(text: str) -> str:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 from dojo import trials
@@ -73,13 +74,16 @@ def verify(
     catalog = load_catalog(checkout)
     katas = [catalog[name] for name in names] or list(catalog.katas)
     reports = [Report(kata.name) for kata in katas]
+    whole = list(reports)  # without those whose files cannot even be read: one sentence says it all
     planned: list[Trial] = []
     for report in reports:
         try:
             planned += _plan_peers(checkout, report) if peers else _plan(checkout, report, with_mutants)
         except Problem as problem:
+            whole.remove(report)
             report.shortfalls.append(str(problem))
         except OSError as error:
+            whole.remove(report)
             report.shortfalls.append(
                 f"{error.filename} cannot be read ({error.strerror}); CONTRIBUTING.md lists a kata's files"
             )
@@ -94,7 +98,7 @@ def verify(
         finally:
             tempfile.tempdir = before
     if not peers:
-        for report in reports:
+        for report in whole:
             _conclude(checkout, report, with_mutants)
     return reports
 
@@ -106,7 +110,7 @@ def _plan(checkout: Checkout, report: Report, with_mutants: bool) -> list[Trial]
     rendered = render(reference, name)
     if stub != rendered:
         report.shortfalls.append(
-            f"katas/{name}.py is not what solutions/{name}.py renders to: run `kata render {name}`"
+            f"katas/{name}.py is not what solutions/{name}.py renders to; unless it holds an answer of your own: kata render {name}"
         )
     known = load_mistakes(checkout.mistakes(name))
     wrong = [mistake.apply(reference) for mistake in known.named]
@@ -121,8 +125,8 @@ def _plan(checkout: Checkout, report: Report, with_mutants: bool) -> list[Trial]
     for mistake, source in zip(known.named, wrong, strict=True):
         found.append(trial(trials.try_mistake, mistake, source, 0, take=_take_mistake, about=(mistake,)))
     found.append(trial(trials.indistinct, wrong, 0, take=_take_indistinct, about=([m.name for m in known.named],)))
-    for path, source in others.items():
-        found += [trial(trials.try_source, source, seed, take=_take_right, about=(path, seed)) for seed in SEEDS[:2]]
+    for seed, (path, source) in zip(cycle(SEEDS), others.items(), strict=False):
+        found.append(trial(trials.try_source, source, seed, take=_take_right, about=(path, seed)))
     found.append(trial(trials.indistinct, list(others.values()), 0, take=_take_distinct, about=(list(others),)))
     for mutant in mutants(reference, name) if with_mutants else ():
         found.append(trial(trials.try_mutant, mutant.source, 0, take=_take_mutant, about=(known, mutant.change)))
@@ -157,7 +161,7 @@ def _take_reference(report: Report, seed: int, answer: trials.TestTrial | Died) 
         report.shortfalls.append(f"the reference's run at seed {seed} {answer.why}")
         return
     report.seconds = max(report.seconds, answer.seconds)
-    report.shortfalls += [f"the reference fails at seed {seed}: {wrong}" for wrong in answer.wrong]
+    report.shortfalls += [f"the reference fails at seed {seed}: {wrong}" for wrong in answer.failures]
 
 
 def _take_mistake(report: Report, mistake: Any, answer: trials.MistakeTrial | Died) -> None:
@@ -193,7 +197,7 @@ def _take_distinct(report: Report, names: list[str], answer: list[int] | Died) -
 
 def _take_right(report: Report, path: str, seed: int, answer: trials.TestTrial | Died) -> None:
     problems = (
-        [answer.why] if isinstance(answer, Died) else [f"fails at seed {seed}: {wrong}" for wrong in answer.wrong]
+        [answer.why] if isinstance(answer, Died) else [f"fails at seed {seed}: {wrong}" for wrong in answer.failures]
     )
     report.shortfalls += [f"{path}, a right answer, {problem}" for problem in problems]
     if problems:

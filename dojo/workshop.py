@@ -1,5 +1,6 @@
 """What a learner does to one kata besides testing it: take a hint, look at the answer, start afresh, add a new one."""
 
+import ast
 import os
 import shutil
 import tempfile
@@ -20,6 +21,15 @@ def next_hint(checkout: Checkout, kata: Kata) -> tuple[int, str]:
     rung = min(_recorded(checkout, kata.name, "hint"), len(kata.hints) - 1)
     _record(checkout, kata.name, "hint", str(rung + 1))
     return rung + 1, kata.hints[rung]
+
+
+def rules(checkout: Checkout, kata: Kata) -> str:
+    """What the reference's docstring says: formulas, rules, stages. Stub and reference have it in common."""
+    try:
+        return ast.get_docstring(ast.parse(_read_reference(checkout, kata.name))) or ""
+    except SyntaxError as error:
+        shown = checkout.shown(checkout.reference(kata.name))
+        raise Problem(f"{shown}, line {error.lineno}: {error.msg}.") from error
 
 
 def solution(checkout: Checkout, kata: Kata, *, give_up: bool) -> str:

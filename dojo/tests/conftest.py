@@ -1,0 +1,35 @@
+"""Fixtures of the trainer's own tests."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # children of a process whose torch has used threads hang
+
+import pytest
+
+from dojo.catalog import Catalog, load_catalog
+from dojo.paths import Checkout
+from dojo.tests import lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Checkout:
+    """A checkout with one kata, `tiny`, as the learner gets it; also the current folder."""
+    made = lab.make_checkout(tmp_path / "checkout")
+    lab.add_kata(made)
+    monkeypatch.chdir(made.root)
+    for variable in ("KATAS_DIR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(variable, raising=False)
+    return made
+
+
+@pytest.fixture
+def catalog(checkout) -> Catalog:
+    """The catalogue of `checkout`."""
+    return load_catalog(checkout)
