@@ -1,0 +1,421 @@
+"""What any right answer shows. Nothing is compared with `is`: sharing is seen by changing one side and looking at the
+other."""
+
+import copy
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, randn
+from katas.mutability import (
+    append_to,
+    deep_freeze,
+    independent_layers,
+    is_hashable,
+    make_callbacks,
+    make_grid,
+    snapshot,
+    update_nested,
+)
+
+# Stage 1: defaults, grids, closures, hashing
+
+
+@pytest.mark.stage(1)
+def test_without_a_bucket_every_call_starts_a_new_list():
+    """A default argument is made once, when `def` runs: as a default, [] would be one list for all calls."""
+    first, second = append_to(1), append_to(2)
+    first.append(3)
+    hint = "default None, and a new list in the body of the function"
+    expect_equal((first, second, append_to(4)), ([1, 3], [2], [4]), what="three lists made without a bucket", hint=hint)
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize("start", [[], [1, 2]], ids=str)
+def test_the_callers_bucket_is_changed_and_returned(start):
+    """In place means that the caller sees it. An empty list is false: `bucket or []` gives it up for another one."""
+    bucket = list(start)
+    result = append_to(7, bucket)
+    hint = "append to the list that was given, also to an empty one (test `is None`, not truth), and return it"
+    expect_equal(bucket, [*start, 7], what=f"the caller's list, {start} before append_to(7, bucket)", hint=hint)
+    expect_equal(result, [*start, 7], what="the result", hint="list.append returns None")
+    result.append(8)
+    expect_equal(bucket, [*start, 7, 8], what="the caller's list after appending 8 to the result", hint=hint)
+
+
+@pytest.mark.stage(1)
+def test_a_list_is_appended_as_one_item():
+    """`bucket += item` and extend() take a list apart."""
+    expect_equal(append_to([1, 2], [0]), [0, [1, 2]], what="append_to([1, 2], [0])", hint="append, not extend")
+
+
+@pytest.mark.stage(1)
+def test_the_rows_of_a_grid_are_lists_of_their_own():
+    """[[0] * cols] * rows is one row, seen `rows` times."""
+    grid = make_grid(3, 2, 0)
+    expect_equal(grid, [[0, 0], [0, 0], [0, 0]], what="make_grid(3, 2, 0)", hint="3 rows of 2 cells")
+    grid[0][1] = 5
+    hint = "make a new list for each row: a comprehension over the rows, not * rows"
+    expect_equal(grid, [[0, 5], [0, 0], [0, 0]], what="the grid after grid[0][1] = 5", hint=hint)
+
+
+@pytest.mark.stage(1)
+def test_every_callback_returns_its_own_number():
+    """A lambda in a loop looks i up when it is called, and by then the loop has left it at its last value."""
+    hint = "bind i while you make the function: a default argument, functools.partial, or a function that makes it"
+    expect_equal([callback() for callback in make_callbacks(4)], [0, 1, 2, 3], what="four callbacks", hint=hint)
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize("obj", [1, 0.5, "ab", b"ab", None, True, (), (1, 2), frozenset({1}), len, int], ids=repr)
+def test_immutable_values_and_functions_are_hashable(obj):
+    """Numbers, strings, tuples of them, functions, classes: all can be keys."""
+    expect_equal(is_hashable(obj), True, what=f"is_hashable({obj!r})", hint="ask hash() itself")
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize("obj", [[], [1, 2], {}, {1}, bytearray(b"ab"), (1, [2]), ((1, {}), 2)], ids=repr)
+def test_mutable_containers_and_tuples_that_hold_them_are_not_hashable(obj):
+    """isinstance(obj, Hashable) sees only that tuples have a __hash__, not that this one's would fail."""
+    expect_equal(is_hashable(obj), False, what=f"is_hashable({obj!r})", hint="call hash(obj) and catch the TypeError")
+
+
+# Stage 2: freezing and updating nested containers; limits
+
+
+class EqualOnly:
+    """Defines __eq__, which takes __hash__ away."""
+
+    def __eq__(self, other):
+        return isinstance(other, EqualOnly)
+
+
+@dataclass
+class Mutable:
+    value: int = 0
+
+
+@dataclass(frozen=True)
+class Frozen:
+    value: int = 0
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize(
+    ("obj", "want"),
+    [
+        *((obj, True) for obj in (torch.zeros(2), nn.Identity(), object(), Frozen())),
+        *((obj, False) for obj in (EqualOnly(), Mutable(), np.zeros(2), Frozen([1]))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_hashable_does_not_mean_immutable(obj, want):
+    """Tensors, modules and plain objects hash by identity though they can change. A class that defines __eq__ alone
+    (a dataclass does) loses its hash; numpy arrays have none."""
+    hint = "no list of types answers this, and neither does mutability: only hash() knows"
+    expect_equal(is_hashable(obj), want, what=f"is_hashable of a {type(obj).__name__}", hint=hint)
+
+
+@pytest.mark.stage(2)
+def test_cells_of_a_grid_do_not_share_a_mutable_fill():
+    """[[fill] * cols for _ in range(rows)] repairs the rows and leaves the cells: all hold the same list."""
+    fill = [0, {"inner": []}]
+    grid = make_grid(2, 2, fill)
+    expect_equal(grid, [[fill, fill], [fill, fill]], what="the new grid")
+    grid[0][0].append(1)
+    grid[0][1][1]["inner"].append(2)
+    fill[1]["inner"].append(3)
+    want = [[[0, {"inner": []}, 1], [0, {"inner": [2]}]], [[0, {"inner": []}], [0, {"inner": []}]]]
+    hint = "copy.deepcopy(fill) for every cell: copy.copy shares what is inside"
+    expect_equal(grid, want, what="the grid after changes in two cells and in fill", hint=hint)
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize(("rows", "cols", "want"), [(0, 3, []), (2, 0, [[], []]), (0, 0, [])])
+def test_a_grid_may_be_empty(rows, cols, want):
+    """Nothing to fill is no error."""
+    expect_equal(make_grid(rows, cols, 1), want, what=f"make_grid({rows}, {cols}, 1)")
+
+
+@pytest.mark.stage(2)
+def test_negative_sizes_are_an_error():
+    """range(-1) is empty and [0] * -1 too: without a check, a wrong sign gives an empty result far from its cause."""
+    for rows, cols in ((-1, 2), (2, -1), (0, -1)):
+        with expect_raises(ValueError, what=f"make_grid({rows}, {cols}, 0)"):
+            make_grid(rows, cols, 0)
+    with expect_raises(ValueError, what="make_callbacks(-1)"):
+        make_callbacks(-1)
+    with expect_raises(ValueError, what="independent_layers(make, -1)"):
+        independent_layers(nn.Identity, -1)
+
+
+@pytest.mark.stage(2)
+def test_callbacks_do_not_depend_on_each_other():
+    """In any order, as often as one likes, and beside those of another call."""
+    callbacks, more = make_callbacks(3), make_callbacks(2)
+    order = [callbacks[2], callbacks[0], more[1], callbacks[2], more[0], callbacks[1]]
+    expect_equal([callback() for callback in order], [2, 0, 1, 2, 0, 1], what="callbacks 2, 0, 1', 2, 0', 1")
+    expect_equal(len(make_callbacks(0)), 0, what="the number of callbacks for n=0")
+
+
+@pytest.mark.stage(2)
+def test_nested_containers_are_frozen_all_the_way_down():
+    """A tuple of lists is as unhashable as a list: every level needs its immutable twin."""
+    obj = {"a": [1, {"b": {2, 3}}], "c": ([4], "text")}
+    inner = frozenset({("b", frozenset({2, 3}))})
+    hint = "recurse into the elements of lists and tuples and into the values of dicts"
+    expect_equal(
+        deep_freeze(obj), frozenset({("a", (1, inner)), ("c", ((4,), "text"))}), what=f"deep_freeze({obj})", hint=hint
+    )
+    expect(is_hashable(deep_freeze(obj)), "the frozen value should be hashable, but is not", hint=hint)
+
+
+@pytest.mark.stage(2)
+def test_equal_dicts_freeze_to_equal_keys():
+    """Dicts compare without regard to order; tuple(d.items()) does not, and the cache misses."""
+    one, other = {"lr": 0.1, "betas": [0.9, 0.99]}, {"betas": [0.9, 0.99], "lr": 0.1}
+    hint = "a frozenset of (key, value) pairs has no order"
+    expect_equal({deep_freeze(one): "hit"}.get(deep_freeze(other)), "hit", what="the cache's answer", hint=hint)
+    for changed in ({"lr": 0.1}, {"lr": 0.2, "betas": [0.9, 0.99]}, {"lr": 0.1, "betas": [0.99, 0.9]}):
+        expect(deep_freeze(one) != deep_freeze(changed), f"{one} and {changed} differ, but freeze to the same value")
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize(
+    ("obj", "want"),
+    [
+        *((leaf, leaf) for leaf in ("ab", b"ab", 3, None)),
+        ([], ()),
+        ([("a", [1])], (("a", (1,)),)),
+        ({}, frozenset()),
+        (OrderedDict(a=[1]), frozenset({("a", (1,))})),
+        (defaultdict(list, a=[1]), frozenset({("a", (1,))})),
+        ({1, 2}, frozenset({1, 2})),
+        (frozenset({1}), frozenset({1})),
+    ],
+    ids=repr,
+)
+def test_each_type_freezes_to_its_own_twin(obj, want):
+    """A string is a leaf though it can be iterated. An OrderedDict is a dict: isinstance sees it, type(...) == does
+    not."""
+    found = deep_freeze(obj)
+    hint = "dict: frozenset of pairs; list, tuple: tuple; set: frozenset; anything else as it is"
+    expect_equal(type(found).__name__, type(want).__name__, what=f"the type of deep_freeze({obj!r})", hint=hint)
+    expect_equal(found, want, what=f"deep_freeze({obj!r})", hint=hint)
+
+
+@pytest.mark.stage(2)
+def test_freezing_leaves_its_argument_alone_and_keeps_apart_from_it():
+    """What was frozen as a key must not change with the config, and the config stays as usable as it was."""
+    obj = {"a": [1, {"b": {2}}]}
+    frozen = deep_freeze(obj)
+    expect_equal(obj, {"a": [1, {"b": {2}}]}, what="the argument", hint="build new containers")
+    obj["a"][1]["b"].add(3)
+    obj["a"].append(4)
+    expect_equal(frozen, deep_freeze({"a": [1, {"b": {2}}]}), what="the frozen value after the original has changed")
+
+
+@pytest.mark.stage(2)
+def test_what_cannot_be_hashed_cannot_be_frozen():
+    """A key that fails only later, in the dict, is found far from where it was made. A tensor is hashable: a leaf."""
+    for obj in (bytearray(b"ab"), [1, bytearray(b"ab")], {"a": Mutable()}, np.zeros(2)):
+        with expect_raises(ValueError, what=f"deep_freeze({obj!r})", hint="ask is_hashable of every other leaf"):
+            deep_freeze(obj)
+    weight = torch.arange(3.0)
+    frozen = deep_freeze({"w": [weight]})
+    ((_, (leaf,)),) = frozen
+    expect_close(leaf, weight, what="a frozen tensor", hint="leave it as it is")
+
+
+@pytest.mark.stage(2)
+def test_an_update_changes_the_value_at_its_path_and_nothing_else():
+    """The lr of one run of a sweep, in a config that all runs share."""
+    config = {"opt": {"lr": 0.1, "betas": [0.9, 0.99]}, "data": {"size": 32}, "seed": 0}
+    before = copy.deepcopy(config)
+    updated = update_nested(config, ("opt", "lr"), 0.2)
+    want = {"opt": {"lr": 0.2, "betas": [0.9, 0.99]}, "data": {"size": 32}, "seed": 0}
+    expect_equal(updated, want, what="update_nested(config, ('opt', 'lr'), 0.2)")
+    hint = "dict(config) and config.copy() are shallow: copy every dict along the path"
+    expect_equal(config, before, what="the config after the update", hint=hint)
+    updated["opt"]["momentum"] = 0.9
+    updated["seed"] = 1
+    expect_equal(config, before, what="the config after the updated one was changed along the path", hint=hint)
+    expect_equal(update_nested(config, ["seed"], 5), {**before, "seed": 5}, what="update_nested(config, ['seed'], 5)")
+
+
+@pytest.mark.stage(2)
+def test_missing_dicts_on_the_way_are_made():
+    """Also in an empty config, and under keys that are false: 0 and '' are keys like others."""
+    config = {"a": {}}
+    found = update_nested(config, ("a", "b", "c"), 1)
+    expect_equal(found, {"a": {"b": {"c": 1}}}, what="update_nested({'a': {}}, ('a', 'b', 'c'), 1)")
+    expect_equal(
+        config, {"a": {}}, what="the config after that", hint="setdefault writes into the dict it is called on"
+    )
+    expect_equal(update_nested({}, (0, ""), None), {0: {"": None}}, what="update_nested({}, (0, ''), None)")
+    found = update_nested({"a": {"b": 1}}, ("a",), {"c": 2})
+    expect_equal(
+        found, {"a": {"c": 2}}, what="update_nested({'a': {'b': 1}}, ('a',), {'c': 2})", hint="replace, not merge"
+    )
+
+
+@pytest.mark.stage(2)
+def test_the_path_is_not_used_up():
+    """path.pop(0) takes the caller's list apart, and the second run of the sweep sets something else."""
+    path = ["a", "b"]
+    update_nested({"a": {"b": 1}}, path, 2)
+    expect_equal(path, ["a", "b"], what="the path after the call", hint="slice it, or unpack it: key, *rest = path")
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize("value", [1, None, [1], "text", 0], ids=repr)
+def test_a_path_through_something_else_is_an_error(value):
+    """Replacing a number by a dict in silence hides a misspelt path."""
+    with expect_raises(ValueError, what=f"a path through {value!r}", hint="only dicts can be descended into"):
+        update_nested({"a": value}, ("a", "b"), 2)
+    with expect_raises(ValueError, what="an empty path", hint="there is no key to set"):
+        update_nested({"a": value}, (), 2)
+
+
+# Stage 3: layers and state dicts
+
+
+@pytest.mark.stage(3)
+def test_layers_share_no_parameter():
+    """[layer] * n has n entries and the parameters of one: the model trains as if its layers were tied."""
+    layers = independent_layers(partial(nn.Linear, 3, 3), 4)
+    expect_equal(len(layers), 4, what="the number of layers")
+    before = [layer.weight.detach().clone() for layer in layers]
+    with torch.no_grad():
+        layers[1].weight.add_(1.0)
+    moved = [not torch.equal(layer.weight, old) for layer, old in zip(layers, before, strict=True)]
+    hint = "call make() once for each layer"
+    expect_equal(moved, [False, True, False, False], what="which weights change when layer 1's does", hint=hint)
+
+
+@pytest.mark.stage(3)
+def test_every_layer_starts_from_weights_of_its_own():
+    """copy.deepcopy of one layer shares nothing either, but all copies start alike, and that is not what n draws are."""
+    calls = []
+
+    def make():
+        calls.append(len(calls))
+        return nn.Linear(4, 4)
+
+    layers = independent_layers(make, 3)
+    expect_equal(len(calls), 3, what="how often make() was called for 3 layers", hint="once for each layer")
+    distinct = {tuple(layer.weight.flatten().tolist()) for layer in layers}
+    expect_equal(
+        len(distinct), 3, what="how many different initial weights 3 layers have", hint="no deepcopy of the first"
+    )
+
+
+@pytest.mark.stage(3)
+def test_the_layers_are_registered():
+    """A plain list hides its layers: parameters(), to(device), state_dict() and train() pass it by."""
+    model = nn.Module()
+    model.blocks = independent_layers(partial(nn.Linear, 2, 5), 3)
+    hint = "return nn.ModuleList(...)"
+    expect_equal(len(list(model.parameters())), 6, what="the number of parameters of a model with 3 layers", hint=hint)
+    names = [f"blocks.{i}.{name}" for i in range(3) for name in ("weight", "bias")]
+    expect_equal(list(model.state_dict()), names, what="the names in its state_dict", hint=hint)
+    expect_equal(len(independent_layers(nn.Identity, 0)), 0, what="the number of layers for n=0")
+
+
+def network(dtype=torch.float64):
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)).to(dtype)
+
+
+def train(model, x, steps=3):
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+
+def expect_state(found, want, what, hint):
+    expect_equal(sorted(found), sorted(want), what=f"the names in {what}", hint=hint)
+    for name, tensor in want.items():
+        expect_close(found[name], tensor, what=f"{name} in {what}", hint=hint, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.stage(3)
+def test_later_training_does_not_change_a_snapshot(rng):
+    """The usual bug of 'keep the best model': state_dict() and dict(state_dict()) hold the live tensors, detach() and
+    numpy() share their memory, and the 'best' weights turn out to be the last ones."""
+    model = network()
+    want = copy.deepcopy(model.state_dict())
+    taken = snapshot(model)
+    train(model, randn(rng, 8, 3))
+    hint = "clone every tensor of the state_dict, the buffers (running_mean, num_batches_tracked) too"
+    expect_state(taken, want, "a snapshot after training", hint)
+
+
+@pytest.mark.stage(3)
+def test_a_snapshot_and_its_module_are_apart(rng):
+    """Averaging weights in a snapshot must not train the model, and taking one must not change it."""
+    model = network()
+    with expect_unchanged(*model.state_dict().values(), what="the module", hint="clone"):
+        taken = snapshot(model)
+        for tensor in taken.values():
+            tensor.zero_()
+    expect(all(p.requires_grad for p in model.parameters()), "the module's parameters should still require gradients")
+
+
+@pytest.mark.stage(3)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_a_snapshot_keeps_dtypes_and_drops_the_graph(dtype):
+    """A clone of a parameter requires gradients and remembers where it comes from: detach it. Counters stay integers."""
+    model = network(dtype)
+    taken = snapshot(model)
+    expect_state(taken, model.state_dict(), f"a snapshot of a {dtype} module", "neither convert nor leave out anything")
+    graph = [name for name, tensor in taken.items() if tensor.requires_grad]
+    expect_equal(
+        graph, [], what="the entries that require gradients", hint="state_dict() detaches, parameters() do not"
+    )
+
+
+@pytest.mark.stage(3)
+def test_a_snapshot_has_the_names_of_the_state_dict():
+    """named_parameters() names tied weights once, named_buffers() includes what is not to be saved: load_state_dict
+    takes neither."""
+    tied = nn.Linear(2, 2)
+    model = nn.Sequential(tied, nn.ReLU(), tied)
+    model.register_buffer("scratch", torch.zeros(1), persistent=False)
+    names = sorted(snapshot(model))
+    expect_equal(names, ["0.bias", "0.weight", "2.bias", "2.weight"], what="the names", hint="start from state_dict()")
+
+
+# Stage 4: a best model that survives training, at the price of one copy
+
+
+@pytest.mark.stage(4)
+def test_a_restored_snapshot_gives_the_old_answers_again(rng):
+    """Train, keep, train on, restore, train on, restore: the second time works too, because loading copies."""
+    model, x = network(), randn(rng, 8, 3)
+    train(model, x)
+    best, want = snapshot(model), model.eval()(x).detach()
+    for attempt in ("first", "second"):
+        train(model.train(), x)
+        model.load_state_dict(best)
+        expect_close(model.eval()(x), want, what=f"the model's output after the {attempt} restoration", hint="clone")
+
+
+@pytest.mark.stage(4)
+def test_a_snapshot_costs_one_copy(cost):
+    """On a GPU the spare memory may be just one model: no copy of a copy, and no gradients copied along."""
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    model(torch.ones(1, 64)).sum().backward()
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    with cost() as spent:
+        taken = snapshot(model)
+    expect_equal(sum(tensor.nbytes for tensor in taken.values()), size, what="the snapshot's bytes")
+    found = f"a snapshot should allocate its own size once, but allocated {spent.allocated / size:.1f} times as much"
+    expect(spent.allocated <= 1.1 * size, found, hint="one clone for each tensor")
