@@ -132,7 +132,7 @@ def expect_distribution(
         raise Wrong(
             _message(
                 f"{what} should be {worst} with probability {probs[worst]:.4f}, but were so {share:.4f} of the time "
-                f"(chi-square over {draws.numel()} draws: p = {p_value:.1e})",
+                f"(chi-square over {draws.numel()} draws: {_p(p_value)})",
                 hint=hint,
             )
         )
@@ -239,6 +239,10 @@ def _message(*parts: str, hint: str = "") -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.1e}" if value > 1e-300 else "p < 1e-300"
 
 
 def _flat(tensor: Tensor) -> str:
