@@ -60,7 +60,9 @@ def try_mistake(checkout: Checkout, kata: str, mistake: Mistake, source: str, se
     failed = [o for o in run.failures if o.verdict == "failed"]
     flat = " ".join(run.output.split())
     named = f"{SAYS} {mistake.says}" in flat
-    return MistakeTrial(bool(failed), named, _first_line(failed[0].message) if failed else run.output.strip()[-200:])
+    return MistakeTrial(
+        bool(failed), named, _first_line(failed[0].message) if failed else " ".join(run.output.split())[-200:]
+    )
 
 
 def try_mutant(checkout: Checkout, kata: str, source: str, seed: int) -> MutantTrial:
