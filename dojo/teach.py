@@ -1,6 +1,7 @@
 """The last lines of a run: what is not started, which named mistake this looks like, what to do next."""
 
 import io
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -52,13 +53,18 @@ def _not_started(tr: Any, dojo: "Dojo") -> None:
         return
     katas = Counter(o.kata for o in waiting)
     tr.section("not started", sep="=", yellow=True)
+    width = shutil.get_terminal_size().columns
     for kata, count in katas.items():
         file = dojo.checkout.shown(dojo.target / f"{kata}.py")
         if len(katas) > 1:
             tr.write_line(f"{kata}: {count} tests wait for {file}")
             continue
-        for outcome in waiting:
-            tr.write_line(f"stage {outcome.stage}  {outcome.test}: {outcome.message}")
+        for message in dict.fromkeys(o.message for o in waiting):
+            tr.write_line(message)
+            for outcome in waiting:
+                if outcome.message == message:
+                    line = f"  stage {outcome.stage}  {outcome.test}"
+                    tr.write_line(line if len(line) < width else f"{line[: width - 4]}...")
         tr.write_line(f"Next: open {file}, or ask for help with `kata hint {kata}`.")
 
 
