@@ -1,0 +1,89 @@
+"""Cross-attention.
+
+How do the words of a prompt reach the pixels of a diffusion model? Write multi-head cross-attention with masks, and
+say what comes out for a query that may attend to nothing.
+
+Queries come from x (pixels), keys and values from the context (words). In every head, with d = head_dim:
+    softmax(q k^T / sqrt(d)) v
+and the heads' answers, side by side, pass through one last linear layer.
+
+Rules: everything that torch offers may be called, F.scaled_dot_product_attention too (what it does with a row that is
+masked completely has changed between versions and backends: see to it yourself). No dropout, no norm and no residual:
+the block around it has those. Masks are boolean, True = attend. No argument is modified.
+
+Stage 1: one and several heads, padding masks, self-attention.  Stage 2: masks for each query, queries with nothing to
+attend, any sizes, wrong arguments.  Stage 3: huge logits, dtypes, gradients.  Stage 4: each token is projected once,
+nothing of the size [batch, heads, queries, keys, head_dim] is formed, and the number of operators does not grow with
+the batch.
+
+Sources: Vaswani et al., "Attention Is All You Need" (2017); Rombach et al., "High-Resolution Image Synthesis with
+Latent Diffusion Models" (2022), for its place in a U-Net.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from `query_dim` wide queries to `context_dim` wide tokens.
+
+    Submodules, all nn.Linear, and nothing else with parameters; inner = heads x head_dim, whatever query_dim is:
+        to_q: query_dim -> inner, to_k and to_v: context_dim -> inner, all three without bias;
+        to_out: inner -> query_dim, with bias.
+    Head h works with the h-th block of head_dim consecutive outputs of to_q, to_k and to_v, and its answer is the h-th
+    block of to_out's input.
+    """
+
+    def __init__(self, query_dim: int, context_dim: int, heads: int, head_dim: int) -> None:
+        """Initial weights are nn.Linear's own. Raises ValueError if heads or head_dim is below 1."""
+        super().__init__()
+        # kata: begin
+        if heads < 1 or head_dim < 1:
+            raise ValueError(f"heads and head_dim must be at least 1, got {heads} and {head_dim}")
+        inner = heads * head_dim
+        self.heads = heads
+        self.to_q = nn.Linear(query_dim, inner, bias=False)
+        self.to_k = nn.Linear(context_dim, inner, bias=False)
+        self.to_v = nn.Linear(context_dim, inner, bias=False)
+        self.to_out = nn.Linear(inner, query_dim)
+        # kata: end
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch queries query_dim"],
+        context: Float[Tensor, "batch keys context_dim"] | None = None,
+        mask: Bool[Tensor, "batch keys"] | Bool[Tensor, "batch queries keys"] | None = None,
+    ) -> Float[Tensor, "batch queries query_dim"]:
+        """Each query's answer from the tokens of the context that the mask allows; without a mask, from all.
+
+        Without a context x attends to itself. What a masked token holds has no influence, as long as it is finite. A
+        query with nothing to attend gets zeros for the heads' answers, so that to_out's bias comes out, and its
+        gradients are finite (zero, for everything in front of to_out).
+
+        Raises ValueError if the context is missing although query_dim and context_dim differ, or if the mask is not
+        boolean or has neither of the two shapes.
+        """
+        # kata: begin
+        if context is None:
+            if self.to_q.in_features != self.to_k.in_features:
+                raise ValueError("without a context, query_dim and context_dim must be equal")
+            context = x
+        # [batch, n, inner] -> [batch, heads, n, head_dim]
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for t in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        if mask is None:
+            answers = F.scaled_dot_product_attention(q, k, v)
+        else:
+            padding, full = (x.shape[0], context.shape[1]), (*x.shape[:2], context.shape[1])
+            if mask.dtype != torch.bool or mask.shape not in (padding, full):
+                raise ValueError(f"mask must be boolean {padding} or {full}, got {mask.dtype} {tuple(mask.shape)}")
+            mask = mask.reshape(x.shape[0], 1, -1, context.shape[1])  # -> [batch, 1, queries or 1, keys]
+            # Softmax over nothing is 0 / 0: such a query attends to everything, and its answer is wiped out.
+            nothing = ~mask.any(-1, keepdim=True)  # [batch, 1, queries or 1, 1]
+            answers = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | nothing).masked_fill(nothing, 0.0)
+        return self.to_out(answers.transpose(1, 2).flatten(-2))  # [batch, heads, n, head_dim] -> [batch, n, inner]
+        # kata: end
