@@ -221,7 +221,10 @@ def _difference(actual: Tensor, expected: Tensor, what: str, hint: str, rtol: fl
     first = wrong.nonzero()[0].tolist()
     where = f" at {first}" if first else ""
     got, wanted = actual[tuple(first)].item(), expected[tuple(first)].item()
-    head = f"{what}{where} should be {_number(wanted)}, but is {_number(got)}"
+    digits = 6 if _number(got, 6) != _number(wanted, 6) else 17
+    head = f"{what}{where} should be {_number(wanted, digits)}, but is {_number(got, digits)}"
+    if got != got and wanted != wanted:
+        head = f"{what}{where} is NaN, and so is what it is compared with, which your code gave too"
     if actual.numel() > 1:
         head += f" ({int(wrong.sum())} of {actual.numel()} values differ)"
     shown = ""
@@ -237,8 +240,8 @@ def _message(*parts: str, hint: str = "") -> str:
     return "\n".join(lines)
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+def _number(value: Any, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else repr(value)
 
 
 def _p(value: float) -> str:
