@@ -94,7 +94,7 @@ def see_noise(kata, case):
         within = torch.corrcoef(torch.cat([rest[:2] for rest in rests]))
         seen[f"path {eta}"] = [histogram(x - 1) for x in shown]
         seen[f"end {eta}"] = end if end.std() < 1e-3 else histogram(end - 2)
-        seen[f"alike {eta}"] = [bool((m.triu(1).abs() > 0.6).any()) for m in (torch.corrcoef(rows), within)]
+        seen[f"alike {eta}"] = [bool((m.triu(1).abs() > 0.98).any()) for m in (torch.corrcoef(rows), within)]
     return seen
 
 
