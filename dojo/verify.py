@@ -72,7 +72,7 @@ def verify(
     `peers` tries only the adapters over installed libraries. `progress` is told how many trials are done, of how many.
     """
     catalog = load_catalog(checkout)
-    katas = [catalog[name] for name in names] or list(catalog.katas)
+    katas = [catalog[name] for name in names] or [k for k in catalog.katas if not peers or checkout.peers(k.name)]
     reports = [Report(kata.name) for kata in katas]
     whole = list(reports)  # without those whose files cannot even be read: one sentence says it all
     planned: list[Trial] = []
