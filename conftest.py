@@ -18,7 +18,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--kata-seed", metavar="N", type=int, default=0, help="seeds every test's inputs; any N gives the same verdict"
     )
-    group.addoption("--stage", metavar="N", type=int, help="only the tests of stages 1 to N")
+    group.addoption("--stage", metavar="N", type=int, choices=(1, 2, 3, 4), help="only the tests of stages 1 to N")
 
 
 def pytest_configure(config):
@@ -65,7 +65,9 @@ def pytest_collection_modifyitems(config, items):
     last = config.getoption("--stage")
     if last is not None:
         leave_out(lambda item: (mark := item.get_closest_marker("stage")) and mark.args[0] > last)
-    if not config.getoption("benchmark_only", False):
+    if config.getoption("benchmark_only", False):
+        leave_out(lambda item: "speed" not in item.path.parts)
+    else:
         leave_out(lambda item: "speed" in item.path.parts and not item.get_closest_marker("gpu"))
     if any(item.get_closest_marker("gpu") for item in items) and (why := cuda_missing()):
         for item in items:

@@ -52,9 +52,11 @@ def record_run(checkout: Checkout, outcomes: list[Outcome], expected: dict[str, 
         by_kata.setdefault(outcome.kata, []).append(outcome)
     with _connect(checkout) as db:
         for kata, found in by_kata.items():
+            judged = any(o.verdict != "skipped" for o in found)  # --benchmark-only skips every test
+            whole = judged and len(found) == expected.get(kata)
             run = db.execute(
                 "INSERT INTO run(at, kata, source, complete) VALUES (?, ?, ?, ?)",
-                (time.time(), kata, digest(checkout.stub(kata)), len(found) == expected.get(kata)),
+                (time.time(), kata, digest(checkout.stub(kata)), whole),
             ).lastrowid
             rows = [(run, o.test, o.stage, o.verdict, o.message[:2000], o.seconds) for o in found]
             db.executemany("INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -63,6 +65,8 @@ def record_run(checkout: Checkout, outcomes: list[Outcome], expected: dict[str, 
 def record_event(checkout: Checkout, kata: str, what: str, detail: str = "") -> None:
     """Stores that a hint was taken ("hint", its rung), a solution seen ("solution"), a stub restored ("reset")."""
     with _connect(checkout) as db:
+        if what == "reset":  # runs up to this one were of what the learner has put aside
+            detail = str(db.execute("SELECT coalesce(max(id), 0) FROM run").fetchone()[0])
         db.execute("INSERT INTO event(at, kata, what, detail) VALUES (?, ?, ?, ?)", (time.time(), kata, what, detail))
 
 
@@ -83,10 +87,13 @@ def ever_solved(checkout: Checkout, kata: str) -> bool:
 
 
 def progress(checkout: Checkout, kata: str) -> Progress:
-    """Where the learner stands with this kata."""
+    """Where the learner stands with this kata since its stub was last restored."""
     with _connect(checkout) as db:
         run = db.execute(
-            "SELECT id, source FROM run WHERE kata = ? AND complete ORDER BY id DESC LIMIT 1", (kata,)
+            """SELECT id, source FROM run WHERE kata = ? AND complete AND id > (
+                   SELECT coalesce(max(CAST(detail AS INTEGER)), 0) FROM event WHERE kata = ? AND what = 'reset')
+               ORDER BY id DESC LIMIT 1""",
+            (kata, kata),
         ).fetchone()
         rows = db.execute("SELECT stage, verdict FROM outcome WHERE run = ?", (run[0],)).fetchall() if run else []
     counted = [(stage, verdict) for stage, verdict in rows if verdict != "skipped"]

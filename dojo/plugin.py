@@ -186,10 +186,13 @@ class Dojo:
         if self.file:
             self.file.write_text("".join(json.dumps(o.as_dict()) + "\n" for o in self.outcomes), encoding="utf-8")
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
-        if self.worker or not self.outcomes:
-            return
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> Generator[None, Any, Any]:
+        yield  # pytest's own lists come first: what is said here should be the last thing on the screen
+        if not self.worker and self.outcomes:
+            self._summarise(terminalreporter, exitstatus)
+
+    def _summarise(self, terminalreporter: Any, exitstatus: int) -> None:
         from dojo import teach
 
         teach.summarise(terminalreporter, self, interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)

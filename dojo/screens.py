@@ -83,7 +83,7 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
     out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
     for paragraph in docstring.strip().split("\n\n")[1:]:  # the first line is the title again
         laid_out = "\n " in paragraph or paragraph.startswith(" ")
-        out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n")
+        out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n", soft_wrap=laid_out)
     out.print("[bold]Stages[/bold]")
     for number, stage in enumerate(kata.stages, 1):
         mark = "■" if number in progress.stages else "□"

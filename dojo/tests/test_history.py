@@ -285,3 +285,19 @@ def test_a_write_that_fails_half_way_leaves_the_old_text(checkout, monkeypatch):
     with pytest.raises(Problem, match="No space left on device"):
         workshop.write(checkout.stub("tiny"), "new")
     assert checkout.stub("tiny").read_text() == before
+
+
+def test_a_reset_starts_progress_afresh(checkout):
+    """Taking a solved kata again from memory must not show as solved; that it once was is remembered."""
+    record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
+    assert progress(checkout, "tiny").state == "solved"
+    record_event(checkout, "tiny", "reset")
+    assert progress(checkout, "tiny").state == "not started"
+    assert ever_solved(checkout, "tiny")
+
+
+def test_a_run_that_skips_everything_says_nothing(checkout):
+    """`--benchmark-only` skips every test of a solved kata."""
+    record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
+    record_run(checkout, outcomes("skipped", "skipped"), {"tiny": 2})
+    assert progress(checkout, "tiny").state == "solved"

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from dojo import verify as module
 from dojo.cli import main
-from dojo.tests.lab import MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout, solve
+from dojo.tests.lab import MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
 from dojo.verify import Report
 
 SMALL = SOLUTION[: SOLUTION.index("\n\ndef shift")]
@@ -65,8 +65,6 @@ def build(checkout):
     """Katas that fall short without any mutant, named after what is wrong with them."""
     nothing = "\n\ndef test_nothing():\n    pass\n\n\ndef test_broken():\n    assert double.written\n"
     add_kata(checkout, "bad_tests", tests=TESTS + nothing)
-    add_kata(checkout, "stale_stub")
-    solve(checkout, name="stale_stub")
     unfinished = "if x == 5:\n        raise NotImplementedError\n    return "
     wrong = SOLUTION.replace("return x * 2", unfinished + "x * 3")
     add_kata(checkout, "wrong_reference", solution=wrong, mistakes=MISTAKES.replace("x * 2", "x * 3"))
@@ -95,7 +93,6 @@ def build(checkout):
         ("no_reference", checkout.reference),
         ("no_tests", checkout.tests),
         ("no_probe", checkout.probe),
-        ("no_stub", checkout.stub),
     ):
         add_kata(checkout, name, solution=SMALL, tests=SMALL_TESTS, probe=SMALL_PROBE, mistakes=SMALL_MISTAKES)
         path(name).unlink()
@@ -150,11 +147,6 @@ def test_a_sound_kata_has_no_shortfall(reports):
     [
         ("bad_tests", "test_nothing passes on the stub; a test must fail until its code is written"),
         ("bad_tests", "on the stub a test should read 'not started', but test_broken: "),
-        (
-            "stale_stub",
-            "katas/stale_stub.py is not what solutions/stale_stub.py renders to; unless it holds an answer of your own: kata render stale",
-        ),
-        ("no_stub", "katas/no_stub.py is not what solutions/no_stub.py renders to"),
         ("wrong_reference", "fails at seed 7: test_double_is_twice_as_much[1]: double(1) should be 2, but is 3"),
         ("wrong_reference", "the reference fails at seed 7: test_double_is_twice_as_much[5]: not started"),
         ("fails_at_a_seed", "the reference fails at seed 7: test_lucky: bad luck"),
@@ -185,7 +177,7 @@ def test_each_shortfall_is_said(reports, kata, sentence):
 
 @pytest.mark.parametrize(
     "kata",
-    ["stale_stub", "no_stub", "patch_does_not_fit", "bad_mistakes", "no_reference", "no_fence", "stale_survivor"],
+    ["patch_does_not_fit", "bad_mistakes", "no_reference", "no_fence", "stale_survivor"],
 )
 def test_one_fault_is_one_shortfall(reports, kata):
     """A file that cannot be read is not also blamed for having no mistakes and killing no mutants."""
