@@ -221,7 +221,7 @@ def test_fit_ends_with_the_weights_of_the_lowest_validation_loss():
     model, _, history = fitted([[4.0, 4.0], [5.0, -1.0], [11.0, -1.0], [7.0, -1.0]])
     expect_equal(len(history), 4, what="the number of entries")
     what = "the epoch whose weights the model has after fit, with validation losses 4, 2, 5, 3,"
-    hint = "deepcopy the state_dict() of the best epoch (it refers to the live weights and follows the training) and load it at the end"
+    hint = "the lowest val_loss decides, nothing else; deepcopy the state_dict() then (it follows the live weights) and load it at the end"
     expect_equal(model.weight.item(), 2.0, what=what, hint=hint)
 
 
@@ -231,7 +231,15 @@ def test_the_scheduler_steps_once_per_epoch_after_the_optimizer(rng):
     model, used, batches = Echo(), [], loader(*uneven(rng))
     optimizer = SGD(model.parameters(), lr=0.4)
     optimizer.register_step_pre_hook(lambda *_: used.append(optimizer.param_groups[0]["lr"]))
-    scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
+    calls = []
+
+    class Noted(StepLR):
+        def step(self, *args, **kwargs):
+            calls.append((args, kwargs))
+            super().step()
+
+    scheduler = Noted(optimizer, step_size=1, gamma=0.5)
+    calls.clear()  # a scheduler's constructor takes a step of its own
 
     def high_loss(logits, targets):  # no loss is an epoch's number, should someone hand it to the scheduler
         return cross_entropy(logits, targets) + 5
@@ -242,6 +250,8 @@ def test_the_scheduler_steps_once_per_epoch_after_the_optimizer(rng):
     expect_close(torch.tensor(used), rates.repeat_interleave(3), what="the rates of the nine steps", hint=hint)
     hint = "read optimizer.param_groups[0]['lr'] before the scheduler changes it"
     expect_close(torch.tensor([h["lr"] for h in history]), rates, what="'lr' in the history", hint=hint)
+    hint = "scheduler.step() after every epoch, the last one included: whoever trains on continues with the next rate"
+    expect_equal(calls, [((), {})] * 3, what="the arguments of scheduler.step's calls in three epochs", hint=hint)
 
 
 # Stage 2: modes, loaders, what is restored
@@ -276,10 +286,31 @@ def test_evaluation_changes_nothing(rng):
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)).double()
     for parameter in model.parameters():
         parameter.grad = randn(rng, *parameter.shape)
+    model[1].weight.requires_grad_(False)  # as in fine-tuning
     state = [*model.state_dict().values(), *(p.grad for p in model.parameters())]
     with expect_unchanged(*state, what="the model", hint="eval mode, and neither zero_grad nor backward in evaluate"):
         evaluate(model, loader(*uneven(rng), batch_size=3), cross_entropy, "cpu")
     expect(all(p.grad is not None for p in model.parameters()), "gradients should survive evaluate, but are None")
+    trains = [p.requires_grad for p in model.parameters()]
+    hint = "no_grad needs no requires_grad_(False), and turning it on again thaws what was frozen"
+    expect_equal(trains, [True, True, False, True], what="requires_grad of the parameters after evaluate", hint=hint)
+
+
+@pytest.mark.stage(2)
+@BOTH
+def test_a_batch_with_a_nan_loss_counts_like_any_other(which):
+    """Skipping it hides that the training has diverged. Five rows in batches of 4 and 1: the last is wrong, its loss NaN."""
+    inputs, targets = one_hot(torch.tensor([0, 0, 0, 0, 2]), 3).double(), torch.tensor([0, 0, 0, 0, 1])
+
+    def loss_fn(logits, labels):
+        return torch.where(labels == 1, NAN, logits[:, 0]).mean()
+
+    result = one_pass(which, Echo(), loader(inputs, targets), loss_fn)
+    hint = "no batch is left out, whatever its loss"
+    expect(result.loss != result.loss, f"the loss with one NaN batch should be nan, but is {result.loss}", hint=hint)
+    expect_number(
+        result.accuracy, 0.8, what="the accuracy with one wrong row of five, in a batch of NaN loss", hint=hint
+    )
 
 
 class OnHost(Tensor):

@@ -389,6 +389,33 @@ def test_the_inputs_are_not_modified(rng):
     with expect_unchanged(x, condition, what="x or condition"), torch.no_grad():
         first = net(x, condition)
     expect_close(net(x, condition), first, what="the same call a second time")
+    net = awake(controlled(nn.Identity()), rng)
+    hint = "F(x) may be x itself: add out of place, y + z and not y += z"
+    with expect_unchanged(x, condition, what="x or condition of a block that returns its input", hint=hint):
+        net(x, condition)
+
+
+class Mode(nn.Module):
+    """Returns its input, and notes the mode of every forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.modes = []
+
+    def forward(self, x):
+        self.modes.append(self.training)
+        return x
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_the_copy_runs_in_the_mode_of_the_whole(rng, mode):
+    """Dropout and BatchNorm in the copy train as usual. Only the frozen block may be kept in eval mode."""
+    net = controlled(Mode()).train(mode == "train")
+    net.copy.modes.clear()
+    net(*inputs(rng))
+    hint = "an override of train() keeps nothing but `frozen` in eval mode, and calls super().train(mode)"
+    expect_equal(net.copy.modes, [mode == "train"], what=f"the copy's `training` in forward after {mode}()", hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -470,6 +497,22 @@ def test_gradients_are_the_outputs_slopes(rng, name):
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+@pytest.mark.stage(3)
+def test_x_gets_its_gradient_through_the_copy(rng):
+    """x may come from another block under training. The frozen half may add its share of the gradient or keep it."""
+    net = awake(controlled(convolutions()), rng)
+    x, condition = inputs(rng)
+    slope, x = randn(rng, 2, 4, 5, 6), x.requires_grad_()
+    backward(net, x, condition, slope)
+    hint = "only the frozen half may run under no_grad or on x.detach(); the copy sees x itself"
+    expect(x.grad is not None, "x should get a gradient through the copy, but has none", hint=hint)
+    through_copy = net.zero_out(net.copy(x + net.zero_in(condition)))
+    (want,) = torch.autograd.grad((slope * through_copy).sum(), x)
+    (share,) = torch.autograd.grad((slope * net.frozen(x)).sum(), x)
+    whole = torch.allclose(x.grad, want + share)
+    expect_close(x.grad, want + share if whole else want, what="dL/dx, without the frozen half's share", hint=hint)
 
 
 # Stage 4: counted work, memory and parameters

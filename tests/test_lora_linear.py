@@ -57,9 +57,12 @@ def frozen(layer, x):
     return F.linear(x, layer.base.weight, layer.base.bias)
 
 
-def backward(loss):
-    hint = "lora_A and lora_B are Parameters; use them outside no_grad and without detach()"
-    expect(loss.requires_grad, "the output should depend on trainable parameters, but autograd sees none", hint=hint)
+def backward(
+    loss,
+    inputs="trainable parameters",
+    hint="lora_A and lora_B are Parameters; use them outside no_grad and without detach()",
+):
+    expect(loss.requires_grad, f"the output should depend on {inputs}, but autograd sees none", hint=hint)
     loss.backward()
 
 
@@ -323,6 +326,14 @@ def test_merging_keeps_the_adapter_and_the_frozen_weight(rng):
         hint = "write under torch.no_grad(), or autograd makes the weight a result of A and B"
         what = f"(requires_grad, is_leaf) of {name} after merge()"
         expect_equal((parameter.requires_grad, parameter.is_leaf), (trains, True), what=what, hint=hint)
+    layer.unmerge()
+    for name, parameter in layer.named_parameters():
+        old, trains = before[name]
+        sentence = f"{name} should stay the same Parameter, but unmerge() replaced it"
+        expect(parameter is old, sentence, hint="write into it, in place")
+        what = f"(requires_grad, is_leaf) of {name} after merge() and unmerge()"
+        hint = "unmerging leaves the base frozen and the adapter trainable"
+        expect_equal((parameter.requires_grad, parameter.is_leaf), (trains, True), what=what, hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -363,6 +374,11 @@ def test_a_checkpoint_holds_each_parameter_once_and_restores_the_layer(rng, bias
     expect_equal(names, want, what="the list of registered parameters", hint=hint)
     other.load_state_dict(layer.state_dict())
     expect_close(other(x), layer(x), what="the output of another layer with this one's state dict", hint=hint)
+    other.merge()
+    other.unmerge()
+    what = "base.weight of the loaded layer after merge() and unmerge()"
+    hint = "take the update out of the weight that is there now; a copy made in __init__ is stale once a checkpoint is loaded"
+    expect_close(other.base.weight, layer.base.weight, what=what, hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -434,8 +450,9 @@ def test_a_gradient_passes_through_a_merged_layer(rng):
     x, again = randn(rng, 4, 5).requires_grad_(), randn(rng, 4, 5).requires_grad_()  # dL/dx does not depend on x
     backward((layer(x) * direction).sum())
     layer.merge()
-    backward((layer(again) * direction).sum())
-    expect_close(again.grad, x.grad, what="dL/dx of the merged layer", hint="no torch.no_grad() around the base")
+    hint = "no torch.no_grad() around the base, and no detach(), in the merged forward either"
+    backward((layer(again) * direction).sum(), "x, merged too", hint)
+    expect_close(again.grad, x.grad, what="dL/dx of the merged layer", hint=hint)
 
 
 # Stage 4: cost

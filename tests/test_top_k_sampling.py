@@ -128,7 +128,7 @@ def test_each_row_has_its_own_top_k(rng, shape):
 
 
 @pytest.mark.stage(2)
-@pytest.mark.parametrize("shape", [(6,), (5, 6), (6, 6), (2, 3, 6)], ids=str)
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (5, 6), (6, 6), (2, 3, 6), (3, 1, 6)], ids=str)
 def test_one_token_is_drawn_for_each_row(rng, shape):
     """The result has the batch's shape, is int64, and each row's token is among that row's own top k."""
     logits = shuffled(rng, *shape)
@@ -140,7 +140,7 @@ def test_one_token_is_drawn_for_each_row(rng, shape):
             list(tokens.shape),
             list(shape[:-1]),
             what="the tokens' shape",
-            hint="one token a row: squeeze the sample's axis",
+            hint="one token a row: squeeze(-1), the sample's axis; a batch of one row keeps its axis",
         )
         expect(
             (tokens[..., None] == allowed).any(-1).all(),
@@ -312,6 +312,12 @@ def test_banned_tokens_stay_banned(rng):
         {1, 3},
         what="the tokens drawn",
         hint="a token at -inf has probability 0 even among the top k",
+    )
+    expect_equal(
+        set(sample_top_k(logits[0].expand(500, -1), 4, 1e6).tolist()),
+        {1, 3},
+        what="the tokens drawn at T=1e6, where the allowed ones are equally likely",
+        hint="keep -inf: a large finite number in its place, divided by a large T, is a probability again",
     )
 
 
