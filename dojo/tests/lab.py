@@ -5,6 +5,7 @@ The tiny kata needs no torch, so a session in a child of this warm process takes
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -237,3 +238,8 @@ def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[
     sys.stdout.flush()
     sys.stderr.flush()
     return code, tuple(grab.outcomes)
+
+
+def heed_ctrl_c() -> None:
+    """For Popen's preexec_fn: a shell that runs the tests in the background has SIGINT ignored, and children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

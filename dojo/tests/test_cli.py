@@ -15,7 +15,7 @@ from dojo import cli
 from dojo.cli import main
 from dojo.history import Progress, count_events, progress, record_run
 from dojo.outcome import Outcome
-from dojo.tests.lab import MISTAKES, REPOSITORY, add_kata, pytest_in, solve
+from dojo.tests.lab import MISTAKES, REPOSITORY, add_kata, heed_ctrl_c, pytest_in, solve
 
 COMMANDS = ("list", "show", "test", "hint", "solution", "follow-ups", "reset", "render", "verify", "new")
 
@@ -345,6 +345,7 @@ def test_ctrl_c_during_a_run_ends_both_without_a_traceback(checkout):
         program("test", "tiny"),
         env=environment(),
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dojo.forks import Died, run_all
-from dojo.tests.lab import REPOSITORY
+from dojo.tests.lab import REPOSITORY, heed_ctrl_c
 
 # These tests fork at once: no torch work with several threads may come before them (conftest.py sees to it).
 
@@ -220,7 +220,11 @@ list(run_all([lambda: task("a"), lambda: task("b")], jobs=2, seconds=60))
 """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", program],
+        env=environment,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
+        stderr=subprocess.DEVNULL,
     )
     pids = [wait_for(tmp_path / name) for name in "ab"]
     os.killpg(parent.pid, signal.SIGINT)
