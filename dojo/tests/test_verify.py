@@ -238,3 +238,15 @@ def test_an_adapter_that_fails_is_said(tmp_path):
     assert (report.peers, report.tests, report.mistakes) == (2, 0, 0)
     assert report.rejected == {"solutions/peers/tiny/absent.py"}
     assert all("no_such_library" in shortfall for shortfall in report.shortfalls)
+
+
+def test_a_sample_tries_few_and_judges_only_those(tmp_path):
+    """It says nothing of the kill rate or of survivors' entries, which only the whole proof can judge."""
+    checkout = make_checkout(tmp_path)
+    build_small(checkout)
+    sampled = proof(checkout, sample=1)
+    assert all((r.mistakes, r.mutants) == (1, 1) for r in sampled.values())
+    assert sampled["stale_survivor"].shortfalls == sampled["sound"].shortfalls == []
+    assert sampled["sound"].alternatives == 1
+    again = proof(checkout, sample=1)
+    assert {k: r.survivors for k, r in again.items()} == {k: r.survivors for k, r in sampled.items()}
