@@ -91,20 +91,19 @@ def _mistake(entry: dict[str, Any]) -> Mistake:
     return made
 
 
-def gather_known(checkout: Checkout, kata: str, probe: Probe, seed: int) -> tuple[Evidence, dict[Mistake, Evidence]]:
+Known = tuple[Evidence, dict[Mistake, Evidence]]  # of the reference, and of each named mistake
+_recalled: dict[Path, Known] = {}  # what a warm process read before it forked
+
+
+def gather_known(checkout: Checkout, kata: str, probe: Probe, seed: int) -> Known:
     """The evidence of the reference and of each named mistake, from `.dojo/cache/` when nothing has changed since."""
+    if known := recall(checkout, kata, seed):
+        return known
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     named = load_mistakes(checkout.mistakes(kata)).named
-    parts = [reference, repr(named), checkout.probe(kata).read_text(encoding="utf-8"), str(seed), torch.__version__]
-    parts += [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (probes,)]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    cache = checkout.state / "cache" / f"{kata}-{key}.pickle"
-    try:
-        return pickle.loads(cache.read_bytes())
-    except Exception:  # absent, or damaged: it is only a cache
-        pass
     right = _evidence(probe, kata, reference, seed)
     wrong = {mistake: _evidence(probe, kata, mistake.apply(reference), seed) for mistake in named}
+    cache = _cache(checkout, kata, seed)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         for stale in cache.parent.glob(f"{kata}-*.pickle"):
@@ -113,6 +112,25 @@ def gather_known(checkout: Checkout, kata: str, probe: Probe, seed: int) -> tupl
     except OSError:
         pass
     return right, wrong
+
+
+def recall(checkout: Checkout, kata: str, seed: int) -> Known | None:
+    """What `gather_known` found before, if nothing has changed since. Runs no kata."""
+    cache = _cache(checkout, kata, seed)
+    if cache not in _recalled:
+        try:
+            known = pickle.loads(cache.read_bytes())
+        except Exception:  # absent, or damaged: it is only a cache
+            return None
+        _recalled.clear()
+        _recalled[cache] = known
+    return _recalled[cache]
+
+
+def _cache(checkout: Checkout, kata: str, seed: int) -> Path:
+    files = (checkout.reference(kata), checkout.mistakes(kata), checkout.probe(kata), Path(probes.__file__ or ""))
+    parts = [file.read_bytes() for file in files if file.is_file()] + [f"{seed} {torch.__version__}".encode()]
+    return checkout.state / "cache" / f"{kata}-{hashlib.sha256(bytes(1).join(parts)).hexdigest()[:24]}.pickle"
 
 
 def _evidence(probe: Probe, kata: str, source: str, seed: int) -> Evidence:

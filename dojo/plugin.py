@@ -27,6 +27,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("katas")
     group.addoption("--outcomes", metavar="FILE", help="also write the outcomes to FILE, one JSON object a line")
     group.addoption("--no-naming", action="store_true", help="do not look for the named mistake behind a failure")
+    group.addoption("--no-tracebacks", action="store_true", help="only each failure's sentence; much quicker")
     group.addoption("--no-history", action="store_true", help="do not record this run in .dojo/history.sqlite")
 
 
@@ -44,6 +45,7 @@ class Dojo:
         self.for_history: list[Outcome] = []  # without the speed tests, which no one must pass
         self.expected: Counter[str] = Counter()
         self.partial: set[str] = set()
+        self.named: dict[str, list[tuple[str, str]]] = {}  # per kata: name and sentence of the mistakes found
         self.worker = hasattr(config, "workerinput")
         self.file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
         if self.file and not self.worker:
@@ -122,6 +124,10 @@ class Dojo:
 
     # -- running
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        if self.config.getoption("--no-tracebacks"):  # reading sources and parsing them is most of a failing run's time
+            vars(item)["repr_failure"] = vars(item)["_repr_failure_py"] = _sentence_only
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo) -> Generator[None, Any, Any]:
         report = yield
@@ -142,8 +148,9 @@ class Dojo:
             report.longrepr = message
         else:
             verdict = "failed" if call.when == "call" else "error"
-            message = str(error)
-            report.longrepr = _taught(report.longrepr, error, self._sentence(item, kata, error))
+            sentence = self._sentence(item, kata, error)
+            message = sentence or f"{type(error).__name__}: {error}"
+            report.longrepr = _taught(report.longrepr, error, sentence)
         outcome = Outcome(item.name, kata, stage, verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
         setattr(report, KEY, outcome.as_dict())
         return report
@@ -200,7 +207,7 @@ class Dojo:
             from dojo.history import record_run
 
             try:
-                record_run(self.checkout, self.for_history, self.expected)
+                record_run(self.checkout, self.for_history, self.expected, named=self.named)
             except Problem as problem:
                 terminalreporter.write_line(str(problem), yellow=True)
 
@@ -217,6 +224,10 @@ class Taught(TerminalRepr):
             tw.line(line, red=not line.startswith(("hint:", "why")), bold=True)
         tw.line("")
         self.traceback.toterminal(tw)
+
+
+def _sentence_only(excinfo: pytest.ExceptionInfo, style: str | None = None) -> str:
+    return excinfo.exconly()
 
 
 def _taught(longrepr: Any, error: BaseException | None, sentence: str) -> Any:

@@ -31,45 +31,60 @@ class Run:
         return tuple(o for o in self.outcomes if o.verdict not in ("passed", "skipped"))
 
 
-class _Grab:
-    """Takes the session's outcomes at its end."""
+class Grab:
+    """Takes what the session knows at its end."""
 
     outcomes: tuple[Outcome, ...] = ()
+    expected: dict[str, int]
+    output = ""
+    code = 0
+
+    def __init__(self) -> None:
+        self.expected = {}
 
     def pytest_unconfigure(self, config) -> None:
         dojo = config.pluginmanager.get_plugin("dojo-session")
-        self.outcomes = tuple(dojo.outcomes) if dojo else ()
+        if dojo:
+            self.outcomes, self.expected = tuple(dojo.outcomes), dict(dojo.expected)
 
 
 def run_tests(
     checkout: Checkout, kata: str, source: str, *, seed: int = 0, only: str = "", extra: Sequence[str] = ()
 ) -> Run:
     """The tests of `kata` against `source` (beside the references of all other katas); `only` names one test function."""
-    import pytest
-
     with tempfile.TemporaryDirectory(prefix="kata-") as folder:
         target = Path(folder).resolve()
         for reference in checkout.solutions.glob("*.py"):
             if reference.stem != kata:
                 (target / reference.name).symlink_to(reference)
         (target / f"{kata}.py").write_text(source, encoding="utf-8")
-        os.environ["KATAS_DIR"] = str(target)
-        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        os.chdir(checkout.root)
-        if str(checkout.root) not in sys.path:
-            sys.path.insert(0, str(checkout.root))
-        tests = str(checkout.tests(kata)) + (f"::{only}" if only else "")
-        fixed = ["-q", "--no-history", f"--rootdir={checkout.root}"] + [f"-pno:{plugin}" for plugin in UNUSED.split()]
-        grab = _Grab()
-        with tempfile.TemporaryFile() as log:
-            sys.stdout.flush()
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-            code = int(pytest.main([tests, *fixed, f"--kata-seed={seed}", *extra], plugins=[grab]))
-            sys.stdout.flush()
-            sys.stderr.flush()
-            log.seek(0)
-            output = log.read().decode("utf-8", "replace")
-    return Run(grab.outcomes, output, code)
+        grab = run_pytest(checkout, kata, target, [f"--kata-seed={seed}", *extra], only=only)
+    return Run(grab.outcomes, grab.output, grab.code)
+
+
+def run_pytest(
+    checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object, only: str = ""
+) -> Grab:
+    """One pytest session on `target`/kata.py, with its output taken from the file descriptors. Nothing is recorded."""
+    import pytest
+
+    os.environ["KATAS_DIR"] = str(target)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.chdir(checkout.root)
+    if str(checkout.root) not in sys.path:
+        sys.path.insert(0, str(checkout.root))
+    tests = str(checkout.tests(kata)) + (f"::{only}" if only else "")
+    fixed = ["-q", "--no-history", f"--rootdir={checkout.root}"] + [f"-pno:{plugin}" for plugin in UNUSED.split()]
+    grab = Grab()
+    with tempfile.TemporaryFile() as log:
+        sys.stdout.flush()
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        grab.code = int(pytest.main([tests, *fixed, *arguments], plugins=[grab, *plugins]))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        log.seek(0)
+        grab.output = log.read().decode("utf-8", "replace")
+    return grab

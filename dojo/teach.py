@@ -4,11 +4,12 @@ import io
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from dojo import mistakes, probes
+from dojo.mistakes import Mistake
+from dojo.paths import Checkout
 
 if TYPE_CHECKING:
     from dojo.plugin import Dojo
@@ -27,8 +28,13 @@ def summarise(tr: Any, dojo: "Dojo", *, interrupted: bool = False) -> None:
     _stages(tr, dojo)
     if not interrupted and not dojo.config.getoption("--no-naming"):
         for kata in dict.fromkeys(o.kata for o in dojo.outcomes if o.verdict == "failed"):
-            for sentence in named(dojo, kata):
+            seed = dojo.config.getoption("--kata-seed")
+            found, why_not = find_mistakes(dojo.checkout, kata, seed)
+            dojo.named[kata] = [(mistake.name, sentence) for mistake, sentence in found]
+            for _, sentence in found:
                 tr.write_line(f"{kata}: {sentence}.", red=True, bold=True)
+            if why_not and tr.verbosity > 1:
+                tr.write_line(f"{kata}: ... no name could be found ({why_not}).")
 
 
 def _stages(tr: Any, dojo: "Dojo") -> None:
@@ -68,23 +74,20 @@ def _not_started(tr: Any, dojo: "Dojo") -> None:
         tr.write_line(f"Next: open {file}, or ask for help with `kata hint {kata}`.")
 
 
-def named(dojo: "Dojo", kata: str) -> Iterable[str]:
-    """What the learner's code behaves like, in sentences without their full stop."""
-    path = dojo.checkout.probe(kata)
+def find_mistakes(checkout: Checkout, kata: str, seed: int) -> tuple[list[tuple[Mistake, str]], str]:
+    """The mistakes that the imported kata behaves like, each with a sentence without its full stop; or why none."""
+    path = checkout.probe(kata)
     if not path.is_file():
-        return []
-    seed = dojo.config.getoption("--kata-seed")
+        return [], ""
     try:
         import importlib
 
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
             probe = probes.load_probe(path)
             seen = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
-            right, wrong = mistakes.gather_known(dojo.checkout, kata, probe, seed)
+            right, wrong = mistakes.gather_known(checkout, kata, probe, seed)
         whole = mistakes.name_mistakes(probe, seed, seen, right, wrong)
         parts = mistakes.name_parts(seen, right, wrong, whole)
-        return [f"{SAYS} {m.says}" for m in whole] + [f"{PARTLY} {m.says}" for m in parts]
     except (Exception, KeyboardInterrupt) as error:  # naming is a courtesy: it never breaks a run
-        return (
-            [f"... no name could be found ({type(error).__name__}: {error})"] if dojo.config.option.verbose > 1 else []
-        )
+        return [], f"{type(error).__name__}: {error}"
+    return [(m, f"{SAYS} {m.says}") for m in whole] + [(m, f"{PARTLY} {m.says}") for m in parts], ""

@@ -47,7 +47,7 @@ class MutantTrial:
 
 
 def try_source(checkout: Checkout, kata: str, source: str, seed: int) -> TestTrial:
-    run = run_tests(checkout, kata, source, seed=seed, extra=["--no-naming"])
+    run = run_tests(checkout, kata, source, seed=seed, extra=["--no-tracebacks", "--no-naming"])
     by = {v: tuple(o.test for o in run.outcomes if o.verdict == v) for v in ("passed", "not started")}
     wrong = tuple(f"{o.test}: {_first_line(o.message)}" for o in run.failures if o.verdict != "not started")
     if not run.outcomes:
@@ -66,7 +66,7 @@ def try_mistake(checkout: Checkout, kata: str, mistake: Mistake, source: str, se
 
 
 def try_mutant(checkout: Checkout, kata: str, source: str, seed: int) -> MutantTrial:
-    run = run_tests(checkout, kata, source, seed=seed, extra=["-x", "--tb=no", "--no-naming"])
+    run = run_tests(checkout, kata, source, seed=seed, extra=["-x", "--tb=no", "--no-tracebacks", "--no-naming"])
     if not run.all_passed:
         return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
     reference = checkout.reference(kata).read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from dojo import history, workshop
+from dojo import history, store, workshop
 from dojo.forks import Died, run_all
 from dojo.history import Progress, count_events, digest, ever_solved, progress, record_event, record_run
 from dojo.outcome import Outcome
@@ -219,7 +219,7 @@ def test_a_locked_file_is_waited_for_and_then_a_problem(checkout, monkeypatch):
     """Another program holds it; it is not damaged, so it stays where it is."""
     record(checkout, "passed")
     connect = sqlite3.connect
-    monkeypatch.setattr(history.sqlite3, "connect", lambda file, timeout: connect(file, timeout=0.1))
+    monkeypatch.setattr(store.sqlite3, "connect", lambda file, timeout: connect(file, timeout=0.1))
     holder = connect(checkout.state / "history.sqlite")
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(Problem, match="locked"):
@@ -301,3 +301,47 @@ def test_a_run_that_skips_everything_says_nothing(checkout):
     record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
     record_run(checkout, outcomes("skipped", "skipped"), {"tiny": 2})
     assert progress(checkout, "tiny").state == "solved"
+
+
+# Older and newer files
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(checkout):
+    """What it holds is kept; and two processes that open it at once migrate it once."""
+    checkout.state.mkdir()
+    with sqlite3.connect(checkout.state / "history.sqlite") as db:
+        db.executescript(store.MIGRATIONS[0] + "PRAGMA user_version = 1;")
+        db.execute("INSERT INTO run VALUES (1, 0.0, 'tiny', 'x', 1)")
+        db.execute("INSERT INTO outcome VALUES (1, 'test_0', 1, 'passed', '', 0.1)")
+    db.close()
+    answers = [answer for _, answer in run_all([partial(progress, checkout, "tiny")] * 4, jobs=4, seconds=30)]
+    assert all(answer == Progress("solved", 1, 1, (1,), True) for answer in answers), answers
+    record(checkout, "passed", "failed")
+    assert progress(checkout, "tiny").state == "started"
+
+
+def test_a_file_of_a_newer_version_is_left_alone(checkout):
+    """An older checkout must not write into it."""
+    record(checkout, "passed")
+    with sqlite3.connect(checkout.state / "history.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(Problem, match="newer version of this repository wrote it; update with `git pull`"):
+        record(checkout, "passed")
+    assert not list(checkout.state.glob("history.damaged-*"))
+
+
+def test_runs_of_drills_are_no_progress_of_ones_own_file(checkout):
+    """A drill works on a copy."""
+    record_run(checkout, outcomes("passed"), {"tiny": 1}, how="drill")
+    assert progress(checkout, "tiny").state == "not started"
+    assert history.last_kata(checkout) == ""
+    record(checkout, "failed")
+    assert history.last_kata(checkout) == "tiny"
+
+
+def test_named_mistakes_are_kept_with_their_run(checkout):
+    """The report shows which ones recur."""
+    record_run(checkout, outcomes("failed"), {"tiny": 1}, named={"tiny": [("moves down", "you moved down")]})
+    with store.connect(checkout) as db:
+        assert db.execute("SELECT run, mistake, says FROM named").fetchall() == [(1, "moves down", "you moved down")]

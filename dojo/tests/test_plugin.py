@@ -363,7 +363,7 @@ def test_skipped_and_broken_tests_have_verdicts_of_their_own(checkout):
     session = pytest_in(checkout)
     assert session.verdicts() == {"test_skipped": "skipped", "test_error": "error"}
     assert session.message("test_skipped").endswith("no card")
-    assert session.message("test_error") == "no disk"
+    assert session.message("test_error") == "OSError: no disk"
 
 
 # History
