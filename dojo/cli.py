@@ -95,6 +95,24 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.option("--edit", is_flag=True, help="Open the file in $EDITOR at once.")
+@click.pass_context
+def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
+    """On every save a verdict, on one screen. Goes on where you were."""
+    from dojo.terminal import Terminal
+    from dojo.watch.app import App, first_kata
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    kata = catalog[name or first_kata(checkout, catalog)]
+    with Terminal("kata watch") as terminal:
+        to_drill = App(checkout, catalog, kata.name, terminal, edit=edit).run()
+    if to_drill:
+        ctx.invoke(drill, name=to_drill)
+
+
+@main.command()
 @click.argument("name")
 def hint(name: str) -> None:
     """The next hint, one rung at a time. Hints are recorded."""

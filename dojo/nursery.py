@@ -58,6 +58,14 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """The first wrong answer, told while the other tests still run."""
+
+    number: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class Verdict:
     """All tests of the job have run. `source` is the digest of the file that was tested."""
 
@@ -97,7 +105,7 @@ class Lost:
     test: str = ""
 
 
-Message = Ready | Running | Verdict | Named | Lost
+Message = Ready | Running | Failed | Verdict | Named | Lost
 
 
 def can_fork() -> bool:
@@ -301,7 +309,9 @@ def _run(pipe: Connection, checkout: Checkout, job: Job) -> None:
     from dojo.teach import find_mistakes
 
     source = digest(job.target / f"{job.kata}.py")
-    arguments = ["--no-naming", "--no-tracebacks", f"--kata-seed={job.seed}"] + ([f"--stage={job.stage}"] if job.stage else [])
+    arguments = ["--no-naming", "--no-tracebacks", f"--kata-seed={job.seed}"] + (
+        [f"--stage={job.stage}"] if job.stage else []
+    )
     started = time.monotonic()
     grab = run_pytest(checkout, job.kata, job.target, arguments, _Live(pipe, job.number))
     pipe.send(Verdict(job.number, grab.outcomes, grab.expected, source, time.monotonic() - started))
@@ -313,10 +323,10 @@ def _run(pipe: Connection, checkout: Checkout, job: Job) -> None:
 
 
 class _Live:
-    """Tells the nursery which test has begun."""
+    """Tells the nursery which test has begun, and of the first wrong answer at once."""
 
     def __init__(self, pipe: Connection, number: int) -> None:
-        self.pipe, self.number, self.done, self.total = pipe, number, 0, 0
+        self.pipe, self.number, self.done, self.total, self.failed = pipe, number, 0, 0, False
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.total = len(session.items)
@@ -324,6 +334,12 @@ class _Live:
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.pipe.send(Running(self.number, nodeid.rpartition("::")[2], self.done, self.total))
         self.done += 1
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        data = getattr(report, "kata_outcome", None)
+        if data and data["verdict"] == "failed" and not self.failed:
+            self.failed = True
+            self.pipe.send(Failed(self.number, Outcome(**data)))
 
 
 def _limit() -> None:

@@ -36,6 +36,7 @@ MIGRATIONS = (
     CREATE TABLE session(
         id INTEGER PRIMARY KEY, kind TEXT NOT NULL,  -- drill, mock, hunt
         kata TEXT NOT NULL, started REAL NOT NULL, ended REAL, minutes REAL NOT NULL, folder TEXT NOT NULL,
+        elapsed REAL NOT NULL DEFAULT 0,  -- seconds on its own clock, pauses left out
         points REAL, detail TEXT NOT NULL DEFAULT '{}'  -- JSON: what the kind needs beyond this
     );
     CREATE TABLE session_event(

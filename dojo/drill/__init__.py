@@ -1,0 +1,1 @@
+"""`kata drill`: a timed interview on a fresh copy of a stub."""

@@ -1,0 +1,1 @@
+"""`kata watch`: on every save a verdict, on one screen."""
