@@ -267,7 +267,7 @@ def _warm_for(checkout: Checkout, job: Job) -> None:
     import ast
     import importlib
 
-    from dojo import mistakes
+    from dojo import naming
 
     with suppress(Exception):
         tree = ast.parse(checkout.tests(job.kata).read_text(encoding="utf-8"))
@@ -278,7 +278,7 @@ def _warm_for(checkout: Checkout, job: Job) -> None:
                 if name.partition(".")[0] not in ("katas", "tests", "solutions"):
                     importlib.import_module(name)
     with suppress(Exception):
-        mistakes.recall(checkout, job.kata, job.seed)
+        naming.recall(checkout, job.kata, job.seed)
 
 
 def _leave_the_terminal() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from dojo import mistakes, probes
+from dojo import naming, probes
 from dojo.mistakes import Mistake
 from dojo.paths import Checkout
 
@@ -85,9 +85,9 @@ def find_mistakes(checkout: Checkout, kata: str, seed: int) -> tuple[list[tuple[
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
             probe = probes.load_probe(path)
             seen = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
-            right, wrong = mistakes.gather_known(checkout, kata, probe, seed)
-        whole = mistakes.name_mistakes(probe, seed, seen, right, wrong)
-        parts = mistakes.name_parts(seen, right, wrong, whole)
+            right, wrong = naming.gather_known(checkout, kata, probe, seed)
+        whole = naming.name_mistakes(probe, seed, seen, right, wrong)
+        parts = naming.name_parts(seen, right, wrong, whole)
     except (Exception, KeyboardInterrupt) as error:  # naming is a courtesy: it never breaks a run
         return [], f"{type(error).__name__}: {error}"
     return [(m, f"{SAYS} {m.says}") for m in whole] + [(m, f"{PARTLY} {m.says}") for m in parts], ""

@@ -124,11 +124,18 @@ class Log:
 
     def run(self, session: Session, verdict: Verdict, named: tuple[tuple[str, str], ...]) -> None:
         """One run of the session's file."""
-        keys = {"how": session.kind, "session": session.id or None, "source": verdict.source}
-        record = lambda: record_run(  # noqa: E731
-            self.checkout, verdict.outcomes, verdict.expected, named={session.kata: named}, **keys
+        self._try(
+            lambda: record_run(
+                self.checkout,
+                verdict.outcomes,
+                verdict.expected,
+                named={session.kata: named},
+                source=verdict.source,
+                how=session.kind,
+                session=session.id or None,
+            ),
+            None,
         )
-        self._try(record, None)
 
     def events(self, session: Session) -> list[Event]:
         def read() -> list[Event]:
@@ -151,7 +158,10 @@ class Log:
                     values,
                 ).fetchall()
             return [
-                Session(*row[:4], self.checkout.root / row[4], *row[5:9], json.loads(row[9])) for row in rows
+                Session(
+                    id, kind, kata, minutes, self.checkout.root / folder, at, end, elapsed, points, json.loads(detail)
+                )
+                for id, kind, kata, minutes, folder, at, end, elapsed, points, detail in rows
             ]
 
         return self._try(read, [])
@@ -189,7 +199,9 @@ def new_folder(checkout: Checkout, room: str, kata: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise Problem(f"{checkout.shown(folder)} cannot be made ({error.strerror}); make room and try again.") from error
+            raise Problem(
+                f"{checkout.shown(folder)} cannot be made ({error.strerror}); make room and try again."
+            ) from error
         return folder
     raise Problem(f"{checkout.shown(checkout.state / room)} is full of drills of this second; try again.")
 

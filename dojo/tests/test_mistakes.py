@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from dojo import mistakes as module
+from dojo import naming as module
 from dojo import probes
-from dojo.mistakes import Mistake, gather_known, load_mistakes, name_mistakes, name_parts
+from dojo.mistakes import Mistake, load_mistakes
+from dojo.naming import gather_known, name_mistakes, name_parts
 from dojo.probes import Case, Probe, Raised, gather
 from dojo.problem import Problem
 from dojo.tests.lab import SOLUTION
