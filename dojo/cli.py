@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -51,6 +52,7 @@ def list_katas() -> None:
     standing = {kata.name: _progress(checkout, kata.name) for kata in catalog.katas}
     out = screens.console()
     screens.katas_table(out, catalog, standing)
+    _say_due(checkout, catalog)
     screens.next_step(out, checkout, catalog, standing)
 
 
@@ -61,6 +63,7 @@ def show(name: str) -> None:
     checkout, _, kata = _find(name)
     rules = workshop.rules(checkout, kata)
     screens.kata_page(screens.console(), checkout, kata, rules, _progress(checkout, kata.name))
+    workshop.look(checkout, kata)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -91,6 +94,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     standing = _progress(checkout, name) if name and code == 0 else Progress("not started")
     if standing.state == "solved" and not standing.changed:
         click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
+    _say_ratings(checkout)
     ctx.exit(code)
 
 
@@ -110,6 +114,47 @@ def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
         to_drill = App(checkout, catalog, kata.name, terminal, edit=edit).run()
     if to_drill:
         ctx.invoke(drill, name=to_drill)
+
+
+@main.command()
+@click.argument("name", metavar="[KATA]", required=False)
+@click.option("--track", help="Any kata of this track, the one drilled least recently.")
+@click.option("--minutes", type=click.FloatRange(1), help="How long; also: any kata that fits.")
+@click.option("--mock", is_flag=True, help="A whole round in 60 minutes: a warm-up, a core kata and a bug hunt.")
+@click.option("--resume", is_flag=True, help="Go on with the drill that was left or killed.")
+def drill(
+    name: str | None = None,
+    track: str | None = None,
+    minutes: float | None = None,
+    mock: bool = False,
+    resume: bool = False,
+) -> None:
+    """A timed interview on a fresh copy of the stub: stages, hints that cost, follow-up questions, one page at the end."""
+    from dojo.drill import start
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    if resume:
+        page = start.resume_drill(checkout, catalog)
+    elif mock:
+        page = start.start_mock(checkout, catalog, track)
+    else:
+        page = start.start_drill(checkout, catalog, name, track, minutes)
+    for line in page:
+        click.echo(line)
+
+
+@main.command()
+@click.argument("name", metavar="[KATA]", required=False)
+@click.option("--bugs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many are planted.")
+@click.option("--seed", type=int, help="Which ones; the last page says it, so a hunt can be given to somebody else.")
+def hunt(name: str | None, bugs: int, seed: int | None) -> None:
+    """A debugging round: mistakes planted in a working implementation. Make the tests pass, touch nothing else."""
+    from dojo.hunt.start import start_hunt
+
+    checkout = find_checkout()
+    for line in start_hunt(checkout, load_catalog(checkout), name, bugs, seed):
+        click.echo(line)
 
 
 @main.command()
@@ -161,6 +206,69 @@ def reset(name: str) -> None:
     copy = workshop.reset(checkout, kata)
     file = checkout.shown(checkout.stub(kata.name))
     click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))
+
+
+@main.command()
+def due() -> None:
+    """What to solve again, overdue first, and what comes in the next days."""
+    from dojo import diary, repetition
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    schedule = repetition.schedule(checkout, catalog)
+    known = {item.kata.name for item in schedule}
+    untried = next((k for k in catalog.katas if k.name not in known), None)
+    diary.due_page(screens.console(), catalog, schedule, time.time(), untried)
+
+
+@main.command()
+@click.argument("name")
+def again(name: str) -> None:
+    """Solve NAME again: your last attempt goes to .dojo/archive/, and the stub comes back."""
+    checkout, _, kata = _find(name)
+    copy = workshop.reset(checkout, kata, "archive")
+    file = checkout.shown(checkout.stub(kata.name))
+    click.echo(f"Your last attempt is in {checkout.shown(copy)}." if copy else "There was no attempt to put aside.")
+    click.echo(f"{file} is the stub again; the clock starts now. From memory: kata watch {kata.name}")
+
+
+@main.command("history")
+@click.argument("name", metavar="[KATA]", required=False)
+@click.option("--all", "whole", is_flag=True, help="Every attempt, not only the newest 20.")
+def show_history(name: str | None, whole: bool) -> None:
+    """Your attempts, newest first; with KATA, each run of that one."""
+    from dojo import diary, repetition
+    from dojo.attempts import read_attempts
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    kata = catalog[name] if name else None
+    attempts = read_attempts(checkout, kata.name if kata else None)
+    reviews = repetition.reviews(checkout, catalog)
+    now = time.time()
+    if kata is None:
+        diary.history_page(screens.console(), attempts, reviews, now, most=0 if whole else 20)
+    else:
+        next_time = next((d for d in repetition.schedule(checkout, catalog) if d.kata is kata), None)
+        diary.kata_history(screens.console(), kata, attempts, reviews, next_time, now)
+
+
+@main.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where; .dojo/report.html unless told."
+)
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+def report(output: Path | None, opened: bool) -> None:
+    """One page with pictures of your practice: a single HTML file that needs no network."""
+    from dojo.report import write_report
+
+    checkout = find_checkout()
+    file = write_report(checkout, load_catalog(checkout), time.time(), output)
+    click.echo(f"Written: {checkout.shown(file)}")
+    if not opened:
+        click.echo("To look at it: kata report --open")
+    elif click.launch(file.as_uri()) != 0:
+        click.echo(f"No browser could be started here. Open this in one: {file.as_uri()}")
 
 
 @main.command()
@@ -224,6 +332,20 @@ def verify(
 
 
 @main.command()
+@click.argument("what", type=click.Choice(["watch"]))
+@click.argument("names", nargs=-1, metavar="[KATA]...")
+@click.option("--saves", type=click.IntRange(3), default=12, show_default=True, help="Saves of each kata.")
+def bench(what: str, names: tuple[str, ...], saves: int) -> None:
+    """Measure how long a save takes to become a verdict in `kata watch`, beside a cold pytest."""
+    from dojo.watch.bench import KATAS, measure, rows
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    found = measure(checkout, tuple(catalog[name].name for name in names) or KATAS, saves)
+    screens.latency_table(screens.console(), rows(found))
+
+
+@main.command()
 @click.option("--check", is_flag=True, help="Only say which are not built from their sources; exit 1 if any is not.")
 @click.pass_context
 def notebooks(ctx: click.Context, check: bool) -> None:
@@ -252,6 +374,23 @@ def _find(name: str) -> tuple[Checkout, Catalog, Kata]:
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     return checkout, catalog, catalog[name]
+
+
+def _say_due(checkout: Checkout, catalog: Catalog) -> None:
+    from dojo import repetition
+
+    with suppress(Problem):
+        if due := repetition.due_now(checkout, catalog, time.time()):
+            click.echo(f"{len(due)} {'kata is' if len(due) == 1 else 'katas are'} due for repetition: kata due\n")
+
+
+def _say_ratings(checkout: Checkout) -> None:
+    """What the tests have just decided: rating, why, and when to solve it again."""
+    from dojo import repetition
+
+    with suppress(Problem):
+        for sentence in repetition.news(checkout, load_catalog(checkout), time.time()):
+            click.echo(sentence)
 
 
 def _progress(checkout: Checkout, name: str) -> Progress:

@@ -57,7 +57,8 @@ def record_run(
 
 
 def record_event(checkout: Checkout, kata: str, what: str, detail: str = "") -> None:
-    """Stores that a hint was taken ("hint", its rung), a solution seen ("solution"), a stub restored ("reset")."""
+    """Stores that the question was read ("show"), a hint taken ("hint", its rung), a solution seen ("solution"), a stub
+    restored ("reset")."""
     with connect(checkout) as db:
         if what == "reset":  # runs up to this one were of what the learner has put aside
             detail = str(db.execute("SELECT coalesce(max(id), 0) FROM run").fetchone()[0])
@@ -72,12 +73,13 @@ def count_events(checkout: Checkout, kata: str, what: str) -> int:
         return int(db.execute(query, (kata, what, kata)).fetchone()[0])
 
 
-def ever_solved(checkout: Checkout, kata: str) -> bool:
-    """Whether some complete run of this kata passed every test that was not skipped."""
-    query = f"""SELECT 1 FROM run JOIN outcome ON run = run.id WHERE kata = ? AND complete AND {OWN} GROUP BY run.id
-               HAVING sum(verdict NOT IN ('passed', 'skipped')) = 0 AND sum(verdict = 'passed') > 0 LIMIT 1"""
+def ever_solved(checkout: Checkout, kata: str, *, since_reset: bool = False) -> bool:
+    """Whether some complete run of this kata (since its stub was last restored) passed every test that was not skipped."""
+    query = f"""SELECT 1 FROM run JOIN outcome ON run = run.id WHERE kata = ? AND complete AND {OWN} AND run.id > (
+                   SELECT coalesce(max(CAST(detail AS INTEGER)), 0) FROM event WHERE kata = ? AND what = 'reset' AND ?)
+               GROUP BY run.id HAVING sum(verdict NOT IN ('passed', 'skipped')) = 0 AND sum(verdict = 'passed') > 0 LIMIT 1"""
     with connect(checkout) as db:
-        return db.execute(query, (kata,)).fetchone() is not None
+        return db.execute(query, (kata, kata, since_reset)).fetchone() is not None
 
 
 def last_kata(checkout: Checkout) -> str:

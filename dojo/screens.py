@@ -150,3 +150,14 @@ def verify_table(out: Console, reports: Iterable["Report"]) -> None:
 
 def share(part: int, whole: int) -> str:
     return f"{part}/{whole}" if whole else "-"
+
+
+def latency_table(out: Console, rows: list[tuple[str, ...]]) -> None:
+    """Milliseconds from a save to the verdict, warm and cold."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("kata", "first failure", "95 %", "verdict", "95 %", "cold pytest", "cold / warm"):
+        table.add_column(column, justify="left" if column == "kata" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    out.print("\nMilliseconds from a save to what `kata watch` can show: medians, and what 95 % do not exceed.")

@@ -33,28 +33,37 @@ def rules(checkout: Checkout, kata: Kata) -> str:
 
 
 def solution(checkout: Checkout, kata: Kata, *, give_up: bool) -> str:
-    """The reference's text; only for who has solved the kata, or gives up (which is recorded)."""
+    """The reference's text; only for who has solved the kata, or gives up.
+
+    Looking before the present attempt is solved is recorded in either case: it is repeated from memory, or not.
+    """
     try:
         solved = history.ever_solved(checkout, kata.name)
+        afresh = not history.ever_solved(checkout, kata.name, since_reset=True)
     except Problem:
-        solved = False
+        solved, afresh = False, True
     if not solved and not give_up:
         raise Problem(
             f"The solution of {kata.name} opens when its tests pass: `kata test {kata.name}`. "
             f"A hint may do: `kata hint {kata.name}`. To see it now: `kata solution {kata.name} --give-up` (recorded)."
         )
-    if not solved:
-        _record(checkout, kata.name, "solution", "gave up")
+    if afresh:
+        _record(checkout, kata.name, "solution", "looked" if solved else "gave up")
     return _read_reference(checkout, kata.name)
 
 
-def reset(checkout: Checkout, kata: Kata) -> Path | None:
-    """Restores the stub. What stood there is copied first; returns the copy (None: nothing was lost)."""
+def look(checkout: Checkout, kata: Kata) -> None:
+    """Records that the question was read: an attempt may begin here."""
+    _record(checkout, kata.name, "show")
+
+
+def reset(checkout: Checkout, kata: Kata, copies: str = "backups") -> Path | None:
+    """Restores the stub. What stood there is copied to .dojo/`copies`/ first; returns the copy (None: nothing was lost)."""
     stub = render(_read_reference(checkout, kata.name), kata.name)
     file = checkout.stub(kata.name)
     copy = None
     if file.exists() and file.read_bytes() != stub.encode():
-        copy = backup(checkout, file)
+        copy = backup(checkout, file, copies)
     write(file, stub)
     _record(checkout, kata.name, "reset")
     return copy
@@ -80,9 +89,9 @@ def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[
     return stale, copies
 
 
-def backup(checkout: Checkout, file: Path) -> Path:
-    """Copies `file` into .dojo/backups/ under a name of its own."""
-    folder = checkout.state / "backups"
+def backup(checkout: Checkout, file: Path, copies: str = "backups") -> Path:
+    """Copies `file` into .dojo/`copies`/ under a name of its own."""
+    folder = checkout.state / copies
     stamp = time.strftime("%Y%m%d-%H%M%S")
     try:
         folder.mkdir(parents=True, exist_ok=True)

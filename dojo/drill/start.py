@@ -34,7 +34,8 @@ def start_mock(checkout: Checkout, catalog: Catalog, track: str | None) -> list[
     choose(log, catalog, track, None)  # an unknown track is said before the screen is taken
     mock = Session(0, "mock", "", sum(part[2] for part in ROUND), checkout.state, clock.now())
     mock.detail = {"parts": plan_round(log, catalog, track)}
-    log.add(mock)
+    if not log.add(mock).id:
+        raise Problem(f"{log.trouble} A round needs it to know its parts; a single drill does not: kata drill")
     return _go_on(checkout, catalog, log, mock)
 
 

@@ -17,7 +17,22 @@ from dojo.history import Progress, count_events, progress, record_run
 from dojo.outcome import Outcome
 from dojo.tests.lab import MISTAKES, REPOSITORY, add_kata, heed_ctrl_c, pytest_in, solve
 
-COMMANDS = ("list", "show", "test", "hint", "solution", "follow-ups", "reset", "render", "verify", "new")
+COMMANDS = (
+    "list",
+    "show",
+    "test",
+    "hint",
+    "solution",
+    "follow-ups",
+    "reset",
+    "render",
+    "verify",
+    "new",
+    "due",
+    "again",
+    "history",
+    "report",
+)
 
 
 def kata(*arguments):

@@ -1,0 +1,75 @@
+"""`kata report`: one self-contained HTML page. `data` asks the history, `draw` makes pictures, the template sets them."""
+
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from dojo import words
+from dojo.attempts import Attempt
+from dojo.catalog import Catalog
+from dojo.paths import Checkout
+from dojo.problem import Problem
+from dojo.report import draw
+from dojo.report.data import Page, gather
+from dojo.workshop import write
+
+MARK = '<meta name="generator" content="kata report">'
+
+
+def write_report(checkout: Checkout, catalog: Catalog, now: float, output: Path | None = None) -> Path:
+    """Writes the page and returns its path. A file that is no report is never overwritten."""
+    file = (output or checkout.state / "report.html").absolute()
+    if file.exists() and MARK not in _beginning(file):
+        raise Problem(f"{file} is there already and is no report; choose another name: kata report -o FILE")
+    if not file.parent.is_dir() and output is not None:
+        raise Problem(f"There is no folder {file.parent}; make it, or choose another: kata report -o FILE")
+    page = render_page(gather(checkout, catalog, now))
+    file.parent.mkdir(exist_ok=True)
+    write(file, page)
+    return file
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML; names and sentences from outside are escaped by the template."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dojo.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        minutes=words.minutes, day=lambda at: words.day(at, page.now), clock=words.clock, breakable=_breakable
+    )
+    span = draw.Span(page.attempts, page.now)
+    longest = max((seconds for p in page.practised for a in p.timed for seconds in a.stages.values()), default=0.0)
+    longest = 1.02 * max([longest, *(60.0 * p.minutes for p in page.practised if p.timed)], default=1.0)
+    return environment.get_template("page.html.jinja").render(
+        page=page,
+        draw=draw,
+        words=words,
+        span=span,
+        longest=longest,
+        mark=MARK,
+        rated=lambda attempt: _rated(page, attempt),
+    )
+
+
+def _rated(page: Page, attempt: Attempt) -> str:
+    review = page.reviews.get((attempt.kata, attempt.judged)) if attempt.judged is not None else None
+    return review.word if review else ""
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after its underscores, for narrow columns."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def _beginning(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as text:
+            return text.read(2000)
+    except OSError as error:
+        raise Problem(f"{file} cannot be read ({error.strerror}); choose another name: kata report -o FILE") from error
