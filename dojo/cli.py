@@ -15,9 +15,21 @@ from dojo.history import Progress
 from dojo.paths import Checkout, find_checkout
 from dojo.problem import Problem
 
+SECTIONS = {
+    "Practise": ("list", "show", "watch", "test", "hint", "solution", "follow-ups", "reset"),
+    "Interview": ("drill", "hunt"),
+    "Remember": ("due", "again", "history", "report"),
+    "Make katas": ("new", "render", "verify", "notebooks", "bench"),
+}
+
 
 class Friendly(click.Group):
     """Turns a Problem into its sentence, and an unknown command into a suggestion (click's own)."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(60)) for name in names])
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -42,6 +54,15 @@ def main(ctx: click.Context) -> None:
     """Machine-learning interview katas: solve a stub, run its tests, read why a wrong answer is wrong."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_katas)
+        _offer_watch(ctx)
+
+
+def _offer_watch(ctx: click.Context) -> None:
+    """On a terminal, one key goes on from the list."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        click.echo("\nPress Enter to watch it: on every save a verdict. Any other key leaves.")
+        if click.getchar() in ("\r", "\n"):
+            ctx.invoke(watch)
 
 
 @main.command("list")
@@ -129,7 +150,10 @@ def drill(
     mock: bool = False,
     resume: bool = False,
 ) -> None:
-    """A timed interview on a fresh copy of the stub: stages, hints that cost, follow-up questions, one page at the end."""
+    """A timed interview on a fresh copy of the stub.
+
+    Stages open one after another, hints cost points, follow-up questions come at the end, and then one page.
+    """
     from dojo.drill import start
 
     checkout = find_checkout()
@@ -149,7 +173,10 @@ def drill(
 @click.option("--bugs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many are planted.")
 @click.option("--seed", type=int, help="Which ones; the last page says it, so a hunt can be given to somebody else.")
 def hunt(name: str | None, bugs: int, seed: int | None) -> None:
-    """A debugging round: mistakes planted in a working implementation. Make the tests pass, touch nothing else."""
+    """A debugging round: find the planted mistakes.
+
+    Some lines of a working implementation are wrong. Make every test pass, and touch nothing else.
+    """
     from dojo.hunt.start import start_hunt
 
     checkout = find_checkout()
@@ -210,7 +237,10 @@ def reset(name: str) -> None:
 
 @main.command()
 def due() -> None:
-    """What to solve again, overdue first, and what comes in the next days."""
+    """What to solve again, overdue first.
+
+    And what comes in the next days.
+    """
     from dojo import diary, repetition
 
     checkout = find_checkout()
@@ -224,7 +254,10 @@ def due() -> None:
 @main.command()
 @click.argument("name")
 def again(name: str) -> None:
-    """Solve NAME again: your last attempt goes to .dojo/archive/, and the stub comes back."""
+    """Solve NAME again, from the stub.
+
+    Your last attempt goes to .dojo/archive/.
+    """
     checkout, _, kata = _find(name)
     copy = workshop.reset(checkout, kata, "archive")
     file = checkout.shown(checkout.stub(kata.name))
@@ -236,7 +269,10 @@ def again(name: str) -> None:
 @click.argument("name", metavar="[KATA]", required=False)
 @click.option("--all", "whole", is_flag=True, help="Every attempt, not only the newest 20.")
 def show_history(name: str | None, whole: bool) -> None:
-    """Your attempts, newest first; with KATA, each run of that one."""
+    """Your attempts, newest first.
+
+    With KATA, each run of that one.
+    """
     from dojo import diary, repetition
     from dojo.attempts import read_attempts
 
@@ -259,7 +295,10 @@ def show_history(name: str | None, whole: bool) -> None:
 )
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 def report(output: Path | None, opened: bool) -> None:
-    """One page with pictures of your practice: a single HTML file that needs no network."""
+    """Your practice in pictures.
+
+    One HTML file that needs no network.
+    """
     from dojo.report import write_report
 
     checkout = find_checkout()
@@ -276,7 +315,10 @@ def report(output: Path | None, opened: bool) -> None:
 @click.option("--check", is_flag=True, help="Only say which stubs differ; exit 1 if any does.")
 @click.pass_context
 def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
-    """Write katas/NAME.py from solutions/NAME.py (all of them if no NAME is given)."""
+    """Write katas/NAME.py from solutions/NAME.py.
+
+    All of them if no NAME is given.
+    """
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     katas = [catalog[name].name for name in names] or [kata.name for kata in catalog.katas]
@@ -305,7 +347,10 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
 def verify(
     ctx: click.Context, names: tuple[str, ...], jobs: int | None, no_mutants: bool, sample: int | None, peers: bool
 ) -> None:
-    """Prove that the tests of KATA reject wrong answers and accept right ones."""
+    """Prove that the tests reject wrong answers.
+
+    And that they accept right ones: stubs, references, named mistakes, mutants and alternatives of KATA.
+    """
     from dojo.verify import verify as prove
 
     checkout = find_checkout()
@@ -336,7 +381,10 @@ def verify(
 @click.argument("names", nargs=-1, metavar="[KATA]...")
 @click.option("--saves", type=click.IntRange(3), default=12, show_default=True, help="Saves of each kata.")
 def bench(what: str, names: tuple[str, ...], saves: int) -> None:
-    """Measure how long a save takes to become a verdict in `kata watch`, beside a cold pytest."""
+    """How long a save takes to become a verdict.
+
+    Measures `kata watch` beside a cold pytest, in one run.
+    """
     from dojo.watch.bench import KATAS, measure, rows
 
     checkout = find_checkout()
@@ -349,7 +397,10 @@ def bench(what: str, names: tuple[str, ...], saves: int) -> None:
 @click.option("--check", is_flag=True, help="Only say which are not built from their sources; exit 1 if any is not.")
 @click.pass_context
 def notebooks(ctx: click.Context, check: bool) -> None:
-    """Build notebooks/*.ipynb from their .py sources, run against the reference."""
+    """Build the notebooks from their sources.
+
+    Each notebooks/NAME.py becomes NAME.ipynb, run against the reference.
+    """
     from dojo.notebooks import build_all
 
     said = build_all(find_checkout(), check)
@@ -361,7 +412,7 @@ def notebooks(ctx: click.Context, check: bool) -> None:
 @main.command()
 @click.argument("name")
 def new(name: str) -> None:
-    """Scaffold the files of a new kata and say what to do next."""
+    """Scaffold the files of a new kata."""
     from dojo.scaffold import scaffold
 
     checkout = find_checkout()

@@ -71,7 +71,7 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
     out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
     out.print(f"  1. read it    kata show {kata.name}")
     out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
-    out.print(f"  3. test it    kata test {kata.name}")
+    out.print(f"  3. test it    kata test {kata.name}    (on every save: kata watch)")
 
 
 def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, progress: Progress) -> None:

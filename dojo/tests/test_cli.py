@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from dojo import cli
-from dojo.cli import main
+from dojo.cli import SECTIONS, main
 from dojo.history import Progress, count_events, progress, record_run
 from dojo.outcome import Outcome
 from dojo.tests.lab import MISTAKES, REPOSITORY, add_kata, heed_ctrl_c, pytest_in, solve
@@ -28,8 +28,13 @@ COMMANDS = (
     "render",
     "verify",
     "new",
+    "notebooks",
     "due",
     "again",
+    "watch",
+    "drill",
+    "hunt",
+    "bench",
     "history",
     "report",
 )
@@ -136,6 +141,7 @@ def test_help_names_every_command_in_a_line():
     result = kata("-h")
     assert result.exit_code == 0
     assert result.output == kata("--help").output
+    assert sorted(COMMANDS) == sorted(main.commands) == sorted(name for names in SECTIONS.values() for name in names)
     for command in COMMANDS:
         assert f"\n  {command} " in result.output
         assert kata(command, "-h").exit_code == 0
@@ -473,7 +479,7 @@ def test_starting_imports_neither_torch_nor_pytest(checkout):
     code = """
 import sys
 from click.testing import CliRunner
-from dojo.cli import main
+from dojo.cli import SECTIONS, main
 for line in ("list", "show tiny", "hint tiny", "solution tiny --give-up", "follow-ups tiny", "reset tiny", "render", "new gelu", "-h"):
     result = CliRunner().invoke(main, line.split())
     assert result.exit_code == 0, (line, result.output)
