@@ -33,7 +33,7 @@ from torch import Tensor
 def linear_betas(steps: int, start: float = 1e-4, end: float = 0.02) -> Float64[Tensor, "steps"]:
     """Betas equally spaced from `start` to `end`, both included, in float64; a single step has `start`.
 
-    Neither end is rescaled by the number of steps.
+    Neither end is rescaled by the number of steps, and `end` may be below `start`.
     Raises ValueError if steps < 1, or if `start` or `end` is not strictly between 0 and 1.
     """
     raise NotImplementedError("noise_schedules.linear_betas: write me")

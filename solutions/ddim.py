@@ -19,7 +19,7 @@ coefficients are computed in the schedule's dtype or better and only then cast. 
 clipped. Values of t within [0, steps) and of t' within [-1, t) are the caller's promise where they are tensors.
 
 Stage 1: the grid, one step.  Stage 2: mixed batches, the last step, the sampler.  Stage 3: dtypes, gradients,
-generators.  Stage 4: a step moves at most 80 times the bytes of x, and the sampler takes at most 200 operators a
+generators.  Stage 4: a step moves at most 80 times the bytes of x, and the sampler takes at most 400 operators a
 timestep for 8 images.
 
 Source: Song, Meng and Ermon, "Denoising Diffusion Implicit Models" (2021), equations 12 and 16.

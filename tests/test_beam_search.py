@@ -92,6 +92,18 @@ def test_beam_search_finds_what_greedy_decoding_misses():
 
 
 @pytest.mark.stage(1)
+def test_one_beam_may_have_all_the_children():
+    """Worked: the two best children, 0.6 x 0.5 and 0.6 x 0.4, are both of the first beam; the second's best is 0.14."""
+    model = markov([[0.04, 0.60, 0.35, 0.01], [0.50, 0.40, 0.09, 0.01], [0.40, 0.35, 0.24, 0.01], [0.1, 0.2, 0.3, 0.4]])
+    expect_list(
+        beam_search(model, 0, 3, beam_width=2, max_length=2),
+        [([0, 1, 0], math.log(0.30)), ([0, 1, 1], math.log(0.24))],
+        what="a search where one beam has both of the best children",
+        hint="rank the children of all beams in one list: no beam has a share of places that is its own",
+    )
+
+
+@pytest.mark.stage(1)
 @pytest.mark.parametrize(("vocab", "length"), [(2, 4), (3, 3), (4, 3), (5, 2)])
 def test_a_wide_beam_equals_brute_force(rng, vocab, length):
     """With room for every prefix nothing is ever pruned: the list is all there is, sorted."""
@@ -252,12 +264,12 @@ def test_enough_finished_hypotheses_are_no_reason_to_stop():
 
 @pytest.mark.stage(2)
 def test_a_running_hypothesis_may_still_grow_into_its_length():
-    """At length_penalty=1, [0, 1, 3] has -0.86 a token after two steps, behind two finished ones with -0.69 and -0.82; but
-    nearly certain tokens bring its mean up to -0.36."""
+    """At length_penalty=1, [0, 1, 3] has -1.14 a token after two steps, and can have no more than -0.76 after three, behind
+    two finished ones with -0.70 and -0.73; but nearly certain tokens bring its mean up to -0.47 in the end."""
     model = markov(
         [
-            [0.0, 0.30, 0.20, 0.0, 0.5],
-            [0.0, 0.0, 0.39, 0.60, 0.01],
+            [0.0, 0.27, 0.25, 0.0, 0.48],
+            [0.12, 0.12, 0.36, 0.38, 0.02],
             [0.0, 0.01, 0.01, 0.0, 0.98],
             [0.005, 0.005, 0.005, 0.98, 0.005],
             [0.2] * 5,
@@ -265,9 +277,10 @@ def test_a_running_hypothesis_may_still_grow_into_its_length():
     )
     expect_list(
         beam_search(model, 0, 4, 2, 5, 1.0)[:1],
-        [([0, 1, 3, 3, 3, 3], (math.log(0.18) + 3 * math.log(0.98)) / 5)],
+        [([0, 1, 3, 3, 3, 3], (math.log(0.1026) + 3 * math.log(0.98)) / 5)],
         what="the best of two beams at length_penalty=1",
-        hint="the best score a running hypothesis can reach is its sum / max_length ** penalty, not / its present length",
+        hint="the best score a running hypothesis can reach is its sum / max_length ** penalty, not / its present "
+        "length, nor / the next",
     )
 
 

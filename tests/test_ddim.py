@@ -237,6 +237,7 @@ def test_sampler_visits_the_given_timesteps():
         [t.tolist() for _, t in calls],
         [[5, 5], [3, 3], [0, 0]],
         what="the t of eps_model's calls for timesteps [5, 3, 0] and a batch of 2",
+        hint="one call for each of `timesteps`, the last included, with that timestep for every element",
     )
     expect_equal({t.dtype for _, t in calls}, {torch.int64}, what="the dtype of the t that eps_model is given")
 
@@ -336,10 +337,11 @@ def test_a_count_that_does_not_fit_is_an_error(steps, count):
 def test_eta_out_of_range_or_without_noise_is_an_error(rng):
     """Above 1 the weight of eps can be the root of a negative number; noise silently left out makes eta a lie."""
     x = randn(rng, 6, 2)
+    hint = "raise unless 0 <= eta <= 1: `eta < 0 or eta > 1` lets NaN through"
     for eta in (-0.1, 1.1, math.nan):
-        with expect_raises(ValueError, what=f"ddim_step(eta={eta})", hint="0 <= eta <= 1"):
+        with expect_raises(ValueError, what=f"ddim_step(eta={eta})", hint=hint):
             ddim_step(x, x, T, T_PREV, SIX, eta, x)
-        with expect_raises(ValueError, what=f"ddim_sample(eta={eta})", hint="0 <= eta <= 1"):
+        with expect_raises(ValueError, what=f"ddim_sample(eta={eta})", hint=hint):
             ddim_sample(no_noise, (6, 2), [3, 0], SIX, eta)
     with expect_raises(ValueError, what="ddim_step(eta=0.5) without noise", hint="draw none inside: ask for it"):
         ddim_step(x, x, T, T_PREV, SIX, 0.5)
@@ -383,7 +385,8 @@ def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
         what = f"ddim_step(eta={eta}) for {dtype} images and a {schedule_dtype} schedule"
         expect_equal(got.dtype, dtype, what=f"the dtype of {what}", hint="cast the coefficients to x's dtype")
         exact = ddim_step(x.double(), eps.double(), t, t_prev, abar, eta, noise.double())
-        expect_close(got.double(), exact, what=what, rtol=tolerance, atol=tolerance)
+        hint = "take 1 - abar in the schedule's dtype, and cast only the finished coefficients"
+        expect_close(got.double(), exact, what=what, hint=hint, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.stage(3)
@@ -489,7 +492,8 @@ def test_step_moves_a_few_times_the_bytes_of_x(rng, cost):
 
 @pytest.mark.stage(4)
 def test_sampler_does_little_beside_calling_the_model(rng, cost):
-    """The model is the cost: one call a timestep with the whole batch; around it at most 200 operators for 8 images."""
+    """The model is the cost: one call a timestep with the whole batch; around it at most 400 operators for 8 images:
+    a loop over the images may do, one over their numbers not."""
     model, calls = recording(no_noise)
     with cost() as spent:
         ddim_sample(model, (8, 3), [5, 4, 3, 1, 0], SIX, 1.0)
@@ -497,5 +501,5 @@ def test_sampler_does_little_beside_calling_the_model(rng, cost):
         [list(x.shape) for x, _ in calls], [[8, 3]] * 5, what="the shapes that eps_model is given, call by call"
     )
     per_step = spent.operators / 5
-    sentence = f"ddim_sample should take at most 200 operators a timestep, but took {per_step:.0f}"
-    expect(per_step <= 200, sentence, hint="work on the whole batch at once")
+    sentence = f"ddim_sample should take at most 400 operators a timestep, but took {per_step:.0f}"
+    expect(per_step <= 400, sentence, hint="work on the whole batch at once")

@@ -275,6 +275,36 @@ def test_ema_averages_every_parameter_once():
 
 
 @pytest.mark.stage(2)
+def test_frozen_parameters_are_averaged_like_the_others():
+    """The averages themselves are usually frozen; and the model's layer that is frozen now was trained, or will be."""
+    ema, model = (nn.Linear(2, 1, dtype=torch.float64) for _ in range(2))
+    for net, value in ((ema, 2.0), (model, 4.0)):
+        for parameter in net.parameters():
+            nn.init.constant_(parameter, value)
+    ema.requires_grad_(False)
+    model.bias.requires_grad_(False)
+    ema_update(ema, model, 0.9)
+    expect_close(
+        torch.cat([ema.weight.flatten(), ema.bias]),
+        torch.full((3,), 2.2, dtype=torch.float64),
+        what="frozen averages that began at 2, after an update towards 4 with decay 0.9",
+        hint="do not ask for requires_grad: every parameter is averaged",
+    )
+
+
+@pytest.mark.stage(2)
+def test_an_update_changes_values_and_nothing_else():
+    """It runs in the middle of training: a model that is switched to eval there trains on without dropout."""
+    ema = Net().eval().requires_grad_(False)
+    model = changed(ema).train().requires_grad_(True)
+    ema_update(ema, model, 0.9)
+    expect_equal([ema.training, model.training], [False, True], what="whether ema and model are in training mode")
+    for name, net, flag in (("ema", ema, False), ("model", model, True)):
+        flags = {parameter.requires_grad for parameter in net.parameters()}
+        expect_equal(flags, {flag}, what=f"the requires_grad of {name}'s parameters", hint="leave it as it is")
+
+
+@pytest.mark.stage(2)
 def test_parameters_of_integers_are_copied():
     """Quantised weights or lookup indices: there is nothing between two integers to average to."""
     ema, model = nn.Module(), nn.Module()
@@ -299,9 +329,8 @@ def test_ema_is_updated_in_place_and_shares_nothing(rng):
     same = all(a is b for a, b in zip((*ema.parameters(), *ema.buffers()), tensors, strict=True))
     expect(same, "ema should keep its parameters and buffers, but holds other objects", hint="lerp_, mul_, copy_")
     for now, then in zip(tensors, held, strict=True):
-        expect_equal(
-            then, now.detach(), what="a tensor that was taken from ema before the update", hint="write in place"
-        )
+        hint = "write into the tensor (mul_, lerp_, copy_): assigning to .data puts another one in its place"
+        expect_equal(then, now.detach(), what="a tensor that was taken from ema before the update", hint=hint)
     hint = "copy_ the values; do not let ema refer to the model's tensors"
     with expect_unchanged(*held, what="ema, while the model trains on,", hint=hint), torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
@@ -327,7 +356,8 @@ def test_a_t_that_is_not_a_batch_is_an_error(shape):
 @pytest.mark.parametrize("decay", [-0.1, 1.1, 999.0, math.nan])
 def test_a_decay_out_of_range_is_an_error(decay):
     ema = nn.Linear(2, 2)
-    with expect_raises(ValueError, what=f"ema_update(decay={decay})", hint="0 <= decay <= 1"):
+    hint = "raise unless 0 <= decay <= 1: `decay < 0 or decay > 1` lets NaN through"
+    with expect_raises(ValueError, what=f"ema_update(decay={decay})", hint=hint):
         ema_update(ema, copy.deepcopy(ema), decay)
 
 

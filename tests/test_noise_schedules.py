@@ -126,9 +126,23 @@ def test_linear_betas_are_not_rescaled_by_the_number_of_steps(steps):
 
 
 @pytest.mark.stage(2)
+@pytest.mark.parametrize(("end", "middle"), [(0.1, 0.3), (0.5, 0.5)], ids=["falling", "constant"])
+def test_linear_betas_may_fall_or_stay(end, middle):
+    """Odd schedules, but schedules: only the two ends' own range is an error."""
+    expect_betas(
+        linear_betas(3, 0.5, end),
+        numbers(0.5, middle, end),
+        what=f"linear_betas(3, 0.5, {end})",
+        hint="do not ask for start < end",
+    )
+
+
+@pytest.mark.stage(2)
 def test_a_single_step():
     """The shortest schedules there are: one beta, `start`; and one turn all the way to pure noise, clipped."""
-    expect_betas(linear_betas(1), numbers(1e-4), what="linear_betas(1)", hint="do not divide by steps - 1 = 0")
+    expect_betas(
+        linear_betas(1), numbers(1e-4), what="linear_betas(1)", hint="it is `start`: do not divide by steps - 1 = 0"
+    )
     expect_betas(cosine_betas(1), numbers(0.999), what="cosine_betas(1)", hint="1 - 0 / f(0) = 1, clipped")
 
 
@@ -238,6 +252,9 @@ def test_results_have_the_dtype_of_their_argument(dtype):
         snr(numbers(0.75, 0.5, 0.25, dtype=dtype)),
         numbers(3, 1, 1 / 3, dtype=dtype),
         what=f"snr([0.75, 0.5, 0.25]) in {dtype}",
+        hint="1 - abar, then one division",
+        rtol=max(tolerance, 1e-6),
+        atol=0.0,
     )
 
 

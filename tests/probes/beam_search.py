@@ -14,13 +14,21 @@ LATE_WINNER = [
     [0.02, 0.03, 0.04, 0.01, 0.9],
     [0.2] * 5,
 ]
-SLOW_WINNER = [
+SOON_BETTER = [
     [0.0, 0.30, 0.20, 0.0, 0.5],
     [0.0, 0.0, 0.39, 0.60, 0.01],
     [0.0, 0.01, 0.01, 0.0, 0.98],
     [0.005, 0.005, 0.005, 0.98, 0.005],
     [0.2] * 5,
 ]
+SLOW_WINNER = [
+    [0.0, 0.27, 0.25, 0.0, 0.48],
+    [0.12, 0.12, 0.36, 0.38, 0.02],
+    [0.0, 0.01, 0.01, 0.0, 0.98],
+    [0.005, 0.005, 0.005, 0.98, 0.005],
+    [0.2] * 5,
+]
+ONE_PARENT = [[0.04, 0.60, 0.35, 0.01], [0.50, 0.40, 0.09, 0.01], [0.40, 0.35, 0.24, 0.01], [0.1, 0.2, 0.3, 0.4]]
 ONE_BEAM = [[0.35, 0.40, 0.25], [0.5, 0.15, 0.35], [0.3, 0.3, 0.4]]
 SECOND_PLACE, NEGATIVE, UNFINISHED = (
     [*rows, [0.01, 0.01, 0.01, 0.0, 0.97], [0.03, 0.03, 0.03, 0.01, 0.9], [0.2] * 5]
@@ -48,8 +56,10 @@ def cases(rng):
         yield case("greedy", of, weights=weights, width=1, length=6)
         yield case("one beam", of, table=ONE_BEAM, start=1, width=1, length=3)
         yield case("greedy trap", of, table=GREEDY_TRAP, width=2, length=2)
+        yield case("one parent", of, table=ONE_PARENT, width=2, length=2)
         yield case("late winner", of, table=LATE_WINNER, width=2, length=6, first=1)
         yield case("slow winner", of, table=SLOW_WINNER, width=2, length=5, penalty=(1.0,), first=1)
+        yield case("soon better", of, table=SOON_BETTER, width=2, length=5, penalty=(1.0,), first=1)
         yield case("second place", of, table=SECOND_PLACE, width=2, length=8)
         yield case("negative penalty", of, table=NEGATIVE, width=2, length=8, penalty=(-1.0,))
         yield case("unfinished", of, table=UNFINISHED, width=2, length=2, penalty=(-1.0,))
@@ -101,6 +111,6 @@ def run(kata, case):
         "scores": torch.tensor([float(h.score) for h in found]),  # float32: sums may be kept in it
         "kinds": [type(found[0].score).__name__, type(found[0].tokens[-1]).__name__],
         "calls within length": len(calls) <= (5 if case.name.startswith("early") else case.length),
-        "rows within width": max(calls) <= case.width and min(calls) >= 1,
+        "rows within width": all(1 <= rows <= case.width for rows in calls),
         "cache is None at first only": nones == [True] + [False] * (len(nones) - 1) if nones else True,
     }

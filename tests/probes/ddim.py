@@ -28,6 +28,7 @@ def cases(rng):
     yield step("without noise", x, eps, t, t_prev, FINE, 0.0, None)
     yield step("noise missing", x, eps, t, t_prev, FINE, 0.5, None)
     yield step("eta 2", x, eps, torch.tensor([2, 3, 4]), torch.tensor([0, 0, 0]), SIX, 2.0, noise)
+    yield step("eta nan", x, eps, torch.tensor([2, 3, 4]), torch.tensor([0, 0, 0]), SIX, float("nan"), None)
     yield step("t of [1]", x, eps, t[:1], t_prev, FINE, 0.0, noise)
     yield step("t_prev of [1]", x, eps, t, t_prev[:1], FINE, 0.0, noise)
     for kind in ("path", "noise", "generator", "dtype", "graph"):
@@ -92,9 +93,11 @@ def see_noise(kata, case):
         rests = [y - x * (x * y).sum() / (x * x).sum() for x, y in pairwise(shown)]
         rows = torch.stack([rest.flatten() for rest in rests])
         within = torch.corrcoef(torch.cat([rest[:2] for rest in rests]))
-        seen[f"path {eta}"] = [histogram(x - 1) for x in shown]
-        seen[f"end {eta}"] = end if end.std() < 1e-3 else histogram(end - 2)
-        seen[f"alike {eta}"] = [bool((m.triu(1).abs() > 0.98).any()) for m in (torch.corrcoef(rows), within)]
+        alike = [bool((m.triu(1).abs() > 0.98).any()) for m in (torch.corrcoef(rows), within)]
+        few = slice(1) if alike[1] else slice(None)  # elements that share their noise are no draws of their own
+        seen[f"path {eta}"] = [histogram(x[few] - 1) for x in shown]
+        seen[f"end {eta}"] = end if end.std() < 1e-3 else histogram(end[few] - 2)
+        seen[f"alike {eta}"] = alike
     return seen
 
 

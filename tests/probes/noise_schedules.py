@@ -24,10 +24,14 @@ def cases(rng):
 def run(kata, case):
     inputs = [value.clone() if isinstance(value, torch.Tensor) else value for value in case.inputs]
     out = getattr(kata, case.of)(*inputs)
+    infinite = out.isinf()
+    if case.of == "snr":
+        out = torch.where(out > 1e6, 0, out)  # whatever kept it finite: one eps is as wrong as another
     relative = out.double().log() if case.of.endswith("betas") else out  # small betas show as well as large ones
     return {
         "dtype": str(out.dtype),
         "out": relative,
+        "infinite": infinite,
         "only float32 digits": bool((out == out.float()).all()),
         "after": inputs,
     }
