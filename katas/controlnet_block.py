@@ -52,7 +52,7 @@ class ControlNetBlock(nn.Module):
         zero_out: Z2, channels -> channels.
 
     Both zero convolutions get the dtype and device of the block's first parameter (of a block without parameters:
-    torch's defaults). Nothing else holds parameters. Up to you: whether the frozen block is kept in eval mode, and
+    torch's defaults). The state dict holds these four submodules and nothing else. Up to you: whether the frozen block is kept in eval mode, and
     whether x gets a gradient through it (through the copy it does).
 
     Raises ValueError if `channels` or `condition_channels` is below 1.

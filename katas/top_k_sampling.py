@@ -25,7 +25,7 @@ from torch import Tensor
 def top_k_filter(logits: Float[Tensor, "*batch vocab"], k: int) -> Float[Tensor, "*batch vocab"]:
     """The logits with all but the k largest of each row set to -inf; the kept ones stay as they are.
 
-    k >= vocab filters nothing. The result is new, of the same shape, dtype and device.
+    k >= vocab filters nothing. The result is new, of the same shape, dtype and device. Gradients reach the kept logits.
     Raises ValueError if k < 1.
     """
     raise NotImplementedError("top_k_sampling.top_k_filter: write me")
@@ -41,7 +41,7 @@ def sample_top_k(
     """One token per row, drawn from the softmax of the row's k largest logits divided by the temperature.
 
     Temperature 0 is greedy: the largest logit, the lowest index among equals. k >= vocab is plain sampling.
-    Logits up to +-3e4 in any floating dtype are fine. With a `generator`, nothing else is a source of randomness.
+    Logits up to +-3e4 in any floating dtype are fine, and so are logits that require a gradient. With a `generator`, nothing else is a source of randomness.
     Raises ValueError if k < 1 or if the temperature is negative or NaN.
     """
     raise NotImplementedError("top_k_sampling.sample_top_k: write me")

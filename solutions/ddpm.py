@@ -111,6 +111,7 @@ def p_sample(
     `eps_model(x, t)` predicts the noise in x; it is called once, with the whole batch. `variance` is "posterior"
     (beta-tilde_t) or "beta" (beta_t). Elements at t = 0 get the mean itself, without noise, under either. `clip_x0`
     clips the predicted x0, and nothing else, to [-1, 1]. With a `generator`, nothing else is a source of randomness.
+    Whether a step is differentiable is up to you.
     Raises ValueError if `variance` is anything else or t does not have shape [batch].
     """
     # kata: begin
@@ -137,7 +138,8 @@ def p_sample_loop(
 ) -> Float[Tensor, "*shape"]:
     """Samples of `shape` = (batch, ...): standard normal noise, then p_sample with its defaults from the last step to 0.
 
-    The samples have the dtype and device of `betas` and carry no autograd graph, even when the model has parameters.
+    The samples have the dtype and device of `betas`. No autograd graph is recorded, also not within a step: gradients
+    are off whenever eps_model runs, and afterwards they are on or off as the caller had them.
     `progress` (tqdm fits) is called once with the iterable of timesteps, steps - 1 down to 0, and the loop runs over
     what it returns, one model call a timestep. With a `generator`, nothing else is a source of randomness.
     """

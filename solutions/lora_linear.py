@@ -33,14 +33,15 @@ class LoRALinear(nn.Module):
     and no longer require a gradient. The trainable parameters are `lora_A` [rank, in] and `lora_B` [out, rank], with
     the dtype and device of the base's weight. A is drawn at random (the distribution is yours; its rows are linearly
     independent), B is zero. The registered parameters are base.weight, base.bias (if there is one), lora_A and lora_B,
-    each once: that is what a checkpoint holds.
+    each once, and the state dict holds these and nothing else, merged or not.
 
     `merged` is False at first. Only merge() and unmerge() change it, and only they write into the base's weight:
-    train() and eval() switch dropout, nothing else. The adapter is not trained or replaced while merged.
+    train() and eval() switch dropout, nothing else. While merged, neither the adapter nor the base's weight is changed
+    from outside. A deep copy of the layer, merged or not, is a layer of its own.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        """Wraps `base`. Raises ValueError if rank < 1 or if dropout lies outside [0, 1)."""
+        """Wraps `base`. Raises ValueError if rank < 1, or if dropout lies outside [0, 1) or is NaN."""
         # kata: begin
         super().__init__()
         if rank < 1:
@@ -73,9 +74,10 @@ class LoRALinear(nn.Module):
     def merge(self) -> None:
         """Adds alpha / rank * B A to base.weight in place; does nothing if it is merged already.
 
-        base.weight stays the same frozen Parameter of the same dtype, and lora_A and lora_B are kept as they are. In
-        training mode, too, the whole update is added, without dropout. A gradient then reaches x, but not lora_A or
-        lora_B.
+        Weight and adapter count as they are at the call: both may have changed since an earlier merge. base.weight
+        stays the same frozen Parameter of the same dtype, in the same memory, which a tied layer's view or a captured
+        CUDA graph may share; lora_A and lora_B are kept as they are. In training mode, too, the whole update is added,
+        without dropout. A gradient then reaches x, but not lora_A or lora_B.
         """
         # kata: begin
         if not self.merged:
@@ -85,7 +87,7 @@ class LoRALinear(nn.Module):
         # kata: end
 
     def unmerge(self) -> None:
-        """Takes the update out of base.weight again, up to rounding; does nothing if it is not merged."""
+        """Takes the update out of base.weight again, in place, up to rounding; does nothing if it is not merged."""
         # kata: begin
         if self.merged:
             with torch.no_grad():

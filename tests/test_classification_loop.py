@@ -11,10 +11,19 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, randint, randn
+from dojo.testing import (
+    expect,
+    expect_close,
+    expect_equal,
+    expect_raises,
+    expect_rng_untouched,
+    expect_unchanged,
+    randint,
+    randn,
+)
 from katas.classification_loop import evaluate, fit, train_one_epoch
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 BOTH = pytest.mark.parametrize("which", ["train_one_epoch", "evaluate"])
 
 
@@ -209,6 +218,9 @@ def test_fit_reports_one_line_per_epoch():
         "lr": [1.0, 1.0, 1.0],
     }
     expect_equal([sorted(entry) for entry in history], [sorted(want)] * 3, what="the keys of the three entries")
+    kinds = {type(value).__name__ for entry in history for value in entry.values()}
+    hint = "an entry goes into JSON or a table as it is: float(...), or .item()"
+    expect_equal(sorted(kinds - {"int", "float"}), [], what="the types in the history besides int and float", hint=hint)
     hint = "epochs from 1; train_* from train_one_epoch on train_loader, val_* from evaluate on val_loader"
     for key, values in want.items():
         got = torch.tensor([float(entry[key]) for entry in history])
@@ -229,7 +241,8 @@ def test_fit_ends_with_the_weights_of_the_lowest_validation_loss():
 def test_the_scheduler_steps_once_per_epoch_after_the_optimizer(rng):
     """Three batches, three epochs, halving: all steps of an epoch have one rate, and the first epoch the full one."""
     model, used, batches = Echo(), [], loader(*uneven(rng))
-    optimizer = SGD(model.parameters(), lr=0.4)
+    other = nn.Parameter(torch.zeros(()))  # the history shows the first group's rate
+    optimizer = SGD([{"params": model.parameters()}, {"params": [other], "lr": 0.05}], lr=0.4)
     optimizer.register_step_pre_hook(lambda *_: used.append(optimizer.param_groups[0]["lr"]))
     calls = []
 
@@ -265,8 +278,24 @@ def test_evaluate_runs_in_eval_mode_and_gives_the_mode_back(rng, before):
     evaluate(model, loader(*uneven(rng)), cross_entropy, "cpu")
     expect_equal(set(model[0].modes), {"eval"}, what="the mode during evaluate", hint="model.eval() first")
     after = ["train" if module.training else "eval" for module in model.modules()]
-    hint = "remember model.training before eval() and hand it to model.train(...): not always train, not always eval"
+    hint = "remember what was before eval() and set that again: not always train, not always eval"
     expect_equal(after, [before] * 3, what=f"the modes after evaluate on a model in {before} mode", hint=hint)
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize("before", ["train", "eval"])
+def test_evaluate_gives_every_submodule_its_mode_back(rng, before):
+    """Fine-tuning keeps pretrained BatchNorms in eval mode within a model that trains: model.train(...) at the end
+    would set them going again."""
+    frozen = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
+    model = nn.Sequential(Echo(), frozen).train(before == "train")
+    frozen[1].train(before == "eval")
+    want = [module.training for module in model.modules()]
+    evaluate(model, loader(*uneven(rng)), cross_entropy, "cpu")
+    expect_equal(set(model[0].modes), {"eval"}, what="the mode during evaluate", hint="model.eval() first")
+    hint = "remember the mode of every one of model.modules() and set each one's `training` again"
+    after = [module.training for module in model.modules()]
+    expect_equal(after, want, what="`training` of the submodules after evaluate", hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -284,6 +313,7 @@ def test_evaluation_changes_nothing(rng):
     """It may be called in the middle of a run, even between backward and step: no BatchNorm statistic moves, and no
     gradient is cleared."""
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)).double()
+    model[0].running_mean.copy_(randn(rng, 3))
     for parameter in model.parameters():
         parameter.grad = randn(rng, *parameter.shape)
     model[1].weight.requires_grad_(False)  # as in fine-tuning
@@ -343,6 +373,55 @@ def test_inputs_and_targets_are_moved_to_the_device(rng, which):
 
 
 @pytest.mark.stage(2)
+def test_fit_moves_batches_to_the_device_that_it_is_given(rng):
+    """Only a GPU would show that fit hands on another device than its own argument; here "cpu:0" stands for one."""
+    moved = set()
+
+    class Watched(Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func is Tensor.to:
+                values = [*args[1:], *(kwargs or {}).values()]
+                moved.update(str(value) for value in values if isinstance(value, str | torch.device))
+            out = super().__torch_function__(func, types, args, kwargs or {})
+            return out.as_subclass(Tensor) if func is Tensor.to else out
+
+    model, batches = Echo(), [tuple(t.as_subclass(Watched) for t in uneven(rng))]
+    fit(model, batches, batches, cross_entropy, SGD(model.parameters(), lr=0.1), epochs=1, device="cpu:0")
+    hint = "hand `device` on to train_one_epoch and to evaluate"
+    expect_equal(moved, {"cpu:0"}, what='where fit(..., device="cpu:0") moved its batches', hint=hint)
+
+
+@pytest.mark.stage(2)
+@BOTH
+def test_inputs_reach_the_model_in_their_own_shape(rng, which):
+    """Pictures for a convolution, token ids for a language model: flattening is the model's business."""
+    shapes = []
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)).double()
+    model.register_forward_pre_hook(lambda _, args: shapes.append(list(args[0].shape)))
+    hint = "model(inputs): no view, no flatten"
+    try:
+        one_pass(which, model, [(randn(rng, 5, 1, 4, 4), randint(rng, 0, 3, 5))])
+    except RuntimeError:
+        if not shapes:
+            raise
+    expect_equal(shapes, [[5, 1, 4, 4]], what="the shape of what the model was given", hint=hint)
+
+
+@pytest.mark.stage(2)
+def test_the_loop_draws_nothing_at_random(rng):
+    """A seed set in the loop gives every epoch the same dropout masks and the same order. Only the loader and the model
+    draw, and these do not."""
+    model, batches = Echo(), list(loader(*uneven(rng)))
+    hint = "no torch.manual_seed: seeding is the caller's business"
+    with expect_rng_untouched(what="fit", hint=hint):
+        fit(model, batches, batches, cross_entropy, SGD(model.parameters(), lr=0.1), epochs=2)
+    for which in ("train_one_epoch", "evaluate"):
+        with expect_rng_untouched(what=which, hint=hint):
+            one_pass(which, model, batches)
+
+
+@pytest.mark.stage(2)
 @BOTH
 @pytest.mark.parametrize(("option", "rows"), [({"drop_last": True}, range(8)), ({"sampler": range(3, 9)}, range(3, 9))])
 def test_means_are_over_the_samples_that_were_seen(rng, which, option, rows):
@@ -379,6 +458,36 @@ def test_a_loader_need_not_know_its_length(rng, which):
     except TypeError as error:
         expect(False, f"{which} should accept a loader without a length, but: {error}", hint=hint)
     expect_number(result.loss, cross_entropy(logits, targets), f"{which}'s loss over a stream", hint)
+
+
+@pytest.mark.stage(2)
+@BOTH
+def test_a_loader_may_be_a_stream_that_passes_once(rng, which):
+    """Looking for the first batch, or counting them, uses up what comes from a socket or a generator."""
+    logits, targets = uneven(rng)
+    batches = loader(logits, targets)
+    hint = "one loop over the loader, and nothing before it: whether it was empty shows afterwards"
+    try:
+        result = one_pass(which, Echo(), (batch for batch in batches))
+    except (ValueError, ZeroDivisionError, StopIteration) as error:
+        expect(False, f"{which} should use every batch of a generator, but: {error}", hint=hint)
+    expect_number(result.loss, cross_entropy(logits, targets), f"{which}'s loss over a generator", hint)
+
+
+@pytest.mark.stage(2)
+def test_the_losss_own_parameters_start_each_batch_afresh(rng):
+    """A learned temperature or margin is in the optimizer but not in the model: model.zero_grad() does not reach it."""
+    logits, targets = uneven(rng)
+    model, factor = Echo(), nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def loss_fn(outputs, labels):
+        return factor * outputs[:, 0].mean()
+
+    optimizer = SGD([{"params": model.parameters(), "lr": 0.0}, {"params": [factor], "lr": 1.0}], lr=0.0)
+    train_one_epoch(model, loader(logits, targets), loss_fn, optimizer, "cpu")
+    want = -sum(part[:, 0].mean() for part in logits.split(4))  # dL/dfactor is its batch's mean
+    hint = "optimizer.zero_grad() clears all that the optimizer holds; model.zero_grad() only what is the model's"
+    expect_close(factor, want, what="a parameter of the loss after three steps", hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -433,16 +542,28 @@ def test_every_epoch_is_one_pass_over_each_loader(rng):
         ([2.0], 1),
         ([NAN, 2.0, 1.0, NAN], 3),
         ([NAN, NAN], 2),
+        ([INF, INF, INF], 3),
+        ([INF, 2.0, INF], 2),
+        ([INF, NAN], 2),
+        ([4.0, -INF, 1.0], 2),
+        ([1.0, *[2.0] * 11], 1),
+        ([2.0, 1.99999, 3.0], 2),
+        ([1e12, 1e10, 1e11], 2),
     ],
     ids=str,
 )
 def test_the_first_lowest_loss_wins_and_nan_never_does(losses, best):
     """`<=` takes the last of equals. A NaN kept as the first best is never beaten: every comparison with it is false.
-    With nothing but NaN the last epoch's weights stay, and fit still returns its history."""
-    model, _, history = fitted([[loss] for loss in losses])
-    expect_equal(len(history), len(losses), what="the number of entries")
+    With nothing but NaN and +inf the last epoch's weights stay, and fit still returns its history. Lower is lower,
+    however little and from whatever height."""
+    try:
+        model, _, history = fitted([[loss] for loss in losses])
+    except (TypeError, AttributeError, AssertionError, ValueError, UnboundLocalError) as error:
+        hint = "there may be no best epoch: load the best state only if there is one"
+        expect(False, f"fit should return after validation losses {losses}, but: {error}", hint=hint)
+    expect_equal(len(history), len(losses), what="the number of entries", hint="fit does not stop early")
     what = f"the epoch whose weights remain after validation losses {losses}"
-    hint = "start from infinity and replace only by what is strictly lower"
+    hint = "start from infinity and replace only by what is strictly lower: then NaN and +inf never win"
     expect_equal(model.weight.item(), float(best), what=what, hint=hint)
 
 
@@ -482,6 +603,17 @@ def test_evaluation_builds_no_graph(rng):
     expect(not any(attached), "the logits in evaluate should not require gradients, but do", hint=hint)
     expect_equal(len(saved), 0, what="the number of tensors that evaluate saved for backward", hint=hint)
     expect(torch.is_grad_enabled(), "evaluate should leave gradients enabled, but left them off", hint="use `with`")
+
+
+@pytest.mark.stage(3)
+@pytest.mark.parametrize("before", [True, False], ids=["gradients on", "gradients off"])
+def test_evaluate_gives_the_gradient_mode_back(rng, before):
+    """The caller may have switched gradients off for a whole script; switching them on by hand at the end undoes that."""
+    with torch.set_grad_enabled(before):
+        evaluate(Echo(), loader(*uneven(rng)), cross_entropy, "cpu")
+        after = torch.is_grad_enabled()
+    hint = "`with torch.no_grad():` restores what was; torch.set_grad_enabled(True) does not"
+    expect_equal(after, before, what=f"torch.is_grad_enabled() after evaluate, {before} before,", hint=hint)
 
 
 class Token:
@@ -524,8 +656,8 @@ def test_no_graph_outlives_its_step(rng):
 @pytest.mark.parametrize(("rows", "batches"), [(4096, 2), (1, 600)])
 def test_half_precision_sums_neither_overflow_nor_stall(which, dtype, rows, batches):
     """The loss is 20 in every row. In float16, 4096 rows sum to 81920 > 65504; in bfloat16 a sum of 600 equal terms
-    stops growing at 256. The tolerance is that of one bfloat16 number."""
-    batch = torch.full((rows, 2), 20.0, dtype=dtype), torch.ones(rows, dtype=torch.int64)
+    stops growing at 256, a count of right answers too. The loss's tolerance is that of one bfloat16 number."""
+    batch = torch.tensor([[20.0, 0.0]]).repeat(rows, 1).to(dtype), (torch.arange(rows) % 3 == 2).long()
     result = one_pass(which, Echo(dtype), [batch] * batches, first_logit)
     got, want, what = (
         torch.tensor(float(result.loss)),
@@ -534,7 +666,8 @@ def test_half_precision_sums_neither_overflow_nor_stall(which, dtype, rows, batc
     )
     hint = "leave half precision before you multiply or add: loss.detach().float() * n, or loss.item() * n"
     expect_close(got, want, what=what, hint=hint, rtol=1e-2, atol=0.0)
-    expect_equal(float(result.accuracy), 0.0, what="the accuracy when every row is wrong")
+    right, hint = (batch[1] == 0).double().mean(), "count in integers: (logits.argmax(1) == targets).sum()"
+    expect_number(result.accuracy, right, f"{which}'s accuracy over {batches} {dtype} batches of {rows}", hint)
 
 
 # Stage 4: cost, and real data

@@ -280,7 +280,8 @@ def test_any_block_can_be_controlled(rng, make):
     """F alone at the start; twice F with zero_out set to the identity, because the copy still equals F."""
     block = make().double().eval()
     x, condition = inputs(rng, size=(6, 8))
-    net = controlled(block).eval()
+    net = controlled(block)
+    net.eval()
     expected = block(x)
     expect_close(net(x, condition), expected, what="the output at the start", hint="it should be F(x)")
     fill(net.zero_out, torch.eye(4), torch.zeros(4))
@@ -370,11 +371,16 @@ def test_two_controls_on_one_block_share_nothing_else(rng):
 
 @pytest.mark.stage(2)
 def test_everything_is_a_registered_submodule(rng):
-    """A block hidden in a list is missed by .to(), state_dict() and load_state_dict()."""
+    """A block hidden in a list is missed by .to(), state_dict() and load_state_dict(); one with two names, or a buffer
+    for a number, makes the checkpoint larger or foreign to others."""
     net = awake(controlled(convolutions()), rng)
     names = {name.split(".")[0] for name in net.state_dict()}
     missing = {"frozen", "copy", "zero_in", "zero_out"} - names
-    expect(not missing, f"state_dict() should hold all four submodules, but lacks {sorted(missing)}")
+    hint = "assign each one to self as a plain attribute"
+    expect(not missing, f"state_dict() should hold all four submodules, but lacks {sorted(missing)}", hint=hint)
+    extra = names - {"frozen", "copy", "zero_in", "zero_out"}
+    hint = "register the block once, as `frozen`; keep numbers as plain attributes"
+    expect(not extra, f"state_dict() should hold the four submodules only, but has {sorted(extra)} as well", hint=hint)
     other = controlled(convolutions())
     other.load_state_dict(net.state_dict())
     x, condition = inputs(rng)
@@ -411,7 +417,9 @@ class Mode(nn.Module):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_the_copy_runs_in_the_mode_of_the_whole(rng, mode):
     """Dropout and BatchNorm in the copy train as usual. Only the frozen block may be kept in eval mode."""
-    net = controlled(Mode()).train(mode == "train")
+    net = controlled(Mode())
+    hint = "an override of train() ends with `return self`"
+    expect(net.train(mode == "train") is net, f"{mode}() should return the block, as nn.Module's does", hint=hint)
     net.copy.modes.clear()
     net(*inputs(rng))
     hint = "an override of train() keeps nothing but `frozen` in eval mode, and calls super().train(mode)"
@@ -448,6 +456,15 @@ def test_the_new_layers_take_the_blocks_dtype(rng, dtype):
     exact = copy.deepcopy(net).double()(x.double(), condition.double())
     slack = 8 * torch.finfo(dtype).eps  # a few roundings in a row of values up to about 4
     expect_close(net(x, condition), exact.to(dtype), what=f"the output in {dtype}", rtol=slack, atol=slack)
+
+
+@pytest.mark.stage(3)
+def test_the_first_parameter_decides_where_dtypes_are_mixed():
+    """Norms are often kept in float32 within a half-precision model: what x meets first gives the dtype."""
+    net = ControlNetBlock(nn.Sequential(nn.Conv2d(4, 4, 1, dtype=torch.bfloat16), nn.GroupNorm(2, 4)), 4, 3)
+    for name in ("zero_in", "zero_out"):
+        what, hint = f"{name}'s dtype around a bfloat16 convolution and a float32 norm", "the block's first parameter"
+        expect_equal(getattr(net, name).weight.dtype, torch.bfloat16, what=what, hint=hint)
 
 
 @pytest.mark.stage(3)

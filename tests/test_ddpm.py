@@ -1,5 +1,7 @@
 """What any right DDPM does. Noise is never compared under a fixed seed, except to cancel it: see `mean_of_step`."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.distributions import Normal
@@ -22,6 +24,13 @@ ABAR = torch.tensor([0.64, 0.36], dtype=torch.float64)
 BOTH = torch.tensor([0, 1])
 SHAPES = [(6,), (6, 2), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]
 MANY = (40, 100)  # for statistics
+
+
+@pytest.fixture(autouse=True)
+def grad_mode():
+    """A loop that leaves gradients switched off must not spoil the tests after it."""
+    with torch.enable_grad():
+        yield
 
 
 def numbers(*values):
@@ -207,6 +216,26 @@ def test_spread_of_a_step_is_the_root_of_the_variance(rng, options, variance):
 
 
 @pytest.mark.stage(2)
+@pytest.mark.parametrize("shape", [(1,), (1, 3), (1, 1, 4, 1)], ids=str)
+def test_a_batch_of_one_keeps_its_axes(rng, shape):
+    """A bare squeeze() takes the batch's axis with it as soon as a single image, or a grey one, is sampled."""
+    betas, abar = schedule(4)
+    t, hint = torch.tensor([2]), "no bare squeeze(): say which axis, or reshape"
+    x, y = randn(rng, 2, *shape)
+    mean, variance = q_posterior(x, y, t, betas)
+    results = {
+        "q_sample": q_sample(x, t, y, abar),
+        "predict_x0": predict_x0(x, t, y, abar),
+        "q_posterior's mean": mean,
+        "x_t plus q_posterior's variance": y + variance,
+        "p_sample": p_sample(no_noise, x, t, betas),
+        "p_sample_loop": p_sample_loop(no_noise, shape, betas),
+    }
+    for what, got in results.items():
+        expect_equal(list(got.shape), list(shape), what=f"the shape of {what} for one image of {shape}", hint=hint)
+
+
+@pytest.mark.stage(2)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_element_of_a_batch_is_at_its_own_step(rng, shape):
     """Scalars, vectors, images, and batch == width, where a t that was not reshaped broadcasts along the wrong axis."""
@@ -294,15 +323,17 @@ def test_noise_is_drawn_for_every_element_on_its_own(rng):
 
 
 @pytest.mark.stage(2)
-def test_clip_x0_clips_the_prediction_and_nothing_else():
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
+def test_clip_x0_clips_the_prediction_and_nothing_else(variance):
     """At t = 1 and eps = 0, x_t = 6 predicts x0 = 10, clipped to 1: the mean is 0.546875 x 1 + 0.421875 x 6 = 3.078125.
     At t = 0 the mean is the clipped prediction itself."""
     x_t = numbers(6, -6, 0.3, 6)
     expect_close(
-        mean_of_step(torch.zeros_like(x_t), x_t, torch.tensor([1, 1, 1, 0]), BETAS, clip_x0=True),
+        mean_of_step(torch.zeros_like(x_t), x_t, torch.tensor([1, 1, 1, 0]), BETAS, clip_x0=True, variance=variance),
         numbers(3.078125, -3.078125, 0.4, 1),
-        what="p_sample's mean at x_t = [6, -6, 0.3, 6], t = [1, 1, 1, 0], eps = 0, clip_x0=True",
-        hint="clamp the predicted x0 to [-1, 1] before it enters q_posterior; leave x_t and the result alone",
+        what="p_sample's mean at x_t = [6, -6, 0.3, 6], t = [1, 1, 1, 0], eps = 0, clip_x0=True, variance="
+        f'"{variance}"',
+        hint="clamp the predicted x0 to [-1, 1] before it enters q_posterior, in every row whatever its t; leave x_t and the result alone",
     )
 
 
@@ -371,17 +402,34 @@ def test_loop_passes_through_the_forward_marginals(rng):
 
 
 @pytest.mark.stage(2)
+def test_every_step_of_the_loop_draws_its_own_noise():
+    """Also with a generator: one that is made or seeded anew for each step gives the same noise every time. From
+    x_{t-1} = x_t / sqrt(alpha_t) + noise, for eps = 0; correlations stay within 5.7 / sqrt(4000): false alarms 1e-7."""
+    betas = schedule(4, 0.2, 0.4)[0]
+    model, calls = recording(no_noise)
+    p_sample_loop(model, MANY, betas, generator=seeded(1))
+    xs = [x for x, _ in calls]  # at t = 3, 2, 1, 0
+    noises = [xs[0], *(after - before / (1 - betas[3 - i]).sqrt() for i, (before, after) in enumerate(pairwise(xs)))]
+    similar = torch.corrcoef(torch.stack([n.flatten() for n in noises])).triu(1).abs().max().item()
+    sentence = f"the noises of the start and of the steps should be uncorrelated, but correlate at {similar:.2f}"
+    expect(similar < 0.09, sentence, hint="draw all of them from the one generator, and never seed it in the loop")
+
+
+@pytest.mark.stage(2)
 def test_progress_wraps_the_timesteps():
     """tqdm fits: it is handed the iterable of timesteps, and the loop runs over what comes back, step by step."""
     model, calls = recording(no_noise)
-    seen = []
+    seen, made = [], []
 
     def progress(steps):
+        made.append(steps)
         for step in steps:
             seen.append((int(step), len(calls)))
             yield step
 
     p_sample_loop(model, (2,), schedule(4)[0], progress=progress)
+    hint = "call progress(timesteps) once, before the loop: each call is a bar of its own"
+    expect_equal(len(made), 1, what="how often the loop calls progress", hint=hint)
     expect_equal(
         seen,
         [(3, 0), (2, 1), (1, 2), (0, 3)],
@@ -391,7 +439,7 @@ def test_progress_wraps_the_timesteps():
 
 
 @pytest.mark.stage(2)
-@pytest.mark.parametrize("variance", ["fixed_small", "", None])
+@pytest.mark.parametrize("variance", ["fixed_small", "Beta", "", None])
 def test_unknown_variance_is_an_error(variance):
     """A misspelt option that falls through to a default costs a day."""
     x = torch.zeros(2, 3, dtype=torch.float64)
@@ -434,6 +482,9 @@ def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
         "q_posterior's mean": lambda x, y, betas, abar: q_posterior(x, y, t, betas)[0],
         "q_posterior's variance": lambda x, y, betas, abar: q_posterior(x, y, t, betas)[1],
         "p_sample's mean": lambda x, y, betas, abar: mean_of_step(y, x, t, betas),
+        'p_sample\'s mean with variance="beta"': lambda x, y, betas, abar: mean_of_step(
+            y, x, t, betas, variance="beta"
+        ),
     }
     for what, function in functions.items():
         got = function(x, y, *schedule(1000, 1e-4, 0.02, schedule_dtype))
@@ -550,11 +601,32 @@ def test_loop_has_the_dtype_of_the_schedule(dtype):
 
 @pytest.mark.stage(3)
 def test_loop_keeps_no_autograd_graph():
-    """With a graph, a thousand steps keep a thousand sets of activations alive: out of memory at sampling time."""
+    """With a graph, a thousand steps keep a thousand sets of activations alive: out of memory at sampling time. One that
+    is detached after each step still holds those of a whole model call."""
     weight = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
-    got = p_sample_loop(lambda x, t: weight * x, (2, 3), schedule(3)[0])
+    recorded = []
+
+    def model(x, t):
+        eps = weight * x
+        recorded.append(eps.requires_grad)
+        return eps
+
+    got = p_sample_loop(model, (2, 3), schedule(3)[0])
     expect(not got.requires_grad, "the samples should carry no graph, but require grad", hint="torch.no_grad()")
-    expect(torch.is_grad_enabled(), "gradients should be enabled again after the loop, but are off", hint="use `with`")
+    what = "whether autograd records eps_model's calls, step by step,"
+    hint = "run the loop under torch.no_grad(): detach() drops a graph only after the model has built it"
+    expect_equal(recorded, [False] * 3, what=what, hint=hint)
+
+
+@pytest.mark.stage(3)
+@pytest.mark.parametrize("before", [True, False], ids=["gradients on", "gradients off"])
+def test_loop_gives_the_gradient_mode_back(before):
+    """Samples are drawn in the middle of training, and in a validation pass that has switched gradients off itself."""
+    with torch.set_grad_enabled(before):
+        p_sample_loop(no_noise, (2, 3), schedule(3)[0])
+        after = torch.is_grad_enabled()
+    hint = "use `with torch.no_grad():`, which restores what was; do not switch by hand"
+    expect_equal(after, before, what=f"torch.is_grad_enabled() after the loop, {before} before,", hint=hint)
 
 
 # Stage 4: cost

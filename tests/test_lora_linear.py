@@ -1,5 +1,7 @@
 """What any right LoRA layer does. Nothing asks how A is initialised, or whether unmerging subtracts or restores."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -213,6 +215,9 @@ def test_views_with_any_strides_work_and_x_is_not_modified(rng):
     with expect_unchanged(dense, view, what="x", hint="no inplace=True, no `x *=`"):
         expect_close(layer(view), layer(dense), what="the output for a transposed view", hint="reshape, not view")
         trained(rng, dropout=0.5).train()(dense)
+    expect(
+        not dense.requires_grad, "x should be left as it is, but requires a gradient now", hint="no requires_grad_()"
+    )
 
 
 @pytest.mark.stage(2)
@@ -224,10 +229,11 @@ def test_a_rank_below_one_is_an_error(rank):
 
 
 @pytest.mark.stage(2)
-@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_dropout_outside_zero_to_one_is_an_error(dropout):
-    """nn.Dropout accepts 1.0, with which the update would be off in training and full in use."""
-    with expect_raises(ValueError, what=f"LoRALinear(..., dropout={dropout})", hint="0 <= dropout < 1"):
+    """nn.Dropout accepts 1.0, with which the update would be off in training and full in use; and NaN."""
+    hint = "`not 0 <= dropout < 1` also catches NaN, which every other comparison lets through"
+    with expect_raises(ValueError, what=f"LoRALinear(..., dropout={dropout})", hint=hint):
         LoRALinear(nn.Linear(5, 7), 3, 1.0, dropout)
 
 
@@ -259,6 +265,16 @@ def test_dropout_drops_single_inputs_of_the_update():
     probs = torch.where(kept == 1, 1 - p, p).prod(-1)
     hint = "each element of x is dropped on its own, with probability dropout, before A"
     expect_distribution(first.long(), probs, what="the sums of kept inputs of [1, 2, 4, 8]", hint=hint)
+
+
+@pytest.mark.stage(2)
+def test_dropout_draws_anew_in_every_pass(rng):
+    """A mask that is kept, or drawn from a seed of its own, trains the same part of the adapter every time. That two
+    passes over 100 inputs agree by chance has probability 2^-100."""
+    layer, x = trained(rng, 100, 7, dropout=0.5).train(), vectors(rng, 1, 100)
+    hint = "let nn.Dropout draw; keep no mask, and seed nothing"
+    same = torch.equal(layer(x), layer(x))
+    expect(not same, "two passes in training should drop different inputs, but gave the same output", hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -364,17 +380,49 @@ def test_merging_takes_the_adapter_as_it_is_now(rng):
 
 
 @pytest.mark.stage(2)
+def test_merging_takes_the_base_weight_as_it_is_now(rng):
+    """Another checkpoint is loaded between two merges: a copy of W from the first one would bring the old model back."""
+    layer, x = trained(rng), vectors(rng, 4, 5)
+    layer.merge()
+    layer.unmerge()
+    fill(layer.base.weight, randn(rng, 7, 5))
+    weight, answer = layer.base.weight.detach().clone(), layer(x)
+    layer.merge()
+    hint = "add to the weight that is there now, or take the backup anew in every merge()"
+    expect_close(layer(x), answer, what="the output, merged after base.weight has changed", hint=hint)
+    layer.unmerge()
+    what = "base.weight after changing it, merge() and unmerge()"
+    expect_close(layer.base.weight, weight, what=what, hint=hint)
+
+
+@pytest.mark.stage(2)
+def test_merging_writes_into_the_memory_of_the_weight(rng):
+    """A tied layer may hold a view of it, another process may map it, a captured CUDA graph reads its address: whoever
+    shares the memory goes on with the old numbers when `weight.data` is exchanged."""
+    layer = trained(rng)
+    shared = layer.base.weight.detach()  # the same memory
+    hint = "write in place: weight.add_(...) or weight.copy_(...) under no_grad, not `weight.data = ...`"
+    for call in ("merge", "unmerge"):
+        getattr(layer, call)()
+        expect_equal(shared, layer.base.weight.detach(), what=f"a view of base.weight after {call}()", hint=hint)
+
+
+@pytest.mark.stage(2)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 def test_a_checkpoint_holds_each_parameter_once_and_restores_the_layer(rng, bias):
-    """A second name for W doubles the file, or breaks saving; what is not registered is missing from it."""
+    """A second name for W doubles the file, or breaks saving; what is not registered is missing from it; and a buffer
+    that nobody else knows makes every other implementation refuse it."""
     layer, other, x = trained(rng, bias=bias), trained(rng, bias=bias), vectors(rng, 4, 5)
-    names = sorted(name for name, _ in layer.named_parameters(remove_duplicate=False))
     want = ["base.bias", "base.weight", "lora_A", "lora_B"] if bias else ["base.weight", "lora_A", "lora_B"]
+    names = sorted(name for name, _ in layer.named_parameters(remove_duplicate=False))
     hint = "register base, lora_A and lora_B, and nothing of the base a second time"
     expect_equal(names, want, what="the list of registered parameters", hint=hint)
+    hint = "keep the scale, the flag and a backup of W as plain attributes (or register_buffer(..., persistent=False))"
+    expect_equal(sorted(layer.state_dict()), want, what="the list of names in the state dict", hint=hint)
     other.load_state_dict(layer.state_dict())
     expect_close(other(x), layer(x), what="the output of another layer with this one's state dict", hint=hint)
     other.merge()
+    expect_equal(sorted(other.state_dict()), want, what="the list of names in a merged layer's state dict", hint=hint)
     other.unmerge()
     what = "base.weight of the loaded layer after merge() and unmerge()"
     hint = "take the update out of the weight that is there now; a copy made in __init__ is stale once a checkpoint is loaded"
@@ -390,6 +438,24 @@ def test_two_layers_share_nothing(rng):
     fill(first.lora_A, randn(rng, 3, 5))
     expect_equal(bool(second.merged), False, what="merged of another layer", hint=hint)
     expect_close(second(x), answer, what="the output of another layer", hint=hint)
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize("merged", [False, True], ids=["apart", "merged"])
+def test_a_deep_copy_is_a_layer_of_its_own(rng, merged):
+    """Averaged weights and a merged copy for serving both start with deepcopy, while the original trains on."""
+    layer, x = trained(rng), vectors(rng, 4, 5)
+    answer = layer(x).detach()
+    if merged:
+        layer.merge()
+    twin = copy.deepcopy(layer)
+    hint = "keep tensors and flags on self; a lambda or a closure goes on calling the layer that it was made for"
+    expect_equal(bool(twin.merged), merged, what="merged of a deep copy", hint=hint)
+    twin.unmerge()
+    fill(twin.lora_B, torch.zeros(7, 3))
+    expect_close(twin(x), frozen(twin, x), what="the output of a deep copy whose B is then set to zero", hint=hint)
+    expect_equal(bool(layer.merged), merged, what="merged of the original after its copy is unmerged", hint=hint)
+    expect_close(layer(x), answer, what="the output of the original after its copy has changed", hint=hint)
 
 
 # Stage 3: dtypes, devices, gradients

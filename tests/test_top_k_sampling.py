@@ -183,6 +183,19 @@ def test_k_beyond_the_vocabulary_filters_nothing(rng, k):
 
 
 @pytest.mark.stage(2)
+@pytest.mark.parametrize("temperature", [0.01, 100.0])
+def test_low_and_high_temperatures_are_taken_as_they_are(rng, temperature):
+    """A temperature clamped to [0.1, 10] 'for safety' is another distribution. Chi-square, N = 4000: 1e-6 false alarms."""
+    scaled = shuffled(rng, 10)
+    expect_distribution(
+        sample_top_k((scaled * temperature).expand(N, -1), 5, temperature),
+        softmax_over(scaled, scaled.argsort(descending=True)[:5]),
+        what=f"tokens drawn with k=5, T={temperature}, from logits that have been multiplied by T",
+        hint="divide by the temperature that is given; only 0 is a case of its own",
+    )
+
+
+@pytest.mark.stage(2)
 def test_k_of_one_is_the_argmax(rng):
     """With one token left there is nothing to draw, at any temperature."""
     logits = shuffled(rng, 50, 9)
@@ -343,6 +356,21 @@ def test_the_logits_are_not_modified(rng):
         sample_top_k(logits, 2, 0.0)
         filtered = top_k_filter(logits, 100)
         filtered.fill_(0.0)  # a new tensor, also when nothing is filtered
+
+
+@pytest.mark.stage(3)
+def test_logits_may_require_a_gradient(rng):
+    """Policy gradients draw from the filtered distribution and differentiate its log-probabilities: a kept logit gets
+    the gradient 1 of its copy, a dropped one 0. Where logits tie, nothing is tested."""
+    logits = shuffled(rng, 3, 8).requires_grad_()
+    filtered = top_k_filter(logits, 2)
+    hint = "no detach(), .data or no_grad in the filter"
+    expect(filtered.requires_grad, "top_k_filter should be differentiable, but its result has no graph", hint=hint)
+    mask = kept(filtered.detach())
+    filtered[mask].sum().backward()
+    expect_close(logits.grad, mask.double(), what="the gradient of the kept logits' sum", hint=hint)
+    tokens = sample_top_k(logits, 1)
+    expect_equal(tokens, logits.argmax(-1), what="sample_top_k(k=1) of logits that require a gradient")
 
 
 @pytest.mark.stage(3)

@@ -12,11 +12,16 @@ from torch.utils.data import DataLoader, TensorDataset
 from dojo.probes import Case
 from dojo.testing import randint, randn
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 LOSSES = {
     "best": [[4.0, 4.0], [5.0, -1.0], [12.0, -2.0], [7.0, -1.0]],  # 4, 2, 5, 3
     "tie": [[3.0], [1.0], [1.0], [2.0]],
     "nan": [[NAN], [2.0], [1.0], [3.0], [NAN]],
+    "no best": [[NAN], [NAN]],
+    "inf": [[INF], [INF], [INF]],
+    "patience": [[1.0], *[[2.0]] * 11],
+    "a little lower": [[2.0], [1.9999], [3.0]],
+    "high": [[1e12], [1e10], [1e11]],
 }
 
 
@@ -97,6 +102,11 @@ def cases(rng):
         yield Case(f"{of} drop_last", of=of, start="train", options={"drop_last": True}, **data)
         yield Case(f"{of} half", of=of)
         yield Case(f"{of} empty", of=of)
+        yield Case(f"{of} generator", of=of, **data)
+        yield Case(f"{of} NaN", of=of)
+        yield Case(f"{of} pictures", of=of)
+    yield Case("train_one_epoch with a loss that trains", of="train_one_epoch", **data)
+    yield Case("evaluate mixed modes", of="evaluate", start="mixed", options={}, **data)
     for name, losses in LOSSES.items():
         yield Case(f"fit {name}", of="fit", losses=torch.tensor(losses, dtype=torch.float64))
     yield Case("fit schedule", of="fit", **data)
@@ -108,10 +118,20 @@ def run(kata, case):
         if case.of == "fit":
             return run_script(kata, case.losses) if hasattr(case, "losses") else run_schedule(kata, case)
         if case.name.endswith("half"):
-            batch = torch.full((4096, 2), 20.0, dtype=torch.float16), torch.ones(4096, dtype=torch.int64)
+            batch = torch.tensor([[20.0, 0.0]] * 4096).half(), (torch.arange(4096) % 3 == 2).long()
             return numbers(one_pass(kata, case.of, Echo(), [batch] * 2, first_logit, 0.0))
+        if case.name.endswith("pictures"):
+            return run_pictures(kata, case)
         if case.name.endswith("empty"):
             return numbers(one_pass(kata, case.of, nn.Linear(3, 3), [], cross_entropy))
+        if case.name.endswith("generator"):
+            batches = zip(case.inputs.split(3), case.targets.split(3), strict=True)
+            return numbers(one_pass(kata, case.of, linear(case), batches, cross_entropy))
+        if case.name.endswith("NaN"):
+            batches = [(torch.eye(2)[targets], targets) for targets in (torch.zeros(4).long(), torch.ones(1).long())]
+            return numbers(one_pass(kata, case.of, Echo(), batches, nan_for_ones, 0.0))
+        if case.name.endswith("loss that trains"):
+            return run_loss_that_trains(kata, case)
         return run_passes(kata, case)
 
 
@@ -119,6 +139,29 @@ def one_pass(kata, of, model, batches, loss_fn, lr=0.1):
     if of == "evaluate":
         return kata.evaluate(model, batches, loss_fn, "cpu")
     return kata.train_one_epoch(model, batches, loss_fn, SGD(model.parameters(), lr), "cpu")
+
+
+def run_pictures(kata, case):
+    """What shape the model is given, and whether the pass draws from the global stream."""
+    shapes = []
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    model.register_forward_pre_hook(lambda _, args: shapes.append(list(args[0].shape)))
+    before = torch.random.get_rng_state()
+    one_pass(kata, case.of, model, [(torch.ones(3, 1, 2, 2), torch.ones(3).long())], cross_entropy)
+    return {"shapes": shapes, "draws": not torch.equal(before, torch.random.get_rng_state())}
+
+
+def nan_for_ones(logits, targets):
+    return torch.where(targets == 1, NAN, logits[:, 0]).mean()
+
+
+def run_loss_that_trains(kata, case):
+    """A parameter that the optimizer holds and the model does not."""
+    model, factor = linear(case), nn.Parameter(torch.ones((), dtype=torch.float64))
+    optimizer = SGD([{"params": model.parameters(), "lr": 0.0}, {"params": [factor], "lr": 0.1}], lr=0.0)
+    batches = list(zip(case.inputs.split(3), case.targets.split(3), strict=True))
+    kata.train_one_epoch(model, batches, lambda *args: factor * cross_entropy(*args), optimizer, "cpu")
+    return {"factor": factor}
 
 
 def numbers(result):
@@ -141,7 +184,10 @@ def plain(tensor):
 
 def run_passes(kata, case):
     """Two passes in a row. What of the gradients is left in between is free, and not looked at in training."""
-    model = linear(case).train(case.start == "train")
+    model = linear(case).train(case.start != "eval")
+    if case.of == "evaluate":
+        model[0].train(case.start == "train")
+        model[1].bias.requires_grad_(False)
     modes, unmoved, living, alive, attached = [], set(), weakref.WeakSet(), [], set()
     for parameter in model.parameters() if case.of == "evaluate" else ():
         parameter.grad = torch.ones_like(parameter)
@@ -159,7 +205,7 @@ def run_passes(kata, case):
     model.register_forward_pre_hook(before)
     data = TensorDataset(case.inputs.as_subclass(OnHost), case.targets.as_subclass(OnHost))
     loader = DataLoader(data, batch_size=3, **case.options)
-    return {
+    seen = {
         "results": [numbers(one_pass(kata, case.of, model, loader, loss_fn)) for _ in range(2)],
         "state": {name: plain(tensor) for name, tensor in model.state_dict().items()},
         "gradients": [plain(p.grad) for p in model.parameters() if p.grad is not None and case.of == "evaluate"],
@@ -169,10 +215,18 @@ def run_passes(kata, case):
         "old graphs live": max(alive) > 1,
         "gradients are on": torch.is_grad_enabled(),
     }
+    if case.of == "evaluate":
+        seen["modes afterwards"] = [module.training for module in model.modules()]
+        seen["trains"] = [p.requires_grad for p in model.parameters()]
+        with torch.no_grad():
+            one_pass(kata, case.of, model, loader, loss_fn)
+            seen["gradients are off"] = not torch.is_grad_enabled()
+    return seen
 
 
 def history_of(entries):
-    return {key: torch.tensor([float(entry[key]) for entry in entries]) for key in sorted(entries[0])}
+    kinds = sorted({type(value).__name__ for entry in entries for value in entry.values()})
+    return {"kinds": kinds} | {key: torch.tensor([float(e[key]) for e in entries]) for key in sorted(entries[0])}
 
 
 def run_script(kata, losses):
@@ -190,6 +244,14 @@ def run_script(kata, losses):
     return {"history": history_of(history), "state": state, "weight after another step": model.weight}
 
 
+class Noted(StepLR):
+    """Notes what its steps are called with."""
+
+    def step(self, *args, **kwargs):
+        self.__dict__.setdefault("calls", []).append([*args, *kwargs.values()])
+        super().step()
+
+
 class Passes(list):
     """Batches, and how often they were iterated over."""
 
@@ -202,23 +264,38 @@ class Passes(list):
 
 def run_schedule(kata, case):
     model, rates = linear(case), []
-    optimizer = SGD(model.parameters(), lr=0.4)
+    optimizer = SGD([{"params": model.parameters()}, {"params": [nn.Parameter(torch.ones(()))], "lr": 0.05}], lr=0.4)
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     modes = []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
-    batches = list(zip(case.inputs.split(3), case.targets.split(3), strict=True))
+    moved = set()
+
+    class Watched(Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func is Tensor.to:
+                values = [*args[1:], *(kwargs or {}).values()]
+                moved.update(str(value) for value in values if isinstance(value, str | torch.device))
+            out = super().__torch_function__(func, types, args, kwargs or {})
+            return out.as_subclass(Tensor) if func is Tensor.to else out
+
+    columns = (t.as_subclass(Watched).split(3) for t in (case.inputs, case.targets))
+    batches = list(zip(*columns, strict=True))
     train, val = Passes(batches[:3]), Passes(batches[2:])
     epochs = 0 if case.name == "fit no epochs" else 3
-    scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
+    scheduler = Noted(optimizer, step_size=1, gamma=0.5)
+    scheduler.calls.clear()  # its constructor takes a step of its own
 
     def high_loss(logits, targets):  # no loss is an epoch's number, should someone hand it to the scheduler
         return cross_entropy(logits, targets) + 5
 
-    history = kata.fit(model, train, val, high_loss, optimizer, epochs=epochs, scheduler=scheduler)
+    history = kata.fit(model, train, val, high_loss, optimizer, epochs=epochs, scheduler=scheduler, device="cpu:0")
     return {
+        "moved to": sorted(moved),
         "history": history_of(history) if history else "empty",
-        "state": dict(model.state_dict()),
+        "state": {name: plain(tensor) for name, tensor in model.state_dict().items()},
         "rates": torch.tensor(rates),
+        "scheduler": scheduler.calls,
         "modes": modes,
         "passes": [train.count, val.count],
     }

@@ -19,7 +19,7 @@ def cases(rng):
         yield Case(f"zero_conv{sizes}", of="zero_conv", sizes=sizes, picture=randn(rng, 2, sizes[0], 3, 4))
     for sizes in ((0, 4), (4, -1)):
         yield Case(f"zero_conv{sizes}", of="zero_conv", sizes=sizes)
-    for name in ("built", "frozen before", "outputs", "gradients", "training"):
+    for name in ("built", "frozen before", "outputs", "gradients", "training", "gradient of x", "F is the identity"):
         for condition_channels in (3, 4):
             yield Case(
                 f"{name}, control of {condition_channels}",
@@ -31,8 +31,11 @@ def cases(rng):
                 condition=randn(rng, 2, condition_channels, 3, 2),
                 slope=randn(rng, 2, 4, 3, 2),
             )
+    for mode in (True, False):
+        yield Case(f"modes after train({mode})", of="ControlNetBlock", do="modes", mode=mode, x=randn(rng, 2, 4, 3, 2))
     for sizes in ((0, 3), (4, 0)):
         yield Case(f"ControlNetBlock{sizes}", of="ControlNetBlock", do="nothing", sizes=sizes, values=None)
+    yield Case("mixed dtypes", of="ControlNetBlock", do="mixed", sizes=(4, 3))
     yield Case("no parameters", of="ControlNetBlock", do="nothing", sizes=(4, 3), values=None)
 
 
@@ -47,6 +50,16 @@ def look(kata, case):
         seen = {"layer": layer(conv)}
         fill(conv, 1.0)
         return seen | {"filled": conv.double()(case.picture), "another": layer(other)}
+    if case.do == "modes":
+        return modes(kata.ControlNetBlock(nn.Identity(), 4, 4).double(), case)
+    if case.do == "mixed":
+        block = nn.Sequential(nn.Conv2d(4, 4, 1, dtype=torch.bfloat16), nn.GroupNorm(2, 4))
+        net = kata.ControlNetBlock(block, *case.sizes)
+        return {part: str(getattr(net, part).weight.dtype) for part in ("zero_in", "zero_out")}
+    if case.do == "F is the identity":
+        net, x = kata.ControlNetBlock(nn.Identity(), *case.sizes).double(), case.x.clone()
+        fill(net.zero_out, 1.0)
+        return {"y": net(x, case.condition), "x after": x}
     block = nn.SiLU()
     if case.values is not None:
         block = nn.GroupNorm(2, 4, dtype=torch.float64)
@@ -58,7 +71,25 @@ def look(kata, case):
     x, condition = case.x.clone(), case.condition.clone().requires_grad_()
     if case.do == "outputs":
         return outputs(net, x, condition)
+    if case.do == "gradient of x":
+        return gradient_of_x(net, x.requires_grad_(), condition, case.slope)
     return steps(net, x, condition, case.slope, awake=case.do == "gradients")
+
+
+def modes(net, case):
+    """Of the copy; whether the frozen half may be kept in eval mode is free."""
+    returned, seen = net.train(case.mode), []
+    net.copy.register_forward_pre_hook(lambda copy, _: seen.append(copy.training))
+    net(case.x, case.x)
+    return {"copy": seen, "returns itself": returned is net}
+
+
+def gradient_of_x(net, x, condition, slope):
+    """The copy's share: what the frozen half adds, or keeps, is the same for both controls and cancels."""
+    fill(net.zero_in, 1.0)
+    fill(net.zero_out, 0.5)
+    ((net(x, condition) - net(x, -condition)) * slope).sum().backward()
+    return {"gradient of x": gradient(x)}
 
 
 def layer(conv):
@@ -78,6 +109,7 @@ def built(net, block):
     seen = {part: layer(getattr(net, part)) for part in PARTS}
     children = dict(net.named_children())
     seen["registered"] = [part for part in PARTS if part in children]
+    seen["state"] = sorted({name.split(".")[0] for name in net.state_dict()})
     seen["copy's values"] = list(net.copy.parameters())
     seen["frozen's values"] = list(net.frozen.parameters())
     with torch.no_grad():  # who else changes when the block does?

@@ -17,6 +17,8 @@ def cases(rng):
         for shape in ((6,), (6, 6), (6, 2, 3, 4)):
             x, y = 2 * randn(rng, 2, *shape)
             yield Case(f"{of} {list(shape)}", of=of, kind="value", x=x, y=y, t=MIXED, betas=BETAS)
+        x, y = randn(rng, 2, 1, 2, 3)
+        yield Case(f"{of} of one", of=of, kind="value", x=x, y=y, t=torch.tensor([3]), betas=BETAS)
         x, y = randn(rng, 2, 3, 4)
         t = torch.tensor([0, 1, 300])
         yield Case(f"{of} float32", of=of, kind="value", x=x.float(), y=y.float(), t=t, betas=fine)
@@ -32,16 +34,25 @@ def cases(rng):
         yield Case(f"{name} spread", of="p_sample", kind="spread", options=options)
         yield Case(f"{name} rows", of="p_sample", kind="rows", x=x, y=y, options=options)
     yield Case("p_sample default spread", of="p_sample", kind="spread", options={})
-    clip = {"clip_x0": True}
-    yield Case("p_sample clipped", of="p_sample", kind="value", x=x, y=y, t=MIXED, betas=BETAS, options=clip)
+    plain, late = {"x": x, "y": y, "t": MIXED}, {"x": x[1:], "y": y[1:], "t": MIXED[1:]}
+    half = {"x": x.bfloat16(), "y": y.bfloat16(), "t": MIXED}
+    for name, options, inputs in (
+        ("clipped", {"clip_x0": True}, plain),
+        ("clipped, t > 0", {"clip_x0": True}, late),
+        ("clipped, beta", {"clip_x0": True, "variance": "beta"}, plain),
+        ("Beta", {"variance": "Beta"}, plain),
+        ("beta, half", {"variance": "beta"}, half),
+    ):
+        yield Case(f"p_sample {name}", of="p_sample", kind="value", betas=BETAS, options=options, **inputs)
     yield Case("p_sample calls", of="p_sample", kind="calls", x=x, y=y)
     yield Case("p_sample generator", of="p_sample", kind="generator", x=x)
-    for kind in ("path", "generator", "kind"):
+    for kind in ("path", "generator", "kind", "noises"):
         yield Case(f"p_sample_loop {kind}", of="p_sample_loop", kind=kind)
 
 
 def run(kata, case):
-    return globals()[f"see_{case.kind}"](kata, case)
+    with torch.enable_grad():  # also after a loop that has left gradients off
+        return globals()[f"see_{case.kind}"](kata, case)
 
 
 def see_value(kata, case):
@@ -110,7 +121,7 @@ def see_generator(kata, case):
 
 def see_path(kata, case):
     """For data that are always 2 the denoiser is known: what the model is shown on the way, and where it ends."""
-    calls, bar = [], []
+    calls, bar, bars = [], [], []
     abar = (1 - BETAS).cumprod(0)
 
     def model(x, t):
@@ -119,23 +130,47 @@ def see_path(kata, case):
         return (x - a.sqrt() * 2) / (1 - a).sqrt()
 
     def progress(steps):
+        bars.append(1)
         for step in steps:
             bar.append([int(step), len(calls)])
             yield step
 
     end = kata.p_sample_loop(model, MANY, BETAS, progress=progress)
-    seen = {"t": [t[:2] for _, t in calls], "bar": bar, "end": end if end.std() < 1e-3 else histogram(end, 0.4)}
+    seen = {
+        "t": [t[:2] for _, t in calls],
+        "bar": bar,
+        "bars": len(bars),
+        "end": end if end.std() < 1e-3 else histogram(end, 0.4),
+    }
     return {**seen, "path": [histogram(x - 2 * abar[t[0]].sqrt(), 0.8) for x, t in calls]}
 
 
 def see_kind(kata, case):
-    """The loop's dtypes, shape and graph, for a model with a parameter."""
-    weight, shown = torch.tensor(0.1, requires_grad=True), []
+    """The loop's dtypes, shape and gradients, for a model with a parameter."""
+    weight, shown, recorded, after = torch.tensor(0.1, requires_grad=True), [], [], []
 
     def model(x, t):
         shown.append(x)
+        recorded.append([x.requires_grad, (weight * x).requires_grad])
         return weight * x
 
     ends = [kata.p_sample_loop(model, (2, 3), betas) for betas in (BETAS.float(), BETAS)]
+    for before in (True, False):
+        with torch.set_grad_enabled(before):
+            kata.p_sample_loop(lambda x, t: x * 0, (2, 3), BETAS)
+            after.append(torch.is_grad_enabled())
     dtypes = [str(x.dtype) for x in shown + ends]
-    return {"dtypes": dtypes, "shape": list(ends[0].shape), "graph": ends[0].requires_grad}
+    graph = {"recorded": recorded, "end": ends[0].requires_grad, "gradients afterwards": after}
+    return {"dtypes": dtypes, "shape": list(ends[0].shape), **graph}
+
+
+def see_noises(kata, case):
+    """Whether two steps of the loop add the same noise: the model says none, so it is what their means leave."""
+    shown = []
+    kata.p_sample_loop(
+        lambda x, t: shown.append(x.clone()) or x * 0, MANY, BETAS, generator=torch.Generator().manual_seed(1)
+    )
+    alpha = (1 - BETAS).sqrt().flip(0)
+    noises = [after - before / a for before, after, a in zip(shown, shown[1:], alpha, strict=False)]
+    similar = torch.corrcoef(torch.stack([noise.flatten() for noise in noises])).triu(1).abs().max()
+    return {"alike": bool(similar > 0.5)}

@@ -1,5 +1,7 @@
 """What can be seen of a LoRA layer: its parameters, its answers and gradients, its weight before and after merging."""
 
+import copy
+
 import torch
 from torch import nn
 
@@ -7,23 +9,32 @@ from dojo.cost import measure
 from dojo.probes import Case, Draws
 from dojo.testing import randint
 
+NAN = float("nan")
 INIT, FORWARD, MERGE, UNMERGE = ("LoRALinear" + part for part in ("", ".forward", ".merge", ".unmerge"))
 
 
 def case(name, of, rng, out=7, rank=2, alpha=7.0, dropout=0.0, bias=True, dtype=torch.float32, shape=(4,), **more):
     """Whole numbers, so that no order of summation rounds; small ones where the dtype is."""
-    sizes = {"W": (out, 5), "b": (out,), "A": (rank, 5), "B": (out, rank), "B2": (out, rank), "x": (*shape, 5)}
+    sizes = {
+        "W": (out, 5),
+        "b": (out,),
+        "A": (rank, 5),
+        "B": (out, rank),
+        "B2": (out, rank),
+        "W2": (out, 5),
+        "x": (*shape, 5),
+    }
     most = 3 if dtype == torch.float32 else 1
     drawn = {key: randint(rng, -most, most + 1, *size).to(dtype) for key, size in sizes.items()}
     return Case(name, of=of, rank=rank, alpha=alpha, dropout=dropout, bias=bias, dtype=dtype, **drawn, **more)
 
 
 def cases(rng):
-    for part in ("shapes", "parameters", "trainable", "A", "B", "base", "merged"):
+    for part in ("shapes", "parameters", "trainable", "A", "B", "base", "merged", "state"):
         yield case(f"start: {part}", INIT, rng, part=part)
     yield Case("start half", of=INIT, dtype=torch.bfloat16, device="cpu", rank=2, dropout=0.0)
     yield Case("start elsewhere", of=INIT, dtype=torch.float32, device="meta", rank=2, dropout=0.0)
-    for rank, dropout in ((0, 0.0), (-1, 0.0), (2, 1.0), (2, -0.1)):
+    for rank, dropout in ((0, 0.0), (-1, 0.0), (2, 1.0), (2, -0.1), (2, NAN)):
         yield Case(f"start {rank=} {dropout=}", of=INIT, dtype=torch.float32, device="cpu", rank=rank, dropout=dropout)
     yield case("rows", FORWARD, rng)
     yield case("one vector, no bias", FORWARD, rng, shape=(), bias=False)
@@ -33,6 +44,7 @@ def cases(rng):
     yield case("strides", FORWARD, rng, shape=(3, 4), strides=True)
     yield case("B = 0, dropout", FORWARD, rng, dropout=0.5, shape=(20,), start=True)
     yield case("steps", FORWARD, rng, steps=3)
+    yield case("copied", FORWARD, rng)
     yield Case("dropout", of=FORWARD, dropout=0.25)
     yield Case("cost", of=FORWARD)
     yield case("merge", MERGE, rng, action="mm")
@@ -41,6 +53,7 @@ def cases(rng):
     yield case("merge in training", MERGE, rng, dropout=0.5, action="m")
     yield case("eval and train", MERGE, rng, action="etm")
     yield case("merge, eval and train", MERGE, rng, action="met")
+    yield case("merge into another weight", MERGE, rng, action="muwmu")
     yield case("unmerge", UNMERGE, rng, action="mu")
     yield case("unmerge first", UNMERGE, rng, action="u")
     yield case("unmerge twice", UNMERGE, rng, action="muu")
@@ -66,7 +79,7 @@ def base_of(case):
 
 
 def run(kata, case):
-    known = {"steps": steps, "dropout": dropout, "cost": cost}
+    known = {"steps": steps, "dropout": dropout, "cost": cost, "copied": copied}
     if case.name in known:
         return known[case.name](kata, case)
     if hasattr(case, "part"):
@@ -96,6 +109,7 @@ def start(kata, case):
         "B": int((B != 0).sum()),
         "base": [layer.base is base, layer.base.weight is weight, torch.equal(layer.base.weight, case.W)],
         "merged": bool(layer.merged),
+        "state": sorted(layer.state_dict()),
     }
 
 
@@ -106,7 +120,7 @@ def answer(kata, case):
     torch.default_generator.manual_seed(0)  # whatever drawing A has consumed
     differentiate = case.dropout == 0 and case.dtype == torch.float32
     y = layer.train(getattr(case, "train", True))(x.requires_grad_(differentiate))
-    seen = {"y": y, "x after": x}
+    seen = {"y": y, "x after": x, "x trains": x.requires_grad is not differentiate}
     if differentiate:
         y.square().sum().backward()
         seen |= {"dx": x.grad, "dA": layer.lora_A.grad, "dB": layer.lora_B.grad}
@@ -129,15 +143,25 @@ def steps(kata, case):
     return seen | {"W": layer.base.weight, "b": layer.base.bias}
 
 
+def copied(kata, case):
+    layer = wrap(kata, case)
+    twin = copy.deepcopy(layer)
+    with torch.no_grad():
+        twin.lora_B.copy_(case.B2)
+    return {"copy": twin(case.x), "original": layer(case.x)}
+
+
 def dropout(kata, case):
     """Which of the inputs 1, 2, 4, 8 survive in each of 2000 rows, as two outputs see it."""
     layer = kata.LoRALinear(nn.Linear(4, 2), 1, 1.0, case.dropout).train()
     with torch.no_grad():
         for tensor, value in ((layer.base.weight, 0), (layer.base.bias, 0), (layer.lora_A, 1), (layer.lora_B, 1)):
             tensor.fill_(value)
-        sums = layer(torch.tensor([1.0, 2.0, 4.0, 8.0]).expand(2000, -1)) * (1 - case.dropout)
+        x = torch.tensor([1.0, 2.0, 4.0, 8.0]).expand(2000, -1)
+        sums, again = layer(x) * (1 - case.dropout), layer(x) * (1 - case.dropout)
     whole, alike = torch.allclose(sums, sums.round()), torch.equal(sums[:, 0], sums[:, 1])
-    return {"sums": Draws(sums[:, 0].round().long(), 64), "whole": whole, "outputs alike": alike}
+    seen = {"whole": whole, "outputs alike": alike, "passes alike": torch.equal(sums, again)}
+    return seen | {"sums": Draws(sums[:, 0].round().long(), 64)}
 
 
 def cost(kata, case):
@@ -151,21 +175,22 @@ def cost(kata, case):
 
 
 def actions(kata, case):
-    """m: merge, u: unmerge, e: eval(), t: train(), b: B changes. What is seen after each."""
+    """m: merge, u: unmerge, e: eval(), t: train(), b: B changes, w: W changes. What is seen after each."""
     layer, other = wrap(kata, case), wrap(kata, case)
-    weight, seen = layer.base.weight, {}
+    weight, shared, seen = layer.base.weight, layer.base.weight.detach(), {}
     torch.default_generator.manual_seed(0)  # whatever drawing A has consumed
     for number, action in enumerate(case.action):
-        if action == "b":
+        if action in "bw":
             with torch.no_grad():
-                layer.lora_B.copy_(case.B2)
+                layer.lora_B.copy_(case.B2) if action == "b" else layer.base.weight.copy_(case.W2)
         else:
             result = {"m": layer.merge, "u": layer.unmerge, "e": layer.eval, "t": layer.train}[action]()
             seen[f"{number} returns itself"] = action in "et" and result is layer
         seen[f"{number} merged"] = [bool(layer.merged), bool(other.merged)]
         seen[f"{number} W"] = layer.base.weight.detach().clone()
+        seen[f"{number} same memory"] = torch.equal(shared, layer.base.weight)
     for name, p in layer.named_parameters():
         if name != "base.bias":
             seen[name] = [p.requires_grad, p.is_leaf, p.detach().clone()]
-    seen["same weight"] = layer.base.weight is weight
+    seen |= {"same weight": layer.base.weight is weight, "state": sorted(layer.state_dict())}
     return seen | ({"y": layer(case.x)} if case.dtype == torch.float32 else {})

@@ -20,15 +20,21 @@ def cases(rng):
     yield Case("filter all", of="top_k_filter", logits=distinct(rng, 2, 5), k=9)
     yield Case("filter half", of="top_k_filter", logits=distinct(rng, 2, 2, 8).bfloat16(), k=3)
     yield Case("filter huge", of="top_k_filter", logits=distinct(rng, 2, 5) - 3e4, k=2)
+    yield Case("filter gradient", of="top_k_filter", logits=distinct(rng, 2, 5), k=2)
     yield Case("filter k=0", of="top_k_filter", logits=distinct(rng, 2, 5), k=0)
     for temperature in (0.5, 1.0, 2.0):
         yield Case(f"sample T={temperature}", of="sample_top_k", logits=distinct(rng, 10), k=5, temperature=temperature)
+    for temperature in (0.01, 100.0):
+        logits = distinct(rng, 10) * temperature
+        yield Case(f"sample T={temperature}", of="sample_top_k", logits=logits, k=5, temperature=temperature)
     yield Case("sample flat", of="sample_top_k", logits=distinct(rng, 12) / 20, k=4, temperature=1.0)
     yield Case("sample all", of="sample_top_k", logits=distinct(rng, 5), k=50, temperature=1.0)
     yield Case("sample negative", of="sample_top_k", logits=distinct(rng, 8) - 50, k=3, temperature=1.0)
     yield Case("sample huge", of="sample_top_k", logits=(3e4 + 256 * distinct(rng, 5)).float(), k=3, temperature=64.0)
     banned = torch.tensor([-INF, 1.0, -INF, 0.5, -INF], dtype=torch.float64)
     yield Case("sample banned", of="sample_top_k", logits=banned, k=4, temperature=1.0)
+    yield Case("sample banned, hot", of="sample_top_k", logits=banned, k=4, temperature=1e6)
+    yield Case("filter banned", of="top_k_filter", logits=banned, k=4)
     ties = torch.tensor([0.0, 3.0, 3.0, 3.0], dtype=torch.float64)
     yield Case("sample greedy", of="sample_top_k", logits=ties, k=3, temperature=0.0)
     yield Case("sample default", of="sample_top_k", logits=distinct(rng, 6), k=3, temperature=None)
@@ -42,6 +48,8 @@ def cases(rng):
 def run(kata, case):
     logits = case.logits.clone()
     if case.of == "top_k_filter":
+        if case.name == "filter gradient":
+            return {"differentiable": kata.top_k_filter(logits.requires_grad_(), case.k).requires_grad}
         return {"filtered": kata.top_k_filter(logits, case.k), "logits after": logits}
     if case.name == "batch":
         return {"tokens": kata.sample_top_k(logits, case.k, case.temperature)}

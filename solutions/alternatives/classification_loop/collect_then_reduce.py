@@ -36,14 +36,15 @@ def train_one_epoch(model, loader, loss_fn, optimizer, device):
 
 
 def evaluate(model, loader, loss_fn, device):
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     logits, targets = [], []
     with torch.no_grad():
         for x, y in loader:
             logits.append(model(x.to(device)))
             targets.append(y.to(device))
-        model.train(training)
+        for module, mode in modes:  # parents come first, so their children have the last word
+            module.train(mode)
         if not targets:
             raise ValueError("the loader is empty")
         logits, targets = torch.cat(logits), torch.cat(targets)
@@ -63,7 +64,7 @@ def fit(model, train_loader, val_loader, loss_fn, optimizer, *, epochs, schedule
         val = evaluate(model, val_loader, loss_fn, device)
         if scheduler is not None:
             scheduler.step()
-        if not np.isnan(val.loss) and (best is None or val.loss < best[0]):
+        if val.loss < (np.inf if best is None else best[0]):
             best = val.loss, copy.deepcopy(model.state_dict())
         row = (epoch, train.loss, train.accuracy, val.loss, val.accuracy, lr)
         keys = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr"]

@@ -36,7 +36,7 @@ def _hits(logits, targets):
 
 
 def evaluate(model, loader, loss_fn, device):
-    was_training = model.training
+    training = {name for name, module in model.named_modules() if module.training}
     model.eval()
     total, hits, n = 0.0, 0, 0
     for inputs, targets in loader:
@@ -47,7 +47,8 @@ def evaluate(model, loader, loss_fn, device):
         total += loss.item() * targets.shape[0]
         hits += _hits(logits, targets)
         n += targets.shape[0]
-    model.train(was_training)
+    for name, module in model.named_modules():
+        module.training = name in training
     if n == 0:
         raise ValueError("no samples")
     return EpochResult(total / n, hits / n)

@@ -38,7 +38,7 @@ def train_one_epoch(model, loader, loss_fn, optimizer, device):
 
 
 def evaluate(model, loader, loss_fn, device):
-    before = model.training
+    training = [module for module in model.modules() if module.training]  # eval() leaves the others as they are
     losses, sizes, correct = [], [], []
     try:
         model.train(False)
@@ -51,7 +51,8 @@ def evaluate(model, loader, loss_fn, device):
                 correct.append(torch.eq(logits.max(dim=1).indices, targets).sum().cpu())
             return _finish(losses, sizes, correct)
     finally:
-        model.train(before)
+        for module in training:
+            module.training = True
 
 
 def fit(model, train_loader, val_loader, loss_fn, optimizer, *, epochs, scheduler=None, device="cpu"):

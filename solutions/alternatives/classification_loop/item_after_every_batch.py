@@ -32,7 +32,9 @@ def train_one_epoch(model, loader, loss_fn, optimizer, device):
 
 
 def evaluate(model, loader, loss_fn, device):
-    mode = model.training
+    modes = []
+    for module in model.modules():
+        modes.append(module.training)
     model.eval()
     loss_sum, correct, seen = 0.0, 0, 0
     with torch.no_grad():
@@ -44,8 +46,8 @@ def evaluate(model, loader, loss_fn, device):
             _, guess = torch.max(out, 1)
             correct += (guess == y).sum().item()
             seen += x.size(0)
-    if mode:
-        model.train()
+    for module, mode in zip(model.modules(), modes, strict=True):
+        module.training = mode
     if seen == 0:
         raise ValueError("empty loader")
     return EpochResult(loss_sum / seen, correct / seen)

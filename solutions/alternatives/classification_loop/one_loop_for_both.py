@@ -27,11 +27,12 @@ def _pass(forward, batches, device):
 
 @contextmanager
 def _mode(model, training):
-    before = model.training
+    before = [(module, module.training) for module in model.modules()]
     model.train(training)
     with torch.set_grad_enabled(training):
         yield
-    model.train(before)
+    for module, mode in before:
+        module.training = mode
 
 
 def train_one_epoch(model, loader, loss_fn, optimizer, device):
@@ -79,6 +80,6 @@ def fit(model, train_loader, val_loader, loss_fn, optimizer, *, epochs, schedule
         if scheduler is not None:
             scheduler.step()
     # Every epoch's weights are kept, and the choice is made at the end; min takes the first of equals.
-    finite = [e for e in range(epochs) if history[e]["val_loss"] == history[e]["val_loss"]]
+    finite = [e for e in range(epochs) if history[e]["val_loss"] < float("inf")]  # nor is NaN
     model.load_state_dict(states[min(finite, key=lambda e: history[e]["val_loss"])] if finite else states[-1])
     return history

@@ -83,5 +83,6 @@ def p_sample_loop(eps_model, shape, betas, *, generator=None, progress=None):
         steps = progress(steps)
     for step in steps:
         t = torch.ones(shape[0], dtype=torch.long, device=betas.device) * step
-        x = p_sample(eps_model, x, t, betas, generator=generator).detach()
+        with torch.no_grad():
+            x = p_sample(eps_model, x, t, betas, generator=generator)
     return x

@@ -29,8 +29,8 @@ class LoRALinear(nn.Module):
         self.base = base.requires_grad_(False)
         self.lora_A = nn.Parameter(nn.init.xavier_normal_(base.weight.new_empty((rank, base.in_features))))
         self.lora_B = nn.Parameter(base.weight.new_full((base.out_features, rank), 0.0))
-        if dropout == 1:
-            raise ValueError("dropout=1")
+        if dropout == 1 or dropout != dropout:
+            raise ValueError("dropout is 1 or NaN")
         self.dropout = nn.Dropout(dropout)  # refuses everything else outside [0, 1]
         self.scale = alpha / rank
         self.register_buffer("is_merged", torch.tensor(False), persistent=False)

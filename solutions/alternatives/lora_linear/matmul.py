@@ -7,7 +7,7 @@ from torch import nn
 class LoRALinear(nn.Module):
     def __init__(self, base, rank, alpha, dropout=0.0):
         super().__init__()
-        if rank <= 0 or dropout < 0.0 or dropout >= 1.0:
+        if rank <= 0 or not (0.0 <= dropout and dropout < 1.0):
             raise ValueError("rank must be positive and dropout in [0, 1)")
         self.base = base
         for parameter in base.parameters():

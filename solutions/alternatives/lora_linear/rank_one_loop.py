@@ -11,7 +11,7 @@ class LoRALinear(nn.Module):
         super().__init__()
         if rank < 1:
             raise ValueError("rank should be 1 or more")
-        if dropout < 0 or dropout >= 1:
+        if math.isnan(dropout) or dropout < 0 or dropout >= 1:
             raise ValueError("dropout should be at least 0 and less than 1")
         self.base = base
         self.base.weight.requires_grad = False
