@@ -35,7 +35,7 @@ def confusion_matrix(
     Labels have any integer dtype (uint8 label maps too) and any shape: a vector, a batch of images, nothing at all.
     Operators: at most 50, whatever the number of samples and classes. They read and write at most 25 times the bytes
     of the two int64 label tensors, besides a few matrices of C x C.
-    Raises ValueError if the two shapes differ, or if a label lies outside [0, num_classes).
+    Raises ValueError if the two shapes differ, or if a label lies outside [0, num_classes): none is left out in silence.
     """
     raise NotImplementedError("classification_metrics.confusion_matrix: write me")
 

@@ -30,7 +30,8 @@ class EarlyStopping:
 
     mode "min": lower is better (a loss), and a value below best - min_delta improves. mode "max": higher is better (an
     accuracy), and a value above best + min_delta improves. The first finite value is the best so far, whatever its size
-    and sign. NaN never improves, not even as the first value. min_delta is absolute, in the unit of the values.
+    and sign (an infinite one before it may count as an improvement or not). NaN never improves, not even as the first
+    value, and an epoch of NaN counts as one without improvement. min_delta is absolute, in the unit of the values.
     copy.deepcopy of a stopper goes on from where it stands; two stoppers share nothing.
 
     >>> stopper = EarlyStopping(patience=2)

@@ -7,7 +7,8 @@ Each group runs a beam search of its own with W = beam_width / groups beams. In 
 the other, and group g picks its children by
     sum of log-probabilities - diversity * count(token),
 where count(token) says how many beams of groups 0 .. g-1 took that token in this very step (Hamming diversity). The
-penalty only chooses: the sums that are carried on, compared in the end and reported hold log-probabilities alone.
+penalty only chooses: the sums that are carried on, compared in the end and reported hold log-probabilities alone. And
+length_penalty plays no part in this choice, only in the score of the final comparison:
     score = sum / (number of generated tokens) ** length_penalty
 where eos counts as generated and the start token does not.
 

@@ -253,13 +253,15 @@ def test_any_picture_combines_with_any_other_material():
     for request in requests():
         picture = planned(replace(request, text="a fox", control_map=False, reference=None))
         others = planned(replace(request, text="a fox", starting_image=False, mask=False, keep=frozenset()))
-        if picture is None or others is None or CONTROLNET in picture & others:
+        if picture is None or others is None or CONTROLNET in set(picture) & set(others):
             continue
         both = replace(request, text="a fox")
         got = planned(both)
         hint = "this is no contradiction: raise for the listed reasons only"
         expect(got is not None, f"{shown(both)} should be planned, but raises ValueError", hint=hint)
-        expect_equal(names(got), names(picture | others), what=f"the plan for {shown(both)}", hint="the parts add up")
+        expect_equal(
+            names(got), names({*picture, *others}), what=f"the plan for {shown(both)}", hint="the parts add up"
+        )
 
 
 @pytest.mark.stage(3)
@@ -271,9 +273,8 @@ def test_contradictions_are_not_cured_by_more_material():
             continue
         for more in ({"text": "a fox"}, {"many_examples": True}):
             richer = replace(request, **more)
-            with expect_raises(
-                ValueError, what=f"plan of {shown(richer)}", hint=f"{shown(request)} contradicts itself"
-            ):
+            what = f"plan of {shown(richer)}, as {shown(request)} is refused,"
+            with expect_raises(ValueError, what=what, hint="is the poorer request really one of the contradictions?"):
                 plan(richer)
 
 
@@ -281,9 +282,9 @@ def test_contradictions_are_not_cured_by_more_material():
 def test_sound_requests_are_accepted():
     """Of the 1024 combinations 267 are sound: rejecting one that can be met is as wrong as the other way round."""
     sound = len(valid_plans())
-    expect_equal(
-        sound, 267, what="the number of combinations that are planned", hint="raise for the listed reasons only"
-    )
+    hint = "you refuse a request that can be met" if sound < 267 else "you plan a request that contradicts itself"
+    hint += ": raise for the listed reasons, and only for those"
+    expect_equal(sound, 267, what="the number of combinations that are planned", hint=hint)
 
 
 @pytest.mark.stage(3)

@@ -17,8 +17,8 @@ LATE_WINNER = [  # [0, eos] and [0, 2, eos] are finished after two steps, and [0
     [0.2] * 5,
 ]
 SLOW_WINNER = [  # a token of [0, 1, 3, 3, ...] costs less and less: its mean wins only after some steps
-    [0.0, 0.30, 0.20, 0.0, 0.5],
-    [0.0, 0.0, 0.39, 0.60, 0.01],
+    [0.0, 0.27, 0.25, 0.0, 0.48],
+    [0.12, 0.12, 0.36, 0.38, 0.02],
     [0.0, 0.01, 0.01, 0.0, 0.98],
     [0.005, 0.005, 0.005, 0.98, 0.005],
     [0.2] * 5,
@@ -62,6 +62,9 @@ def every_hypothesis(model, vocab, eos, length, penalty=0.0, start=0):
 def expect_groups(found, expected, *, what, hint):
     """The same lists of (tokens, score), group by group; 1e-5 relative, as sums may be kept in float32."""
     expect_equal(len(found), len(expected), what=f"the number of lists of {what}", hint="one list for each group")
+    expect(
+        all(isinstance(group, list) for group in found), f"{what} should give one list for each group, but gave {found}"
+    )
     for number, (group, wanted) in enumerate(zip(found, expected, strict=True)):
         expect_equal(len(group), len(wanted), what=f"the number of hypotheses in group {number} of {what}", hint=hint)
         for place, (hypothesis, (row, score)) in enumerate(zip(group, wanted, strict=True)):
@@ -107,6 +110,18 @@ def test_beams_are_counted_and_the_penalty_is_not_carried_along():
         what="two groups of two beams",
         hint="a token that two beams took costs 2 x diversity; the penalty decides which children stay, and the sums that "
         "go into the next step hold log-probabilities alone",
+    )
+
+
+@pytest.mark.stage(1)
+def test_one_beam_may_have_all_the_children_of_its_group():
+    """Worked: the two best children, 0.6 x 0.5 and 0.6 x 0.4, are both of the first beam; the second's best is 0.14."""
+    model = markov([[0.04, 0.60, 0.35, 0.01], [0.50, 0.40, 0.09, 0.01], [0.40, 0.35, 0.24, 0.01], [0.1, 0.2, 0.3, 0.4]])
+    expect_groups(
+        diverse_beam_search(model, 0, 3, 4, 2, groups=2, diversity=0.0),
+        [[([0, 1, 0], math.log(0.30)), ([0, 1, 1], math.log(0.24))]] * 2,
+        what="two groups where one beam has both of the best children",
+        hint="rank the children of all beams of a group in one list: no beam has a share of places that is its own",
     )
 
 
@@ -217,11 +232,24 @@ def test_any_length_penalty_equals_brute_force(rng, penalty):
 
 
 @pytest.mark.stage(2)
+def test_the_length_penalty_has_no_part_in_the_choice():
+    """Worked, strength 1, one beam a group. In the second step token 1 has 0.8 and token 0 has 0.2; group 0 takes 1, and
+    as 0.8 / e > 0.2, group 1 takes it as well. Halved sums would let it take 0: as if the strength were 2."""
+    model = markov([[0.2, 0.8, 0.0, 0.0], [0.2, 0.8, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.25] * 4])
+    expect_groups(
+        diverse_beam_search(model, 2, 3, 2, 2, groups=2, diversity=1.0, length_penalty=1.0),
+        [[([2, 0, 1], math.log(0.48) / 2)], [([2, 1, 1], math.log(0.32) / 2)]],
+        what="two groups of one beam at length_penalty=1",
+        hint="choose by sum - diversity x count; divide by the length only where scores are compared",
+    )
+
+
+@pytest.mark.stage(2)
 @pytest.mark.parametrize(
     ("rows", "penalty", "best", "score"),
     [
         (LATE_WINNER, 0.0, [0, 1, 3, 4], math.log(0.5 * 0.69 * 0.9)),
-        (SLOW_WINNER, 1.0, [0, 1, 3, 3, 3, 3], (math.log(0.18) + 3 * math.log(0.98)) / 5),
+        (SLOW_WINNER, 1.0, [0, 1, 3, 3, 3, 3], (math.log(0.1026) + 3 * math.log(0.98)) / 5),
     ],
     ids=["late winner", "slow winner"],
 )

@@ -136,7 +136,8 @@ def test_nan_is_no_improvement(mode):
     """Every comparison with NaN is false: `not value >= best` takes it for the best there ever was, and then nothing
     beats it. As the first value it must not become the best one either."""
     hint = (
-        "ask whether the value is better, never whether it is not worse; start without a best value, or with infinity"
+        "ask whether the value is better, never whether it is not worse; start without a best value, or with infinity; "
+        "and count the epoch like any other bad one"
     )
     expect_stop([1.0, NAN, NAN, NAN], 4, hint, patience=3, mode=mode)
     better, worse = (1.0, 2.0) if mode == "min" else (2.0, 1.0)
@@ -188,7 +189,7 @@ def test_a_stopper_that_makes_no_sense_is_an_error(options):
 @pytest.mark.parametrize(("epoch", "step_size"), [(-1, 2), (3, 0), (3, -2)])
 def test_step_decay_rejects_impossible_arguments(epoch, step_size):
     """-1 // 2 is -1: the rate would rise above base_lr."""
-    with expect_raises(ValueError, what=f"step_lr(0.1, {epoch}, {step_size}, 0.5)"):
+    with expect_raises(ValueError, what=f"step_lr(0.1, {epoch}, {step_size}, 0.5)", hint="check before you divide"):
         step_lr(0.1, epoch, step_size, 0.5)
 
 
@@ -271,6 +272,15 @@ def test_the_graph_of_a_loss_is_not_kept(mode):
     del token
     gc.collect()
     expect(alive() is None, "the loss's graph should be freed, but the stopper holds it", hint="keep float(value)")
+
+
+@pytest.mark.stage(3)
+@pytest.mark.parametrize(("mode", "values"), [("min", (3, 2, 1, 2, 2)), ("max", (1, 2, 3, 2, 2))])
+def test_gains_of_any_size_count(mode, values):
+    """With min_delta=0 every gain is one. A tolerance of one's own, or an accuracy turned into an error by 1 - value,
+    does not see what happens at 1e-20."""
+    hint = "compare value with best and min_delta alone: no epsilon, no isclose; in mode 'max' negate, or turn < round"
+    expect_stop([value * 1e-20 for value in values], 5, hint, patience=2, mode=mode)
 
 
 @pytest.mark.stage(3)

@@ -142,7 +142,7 @@ def test_the_optimizer_decides_about_its_state(rng, make_optimizer, states):
 @pytest.mark.stage(2)
 @pytest.mark.parametrize("sizes", [(1, 9, 4, 1), (9, 1, 4, 1), (6, 6, 1, 6), (5, 8, 3, 11)], ids=str)
 def test_awkward_sizes_count_as_real_ones_do(rng, sizes):
-    """in != out, one feature, and a rank with which LoRA trains more than W has."""
+    """in != out, one feature, and a rank with which LoRA trains more than W has: a waste, but no error."""
     inside, outside, batch, rank = sizes
     want = measured_lora(rng, inside, outside, batch, rank, torch.float64, torch.optim.Adam)
     expect_budget(lora_finetune_bytes(*sizes, dtype_bytes=8), want, f"an adapter with sizes {sizes}")
@@ -170,7 +170,8 @@ def test_a_ring_really_sends_that_much(rng, workers):
 def test_chunks_need_not_come_out_even():
     """10 numbers over 3 workers: 4 / 3 of 40 bytes. Integer division would make that 40."""
     got = float(communication_bytes(10, 3))
-    expect(abs(got - 160 / 3) < 1e-9, f"10 gradients over 3 workers should cost 53.33 bytes, but {got}", hint="no //")
+    hint = "a mean over chunks of 3 and 4 numbers: rounded neither down (//) nor up"
+    expect(abs(got - 160 / 3) < 1e-9, f"10 gradients over 3 workers should cost 53.33 bytes, but {got}", hint=hint)
     expect_equal(communication_bytes(0, 3), 0.0, what="bytes when nothing is trained", hint="0 parameters are fine")
 
 
@@ -235,7 +236,10 @@ def test_budgets_are_exact_integers():
     """Floats lose bytes above 2 ** 53, and a budget in bytes has no fractions."""
     for budget in (full_finetune_bytes(3, 5, 7), lora_finetune_bytes(3, 5, 7, 1)):
         expect_equal(
-            [type(number) for number in astuple(budget)], [int] * 4, what="the fields' types", hint="no floats"
+            [type(number) for number in astuple(budget)],
+            [int] * 4,
+            what="the fields' types",
+            hint="whole numbers: no / and no float()",
         )
 
 

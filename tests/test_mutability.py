@@ -106,6 +106,12 @@ class Frozen:
     value: int = 0
 
 
+class HashableDict(dict):
+    """Mutable all the same."""
+
+    __hash__ = object.__hash__
+
+
 @pytest.mark.stage(2)
 @pytest.mark.parametrize(
     ("obj", "want"),
@@ -137,6 +143,23 @@ def test_cells_of_a_grid_do_not_share_a_mutable_fill():
 
 
 @pytest.mark.stage(2)
+def test_what_a_fill_holds_is_copied_whatever_the_fill_is():
+    """A tuple only promises that its slots stay, and a tensor is mutable though it is hashable: neither list nor hash
+    tells what can be shared."""
+    fill, hint = ([1],), "copy.deepcopy(fill), whatever its type: (1, [2]) and tensors can change, too"
+    grid = make_grid(1, 2, fill)
+    grid[0][0][0].append(2)
+    expect_equal(
+        (grid, fill), ([[([1, 2],), ([1],)]], ([1],)), what="grid and fill after a change in cell 0", hint=hint
+    )
+    fill = torch.zeros(2)
+    grid = make_grid(1, 2, fill)
+    grid[0][0].add_(1)
+    fill.add_(5)
+    expect_equal([cell.tolist() for cell in grid[0]], [[1, 1], [0, 0]], what="cells of a tensor, changed", hint=hint)
+
+
+@pytest.mark.stage(2)
 @pytest.mark.parametrize(("rows", "cols", "want"), [(0, 3, []), (2, 0, [[], []]), (0, 0, [])])
 def test_a_grid_may_be_empty(rows, cols, want):
     """Nothing to fill is no error."""
@@ -160,7 +183,8 @@ def test_callbacks_do_not_depend_on_each_other():
     """In any order, as often as one likes, and beside those of another call."""
     callbacks, more = make_callbacks(3), make_callbacks(2)
     order = [callbacks[2], callbacks[0], more[1], callbacks[2], more[0], callbacks[1]]
-    expect_equal([callback() for callback in order], [2, 0, 1, 2, 0, 1], what="callbacks 2, 0, 1', 2, 0', 1")
+    hint = "each function holds its own number: no counter, and nothing that is used up"
+    expect_equal([c() for c in order], [2, 0, 1, 2, 0, 1], what="callbacks 2, 0, 1', 2, 0', 1", hint=hint)
     expect_equal(len(make_callbacks(0)), 0, what="the number of callbacks for n=0")
 
 
@@ -196,6 +220,7 @@ def test_equal_dicts_freeze_to_equal_keys():
         ({}, frozenset()),
         (OrderedDict(a=[1]), frozenset({("a", (1,))})),
         (defaultdict(list, a=[1]), frozenset({("a", (1,))})),
+        (HashableDict(a=1), frozenset({("a", 1)})),
         ({1, 2}, frozenset({1, 2})),
         (frozenset({1}), frozenset({1})),
     ],
@@ -203,7 +228,7 @@ def test_equal_dicts_freeze_to_equal_keys():
 )
 def test_each_type_freezes_to_its_own_twin(obj, want):
     """A string is a leaf though it can be iterated. An OrderedDict is a dict: isinstance sees it, type(...) == does
-    not."""
+    not. And a dict that can be hashed can change still: ask for containers first, for hash() last."""
     found = deep_freeze(obj)
     hint = "dict: frozenset of pairs; list, tuple: tuple; set: frozenset; anything else as it is"
     expect_equal(type(found).__name__, type(want).__name__, what=f"the type of deep_freeze({obj!r})", hint=hint)
@@ -231,6 +256,8 @@ def test_what_cannot_be_hashed_cannot_be_frozen():
     frozen = deep_freeze({"w": [weight]})
     ((_, (leaf,)),) = frozen
     expect_close(leaf, weight, what="a frozen tensor", hint="leave it as it is")
+    hint = "leave leaves as they are: a tensor hashes by identity, and a copy of it is another key"
+    expect_equal({frozen: "hit"}.get(deep_freeze({"w": [weight]})), "hit", what="the cache's answer", hint=hint)
 
 
 @pytest.mark.stage(2)
@@ -240,7 +267,8 @@ def test_an_update_changes_the_value_at_its_path_and_nothing_else():
     before = copy.deepcopy(config)
     updated = update_nested(config, ("opt", "lr"), 0.2)
     want = {"opt": {"lr": 0.2, "betas": [0.9, 0.99]}, "data": {"size": 32}, "seed": 0}
-    expect_equal(updated, want, what="update_nested(config, ('opt', 'lr'), 0.2)")
+    hint = "each new dict takes over what its old one held beside the path"
+    expect_equal(updated, want, what="update_nested(config, ('opt', 'lr'), 0.2)", hint=hint)
     hint = "dict(config) and config.copy() are shallow: copy every dict along the path"
     expect_equal(config, before, what="the config after the update", hint=hint)
     updated["opt"]["momentum"] = 0.9
@@ -263,6 +291,17 @@ def test_missing_dicts_on_the_way_are_made():
     expect_equal(
         found, {"a": {"c": 2}}, what="update_nested({'a': {'b': 1}}, ('a',), {'c': 2})", hint="replace, not merge"
     )
+
+
+@pytest.mark.stage(2)
+@pytest.mark.parametrize("kind", [OrderedDict, partial(defaultdict, int)], ids=["OrderedDict", "defaultdict"])
+def test_a_path_may_lead_through_subclasses_of_dict(kind):
+    """Configs come from libraries: an OrderedDict is a dict, and a defaultdict must not grow when it is only read."""
+    config = kind(a=kind(b=1))
+    hint = "isinstance(config, dict), not type(config) is dict"
+    expect_equal(update_nested(config, ("a", "b"), 2), {"a": {"b": 2}}, what="the updated config", hint=hint)
+    update_nested(config, ("x", "y"), 2)
+    expect_equal(config, {"a": {"b": 1}}, what="the config after two updates", hint="ask with get, not with []")
 
 
 @pytest.mark.stage(2)
@@ -325,6 +364,8 @@ def test_the_layers_are_registered():
     expect_equal(len(list(model.parameters())), 6, what="the number of parameters of a model with 3 layers", hint=hint)
     names = [f"blocks.{i}.{name}" for i in range(3) for name in ("weight", "bias")]
     expect_equal(list(model.state_dict()), names, what="the names in its state_dict", hint=hint)
+    kind = type(independent_layers(nn.Identity, 0)).__name__
+    expect_equal(kind, "ModuleList", what="the container", hint="a Sequential would also call them one after the other")
     expect_equal(len(independent_layers(nn.Identity, 0)), 0, what="the number of layers for n=0")
 
 

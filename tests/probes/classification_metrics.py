@@ -23,9 +23,10 @@ def cases(rng):
     yield labels("label maps", randint(rng, 0, 3, 2, 3, 4), randint(rng, 0, 3, 2, 3, 4), 3)
     yield labels("uint8", randint(rng, 0, 20, 90).byte(), randint(rng, 0, 20, 90).byte(), 20)
     yield labels("int32", randint(rng, 0, 9, 30).int(), randint(rng, 0, 9, 30).int(), 9)
-    for target, prediction in ((-1, 1), (1, -1), (3, 1), (1, 3)):
+    for target, prediction in ((-1, 1), (1, -1), (3, 1), (1, 3), (255, 1)):
         yield labels(f"target {target}, prediction {prediction}", [0, target], [0, prediction], 3)
     yield labels("shapes", [0, 1, 1], [[1], [0], [1]], 2)
+    yield labels("sizes", [0, 1, 1], [1, 1], 2)
     yield labels("cost", randint(rng, 0, 200, 20_000), randint(rng, 0, 200, 20_000), 200)
     absent = torch.tensor([[3, 0, 1, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     large = torch.tensor([[2**24 + 1, 1], [2**25, 2**26 + 1]])
@@ -41,6 +42,8 @@ def cases(rng):
             yield Case(f"{average} of {name}", of=OF[1], matrix=matrix, average=average)
         yield Case(f"accuracy of {name}", of=OF[2], matrix=matrix)
     yield Case("unknown average", of=OF[1], matrix=absent, average="samples")
+    yield Case("average None", of=OF[1], matrix=absent, average=None)
+    yield Case("exact", of=OF[1], matrix=absent // 3, average="none")
 
 
 def run(kata, case):
@@ -50,8 +53,12 @@ def run(kata, case):
         lean = [spent.operators <= 50, spent.bytes <= 25 * 2 * 8 * case.targets.numel() + 8 * matrix.nbytes]
         return {"matrix": matrix} | ({"few operators, few bytes": lean} if case.name == "cost" else {})
     if case.of == "accuracy":
-        return number(kata.accuracy(case.matrix))
+        found = kata.accuracy(case.matrix)
+        single = float(found) == torch.tensor(float(found), dtype=torch.float32).item()  # no more than float32 can hold
+        return number(found) | ({"float32": single} if case.name == "accuracy of large" else {})
     scores = kata.precision_recall_f1(case.matrix, case.average)
+    if case.name == "exact":  # 0 and 1, closer than probes compare
+        return {"whole": [bool((score - score.round()).abs().max() < 1e-12) for score in scores]}
     return {name: number(score) for name, score in zip(("precision", "recall", "F1"), scores, strict=True)}
 
 

@@ -9,6 +9,8 @@ from dojo.testing import randn
 SAME_STEP = [[0.2, 0.8, 0.0, 0.0], [0.45, 0.55, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.25] * 4]
 COUNTED = [[0.6, 0.4, 0, 0, 0], [0.9, 0.1, 0, 0, 0], [0.08, 0, 0.5, 0.42, 0], [0.5, 0.3, 0.2, 0, 0], [0.2] * 5]
 ONE_STEP = [[0.5, 0.3, 0.2, 0.0]] * 4
+ONE_PARENT = [[0.04, 0.60, 0.35, 0.01], [0.50, 0.40, 0.09, 0.01], [0.40, 0.35, 0.24, 0.01], [0.1, 0.2, 0.3, 0.4]]
+SHORT_OF_IT = [[0.2, 0.8, 0.0, 0.0], [0.2, 0.8, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.25] * 4]
 TWO_ENDS = [[0, 0, 0, 0, 1.0], [0, 0, 0.9, 0.1, 0], [0, 0, 0.1, 0, 0.9], [0.6, 0.4, 0, 0, 0], [0.2] * 5]
 LATE_WINNER = [
     [0.0, 0.5, 0.2, 0.0, 0.3],
@@ -17,9 +19,16 @@ LATE_WINNER = [
     [0.02, 0.03, 0.04, 0.01, 0.9],
     [0.2] * 5,
 ]
-SLOW_WINNER = [
+SOON_BETTER = [
     [0.0, 0.30, 0.20, 0.0, 0.5],
     [0.0, 0.0, 0.39, 0.60, 0.01],
+    [0.0, 0.01, 0.01, 0.0, 0.98],
+    [0.005, 0.005, 0.005, 0.98, 0.005],
+    [0.2] * 5,
+]
+SLOW_WINNER = [
+    [0.0, 0.27, 0.25, 0.0, 0.48],
+    [0.12, 0.12, 0.36, 0.38, 0.02],
     [0.0, 0.01, 0.01, 0.0, 0.98],
     [0.005, 0.005, 0.005, 0.98, 0.005],
     [0.2] * 5,
@@ -52,10 +61,14 @@ def cases(rng):
     yield case("same step", table=SAME_STEP, start=2, width=2, length=2, groups=2, diversity=1.0)
     yield case("counted", table=COUNTED, start=3, width=4, length=2, groups=2, diversity=1.0)
     yield case("one step", table=ONE_STEP, width=5, length=1, groups=5, diversity=1.0)
+    yield case("one parent", table=ONE_PARENT, width=4, length=2, groups=2, diversity=0.0)
     yield case("two ends", table=TWO_ENDS, start=3, width=2, length=6, groups=2, diversity=100.0)
     yield case("late winner", table=LATE_WINNER, width=4, length=5, groups=2, diversity=0.0, first=1)
     named = {"length_penalty": 1.0}
     yield case("slow winner", table=SLOW_WINNER, width=4, length=5, groups=2, diversity=0.0, first=1, penalty=named)
+    yield case("soon better", table=SOON_BETTER, width=4, length=5, groups=2, diversity=0.0, first=1, penalty=named)
+    inputs = {"start": 2, "width": 2, "length": 2, "groups": 2, "diversity": 1.0, "penalty": named}
+    yield case("halved sums", table=SHORT_OF_IT, **inputs)
     yield case("second place", table=SECOND_PLACE, width=4, length=8, groups=2, diversity=0.0)
     named = {"length_penalty": -1.0}
     yield case("negative penalty", table=NEGATIVE, width=4, length=8, groups=2, diversity=0.0, penalty=named)

@@ -1,5 +1,6 @@
 """What can be seen of a search: what it asked, what it kept, and how low it came."""
 
+import copy
 import math
 import random
 
@@ -9,18 +10,15 @@ import torch
 from dojo.probes import Case, Draws
 from dojo.testing import randn
 
+EI, GP = "expected_improvement", "gp_posterior"
+NEXT = math.nextafter(0.1, 1.0)
 GRID = {"a": [2.0, 0.5, 1.0], "b": [1.5, -1.0], "c": [0.0, 3.0]}
-BOXES = {
-    "flat": ((0.0, 1.0), (0.0, 1.0), 1e-4, 0.0),
-    "tall": ((0.0, 1.0), (0.0, 1.0), 1e3, 1e4),
-    "deep": ((0.0, 1.0), (0.0, 1.0), 1e3, -1e4),
-    "wide": ((0.0, 1000.0), ("log", 1e-5, 1e-1), 1.0, 0.0),
-}
+UNIT = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 
 
 def cases(rng):
     seed = int(torch.randint(1000, (), generator=rng))
-    for kind in ("values", "ties", "nan", "pops", "tensors"):
+    for kind in ("values", "ties", "nan", "late nan", "pops", "tensors"):
         yield Case(f"grid: {kind}", of="grid_search", kind=kind, space=GRID)
         space = {"a": (0.0, 2.0), "b": (-1.0, 1.0), "c": (0.0, 1.0)}
         yield Case(f"random: {kind}", of="random_search", kind=kind, space=space, seed=seed)
@@ -36,44 +34,67 @@ def cases(rng):
     }.items():
         for of in ("grid_search", "random_search", "bayesian_search"):
             yield Case(f"{of}: {name}", of=of, kind="entry", space={"a": entry}, seed=seed)
+    yield Case("random: one each", of="random_search", kind="repeats", space={"k": list(range(10))}, seed=seed)
+    yield Case(
+        "random: narrow", of="random_search", kind="narrow", space={"a": ("log", 0.1, NEXT), "u": (0, 1)}, seed=seed
+    )
+    for of, space in (("random_search", {"a": [[1], [2], [3]], "u": (0, 1)}), ("grid_search", {"a": [[1], [2], [3]]})):
+        yield Case(f"{of}: objects", of=of, kind="objects", space=space, seed=seed)
     mean, std = randn(rng, 4, 5), randn(rng, 4, 5).abs() + 0.2
-    yield Case("EI", of="expected_improvement", mean=mean, std=std, best=0.3, xi=0.0)
-    yield Case("EI, xi", of="expected_improvement", mean=mean, std=std, best=0.3, xi=0.5)
-    yield Case("EI, certain", of="expected_improvement", mean=mean.round(), std=std * 0, best=0.0, xi=0.0)
-    yield Case("EI, half", of="expected_improvement", mean=mean.half(), std=std.half(), best=0.3, xi=0.0)
+    yield Case("EI", of=EI, mean=mean, std=std, best=0.3, xi=0.0, times=1)
+    yield Case("EI, xi", of=EI, mean=mean, std=std, best=0.3, xi=0.5, times=1)
+    yield Case("EI, certain", of=EI, mean=mean.round(), std=std * 0, best=0.0, xi=0.0, times=1)
+    yield Case("EI, half", of=EI, mean=mean.half(), std=std.half(), best=0.3, xi=0.0, times=1)
+    yield Case("EI, small", of=EI, mean=mean * 2**-30, std=std * 2**-30, best=0.0, xi=0.0, times=2**30)
     far = torch.linspace(0, 7, 700)
-    yield Case("EI, far", of="expected_improvement", mean=far, std=far * 0 + 1, best=0.0, xi=0.0)
-    yield Case("EI, negative std", of="expected_improvement", mean=mean, std=-std, best=0.3, xi=0.0)
-    for box in BOXES:
-        yield Case(f"bayesian: {box}", of="bayesian_search", kind="box", box=box, seed=seed)
-    yield Case("bayesian: spread", of="bayesian_search", kind="spread", seed=seed)
+    yield Case("EI, far", of=EI, mean=far, std=far * 0 + 1, best=0.0, xi=0.0, times=1)
+    yield Case("EI, negative std", of=EI, mean=mean, std=-std, best=0.3, xi=0.0, times=1)
+    mixed = torch.where(mean > 0, std, -std)
+    yield Case("EI, one negative std", of=EI, mean=mean, std=mixed, best=0.3, xi=0.0, times=1)
+    yield Case("EI, NaN std", of=EI, mean=mean, std=mixed.sqrt(), best=0.3, xi=0.0, times=1)
+    seen, values, points = randn(rng, 5, 2), randn(rng, 5), randn(rng, 4, 2)
+    yield Case(
+        "process", of=GP, inputs=(seen, values, torch.cat([seen, points])), options={"length": 0.7, "jitter": 0.02}
+    )
+    yield Case("process, defaults", of=GP, inputs=(seen, values * 0, seen), options={})
+    rows = torch.cartesian_prod(torch.arange(6.0), torch.arange(5.0)).double() + randn(rng, 30, 2) / 20
+    yield Case("process, no jitter", of=GP, inputs=(rows, rows[:, 0], rows), options={"length": 0.7, "jitter": 0.0})
     space = {"a": (0.0, 2.0), "b": (-1.0, 1.0), "c": (0.0, 1.0)}
-    for kind in ("values", "ties", "pops", "tensors", "seed"):
+    for kind in ("values", "ties", "pops", "tensors", "seed", "start", "one start", "units", "offset", "again"):
         yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, space=space, seed=seed)
+    for kind in ("box", "log box", "constant", "plateau"):
+        yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, seed=seed)
 
 
 def run(kata, case):
-    if case.of == "expected_improvement":
+    if case.of == EI:
         ei = kata.expected_improvement(case.mean.clone(), case.std.clone(), case.best, case.xi)
-        return {"sign": bool((ei >= 0).all())} if case.name == "EI, far" else {"ei": ei}
-    if case.kind == "box":
-        return box(kata, case)
-    if case.kind == "spread":
-        return spread(kata, case)
-    if case.kind == "draws":
-        return draws(kata, case)
-    if case.kind == "seed":
-        return seeds(kata, case)
-    if case.kind == "entry":
-        return {"trials": len(search(kata, case, lambda params: 0.0).trials)}
-    return record(kata, case)
+        return {"sign": bool((ei >= 0).all())} if case.name == "EI, far" else {"ei": ei * case.times}
+    if case.of == GP:
+        mean, std = kata.gp_posterior(*(part.clone() for part in case.inputs), **case.options)
+        seen = {"certain": bool((std < 1e-6).all())}  # not so where it is NaN
+        return seen if case.name == "process, no jitter" else {"mean": mean, "std": std}
+    own = {"draws": draws, "entry": entry, "repeats": repeats, "narrow": narrow, "objects": objects, "seed": seeds}
+    own |= {"start": start, "one start": entry, "units": units, "offset": offset, "again": again, "box": box}
+    own |= {"log box": box, "constant": constant, "plateau": plateau}
+    return own.get(case.kind, record)(kata, case)
 
 
-def search(kata, case, objective, n_trials=7, seed=None):
-    space = dict(case.space)
+def search(kata, case, objective, n_trials=7, seed=None, space=None, **options):
+    space = dict(case.space) if space is None else space
     if case.of == "grid_search":
         return kata.grid_search(objective, space)
-    return getattr(kata, case.of)(objective, space, n_trials, seed=case.seed if seed is None else seed)
+    return getattr(kata, case.of)(objective, space, n_trials, seed=case.seed if seed is None else seed, **options)
+
+
+def points(kata, seed, objective, n_trials, space, **options):
+    trials = kata.bayesian_search(objective, dict(space), n_trials, seed=seed, **options).trials
+    return torch.tensor([list(params.values()) for params, _ in trials], dtype=torch.float64)
+
+
+def entry(kata, case):
+    options = {"n_start": 1} if case.kind == "one start" else {}
+    return {"trials": len(search(kata, case, lambda params: 0.0, **options).trials)}
 
 
 def record(kata, case):
@@ -82,7 +103,7 @@ def record(kata, case):
     def objective(params):
         asked.append(dict(params))
         value = 1.0 if case.kind == "ties" else 2 * params["a"] - params["b"] + params["a"] * params["c"]
-        if case.kind == "nan" and len(asked) == 1:
+        if len(asked) == {"nan": 1, "late nan": 3}.get(case.kind):
             return math.nan
         if case.kind == "pops":
             params.clear()
@@ -123,34 +144,92 @@ def seeds(kata, case):
     return {"same": first == again, "other": first[0] != other[0], "quiet": quiet}
 
 
+def repeats(kata, case):
+    drawn = [{p["k"] for p, _ in search(kata, case, lambda params: 0.0, 10, case.seed + s).trials} for s in range(3)]
+    return {"some": min(map(len, drawn)) < 10}
+
+
+def narrow(kata, case):
+    return {"inside": all(0.1 <= p["a"] <= NEXT for p, _ in search(kata, case, lambda params: 0.0, 60).trials)}
+
+
+def objects(kata, case):
+    space = copy.deepcopy(case.space)
+    trials = search(kata, case, lambda params: 0.0, 20, space=space).trials
+    kept = space == case.space
+    for value in space["a"]:
+        value.append("seen")
+    same = case.of == "grid_search" or all(p["a"][-1:] == ["seen"] for p, _ in trials)  # a grid's may be copies
+    return {"same": same, "space kept": kept, "trials": len(trials)}
+
+
+def start(kata, case):
+    """Which of the first points depend on the values, with 4 random points, and with 2."""
+    seen = {}
+    for n, options in {"4": {}, "2": {"n_start": 2}}.items():
+        pairs = [
+            [points(kata, case.seed + s, lambda p, v=v: v * p["x"], int(n) + 1, UNIT, **options) for v in (1, -1)]
+            for s in range(3)
+        ]
+        seen[n] = [any(not torch.equal(up[i], down[i]) for up, down in pairs) for i in range(int(n) + 1)]
+    return seen
+
+
+def units(kata, case):
+    """Whether values and ranges in other units lead to the same points."""
+    unit = 2.0**20
+    plain, high, low = (points(kata, case.seed, lambda p, u=u: u * bowl(p), 7, UNIT) for u in (1.0, unit, 1 / unit))
+    wide = points(kata, case.seed, lambda p: bowl({**p, "x": p["x"] / unit}), 7, UNIT | {"x": (0.0, unit)})
+    wide[:, 0] /= unit
+    return {name: torch.allclose(plain, other) for name, other in (("high", high), ("low", low), ("wide", wide))}
+
+
+def offset(kata, case):
+    """Whether small differences of large values are seen."""
+    runs = [
+        [points(kata, case.seed + s, f, 6, UNIT) for s in range(3)] for f in (lambda p: 1e8 + bowl(p), lambda p: 1e8)
+    ]
+    return {"seen": not all(torch.equal(a, b) for a, b in zip(*runs, strict=True))}
+
+
+def again(kata, case):
+    tried = points(kata, case.seed, lambda p: (p["x"] - 0.3) ** 2, 30, {"x": (0.0, 1.0)})
+    return {"different": len(set(tried[:, 0].tolist()))}
+
+
+def bowl(params):
+    return (params["x"] - 0.3) ** 2 + (params["y"] - 0.6) ** 2
+
+
 def box(kata, case):
-    first, second, scale, offset = BOXES[case.box]
+    space = UNIT if case.kind == "box" else {"x": (0.0, 1.0), "y": ("log", 1e-5, 1e-1)}
 
     def objective(params):
-        x, y = (
-            (params["x"], params["y"])
-            if case.box != "wide"
-            else (params["x"] / 1000, (math.log10(params["y"]) + 5) / 4)
-        )
-        return scale * ((x - 0.3) ** 2 + (y - 0.6) ** 2) + offset
+        y = params["y"] if case.kind == "box" else (math.log10(params["y"]) + 5) / 4
+        return 1e3 * bowl({**params, "y": y}) - 1e4
 
-    bounds = {"x": first, "y": second}
-    best = [
-        (kata.bayesian_search(objective, dict(bounds), 16, seed=case.seed + s).best_value - offset) / scale
-        for s in range(3)
-    ]
+    best = [kata.bayesian_search(objective, dict(space), 16, seed=case.seed + s).best_value for s in range(3)]
     # Random search's median is 0.0135; its median of three is below half of that in one case of five.
-    return {"low": sorted(best)[1] < 0.0067}
+    return {"low": (sorted(best)[1] + 1e4) / 1e3 < 0.0067}
 
 
-def spread(kata, case):
+def constant(kata, case):
     """How close the last points of 16 come to any other, and how far they reach, where the objective is constant."""
     nearest, reach = [], []
     for s in range(3):
-        box = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
-        trials = kata.bayesian_search(lambda params: 7.0, box, 16, seed=case.seed + s).trials
-        points = torch.tensor([[params["x"], params["y"]] for params, _ in trials], dtype=torch.float64)
-        apart = torch.cdist(points, points)
-        nearest.append((apart + torch.eye(len(trials)))[8:].min().item())
+        tried = points(kata, case.seed + s, lambda params: 7.0, 16, UNIT)
+        apart = torch.cdist(tried, tried)
+        nearest.append((apart + torch.eye(16))[8:].min().item())
         reach.append(apart[8:, 8:].max().item())
     return {"apart": sorted(nearest)[1] > 0.075, "reach": sorted(reach)[1] > 0.5}
+
+
+def plateau(kata, case):
+    """How far the points go from each other after the first of several equal improvements."""
+    steps = []
+    for s in range(8):
+        values = iter([1.0] * 4 + [0.0] * 8)
+        tried = points(kata, case.seed + s, lambda params, left=values: next(left), 12, UNIT | {"z": (0.0, 1.0)})
+        apart = torch.cdist(tried, tried)
+        steps.append(torch.stack([apart[i, :i].min() for i in range(5, 12)]).median().item())
+    return {"on": sum(steps) / 8 > 0.1}

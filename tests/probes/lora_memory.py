@@ -8,7 +8,7 @@ FIELDS = ("weights", "gradients", "optimizer", "activations")
 
 def cases(rng):
     drawn = (8 + randint(rng, 0, 40, 4)).tolist()
-    sizes = [(30, 50, 7, 2), (50, 31, 70, 3), (6, 6, 1, 6), (1, 9, 4, 1), tuple(drawn)]
+    sizes = [(30, 50, 7, 2), (50, 31, 70, 3), (6, 6, 1, 6), (1, 9, 4, 1), (5, 8, 3, 11), tuple(drawn)]
     options = [{}, {"dtype_bytes": 2}, {"optimizer_states": 0}, {"optimizer_states": 1, "dtype_bytes": 8}]
     wrong = [(0, 5, 6, 2), (4, 0, 6, 2), (4, 5, 0, 2), (4, 5, -1, 2)]
     for of, count in {"full_finetune_bytes": 3, "lora_finetune_bytes": 4}.items():

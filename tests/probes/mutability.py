@@ -17,6 +17,10 @@ class Mutable:
     value: int = 0
 
 
+class HashableDict(dict):
+    __hash__ = object.__hash__
+
+
 OBJECTS = [1, "ab", (1, (2, 3)), [1], {}, (1, [2]), frozenset(), torch.zeros(1), nn.Identity(), Mutable(), bytearray()]
 NESTED = {"a": [1, {"b": {2, 3}}], "c": ([4], "text"), "d": frozenset({5}), "e": {"f": [{"g": (6,)}]}}
 PATHS = {
@@ -25,6 +29,9 @@ PATHS = {
     "top": ({"a": {"b": 1}}, ("a",)),
     "missing": ({"a": {}}, ("a", "b", "c")),
     "empty config": ({}, (0, "")),
+    "subclass": (OrderedDict(a=OrderedDict(b=1)), ("a", "b")),
+    "dict over dict": ({"a": {"b": 1}}, ("a",)),
+    "through 0": ({"a": 0}, ("a", "b")),
     "through a number": ({"a": 1}, ("a", "b")),
     "through None": ({"a": None}, ("a", "b")),
     "no path": ({"a": 1}, ()),
@@ -38,13 +45,18 @@ def cases(rng):
     for rows, cols in ((3, 2), (0, 3), (2, 0), (-1, 2), (2, -1)):
         yield Case(f"grid {rows} x {cols}", of="make_grid", rows=rows, cols=cols, fill=0)
     yield Case("grid of lists", of="make_grid", rows=2, cols=2, fill=[0, [1]])
+    yield Case("grid of tuples", of="make_grid", rows=1, cols=2, fill=([1],))
+    yield Case("grid of tensors", of="make_grid", rows=1, cols=2, fill=torch.zeros(2))
     for n in (4, 0, -1):
         yield Case(f"{n} callbacks", of="make_callbacks", n=n)
         yield Case(f"{n} layers", of="independent_layers", n=n)
     for number, obj in enumerate(OBJECTS):
         yield Case(f"hashable {number}", of="is_hashable", obj=obj)
-    for number, obj in enumerate([NESTED, [1, [2, "ab"]], OrderedDict(b=[1], a=2), {1, 2}, "ab", [bytearray()]]):
+    for number, obj in enumerate(
+        [NESTED, [1, [2, "ab"]], OrderedDict(b=[1], a=2), {1, 2}, "ab", [bytearray()], HashableDict(a=1)]
+    ):
         yield Case(f"freeze {number}", of="deep_freeze", obj=obj)
+    yield Case("freeze a tensor", of="deep_freeze", obj=torch.zeros(2))
     yield Case("freeze in two orders", of="deep_freeze", obj={"x": 1, "y": [2]})
     for name, (config, path) in PATHS.items():
         yield Case(f"update: {name}", of="update_nested", config=config, path=path)
@@ -78,7 +90,12 @@ def make_grid(kata, case):
         grid[0][0].append(2)
         grid[0][1][1].append(3)
         fill[1].append(4)
-    if grid and grid[0]:
+    if isinstance(fill, tuple):
+        grid[0][0][0].append(2)
+    if isinstance(fill, torch.Tensor):
+        grid[0][0].add_(1)
+        fill.add_(5)
+    if len(grid) > 1 and grid[0]:
         grid[1][1] = "x"
     return seen | {"changed": repr(grid)}
 
@@ -95,6 +112,8 @@ def is_hashable(kata, case):
 def deep_freeze(kata, case):
     obj = copy.deepcopy(case.obj)
     frozen = kata.deep_freeze(obj)
+    if isinstance(obj, torch.Tensor):
+        return {"key again": {frozen: True}.get(kata.deep_freeze(obj), False)}
     if case.name == "freeze in two orders":
         return {"equal": bool(frozen == kata.deep_freeze(dict(reversed(obj.items()))))}
     seen = {"frozen": described(frozen), "argument": described(obj)}
@@ -105,14 +124,19 @@ def deep_freeze(kata, case):
 
 def update_nested(kata, case):
     config, path = copy.deepcopy(case.config), copy.copy(case.path)
-    updated = kata.update_nested(config, path, "new")
-    seen = {"updated": described(updated), "config": described(config), "path": described(path)}
+    updated = kata.update_nested(config, path, {"c": 2} if case.name.endswith("dict over dict") else "new")
+    # What kind of dict comes back for a subclass is left free.
+    seen = {"updated": described(json(updated)), "config": described(config), "path": described(path)}
     place = updated
     for key in case.path[:-1]:
         place["more"] = 1
         place = place[key]
     place["more"] = 2
     return seen | {"later": described(config)}
+
+
+def json(obj):
+    return {key: json(value) for key, value in obj.items()} if isinstance(obj, dict) else obj
 
 
 def independent_layers(kata, case):
@@ -129,6 +153,7 @@ def independent_layers(kata, case):
         with torch.no_grad():
             layers[1].weight.add_(1.0)
     return {
+        "kind": type(layers).__name__,
         "names": list(model.state_dict()),
         "calls": len(calls),
         "moved": [not torch.equal(layer.weight, old) for layer, old in zip(layers, weights, strict=True)],

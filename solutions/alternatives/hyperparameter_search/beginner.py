@@ -43,7 +43,7 @@ def draw(entry, stream):
     if isinstance(entry, list):
         return stream.choice(entry)
     if len(entry) == 2:
-        return stream.uniform(entry[0], entry[1])
+        return min(max(stream.uniform(entry[0], entry[1]), entry[0]), entry[1])
     return min(max(10 ** stream.uniform(math.log10(entry[1]), math.log10(entry[2])), entry[1]), entry[2])
 
 
@@ -100,8 +100,18 @@ def expected_improvement(mean, std, best, xi=0.0):
     return torch.relu(ei).to(dtype)
 
 
-def bayesian_search(objective, bounds, n_trials, *, seed):
-    if len(bounds) == 0 or n_trials <= 0:
+def gp_posterior(seen, values, points, length=0.4, jitter=1e-6):
+    K = torch.exp(-0.5 * torch.cdist(seen, seen) ** 2 / length**2)
+    for i in range(len(seen)):
+        K[i, i] += jitter
+    k = torch.exp(-0.5 * torch.cdist(points, seen) ** 2 / length**2)
+    weights = torch.linalg.solve(K, k.T)  # [n, m]
+    variance = 1 - (k.T * weights).sum(0)
+    return weights.T @ values, torch.sqrt(torch.maximum(variance, torch.zeros_like(variance)))
+
+
+def bayesian_search(objective, bounds, n_trials, *, seed, n_start=4):
+    if len(bounds) == 0 or n_trials <= 0 or n_start < 2:
         raise ValueError("empty")
     for name in bounds:
         check(name, bounds[name])
@@ -112,27 +122,23 @@ def bayesian_search(objective, bounds, n_trials, *, seed):
     for i in range(n_trials):
         candidates = torch.tensor([[stream.random() for _ in names] for _ in range(200)], dtype=torch.float64)
         x = candidates[0]
-        if i >= 5:
+        if i >= n_start:
             y = torch.tensor([v for _, v in trials], dtype=torch.float64)
             spread = y.std()
             if spread == 0:
                 spread = 1.0
             y = (y - y.mean()) / spread
-            seen = torch.stack(X)
-            length = 0.3
-            K = torch.exp(-0.5 * torch.cdist(seen, seen) ** 2 / length**2) + 1e-6 * torch.eye(i)
-            k = torch.exp(-0.5 * torch.cdist(candidates, seen) ** 2 / length**2)
-            weights = torch.linalg.solve(K, k.T)  # [n, m]
-            variance = 1 - (k.T * weights).sum(0)
-            ei = expected_improvement(weights.T @ y, variance.clamp(min=1e-12).sqrt(), y.min().item(), 0.01)
+            mean, std = gp_posterior(torch.stack(X), y, candidates, 0.3)
+            ei = expected_improvement(mean, std, y.min().item(), 0.01)
             x = candidates[ei.argmax()]
         X.append(x)
         point = {}
         for name, u in zip(names, x.tolist(), strict=True):
             low, high = bounds[name][-2], bounds[name][-1]
             if bounds[name][0] == "log":
-                point[name] = math.exp(math.log(low) * (1 - u) + math.log(high) * u)
+                value = math.exp(math.log(low) * (1 - u) + math.log(high) * u)
             else:
-                point[name] = low * (1 - u) + high * u
+                value = low * (1 - u) + high * u
+            point[name] = float(min(max(value, low), high))
         trials.append((point, float(objective(point.copy()))))
     return best_of(trials)

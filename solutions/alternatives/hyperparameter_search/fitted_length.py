@@ -1,121 +1,141 @@
-"""The kernel length is fitted by the marginal likelihood over a few lengths; the start is a scrambled Sobol sequence."""
+"""Ranges are objects. The kernel length is fitted: the one under which the values are most likely. A Sobol sequence starts."""
 
-import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-Params = dict[str, Any]
-Objective = Callable[[Params], float]
+LENGTHS = torch.tensor([0.2, 0.35, 0.6, 1.0], dtype=torch.float64)
 
 
 @dataclass
 class SearchResult:
-    best_params: dict[str, Any]
+    best_params: dict
     best_value: float
-    trials: list[tuple[dict[str, Any], float]]
+    trials: list
 
 
-def _result(trials: list[tuple[Params, float]]) -> SearchResult:
-    params, value = min(trials, key=lambda trial: math.inf if math.isnan(trial[1]) else trial[1])
-    return SearchResult(params, value, trials)
+@dataclass(frozen=True)
+class Values:
+    options: list
+
+    def at(self, share):
+        return self.options[math.floor(share * len(self.options))]
 
 
-def _check(space: dict[str, Any], n_trials: int) -> None:
+@dataclass(frozen=True)
+class Range:
+    low: float
+    high: float
+    logarithmic: bool
+
+    def at(self, share):
+        ends = (math.log(self.low), math.log(self.high)) if self.logarithmic else (self.low, self.high)
+        inside = ends[0] + share * (ends[1] - ends[0])
+        return max(self.low, min(self.high, math.exp(inside) if self.logarithmic else inside))
+
+
+def parsed(entry):
+    if isinstance(entry, list) and entry:
+        return Values(entry)
+    if isinstance(entry, tuple) and len(entry) in (2, 3) and (len(entry) == 2 or entry[0] == "log"):
+        low, high = float(entry[-2]), float(entry[-1])
+        logarithmic = len(entry) == 3
+        if math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not logarithmic):
+            return Range(low, high, logarithmic)
+    raise ValueError(f"{entry!r} cannot be searched")
+
+
+class Book:
+    """Asks the objective and writes down what it says."""
+
+    def __init__(self, objective):
+        self.objective, self.trials, self.winner = objective, [], 0
+
+    def ask(self, params):
+        value = float(self.objective(params.copy()))
+        self.trials.append((params, value))
+        if value < self.lowest() or (math.isnan(self.lowest()) and not math.isnan(value)):
+            self.winner = len(self.trials) - 1
+
+    def lowest(self):
+        return self.trials[self.winner][1]
+
+    def close(self):
+        return SearchResult(*self.trials[self.winner], self.trials)
+
+
+def grid_search(objective, space):
+    if not space or not all(isinstance(parsed(entry), Values) for entry in space.values()):
+        raise ValueError("a grid needs lists")
+    book = Book(objective)
+    extend = lambda points, name: [{**point, name: value} for value in space[name] for point in points]  # noqa: E731
+    for point in reduce(extend, space, [{}]):
+        book.ask(point)
+    return book.close()
+
+
+def random_search(objective, space, n_trials, *, seed):
     if not space or n_trials < 1:
-        raise ValueError(f"one name and one trial are the least, got {len(space)} and {n_trials}")
-    for name, choice in space.items():
-        match choice:
-            case [_, *_] if isinstance(choice, list):
-                continue
-            case ("log", low, high) if 0 < low < high < math.inf:
-                continue
-            case (low, high) if -math.inf < low < high < math.inf:
-                continue
-        raise ValueError(f"{name}: {choice!r} is no list of values, (low, high) or ('log', low, high)")
+        raise ValueError("nothing to draw")
+    parts = {name: parsed(entry) for name, entry in space.items()}
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+    book = Book(objective)
+    for _ in range(n_trials):
+        book.ask({n: p.at(torch.rand(1, generator=generator, dtype=torch.double).item()) for n, p in parts.items()})
+    return book.close()
 
 
-def _pick(choice: Any, u: float) -> Any:
-    if isinstance(choice, list):
-        return choice[int(u * len(choice))]
-    low, high = choice[-2:]
-    if len(choice) == 3:
-        return min(low * (high / low) ** u, float(high))
-    return min(low + (high - low) * u, float(high))
+def expected_improvement(mean, std, best, xi=0.0):
+    if (std.isnan() | std.lt(0)).any():
+        raise ValueError("no standard deviation")
+    gain, spread = float(best) - xi - mean.double(), std.double()
+    z = gain / spread
+    per_std = torch.special.log_ndtr(z).exp() * z + torch.exp(-z.square() / 2) / math.sqrt(math.tau)
+    return torch.where(spread == 0, gain, spread * per_std).relu().to(mean.dtype)
 
 
-def _log_likelihood(seen: Tensor, values: Tensor, length: float) -> float:
-    covariance = torch.exp(-(torch.cdist(seen, seen) ** 2) / (2 * length**2)) + 1e-5 * torch.eye(len(seen)).double()
-    factor = torch.linalg.cholesky(covariance)
-    fit = values @ torch.cholesky_solve(values[:, None], factor)[:, 0]
-    return (-fit / 2 - factor.diagonal().log().sum()).item()
+def gram(a, b, length):
+    squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
+    return squares.clamp(min=0).div(-2 * length**2).exp()
 
 
-def _posterior(seen: Tensor, values: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    length = max((0.15, 0.3, 0.6, 1.0), key=lambda candidate: _log_likelihood(seen, values, candidate))
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return torch.exp(-((a[:, None] - b) ** 2).sum(-1) / (2 * length**2))  # [n, d], [m, d] -> [n, m]
-
-    jitter = 1e-5 * torch.eye(len(seen), dtype=seen.dtype)
-    factor = torch.linalg.cholesky(kernel(seen, seen) + jitter)
-    whitened = torch.linalg.solve_triangular(factor, kernel(seen, points), upper=False)  # [n, m]
-    mean = whitened.T @ torch.linalg.solve_triangular(factor, values[:, None], upper=False)[:, 0]
-    return mean, (1 - (whitened**2).sum(0)).clamp(min=0).sqrt()  # rounding can make a variance negative
+def gp_posterior(seen, values, points, length=0.4, jitter=1e-6):
+    known = gram(seen, seen, length) + jitter * torch.eye(len(seen), dtype=seen.dtype)
+    cross = gram(seen, points, length)
+    solved = torch.cholesky_solve(torch.cat([values[:, None], cross], 1), torch.linalg.cholesky(known))
+    variance = 1 - torch.einsum("nm,nm->m", cross, solved[:, 1:])
+    return cross.T @ solved[:, 0], variance.relu().sqrt()
 
 
-def grid_search(objective: Objective, space: dict[str, list[Any]]) -> SearchResult:
-    _check(space, 1)
-    if not all(isinstance(values, list) for values in space.values()):
-        raise ValueError("a grid is made of lists")
-    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    return _result([(point, float(objective(dict(point)))) for point in points])
+def likelihood(seen, values, length):
+    known = torch.distributions.MultivariateNormal(
+        torch.zeros_like(values), gram(seen, seen, length) + 1e-5 * torch.eye(len(seen)).double()
+    )
+    return known.log_prob(values)
 
 
-def random_search(objective: Objective, space: dict[str, Any], n_trials: int, *, seed: int) -> SearchResult:
-    _check(space, n_trials)
-    generator = torch.Generator().manual_seed(seed)
-    trials = []
-    for shares in torch.rand(n_trials, len(space), generator=generator, dtype=torch.float64).tolist():
-        point = {name: _pick(choice, u) for (name, choice), u in zip(space.items(), shares, strict=True)}
-        trials.append((point, float(objective(dict(point)))))
-    return _result(trials)
-
-
-def expected_improvement(
-    mean: Float[Tensor, "*batch"], std: Float[Tensor, "*batch"], best: float | Float[Tensor, ""], xi: float = 0.0
-) -> Float[Tensor, "*batch"]:
-    if not (std >= 0).all():
-        raise ValueError("a standard deviation is negative or NaN")
-    improvement = best - xi - mean
-    z = improvement / std  # infinite or NaN where std is 0, and not used there
-    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    smooth = improvement * torch.special.ndtr(z) + std * density
-    return torch.where(std > 0, smooth, improvement).clamp(min=0)
-
-
-def bayesian_search(objective: Objective, bounds: dict[str, Any], n_trials: int, *, seed: int) -> SearchResult:
-    _check(bounds, n_trials)
-    if any(isinstance(choice, list) for choice in bounds.values()):
-        raise ValueError("bounds are ranges: a Gaussian process needs distances")
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.quasirandom.SobolEngine(len(bounds), scramble=True, seed=seed).draw(4).double()
-    seen: list[Tensor] = []
-    trials: list[tuple[Params, float]] = []
+def bayesian_search(objective, bounds, n_trials, *, seed, n_start=4):
+    parts = {name: parsed(entry) for name, entry in bounds.items()}
+    if not parts or n_trials < 1 or n_start < 2 or any(isinstance(part, Values) for part in parts.values()):
+        raise ValueError("ranges, trials and a random start are needed")
+    engine = torch.quasirandom.SobolEngine(len(parts), scramble=True, seed=seed)
+    rows = [*engine.draw(min(n_start, n_trials), dtype=torch.float64)]
+    book = Book(objective)
     for number in range(n_trials):
-        candidates = torch.rand(400, len(bounds), generator=generator, dtype=torch.float64)  # in the unit cube
-        share = start[number] if number < 4 else candidates[0]
-        if number >= 4:
-            values = torch.tensor([value for _, value in trials], dtype=torch.float64)
-            values = (values - values.mean()) / (values.std() if values.std() > 0 else 1)
-            mean, std = _posterior(torch.stack(seen), values, candidates)
-            share = candidates[expected_improvement(mean, std, values.min()).argmax()]
-        point = {name: _pick(choice, u) for (name, choice), u in zip(bounds.items(), share.tolist(), strict=True)}
-        trials.append((point, float(objective(dict(point)))))
-        seen.append(share)
-    return _result(trials)
+        if number >= n_start:
+            seen = torch.stack(rows)
+            losses = torch.tensor([loss for _, loss in book.trials], dtype=torch.float64)
+            losses = losses - losses.mean()
+            if losses.any():
+                losses = losses / losses.square().mean().sqrt()
+            length = max(LENGTHS, key=lambda length: likelihood(seen, losses, length))
+            options = engine.draw(512, dtype=torch.float64)
+            mean, std = gp_posterior(seen, losses, options, length.item(), 1e-5)
+            rows.append(options[torch.argmax(expected_improvement(mean, std, losses.min()))])
+        book.ask(
+            {name: part.at(share) for (name, part), share in zip(parts.items(), rows[number].tolist(), strict=True)}
+        )
+    return book.close()

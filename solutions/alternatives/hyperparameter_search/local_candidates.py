@@ -1,116 +1,128 @@
-"""Half of the candidates lie around the best point so far; two random points start; the posterior in one block solve."""
+"""One loop serves all three searches, which only propose. Half of the candidates lie around the best point so far."""
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import random
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
-
-Params = dict[str, Any]
-Objective = Callable[[Params], float]
 
 
-@dataclass
-class SearchResult:
-    best_params: dict[str, Any]
+class SearchResult(NamedTuple):
+    best_params: dict
     best_value: float
-    trials: list[tuple[dict[str, Any], float]]
+    trials: list
 
 
-def _result(trials: list[tuple[Params, float]]) -> SearchResult:
-    params, value = min(trials, key=lambda trial: math.inf if math.isnan(trial[1]) else trial[1])
-    return SearchResult(params, value, trials)
+def run(objective, proposals):
+    """`proposals` is a generator: it yields points, and is sent their values."""
+    trials: list[tuple[dict[str, Any], float]] = []
+    value = None
+    while True:
+        try:
+            point = proposals.send(value)
+        except StopIteration:
+            break
+        value = float(objective(dict(point)))
+        trials.append((point, value))
+    numbers = [trial for trial in trials if trial[1] == trial[1]] or trials[:1]
+    best = sorted(numbers, key=lambda trial: trial[1])[0]  # a stable sort: the first of equal ones
+    return SearchResult(*best, trials)
 
 
-def _check(space: dict[str, Any], n_trials: int) -> None:
-    if not space or n_trials < 1:
-        raise ValueError(f"one name and one trial are the least, got {len(space)} and {n_trials}")
-    for name, choice in space.items():
-        match choice:
-            case [_, *_] if isinstance(choice, list):
-                continue
-            case ("log", low, high) if 0 < low < high < math.inf:
-                continue
-            case (low, high) if -math.inf < low < high < math.inf:
-                continue
-        raise ValueError(f"{name}: {choice!r} is no list of values, (low, high) or ('log', low, high)")
+def scale(entry):
+    """(to a share of [0, 1], back from it) for a range."""
+    try:
+        kind, low, high = entry if isinstance(entry, tuple) and len(entry) == 3 else ("linear", *entry)
+        sound = kind in ("linear", "log") and isinstance(entry, tuple) and -math.inf < low < high < math.inf
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{entry!r} is no range") from error
+    if not sound or (len(entry) == 3) != (kind == "log") or (kind == "log" and low <= 0):
+        raise ValueError(f"{entry!r} is no range")
+    decades = math.log10(high / low) if kind == "log" else 0.0
+
+    def clipped(x):
+        return float(low) if x < low else float(high) if x > high else float(x)
+
+    if kind == "log":
+        return lambda share: clipped(low * 10 ** (decades * share))
+    return lambda share: clipped(low + (high - low) * share)
 
 
-def _pick(choice: Any, u: float) -> Any:
-    if isinstance(choice, list):
-        return choice[int(u * len(choice))]
-    low, high = choice[-2:]
-    if len(choice) == 3:
-        return min(low * (high / low) ** u, float(high))
-    return min(low + (high - low) * u, float(high))
+def grid_search(objective, space):
+    if len(space) == 0 or any(type(values) is not list or values == [] for values in space.values()):
+        raise ValueError("only lists make a grid")
+
+    def proposals():
+        for indices in itertools.product(*(range(len(values)) for values in space.values())):
+            yield {name: space[name][index] for name, index in zip(space, indices, strict=True)}
+
+    return run(objective, proposals())
 
 
-def _posterior(seen: Tensor, values: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return torch.exp(-((a[:, None] - b) ** 2).sum(-1) / (2 * 0.4**2))  # [n, d], [m, d] -> [n, m]
-
-    jitter = 1e-6 * torch.eye(len(seen), dtype=seen.dtype)
-    factor = torch.linalg.cholesky(kernel(seen, seen) + jitter)
-    whitened = torch.linalg.solve_triangular(factor, kernel(seen, points), upper=False)  # [n, m]
-    mean = kernel(points, seen) @ torch.cholesky_solve(values[:, None], factor).squeeze(1)
-    return mean, (1 - (whitened**2).sum(0)).clamp(min=0).sqrt()  # rounding can make a variance negative
-
-
-def grid_search(objective: Objective, space: dict[str, list[Any]]) -> SearchResult:
-    _check(space, 1)
-    if not all(isinstance(values, list) for values in space.values()):
-        raise ValueError("a grid is made of lists")
-    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    return _result([(point, float(objective(dict(point)))) for point in points])
+def random_search(objective, space, n_trials, *, seed):
+    if len(space) == 0 or n_trials < 1:
+        raise ValueError("nothing to do")
+    dice = random.Random(seed)
+    draws = {}
+    for name, entry in space.items():
+        if isinstance(entry, list):
+            if not entry:
+                raise ValueError(f"{name} has no values")
+            draws[name] = lambda entry=entry: entry[dice.randrange(len(entry))]
+        else:
+            back = scale(entry)
+            draws[name] = lambda back=back: back(dice.random())
+    return run(objective, ({name: draw() for name, draw in draws.items()} for _ in range(n_trials)))
 
 
-def random_search(objective: Objective, space: dict[str, Any], n_trials: int, *, seed: int) -> SearchResult:
-    _check(space, n_trials)
+def expected_improvement(mean, std, best, xi=0.0):
+    if not torch.all(std >= 0):
+        raise ValueError("std must not be negative")
+    gap = (best - xi - mean).to(torch.float64)
+    spread = std.to(torch.float64)
+    certain = spread == 0
+    z = gap / spread.masked_fill(certain, 1)
+    below = 0.5 * torch.erfc(-z * math.sqrt(0.5))
+    ei = gap * below + spread * torch.exp(-0.5 * z.pow(2)) * math.sqrt(0.5 / math.pi)
+    return ei.where(~certain, gap).clamp_min(0).to(mean.dtype)
+
+
+def rbf(a, b, length):
+    return torch.exp(-0.5 * (torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") / length) ** 2)
+
+
+def gp_posterior(seen, values, points, length=0.4, jitter=1e-6):
+    across = rbf(points, seen, length)
+    gain = torch.linalg.solve(
+        rbf(seen, seen, length) + torch.diag(seen.new_full((len(seen),), jitter)), across, left=False
+    )
+    return gain @ values, torch.sqrt(torch.clamp(1 - (gain * across).sum(1), min=0))
+
+
+def bayesian_search(objective, bounds, n_trials, *, seed, n_start=4):
+    if len(bounds) == 0 or n_trials < 1 or n_start < 2:
+        raise ValueError("nothing to do")
+    backs = [scale(entry) for entry in bounds.values()]
     generator = torch.Generator().manual_seed(seed)
-    trials = []
-    for shares in torch.rand(n_trials, len(space), generator=generator, dtype=torch.float64).tolist():
-        point = {name: _pick(choice, u) for (name, choice), u in zip(space.items(), shares, strict=True)}
-        trials.append((point, float(objective(dict(point)))))
-    return _result(trials)
+    size = (200, len(bounds))
 
+    def proposals():
+        known = torch.empty(0, len(bounds), dtype=torch.float64)
+        losses = torch.empty(0, dtype=torch.float64)
+        for number in range(n_trials):
+            options = torch.rand(size, generator=generator, dtype=torch.float64)
+            choice = 0
+            if number >= n_start:
+                nudge = 0.1 * torch.randn(size, generator=generator, dtype=torch.float64)
+                near = known[losses.argmin()] + nudge
+                options = torch.cat([options, near[((near >= 0) & (near <= 1)).all(1)]])
+                spread = losses.std(correction=0)
+                units = (losses - losses.mean()) / torch.where(spread > 0, spread, 1.0)
+                choice = expected_improvement(*gp_posterior(known, units, options), units.min(), 0.01).argmax()
+            known = torch.cat([known, options[choice][None]])
+            point = {name: back(u) for name, back, u in zip(bounds, backs, options[choice].tolist(), strict=True)}
+            value = yield point
+            losses = torch.cat([losses, torch.tensor([value], dtype=torch.float64)])
 
-def expected_improvement(
-    mean: Float[Tensor, "*batch"], std: Float[Tensor, "*batch"], best: float | Float[Tensor, ""], xi: float = 0.0
-) -> Float[Tensor, "*batch"]:
-    if not (std >= 0).all():
-        raise ValueError("a standard deviation is negative or NaN")
-    improvement = best - xi - mean
-    z = improvement / std  # infinite or NaN where std is 0, and not used there
-    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    smooth = improvement * torch.special.ndtr(z) + std * density
-    return torch.where(std > 0, smooth, improvement).clamp(min=0)
-
-
-def bayesian_search(objective: Objective, bounds: dict[str, Any], n_trials: int, *, seed: int) -> SearchResult:
-    _check(bounds, n_trials)
-    if any(isinstance(choice, list) for choice in bounds.values()):
-        raise ValueError("bounds are ranges: a Gaussian process needs distances")
-    generator = torch.Generator().manual_seed(seed)
-    seen: list[Tensor] = []
-    trials: list[tuple[Params, float]] = []
-    for number in range(n_trials):
-        candidates = torch.rand(400, len(bounds), generator=generator, dtype=torch.float64)  # in the unit cube
-        share = candidates[0]
-        if trials:
-            best = min(range(number), key=lambda i: trials[i][1])
-            near = seen[best] + 0.1 * torch.randn(200, len(bounds), generator=generator, dtype=torch.float64)
-            candidates = torch.cat([candidates[:200], near.clamp(0, 1)])
-        if number >= 2:
-            values = torch.tensor([value for _, value in trials], dtype=torch.float64)
-            values = (values - values.mean()) / (values.std() if values.std() > 0 else 1)
-            mean, std = _posterior(torch.stack(seen), values, candidates)
-            share = candidates[expected_improvement(mean, std, values.min()).argmax()]
-        point = {name: _pick(choice, u) for (name, choice), u in zip(bounds.items(), share.tolist(), strict=True)}
-        trials.append((point, float(objective(dict(point)))))
-        seen.append(share)
-    return _result(trials)
+    return run(objective, proposals())

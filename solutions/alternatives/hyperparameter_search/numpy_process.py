@@ -84,29 +84,35 @@ def expected_improvement(mean, std, best, xi=0.0):
     return torch.clamp(torch.where(s == 0, gap, ei), min=0.0).to(mean.dtype)
 
 
-def bayesian_search(objective, bounds, n_trials, *, seed):
-    if not bounds or n_trials < 1:
+def gp_posterior(seen, values, points, length=0.4, jitter=1e-6):
+    a, y, c = (part.numpy().astype(np.float64) for part in (seen, values, points))
+
+    def kernel(a, b):
+        return np.exp(-np.square(a[:, None] - b[None]).sum(2) / (2 * length**2))
+
+    inverse = np.linalg.inv(kernel(a, a) + jitter * np.eye(len(a)))
+    cross = kernel(c, a)
+    variance = 1 - np.einsum("mi,ij,mj->m", cross, inverse, cross)
+    mean, std = cross @ inverse @ y, np.sqrt(np.maximum(variance, 0))
+    return torch.from_numpy(mean).to(values.dtype), torch.from_numpy(std).to(values.dtype)
+
+
+def bayesian_search(objective, bounds, n_trials, *, seed, n_start=4):
+    if not bounds or n_trials < 1 or n_start < 2:
         raise ValueError("nothing to search")
     for entry in bounds.values():
         check_range(entry)
     draws = np.random.default_rng(seed)
     result = SearchResult(None, math.nan)
     seen = np.empty((0, len(bounds)))
-
-    def kernel(a, b):
-        return np.exp(-np.square(a[:, None] - b[None]).sum(2) / (2 * 0.5**2))
-
     for trial in range(n_trials):
         candidates = draws.random((300, len(bounds)))
         choice = 0
-        if trial >= 3:
+        if trial >= n_start:
             y = np.array([value for _, value in result.trials])
-            y = (y - y.mean()) / (y.std() + 1e-12 * (y.std() == 0))
-            inverse = np.linalg.inv(kernel(seen, seen) + 1e-5 * np.eye(len(seen)))
-            cross = kernel(candidates, seen)
-            mean = cross @ inverse @ y
-            std = np.sqrt(np.maximum(1 - np.einsum("mi,ij,mj->m", cross, inverse, cross), 0))
-            choice = int(expected_improvement(torch.from_numpy(mean), torch.from_numpy(std), y.min()).argmax())
+            y = (y - y.mean()) / (y.std() + (y.std() == 0))
+            mean, std = gp_posterior(*map(torch.from_numpy, (seen, y, candidates)), 0.5, 1e-5)
+            choice = int(expected_improvement(mean, std, y.min()).argmax())
         seen = np.vstack([seen, candidates[choice]])
         record(
             result, objective, {n: between(e, u) for (n, e), u in zip(bounds.items(), candidates[choice], strict=True)}

@@ -1,116 +1,104 @@
-"""One random stream for each name; a latin hypercube as the start; EI through the scaled complementary error function."""
+"""A stream for each name. The start is stratified: one point in each row and column of cells. The process takes the values
+in one after the other, without a matrix solve, and EI is phi(z) times a ratio that stays accurate far out."""
 
-import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections import namedtuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-Params = dict[str, Any]
-Objective = Callable[[Params], float]
+SearchResult = namedtuple("SearchResult", ["best_params", "best_value", "trials"])
 
 
-@dataclass
-class SearchResult:
-    best_params: dict[str, Any]
-    best_value: float
-    trials: list[tuple[dict[str, Any], float]]
+def summary(points, losses):
+    ranked = np.where(np.isnan(losses), np.inf, losses)
+    best = int(np.argmin(ranked))  # the first of equal ones
+    return SearchResult(points[best], losses[best], list(zip(points, losses, strict=True)))
 
 
-def _result(trials: list[tuple[Params, float]]) -> SearchResult:
-    params, value = min(trials, key=lambda trial: math.inf if math.isnan(trial[1]) else trial[1])
-    return SearchResult(params, value, trials)
+def evaluate(objective, points):
+    return summary(points, [float(objective(point | {})) for point in points])
 
 
-def _check(space: dict[str, Any], n_trials: int) -> None:
-    if not space or n_trials < 1:
-        raise ValueError(f"one name and one trial are the least, got {len(space)} and {n_trials}")
-    for name, choice in space.items():
-        match choice:
-            case [_, *_] if isinstance(choice, list):
-                continue
-            case ("log", low, high) if 0 < low < high < math.inf:
-                continue
-            case (low, high) if -math.inf < low < high < math.inf:
-                continue
-        raise ValueError(f"{name}: {choice!r} is no list of values, (low, high) or ('log', low, high)")
+def is_range(entry):
+    match entry:
+        case ("log", a, b):
+            return isinstance(entry, tuple) and 0 < a < b and math.isfinite(b)
+        case (a, b):
+            return isinstance(entry, tuple) and a < b and math.isfinite(a) and math.isfinite(b)
+    return False
 
 
-def _pick(choice: Any, u: float) -> Any:
-    if isinstance(choice, list):
-        return choice[int(u * len(choice))]
-    low, high = choice[-2:]
-    if len(choice) == 3:
-        return min(low * (high / low) ** u, float(high))
-    return min(low + (high - low) * u, float(high))
+def spread_out(entry, shares):
+    """The values at an array of shares of one name's entry."""
+    if isinstance(entry, list):
+        return [entry[i] for i in np.minimum((shares * len(entry)).astype(int), len(entry) - 1)]
+    low, high = entry[-2], entry[-1]
+    found = low + (high - low) * shares if len(entry) == 2 else np.geomspace(low, high, 2)[0] * (high / low) ** shares
+    return [float(x) for x in np.clip(found, low, high)]
 
 
-def _posterior(seen: Tensor, values: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return torch.exp(-((a[:, None] - b) ** 2).sum(-1) / (2 * 0.4**2))  # [n, d], [m, d] -> [n, m]
-
-    jitter = 1e-6 * torch.eye(len(seen), dtype=seen.dtype)
-    factor = torch.linalg.cholesky(kernel(seen, seen) + jitter)
-    whitened = torch.linalg.solve_triangular(factor, kernel(seen, points), upper=False)  # [n, m]
-    mean = whitened.T @ torch.linalg.solve_triangular(factor, values[:, None], upper=False)[:, 0]
-    return mean, (1 - (whitened**2).sum(0)).clamp(min=0).sqrt()  # rounding can make a variance negative
+def grid_search(objective, space):
+    if not space or not all(isinstance(values, list) and len(values) for values in space.values()):
+        raise ValueError("lists of values, please")
+    shape = [len(values) for values in space.values()]
+    places = [np.unravel_index(number, shape) for number in range(math.prod(shape))]
+    return evaluate(objective, [{name: space[name][i] for name, i in zip(space, at, strict=True)} for at in places])
 
 
-def grid_search(objective: Objective, space: dict[str, list[Any]]) -> SearchResult:
-    _check(space, 1)
-    if not all(isinstance(values, list) for values in space.values()):
-        raise ValueError("a grid is made of lists")
-    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    return _result([(point, float(objective(dict(point)))) for point in points])
+def random_search(objective, space, n_trials, *, seed):
+    if not space or n_trials < 1 or not all(is_range(e) or (isinstance(e, list) and e) for e in space.values()):
+        raise ValueError("a space of lists and ranges, and at least one trial")
+    streams = np.random.SeedSequence(seed).spawn(len(space))
+    columns = [
+        spread_out(entry, np.random.default_rng(stream).random(n_trials))
+        for entry, stream in zip(space.values(), streams, strict=True)
+    ]
+    return evaluate(objective, [dict(zip(space, row, strict=True)) for row in zip(*columns, strict=True)])
 
 
-def random_search(objective: Objective, space: dict[str, Any], n_trials: int, *, seed: int) -> SearchResult:
-    _check(space, n_trials)
-    streams = [torch.Generator().manual_seed(1000003 * seed + number) for number in range(len(space))]
-    trials = []
-    for _ in range(n_trials):
-        shares = [torch.rand((), generator=stream, dtype=torch.float64).item() for stream in streams]
-        point = {name: _pick(choice, u) for (name, choice), u in zip(space.items(), shares, strict=True)}
-        trials.append((point, float(objective(dict(point)))))
-    return _result(trials)
+def expected_improvement(mean, std, best, xi=0.0):
+    if not bool((std >= 0).all()):
+        raise ValueError("a deviation below 0, or none")
+    gap, spread = (best - xi - mean).double(), std.double()
+    z = (gap / spread).nan_to_num()
+    # Phi(z) / phi(z) overflows on the right, where EI is the gap itself.
+    ratio = torch.special.erfcx(-z.clamp(max=5.0) / 2**0.5) * (math.pi / 2) ** 0.5
+    left = spread * torch.exp(-z * z / 2) / math.tau**0.5 * (1 + z * ratio)
+    right = torch.where(z < 8, gap * torch.special.ndtr(z) + spread * torch.exp(-z * z / 2) / math.tau**0.5, gap)
+    ei = torch.where(z < 5, left, right)
+    return torch.where(spread > 0, ei, gap).clamp(min=0).to(mean.dtype)
 
 
-def expected_improvement(
-    mean: Float[Tensor, "*batch"], std: Float[Tensor, "*batch"], best: float | Float[Tensor, ""], xi: float = 0.0
-) -> Float[Tensor, "*batch"]:
-    if not (std >= 0).all():
-        raise ValueError("a standard deviation is negative or NaN")
-    improvement = best - xi - mean
-    z = improvement / std  # infinite or NaN where std is 0, and not used there
-    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    # phi(z) * (1 + z * Phi(z) / phi(z)), the ratio by the scaled complementary error function
-    ratio = torch.special.erfcx(-z.double().clamp(max=5) / math.sqrt(2)) * math.sqrt(math.pi / 2)
-    smooth = torch.where(z < 5, (std * density * (1 + z * ratio)).to(mean.dtype), improvement)
-    return torch.where(std > 0, smooth, improvement).clamp(min=0)
+def gp_posterior(seen, values, points, length=0.4, jitter=1e-6):
+    n = len(seen)
+    everything = torch.cat([seen, points])
+    covariance = torch.exp(-(torch.cdist(everything, everything[:n]) ** 2) / (2 * length**2))  # [n + m, n]
+    mean, variance = torch.zeros_like(everything[:, 0]), torch.ones_like(everything[:, 0])
+    for i in range(n):  # what is left of the covariance once the values before i are known
+        gain = covariance[:, i] / (covariance[i, i] + jitter)
+        mean = mean + gain * (values[i] - mean[i])
+        variance = variance - gain * covariance[:, i]
+        covariance = covariance - gain[:, None] * covariance[i]
+    return mean[n:], variance[n:].clamp(min=0).sqrt()
 
 
-def bayesian_search(objective: Objective, bounds: dict[str, Any], n_trials: int, *, seed: int) -> SearchResult:
-    _check(bounds, n_trials)
-    if any(isinstance(choice, list) for choice in bounds.values()):
-        raise ValueError("bounds are ranges: a Gaussian process needs distances")
-    generator = torch.Generator().manual_seed(seed)
-    cells = torch.stack([torch.randperm(4, generator=generator) for _ in bounds])
-    seen: list[Tensor] = []
-    trials: list[tuple[Params, float]] = []
+def bayesian_search(objective, bounds, n_trials, *, seed, n_start=4):
+    if not bounds or n_trials < 1 or n_start < 2 or not all(map(is_range, bounds.values())):
+        raise ValueError("bounds of ranges, and at least one trial and one point to start from")
+    stream = np.random.default_rng(seed)
+    cells = np.stack([stream.permutation(n_start) for _ in bounds], 1)
+    shares = (cells + stream.random(cells.shape)) / n_start
+    points, losses = [], []
     for number in range(n_trials):
-        candidates = torch.rand(400, len(bounds), generator=generator, dtype=torch.float64)  # in the unit cube
-        share = (cells[:, number % 4] + candidates[0]) / 4
-        if number >= 4:
-            values = torch.tensor([value for _, value in trials], dtype=torch.float64)
-            values = (values - values.mean()) / (values.std() if values.std() > 0 else 1)
-            mean, std = _posterior(torch.stack(seen), values, candidates)
-            share = candidates[expected_improvement(mean, std, values.min()).argmax()]
-        point = {name: _pick(choice, u) for (name, choice), u in zip(bounds.items(), share.tolist(), strict=True)}
-        trials.append((point, float(objective(dict(point)))))
-        seen.append(share)
-    return _result(trials)
+        if number >= n_start:
+            y = np.array(losses)
+            y = (y - y.mean()) / (y.std() if np.ptp(y) else 1.0)
+            tried, options = torch.from_numpy(shares), torch.from_numpy(stream.random((400, len(bounds))))
+            mean, std = gp_posterior(tried, torch.from_numpy(y), options, length=0.5)
+            chosen = options[expected_improvement(mean, std, float(y.min())).argmax()]
+            shares = np.vstack([shares, chosen.numpy()])
+        row = shares[number]
+        points.append({name: spread_out(entry, row[[i]])[0] for i, (name, entry) in enumerate(bounds.items())})
+        losses.append(float(objective(dict(points[-1]))))
+    return summary(points, losses)
