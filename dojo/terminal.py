@@ -5,6 +5,7 @@ other pipes. On Windows keys come from msvcrt, elsewhere from the terminal in cb
 """
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -30,6 +31,9 @@ NAMES = {
     "\x1bOA": "up",
     "\x1bOB": "down",
 }
+KEY = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\x1b]|.", re.DOTALL
+)  # arrows, F1, Alt with a key; one character
 RESIZED = "resized"
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor; and back
 
@@ -45,7 +49,8 @@ class Terminal:
     def __init__(self, command: str = "this command") -> None:
         if not is_interactive():
             raise Problem(f"{command} needs a terminal with keys and a screen. Without one: kata test NAME")
-        self.console = Console(highlight=False)
+        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self.console = Console(highlight=False, _environ=kept)  # as wide as the window is, also after a resize
         self.keys, self._sent = Pipe(duplex=False)
         self._shown: list[str] = []
         self._wake_reader, self._wake = os.pipe()
@@ -87,7 +92,7 @@ class Terminal:
         if lines == self._shown:
             return
         self._shown = list(lines)
-        text = "\x1b[H" + "\r\n".join(f"{line}\x1b[0m\x1b[K" for line in lines) + "\x1b[J"
+        text = "\x1b[H" + "\r\n".join(f"\x1b[K{line}\x1b[0m" for line in lines) + "\x1b[J"
         with suppress(BlockingIOError):
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -180,16 +185,8 @@ class Terminal:
 
 
 def keys_in(text: str) -> list[str]:
-    """The keys that `text`, as a terminal sends it, stands for; several may arrive at once."""
-    found = []
-    while text:
-        for length in (4, 3, 1):
-            part = text[:length]
-            if len(part) == length and (length == 1 or part in NAMES):
-                break
-        found.append(NAMES.get(part, part))
-        text = text[len(part) :]
-    return found
+    """The keys that `text`, as a terminal sends it, stands for; several may arrive at once. Keys unknown here are none."""
+    return [NAMES.get(part, part) for part in KEY.findall(text) if part in NAMES or len(part) == 1]
 
 
 def _leave(*_: object) -> None:

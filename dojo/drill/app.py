@@ -1,22 +1,29 @@
-"""The loop of a drill: a clock, saves, verdicts and keys come in; the interview goes on from stage to stage."""
+"""The loop of a drill: a clock, saves, verdicts and keys come in; the interview goes on from stage to stage.
+
+The drill's clock runs while the drill is open and not paused, in an editor too. A computer that sleeps, or a clock that
+somebody sets, moves it by nothing: it is counted in `clock.ticks()`. What was slept is recorded as a pause.
+"""
 
 import os
 import shlex
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import count
 from multiprocessing.connection import wait
+from typing import IO
 
 from rich.padding import Padding
 
 from dojo import clock
 from dojo.catalog import FollowUp, Kata
 from dojo.drill import grade as grading
-from dojo.drill import view
-from dojo.drill.session import Log, Session
+from dojo.drill import lock, view
+from dojo.drill.session import Log, Session, stub
 from dojo.nursery import Job, Lost, Named, Nursery, Ready, Verdict
 from dojo.outcome import Outcome
 from dojo.paths import Checkout
+from dojo.problem import Problem
 from dojo.terminal import Terminal
 from dojo.watch import view as watching
 from dojo.watch.saves import Contents, Saves
@@ -24,6 +31,7 @@ from dojo.watch.state import Watched
 from dojo.workshop import write
 
 QUESTIONS = 3  # follow-ups asked at the end
+NUMBERS = count(1)  # of jobs; the parts of a round share a warm process, so they share these
 HEARTBEAT = 2.0  # seconds between two records of the clock
 
 
@@ -32,15 +40,27 @@ class DrillApp:
 
     hint_cost = grading.HINT
 
-    def __init__(self, checkout: Checkout, kata: Kata, session: Session, log: Log, terminal: Terminal, part: str = ""):
+    def __init__(
+        self,
+        checkout: Checkout,
+        kata: Kata,
+        session: Session,
+        log: Log,
+        terminal: Terminal,
+        part: str = "",
+        nursery: Nursery | None = None,
+    ):
         self.checkout, self.kata, self.session, self.log, self.terminal = checkout, kata, session, log, terminal
         self.part = part  # "2 of 3: " in a mock interview
         self.next_part = False  # asked for at the end of a part
-        self.nursery = Nursery(checkout)
+        self.held = self.hold()
+        self.lent = nursery  # whoever lends one ends it
+        self.nursery = nursery or Nursery(checkout)
         self.saves = Saves(session.folder)
         self.contents = Contents(session.folder)
         self.watched = Watched(kata)
         self.jobs = 0
+        self.graded_to: int | None = None  # the final run is of all stages, or of those up to this one
         self.unrecorded: Verdict | None = None
         self.phase: str = session.detail.get("phase", "work")
         self.told = ""
@@ -48,7 +68,7 @@ class DrillApp:
         self.finishing = False
         self.scroll = 0
         self.done = False
-        self.seen = clock.now()
+        self.seen, self.ticked = clock.now(), clock.ticks()
         self.beat = time.monotonic()
         self.asked: list[FollowUp] = list(kata.follow_ups[:QUESTIONS])
         if self.phase == "paused" or "seen" in session.detail:
@@ -62,6 +82,16 @@ class DrillApp:
     def stage(self) -> int:
         return int(self.session.detail["stage"])
 
+    def hold(self) -> IO[str] | None:
+        try:
+            held = lock.take(self.session.folder)
+        except OSError:
+            return None  # an unwritable folder: not the moment to say so
+        if held is None:
+            shown = self.checkout.shown(self.session.folder)
+            raise Problem(f"{shown} is open in another terminal. Go on there, or begin another: kata drill")
+        return held
+
     def run(self) -> list[str]:
         """Returns the last page, to be printed where it stays; empty when the drill was left before its end."""
         try:
@@ -71,9 +101,13 @@ class DrillApp:
         except KeyboardInterrupt:
             self.leave()
         finally:
+            self.record()
             self.log.save(self.session)
             self.saves.close()
-            self.nursery.close()
+            if not self.lent:
+                self.nursery.close()
+            if self.held:
+                self.held.close()
         return self.page() if self.phase == "done" else []
 
     def turn(self) -> None:
@@ -94,10 +128,15 @@ class DrillApp:
     # -- time
 
     def tick(self) -> None:
-        """Moves the drill's own clock; a suspended computer or a clock set back adds nothing absurd."""
-        now = clock.now()
+        """Moves the drill's own clock."""
+        now, ticks = clock.now(), clock.ticks()
         if self.phase == "work":
-            self.session.elapsed += max(0.0, now - self.seen)
+            worked = max(0.0, ticks - self.ticked)
+            self.session.elapsed += worked
+            slept = now - self.seen - worked
+            if slept > HEARTBEAT and ticks >= self.ticked:
+                self.session.detail["paused"] = self.session.detail.get("paused", 0.0) + slept
+                self.log.note(self.session, "sleep", f"{slept:.0f}")
             if self.session.left <= 0:
                 self.session.elapsed = self.session.minutes * 60
                 self.log.note(self.session, "time")
@@ -106,7 +145,7 @@ class DrillApp:
                 self.beat = time.monotonic()
                 self.session.detail["seen"] = now
                 self.log.save(self.session)
-        self.seen = now
+        self.seen, self.ticked = now, ticks
 
     def go_on(self) -> None:
         """Ends a pause, and counts it."""
@@ -114,8 +153,10 @@ class DrillApp:
         detail["paused"] = detail.get("paused", 0.0) + max(0.0, clock.now() - detail.pop("seen", clock.now()))
         if self.phase == "paused":
             self.phase = detail["phase"] = "work"
-        self.seen = clock.now()
+        self.seen, self.ticked = clock.now(), clock.ticks()
         self.log.note(self.session, "resume")
+        if self.contents.changed({self.kata.name}):
+            self.start()  # saved during the pause
 
     def turn_to(self, phase: str) -> None:
         self.phase = self.session.detail["phase"] = phase
@@ -126,7 +167,7 @@ class DrillApp:
 
     def start(self) -> None:
         self.record()
-        self.jobs += 1
+        self.jobs = next(NUMBERS)
         self.watched.begin(self.jobs, time.monotonic())
         self.nursery.submit(self.job())
 
@@ -137,7 +178,7 @@ class DrillApp:
         """Freezes the attempt: what is written from now on does not count."""
         frozen = self.session.folder / "attempt" / f"{self.kata.name}.py"
         if not frozen.is_file():
-            frozen.parent.mkdir(exist_ok=True)
+            frozen.parent.mkdir(parents=True, exist_ok=True)
             try:
                 write(frozen, self.session.file.read_text(encoding="utf-8", errors="replace"))
             except OSError:
@@ -145,17 +186,24 @@ class DrillApp:
         self.record()
         self.session.detail.pop("seen", None)
         self.turn_to("grading")
-        self.jobs += 1
+        self.submit(None)
+
+    def submit(self, stage: int | None) -> None:
+        """Runs the frozen attempt."""
+        self.jobs = next(NUMBERS)
         self.watched.begin(self.jobs, time.monotonic())
-        self.nursery.submit(Job(self.jobs, self.kata.name, frozen.parent))
+        self.graded_to = stage
+        self.nursery.submit(Job(self.jobs, self.kata.name, self.session.folder / "attempt", stage=stage, naming=False))
 
     def hear(self, message: object) -> None:
         if isinstance(message, Ready) or not self.watched.take(message, time.monotonic()):  # type: ignore[arg-type]
             return
         if isinstance(message, Lost) and message.number == 0:
             self.grade() if self.phase == "grading" else self.start()
-        elif self.phase == "grading" and isinstance(message, Verdict | Lost):
-            self.judge(message.outcomes if isinstance(message, Verdict) else ())
+        elif self.phase == "grading" and isinstance(message, Lost):
+            self.grade_less(message)
+        elif self.phase == "grading" and isinstance(message, Verdict):
+            self.judge(message.outcomes)
         elif isinstance(message, Verdict):
             self.unrecorded = message
             if message.all_passed:
@@ -169,6 +217,7 @@ class DrillApp:
     def record(self) -> None:
         told, self.unrecorded = self.unrecorded, None
         if told:
+            self.session.detail["runs"] = self.session.detail.get("runs", 0) + 1  # also where no history can be written
             self.log.run(self.session, told, self.watched.named)
 
     def pass_stage(self) -> None:
@@ -181,10 +230,25 @@ class DrillApp:
         self.log.save(self.session)
         self.start()
 
+    def grade_less(self, lost: Lost) -> None:
+        """The frozen attempt gave no verdict: the stages that were passed on the way are graded without the others."""
+        where = f", in {lost.test}" if lost.test else ""
+        self.session.detail.setdefault("trouble", f"The final run {lost.why}{where}")
+        passed = self.passed_stages()
+        if passed and self.graded_to is None:
+            self.submit(max(passed))
+        else:
+            self.judge(())
+
+    def passed_stages(self) -> list[int]:
+        return [int(event.detail) for event in self.log.events(self.session) if event.what == "stage"]
+
     def judge(self, outcomes: tuple[Outcome, ...]) -> None:
-        events = self.log.events(self.session)
-        results = grading.stage_results(outcomes, events)
-        self.session.points = grading.points(results, self.hints())
+        broken = next((o.message for o in outcomes if o.verdict == "error" and not o.stage), "")
+        if broken:
+            self.session.detail["trouble"] = broken.partition("\n")[0]
+        results = grading.stage_results(outcomes, self.log.events(self.session))
+        self.session.points = grading.points(self.with_missing(results), self.hints())
         self.session.detail["results"] = [[r.stage, r.passed, r.tests, r.at] for r in results]
         self.session.detail.setdefault("ratings", [])
         self.log.note(self.session, "grade", f"{self.session.points:g}")
@@ -202,6 +266,8 @@ class DrillApp:
             self.session.ended = clock.now()
             self.turn_to("done")
             self.log.note(self.session, "end")
+            self.session.detail["again"] = self.again()
+            self.log.save(self.session)
 
     def page(self) -> list[str]:
         found = self.summary()
@@ -212,8 +278,8 @@ class DrillApp:
         return grading.Summary(
             self.session,
             self.kata,
-            [grading.StageResult(*row) for row in detail.get("results", [])],
-            self.log.runs(self.session),
+            self.with_missing([grading.StageResult(*row) for row in detail.get("results", [])]),
+            max(self.log.runs(self.session), detail.get("runs", 0)),
             self.hints(),
             float(detail.get("paused", 0.0)),
             self.log.first_mistake(self.session),
@@ -221,9 +287,31 @@ class DrillApp:
             self.log.sessions("kata = ? AND kind = 'drill' AND id < ? AND ended", self.kata.name, self.session.id),
         )
 
+    def with_missing(self, results: list[grading.StageResult]) -> list[grading.StageResult]:
+        """All stages, when trouble kept some from being graded."""
+        return grading.complete(results, self.kata) if self.session.detail.get("trouble") else results
+
+    def again(self) -> str:
+        """When to solve it again. The drill's page comes with or without it."""
+        if self.session.kind != "drill" or not self.session.id:
+            return ""
+        try:
+            from dojo import repetition, words
+            from dojo.catalog import load_catalog
+
+            schedule = repetition.schedule(self.checkout, load_catalog(self.checkout))
+            due = next(item for item in schedule if item.kata.name == self.kata.name)
+        except Exception:
+            return ""
+        now = clock.now()
+        return (
+            f"Rated {due.last.word}. To solve again {words.when_due(due.at, now)}, {words.day(due.at, now)}: kata due"
+        )
+
     def advice(self) -> list[str]:
         file = self.checkout.shown(self.session.folder / "attempt" / f"{self.kata.name}.py")
-        return [f"Your attempt is kept in {file}. The reference: kata solution {self.kata.name} --give-up"]
+        kept = f"Your attempt is kept in {file}. The reference: kata solution {self.kata.name} --give-up"
+        return [*filter(None, [self.session.detail.get("again", "")]), kept]
 
     def question(self) -> list[str]:
         return view.question(self.terminal, self.kata, self.stage, self.watched)
@@ -268,6 +356,8 @@ class DrillApp:
             self.reading = lambda: watching.tests(self.terminal, self.watched)
         elif key == "e":
             self.edit()
+        elif key == "r" and not self.session.file.is_file():
+            self.restore()
         elif key == "f":
             if finishing:
                 self.grade()
@@ -292,9 +382,26 @@ class DrillApp:
             return
         with self.terminal.lent():
             try:
-                subprocess.run([*shlex.split(editor), str(self.session.file)], check=False)
+                editing = subprocess.Popen([*shlex.split(editor), str(self.session.file)])
+                while editing.poll() is None:
+                    self.turn()  # time may be up before the editor is closed
             except (OSError, ValueError) as error:
                 self.told = f"{editor} could not be started ({error})."
+
+    def restore(self) -> None:
+        """The file, or its whole folder, was deleted: there is a fresh one."""
+        try:
+            self.session.folder.mkdir(parents=True, exist_ok=True)
+            write(self.session.file, self.beginning())
+        except (OSError, Problem) as error:
+            self.told = str(error)
+            return
+        self.saves.close()
+        self.saves, self.contents = Saves(self.session.folder), Contents(self.session.folder)
+        self.start()
+
+    def beginning(self) -> str:
+        return stub(self.checkout, self.kata)
 
     def leave(self) -> None:
         """The clock stands still until `kata drill --resume`."""
@@ -317,11 +424,21 @@ class DrillApp:
         keys = view.keys(self.phase, self.hint_cost, mock=bool(self.part))
         bottom = view.footer(self.terminal, keys, self.told or self.log.trouble)
         body = self.reading() if self.reading else self.middle(shown)
+        top = top[: max(1, self.terminal.size[1] - len(bottom) - 3)]  # in a small window the keys stay
         self.scroll = max(0, min(self.scroll, len(body) - 1))
         self.terminal.draw(watching.frame(self.terminal, top, body, bottom, scroll=self.scroll))
 
+    @property
+    def waits_for_code(self) -> bool:
+        """The question stands above already; here is what is to be written."""
+        watched = self.watched
+        return self.session.file.is_file() and bool(watched.unwritten) and not (watched.failure or watched.lost)
+
     def middle(self, shown: str) -> list[str]:
         lines = self.terminal.lines
+        if self.phase == "work" and self.waits_for_code:
+            todo = [watching.said(sentence) for sentence in self.watched.unwritten]
+            return lines("", *todo, "", watching.said("Save the file and the tests run. e opens your editor.", "dim"))
         if self.phase == "work":
             return watching.verdict(self.terminal, shown, self.watched, not self.session.file.is_file())
         if self.phase == "paused":

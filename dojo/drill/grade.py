@@ -19,6 +19,10 @@ class StageResult:
     tests: int
     at: float | None
 
+    @property
+    def share(self) -> float:
+        return self.passed / self.tests if self.tests else 0.0
+
 
 def stage_results(outcomes: tuple[Outcome, ...], events: list[Event]) -> list[StageResult]:
     """How the frozen attempt did, stage by stage."""
@@ -38,12 +42,18 @@ def stage_results(outcomes: tuple[Outcome, ...], events: list[Event]) -> list[St
     ]
 
 
+def complete(results: list[StageResult], kata: Kata) -> list[StageResult]:
+    """With a row of nothing for each stage of which no test could be run."""
+    known = {result.stage: result for result in results}
+    return [known.get(n, StageResult(n, 0, 0, None)) for n in range(1, len(kata.stages) + 1)]
+
+
 def points(stages: list[StageResult], hints: int) -> float:
     """0 to 100: each stage's share of passing tests, by weight, less the hints."""
     whole = sum(WEIGHTS[result.stage] for result in stages)
     if not whole:
         return 0.0
-    earned = sum(WEIGHTS[r.stage] * r.passed / r.tests for r in stages)
+    earned = sum(WEIGHTS[r.stage] * r.share for r in stages)
     return round(max(0.0, 100 * earned / whole - HINT * hints), 1)
 
 
@@ -73,15 +83,18 @@ def sentences(summary: Summary) -> list[str]:
     """What to take away, most important first."""
     session, kata = summary.session, summary.kata
     found = []
-    missing = [r for r in summary.stages if r.passed < r.tests]
+    if trouble := session.detail.get("trouble"):
+        found.append(f"{trouble}: what it did not reach gives no points.")
+    missing = [r for r in summary.stages if r.share < 1]
     if not missing:
         found.append(f"All stages stand after {clock_text(session.elapsed)}.")
     else:
         first = missing[0]
         text = kata.stages[first.stage - 1] if first.stage <= len(kata.stages) else ""
-        found.append(f"Repeat from stage {first.stage} ({text}): {first.passed} of {first.tests} tests pass.")
+        count = f"{first.passed} of {first.tests} tests pass" if first.tests else "it could not be graded"
+        found.append(f"Repeat from stage {first.stage} ({text}): {count}.")
     if summary.first_mistake:
-        found.append(f"The first mistake: {summary.first_mistake[0].lower()}{summary.first_mistake[1:]}.")
+        found.append(f"The first mistake: {summary.first_mistake}.")
     finished = [s for s in summary.earlier if s.points is not None]
     if finished:
         best = max(s.points or 0.0 for s in finished)

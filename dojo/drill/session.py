@@ -49,7 +49,7 @@ class Event:
     """Something that happened in a drill, `elapsed` seconds into it."""
 
     elapsed: float
-    what: str  # begin, stage, hint, pause, resume, time, grade, follow-up, end
+    what: str  # begin, stage, hint, pause, resume, sleep, time, grade, follow-up, end
     detail: str
 
 
@@ -59,6 +59,7 @@ class Log:
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout
         self.trouble = ""
+        self.kept: list[Event] = []  # of a session that cannot be recorded
 
     def _try(self, action: Callable[[], T], otherwise: T) -> T:
         try:
@@ -70,8 +71,7 @@ class Log:
     def begin(self, kata: Kata, minutes: float, kind: str = "drill", **detail: Any) -> Session:
         """A session with a fresh stub in a folder of its own."""
         folder = new_folder(self.checkout, f"{kind}s", kata.name)
-        source = self.checkout.reference(kata.name).read_text(encoding="utf-8")
-        write(folder / f"{kata.name}.py", render(source, kata.name))
+        write(folder / f"{kata.name}.py", stub(self.checkout, kata))
         session = Session(0, kind, kata.name, minutes, folder, clock.now(), detail={"stage": 1, **detail})
         return self.add(session)
 
@@ -110,6 +110,7 @@ class Log:
     def note(self, session: Session, what: str, detail: str = "") -> None:
         """One event, and with it where the clock stands."""
         if not session.id:
+            self.kept.append(Event(session.elapsed, what, detail))
             return
 
         def insert() -> None:
@@ -138,6 +139,9 @@ class Log:
         )
 
     def events(self, session: Session) -> list[Event]:
+        if not session.id:
+            return self.kept
+
         def read() -> list[Event]:
             with connect(self.checkout) as db:
                 rows = db.execute(
@@ -167,15 +171,15 @@ class Log:
         return self._try(read, [])
 
     def first_mistake(self, session: Session) -> str:
-        """The sentence of the first mistake that a run of this session was named by; empty if none was."""
+        """Name and sentence of the first mistake that a run of this session was named by; empty if none was."""
 
         def read() -> str:
             with connect(self.checkout) as db:
                 row = db.execute(
-                    "SELECT says FROM named JOIN run ON run = run.id WHERE session = ? ORDER BY run.id LIMIT 1",
+                    "SELECT mistake, says FROM named JOIN run ON run = run.id WHERE session = ? ORDER BY run.id LIMIT 1",
                     (session.id,),
                 ).fetchone()
-            return str(row[0]) if row else ""
+            return f"{row[0]}. {row[1]}" if row else ""
 
         return self._try(read, "")
 
@@ -185,6 +189,18 @@ class Log:
                 return int(db.execute("SELECT count(*) FROM run WHERE session = ?", (session.id,)).fetchone()[0])
 
         return self._try(read, 0)
+
+
+def stub(checkout: Checkout, kata: Kata) -> str:
+    """What a learner begins with."""
+    return render(checkout.reference(kata.name).read_text(encoding="utf-8"), kata.name)
+
+
+def left(session: Session) -> list[str]:
+    """What to say to someone who leaves before the end."""
+    if session.id:
+        return ["Left; the clock stands. Go on with: kata drill --resume"]
+    return ["Left. This could not be recorded, so it cannot be resumed; your file stays where it is."]
 
 
 def new_folder(checkout: Checkout, room: str, kata: str) -> Path:

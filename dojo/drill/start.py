@@ -2,8 +2,9 @@
 
 from dojo import clock
 from dojo.catalog import Catalog, Kata
+from dojo.drill import lock
 from dojo.drill.app import DrillApp
-from dojo.drill.session import Log, Session, choose
+from dojo.drill.session import Log, Session, choose, left
 from dojo.hunt.app import HuntApp
 from dojo.hunt.start import new_hunt
 from dojo.nursery import Nursery
@@ -11,8 +12,6 @@ from dojo.paths import Checkout
 from dojo.problem import Problem
 from dojo.terminal import Terminal
 
-LEFT = ["Left; the clock stands. Go on with: kata drill --resume"]
-LOST = ["Left. This drill could not be recorded, so it cannot be resumed; your file stays where it is."]
 ROUND = (("drill", "warm-up", 15.0), ("drill", "core", 30.0), ("hunt", "core", 15.0))  # a mock interview
 
 
@@ -25,7 +24,7 @@ def start_drill(
     with Terminal("kata drill") as terminal:
         session = log.begin(kata, minutes or kata.minutes)
         app = DrillApp(checkout, kata, session, log, terminal)
-        return app.run() or (LEFT if session.id else LOST)
+        return app.run() or left(session)
 
 
 def start_mock(checkout: Checkout, catalog: Catalog, track: str | None) -> list[str]:
@@ -40,17 +39,20 @@ def start_mock(checkout: Checkout, catalog: Catalog, track: str | None) -> list[
 
 
 def resume_drill(checkout: Checkout, catalog: Catalog) -> list[str]:
-    """The drill, hunt or round that was left last, or killed."""
+    """The drill, hunt or round that was left last, or killed; not one that is open in another terminal."""
     log = Log(checkout)
-    unfinished = [s for s in log.sessions("ended IS NULL") if s.kind == "mock" or "mock" not in s.detail]
-    if not unfinished:
-        raise Problem("No drill was left unfinished. Begin one: kata drill")
-    session = unfinished[-1]
+    unfinished = log.sessions("ended IS NULL")
+    opened = {s.detail.get("mock", s.id) for s in unfinished if s.kind != "mock" and lock.is_open(s.folder)}
+    free = [s for s in unfinished if "mock" not in s.detail and s.id not in opened]
+    if not free:
+        why = "is open in another terminal; go on there" if opened else "was left unfinished. Begin one: kata drill"
+        raise Problem(f"{'The drill that was begun' if opened else 'No drill'} {why}")
+    session = free[-1]
     if session.kind == "mock":
         return _go_on(checkout, catalog, log, session)
     _check_folder(log, session)
     with Terminal("kata drill") as terminal:
-        return _app(checkout, catalog, log, session, terminal).run() or LEFT
+        return _app(checkout, catalog, log, session, terminal).run() or left(session)
 
 
 def plan_round(log: Log, catalog: Catalog, track: str | None) -> list[list]:
@@ -67,7 +69,7 @@ def plan_round(log: Log, catalog: Catalog, track: str | None) -> list[list]:
 
 def _go_on(checkout: Checkout, catalog: Catalog, log: Log, mock: Session) -> list[str]:
     parts = mock.detail["parts"]
-    with Terminal("kata drill --mock") as terminal:
+    with Terminal("kata drill --mock") as terminal, Nursery(checkout) as nursery:
         while True:
             done = [s for s in log.sessions() if s.detail.get("mock") == mock.id]
             finished = [s for s in done if s.ended]
@@ -78,8 +80,9 @@ def _go_on(checkout: Checkout, catalog: Catalog, log: Log, mock: Session) -> lis
                 session = done[-1]
                 _check_folder(log, session)
             else:
-                session = _begin_part(checkout, catalog, log, terminal, mock, parts[number])
-            app = _app(checkout, catalog, log, session, terminal, f"{number + 1} of {len(parts)}: ")
+                session = _begin_part(catalog, log, terminal, nursery, mock, parts[number])
+            part = f"{number + 1} of {len(parts)}: "
+            app = _app(checkout, catalog, log, session, terminal, part, nursery)
             app.run()
             if not app.next_part and not (session.ended and number + 1 == len(parts)):
                 return ["Left; the clock stands. Go on with the round: kata drill --resume"]
@@ -90,23 +93,26 @@ def _go_on(checkout: Checkout, catalog: Catalog, log: Log, mock: Session) -> lis
     return round_page(catalog, mock, finished)
 
 
-def _begin_part(
-    checkout: Checkout, catalog: Catalog, log: Log, terminal: Terminal, mock: Session, part: list
-) -> Session:
+def _begin_part(catalog: Catalog, log: Log, terminal: Terminal, nursery: Nursery, mock: Session, part: list) -> Session:
     kind, name, minutes = part
     if kind == "drill":
         return log.begin(catalog[name], minutes, mock=mock.id)
-    with Nursery(checkout) as nursery:
-        return new_hunt(
-            log, catalog[name], 1, None, nursery, lambda text: terminal.draw(["", f" {text}"]), minutes, mock=mock.id
-        )
+    return new_hunt(
+        log, catalog[name], 1, None, nursery, lambda text: terminal.draw(["", f" {text}"]), minutes, mock=mock.id
+    )
 
 
 def _app(
-    checkout: Checkout, catalog: Catalog, log: Log, session: Session, terminal: Terminal, part: str = ""
+    checkout: Checkout,
+    catalog: Catalog,
+    log: Log,
+    session: Session,
+    terminal: Terminal,
+    part: str = "",
+    nursery: Nursery | None = None,
 ) -> DrillApp:
     kind = HuntApp if session.kind == "hunt" else DrillApp
-    return kind(checkout, catalog[session.kata], session, log, terminal, part)
+    return kind(checkout, catalog[session.kata], session, log, terminal, part, nursery)
 
 
 def _check_folder(log: Log, session: Session) -> None:

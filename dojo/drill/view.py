@@ -10,6 +10,7 @@ from dojo.drill.session import Session
 from dojo.terminal import Terminal
 from dojo.watch.state import Watched
 from dojo.watch.view import rule, said
+from dojo.words import count
 
 KEYS = {
     "work": {"h": "hint", "p": "pause", "t": "tests", "e": "edit", "f": "finish", "q": "leave"},
@@ -35,7 +36,7 @@ def header(terminal: Terminal, session: Session, kata: Kata, shown: str, phase: 
     style = "bold red" if session.left < 60 else "bold yellow" if session.left < 0.2 * session.minutes * 60 else "bold"
     right = Text("paused " if phase == "paused" else "").append(f"{clock} left ", style)
     if phase not in ("work", "paused"):
-        right = Text("time is over ", "dim")
+        right = Text("time is up " if not session.left else f"done in {clock_text(session.elapsed)} ", "dim")
     title = Text(f" {part}{kata.title}", "bold")
     title.append(" " * max(1, terminal.size[0] - title.cell_len - right.cell_len)).append_text(right)
     file = Text.assemble((" write in ", "dim"), (shown, f"link {session.file.as_uri()} underline"))
@@ -72,16 +73,19 @@ def summary(terminal: Terminal, found: Summary, advice: list[str]) -> list[str]:
         table.add_column(column, justify="right" if column in ("tests", "points") else "left")
     whole = sum(WEIGHTS[r.stage] for r in found.stages) or 1
     for r in found.stages:
-        all_pass = r.passed == r.tests
+        all_pass = r.share == 1
+        asked = Text(found.kata.stages[r.stage - 1] if r.stage <= len(found.kata.stages) else "", "dim")
+        asked.truncate(max(10, terminal.size[0] - 40), overflow="ellipsis")  # so that the page fits into 24 lines
         table.add_row(
             Text(f"{'■' if all_pass else '□'} {r.stage}", "green" if all_pass else "dim"),
-            f"{r.passed}/{r.tests}",
-            f"{100 * WEIGHTS[r.stage] * r.passed / r.tests / whole:.0f}",
+            f"{r.passed}/{r.tests}" if r.tests else "-",
+            f"{100 * WEIGHTS[r.stage] * r.share / whole:.0f}",
             clock_text(r.at) if r.at is not None else "-",
-            Text(found.kata.stages[r.stage - 1] if r.stage <= len(found.kata.stages) else "", "dim"),
+            asked,
         )
     facts = (
-        f"{clock_text(session.elapsed)} of {clock_text(session.minutes * 60)}, {found.runs} runs, {found.hints} hints"
+        f"{clock_text(session.elapsed)} of {clock_text(session.minutes * 60)}, {count(found.runs, 'run')}, "
+        f"{count(found.hints, 'hint')}"
     )
     if found.hints:
         facts += f" (-{HINT * found.hints} points)"

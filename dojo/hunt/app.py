@@ -8,6 +8,7 @@ from dojo.hunt.plant import touched_beyond
 from dojo.nursery import Job
 from dojo.outcome import Outcome
 from dojo.watch.view import said
+from dojo.words import count
 
 HINT = 10  # points for being told in which function a bug sits
 SLOW = 20  # points lost when all the time is used
@@ -33,18 +34,24 @@ class HuntApp(DrillApp):
     def job(self) -> Job:
         return Job(self.jobs, self.kata.name, self.session.folder, naming=False)  # the name would be the answer
 
+    def beginning(self) -> str:
+        return str(self.session.detail["planted"])
+
+    def passed_stages(self) -> list[int]:
+        return []
+
     def pass_stage(self) -> None:
         self.log.note(self.session, "stage", "1")
         self.grade()
 
     def question(self) -> list[str]:
         number = len(self.bugs)
-        count = "One bug is" if number == 1 else f"{number} bugs are"
-        line = f"{count} planted. {self.verb}"
+        bugs = "One bug is" if number == 1 else f"{number} bugs are"
+        line = f"{bugs} planted. {self.verb}"
         state = ""
         if self.watched.verdict:
             failing = len(self.watched.verdict.counted) - self.watched.verdict.passed
-            state = f"{failing} tests fail" + (", running" if self.watched.waiting else "")
+            state = f"{count(failing, 'test fails', 'tests fail')}" + (", running" if self.watched.waiting else "")
         return self.terminal.lines(said(line, "bold"), said(state or "running", "yellow"))
 
     def hint(self) -> None:
@@ -63,6 +70,9 @@ class HuntApp(DrillApp):
         ran = {o.test.partition("[")[0] for o in outcomes}
         for bug in self.bugs:
             bug["found"] = "yes" if bug["test"] in ran and bug["test"] not in wrong else ""
+        broken = next((o.message for o in outcomes if o.verdict == "error" and not o.stage), "")
+        if broken:
+            detail["trouble"] = broken.partition("\n")[0]
         frozen = (self.session.folder / "attempt" / f"{self.kata.name}.py").read_text(encoding="utf-8")
         detail["extra"] = touched_beyond(detail["planted"], frozen, detail["working"])
         share = sum(bool(bug["found"]) for bug in self.bugs) / len(self.bugs)
@@ -79,14 +89,16 @@ class HuntApp(DrillApp):
         found = [bug for bug in self.bugs if bug.get("found")]
         facts = (
             f"{len(found)} of {len(self.bugs)} bugs mended in {grading.clock_text(self.session.elapsed)} of "
-            f"{grading.clock_text(self.session.minutes * 60)}, {detail.get('extra', 0)} lines touched beyond them, "
-            f"{self.hints()} hints, seed {detail['seed']}"
+            f"{grading.clock_text(self.session.minutes * 60)}, {count(detail.get('extra', 0), 'line')} touched beyond them, "
+            f"{count(self.hints(), 'hint')}, seed {detail['seed']}"
         )
         parts: list[Padding | str] = [
             "",
             said(f"Bug hunt, {self.kata.title}: {self.session.points:g} points", "bold green"),
         ]
         parts += [said(facts, "dim"), ""]
+        if trouble := detail.get("trouble"):
+            parts += [said(f"{trouble}: so no bug counts as mended."), ""]
         for bug in self.bugs:
             mark = said(f"{'✓' if bug.get('found') else '✗'} {bug['where']}: {bug['name']}", "bold")
             parts += [mark, said(f"{bug['says']}. Caught by {bug['test']}.", "", 3)]

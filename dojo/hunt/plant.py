@@ -14,6 +14,7 @@ from dojo.nursery import Job, Lost, Nursery, Verdict
 from dojo.paths import Checkout
 from dojo.problem import Problem
 
+TRIES = 10
 FENCE = re.compile(r"[ \t]*# kata: (?:begin|end).*\n")
 
 
@@ -37,6 +38,22 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
     Raises Problem when the kata has too few that fit beside one another.
     """
     working = working_file(checkout, kata.name)
+    if fails(working, ""):
+        raise Problem(
+            f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata verify {kata.name}"
+        )
+    for number in range(seed, seed + TRIES):  # a set that masks itself is passed over: nobody has met one
+        planted = _plant(checkout, kata, working, bugs, number, fails)
+        if undo(planted.source, planted.mistakes) == working and fails(planted.source, ""):
+            return planted
+    raise Problem(
+        f"No fair set of {bugs} bugs was found in {kata.name}: kata hunt {kata.name} --bugs {max(1, bugs - 1)}"
+    )
+
+
+def _plant(
+    checkout: Checkout, kata: Kata, working: str, bugs: int, seed: int, fails: Callable[[str, str], bool]
+) -> Planted:
     known = [m for m in load_mistakes(checkout.mistakes(kata.name)).named if _fits(m, working)]
     order = random.Random(f"{kata.name} {seed}").sample(known, len(known))
     source = working
@@ -47,12 +64,11 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
         if _fits(mistake, source) and _apart(mistake, chosen) and fails(mistake.apply(working), mistake.caught_by):
             source = mistake.apply(source)
             chosen.append(mistake)
+    if not chosen:
+        raise Problem(f"{kata.name} has no bug that can be planted alone; take another kata: kata hunt")
     if len(chosen) < bugs:
-        raise Problem(
-            f"{kata.name} has room for {len(chosen)} bugs at once: kata hunt {kata.name} --bugs {len(chosen)}"
-        )
-    if undo(source, chosen) != working or fails(working, "") or not fails(source, ""):
-        return plant(checkout, kata, bugs, seed + 1, fails)  # not one that anybody has met; better than an unfair hunt
+        room = "one bug" if len(chosen) == 1 else f"{len(chosen)} bugs"
+        raise Problem(f"{kata.name} has room for {room} at once: kata hunt {kata.name} --bugs {len(chosen)}")
     return Planted(working, source, tuple(chosen))
 
 
@@ -107,15 +123,27 @@ class Trier:
         self.checkout, self.kata, self.nursery, self.number = checkout, kata, nursery, 0
 
     def fails(self, source: str, test: str) -> bool:
-        """Whether the test function `test` ("": any test) fails on `source`; a run without a verdict fails too."""
+        """Whether the test function `test` ("": any test) fails on `source`.
+
+        A run without a verdict (it hung, say) passes nothing, and shows no one test to be failing either.
+        """
         self.number -= 1  # numbers of their own: the hunt's start at 1
         with tempfile.TemporaryDirectory(prefix="kata-hunt-") as folder:
             (Path(folder) / f"{self.kata}.py").write_text(source, encoding="utf-8")
-            self.nursery.submit(Job(self.number, self.kata, Path(folder).resolve(), naming=False))
+            job = Job(self.number, self.kata, Path(folder).resolve(), naming=False)
+            self.nursery.submit(job)
+            deaths = 0
             while True:
                 for message in self.nursery.messages(1.0):
-                    if isinstance(message, Lost):
-                        return True
+                    if isinstance(message, Lost) and message.number == 0:
+                        deaths += 1
+                        if deaths > 2:
+                            raise Problem(
+                                f"The warm process ends again and again; `kata test {self.kata}` may say why."
+                            )
+                        self.nursery.submit(job)
+                    if isinstance(message, Lost) and message.number == self.number:
+                        return not test
                     if isinstance(message, Verdict) and message.number == self.number:
                         wrong = [o.test for o in message.outcomes if o.verdict not in ("passed", "skipped")]
                         return any(not test or name.partition("[")[0] == test for name in wrong)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dojo import clock
 from dojo.catalog import Catalog, Kata
-from dojo.drill.session import Log, Session, new_folder
+from dojo.drill.session import Log, Session, left, new_folder
 from dojo.hunt.app import HuntApp
 from dojo.hunt.plant import Planted, Trier, plant
 from dojo.nursery import Nursery
@@ -21,11 +21,10 @@ def start_hunt(checkout: Checkout, catalog: Catalog, name: str | None, bugs: int
     """Runs a hunt on the terminal and returns its last page."""
     log = Log(checkout)
     kata = catalog[name] if name else choose(log, catalog)
-    with Terminal("kata hunt") as terminal:
-        with Nursery(checkout) as nursery:
-            session = new_hunt(log, kata, bugs, seed, nursery, lambda text: terminal.draw(["", f" {text}"]))
-        page = HuntApp(checkout, kata, session, log, terminal).run()
-    return page or ["Left; the clock stands. Go on with: kata drill --resume"]
+    with Terminal("kata hunt") as terminal, Nursery(checkout) as nursery:
+        session = new_hunt(log, kata, bugs, seed, nursery, lambda text: terminal.draw(["", f" {text}"]))
+        page = HuntApp(checkout, kata, session, log, terminal, nursery=nursery).run()
+    return page or left(session)
 
 
 def choose(log: Log, catalog: Catalog) -> Kata:

@@ -1,21 +1,23 @@
 """The loop of `kata watch`: keys, saves and verdicts come in, one screen goes out."""
 
+import io
 import os
 import shlex
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from multiprocessing.connection import wait
 
 from dojo import history, workshop
 from dojo.catalog import Catalog
-from dojo.history import Progress
-from dojo.nursery import Job, Lost, Named, Nursery, Ready, Verdict
+from dojo.history import Progress, digest
+from dojo.nursery import Job, Named, Nursery, Ready, Verdict
 from dojo.paths import Checkout
 from dojo.problem import Problem
 from dojo.terminal import Terminal
 from dojo.watch import view
-from dojo.watch.saves import Contents, Saves
+from dojo.watch.saves import EMPTY, Contents, Saves
 from dojo.watch.state import Watched
 
 SETTLE = 0.15  # seconds that a file may be missing or empty while an editor replaces it
@@ -62,12 +64,13 @@ class App:
         self.choosing = False
         self.scroll = self.chosen = 0
         self.standing: dict[str, Progress] = {}
+        self.edit_first = edit
         self.watch(name)
-        if edit:
-            self.edit()
 
     def run(self) -> str:
         try:
+            if self.edit_first:
+                self.edit()
             while not self.done:
                 self.draw()
                 self.turn()
@@ -92,12 +95,13 @@ class App:
             self.press(self.terminal.keys.recv())
         if self.settling and time.monotonic() >= self.settling:
             self.settling = 0.0
-            self.saved({self.watched.kata.name})
+            self.saved({self.watched.kata.name}, settled=True)
 
     # -- what comes in
 
     def watch(self, name: str) -> None:
         """Turns to another kata and runs it."""
+        self.record()
         self.watched = Watched(self.catalog[name])
         self.standing = {kata.name: progress(self.checkout, kata.name) for kata in self.catalog.katas}
         self.watched.solved_before = self.standing[name].state == "solved"
@@ -113,19 +117,18 @@ class App:
         self.watched.begin(self.jobs, time.monotonic())
         self.nursery.submit(Job(self.jobs, self.watched.kata.name, self.checkout.katas))
 
-    def saved(self, names: set[str]) -> None:
+    def saved(self, names: set[str], *, settled: bool = False) -> None:
         """Runs what changed. Who saves another kata alone has turned to it."""
         known = {kata.name for kata in self.catalog.katas}
-        changed = [name for name in self.contents.changed(names) if name in known]
+        changed = [name for name in self.contents.changed(names, settled=settled) if name in known]
         own = self.watched.kata.name
-        file = self.checkout.stub(own)
         if own in changed:
             self.settling, self.said, self.reading, self.asked, self.choosing = 0.0, "", None, None, False
             self.scroll = 0
             self.start()
         elif len(changed) == 1:
             self.watch(changed[0])
-        elif own in names and not self.settling and (not file.is_file() or not file.stat().st_size):
+        elif own in names and not settled and digest(self.checkout.stub(own)) in ("", EMPTY):
             self.settling = time.monotonic() + SETTLE  # an editor is replacing it: look again in a moment
 
     def hear(self, message: object) -> None:
@@ -135,8 +138,6 @@ class App:
             return
         if not self.watched.take(message, time.monotonic()):  # type: ignore[arg-type]
             return
-        if isinstance(message, Lost) and message.number == 0:
-            self.start()
         if isinstance(message, Verdict):
             self.unrecorded = message
             if not any(o.verdict == "failed" for o in message.outcomes):
@@ -156,6 +157,7 @@ class App:
             history.record_run(
                 self.checkout, told.outcomes, told.expected, named=named, source=told.source, how="watch"
             )
+            self.watched.notes = []
         except Problem as problem:
             self.watched.notes = [str(problem)]
         self.standing[self.watched.kata.name] = progress(self.checkout, self.watched.kata.name)
@@ -184,10 +186,13 @@ class App:
             self.attempt(getattr(self, f"key_{key}"))
 
     def attempt(self, action: Callable[[], None]) -> None:
+        told = io.StringIO()  # trouble that stopped nothing; on the screen it would leave holes
         try:
-            action()
+            with redirect_stderr(told):
+                action()
         except Problem as problem:
             self.said = str(problem)
+        self.watched.notes = told.getvalue().splitlines() or self.watched.notes
 
     def close_page(self) -> None:
         self.reading, self.choosing, self.scroll = None, False, 0

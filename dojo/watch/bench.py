@@ -5,6 +5,7 @@ nursery forks: all of the way that `kata watch` goes but for drawing the screen.
 turns. Cold runs stand between the warm ones, so that both meet the same machine.
 """
 
+import math
 import os
 import statistics
 import subprocess
@@ -39,7 +40,7 @@ class Latency:
 def percentile(values: list[float], share: float) -> float:
     """The value that `share` of `values` do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def measure(checkout: Checkout, katas: tuple[str, ...] = KATAS, saves: int = 12, cold: int = 3) -> list[Latency]:

@@ -59,12 +59,14 @@ class Contents:
         self.folder = folder
         self.known = {file.stem: digest(file) for file in folder.glob("*.py")}
 
-    def changed(self, names: set[str]) -> list[str]:
-        """Those of `names` that now hold something else, in alphabetical order."""
+    def changed(self, names: set[str], *, settled: bool = False) -> list[str]:
+        """Those of `names` that now hold something else, in alphabetical order; empty files only once `settled`."""
         found = []
         for name in sorted(names):
             now = digest(self.folder / f"{name}.py")
-            if now not in (self.known.get(name, ""), "", EMPTY):
+            if not now:
+                self.known.pop(name, None)  # deleted: whatever is written there next is new
+            elif now != self.known.get(name) and (settled or now != EMPTY):
                 self.known[name] = now
                 found.append(name)
         return found

@@ -34,8 +34,10 @@ def frame(terminal: Terminal, top: list[str], body: list[str], bottom: list[str]
     """Fills the screen: `top` and `bottom` stay, `body` is cut to what is left, from line `scroll` on."""
     rows = terminal.size[1]
     room = max(1, rows - len(top) - len(bottom))
+    if len(body) > room and not body[0].strip():
+        body = body[1:]  # a small window has no line to spare
     part = body[scroll : scroll + room]
-    if len(body) > scroll + room:
+    if len(body) > scroll + room > scroll + 1:
         part[-1:] = terminal.lines(Text("   ... more: arrow down, or a taller window", "dim"))[:1]
     return (top + part + [""] * (room - len(part)) + bottom)[:rows]
 
@@ -120,6 +122,7 @@ def verdict(terminal: Terminal, file: str, watched: Watched, missing: bool) -> l
 
 def said(text: str, style: str = "", left: int = 1) -> Padding:
     """A paragraph that keeps its distance from the edges however it is wrapped."""
+    text = text.replace("\x1b", "\N{SYMBOL FOR ESCAPE}")  # what a kata puts into a message moves no cursor
     return Padding(Text(text, style), (0, 1, 0, left), expand=False)
 
 
