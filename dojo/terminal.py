@@ -108,9 +108,11 @@ class Terminal:
         os.write(self._wake, b".")
         self._resting.wait(1)
         self._give_back()
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the other program's, which still gets it
         try:
             yield
         finally:
+            signal.signal(signal.SIGINT, before)
             self._take()
             self._resting.clear()
             self._paused.clear()
