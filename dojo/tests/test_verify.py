@@ -149,7 +149,7 @@ def test_a_sound_kata_has_no_shortfall(reports):
         ("bad_tests", "on the stub a test should read 'not started', but test_broken: "),
         ("wrong_reference", "fails at seed 7: test_double_is_twice_as_much[1]: double(1) should be 2, but is 3"),
         ("wrong_reference", "the reference fails at seed 7: test_double_is_twice_as_much[5]: not started"),
-        ("fails_at_a_seed", "the reference fails at seed 7: test_lucky: bad luck"),
+        ("fails_at_a_seed", "the reference fails at seed 7: test_lucky: AssertionError: bad luck"),
         ("uncaught", "mistake 'wrong at 7' is not caught by test_double_is_twice_as_much"),
         ("uncaught", "mistake 'elsewhere' is not caught by test_double_is_twice_as_much"),
         ("uncaught", "mistake 'of yesterday' is not caught by test_of_yesterday"),
