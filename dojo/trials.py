@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from dojo import probes
 from dojo.mistakes import Mistake
+from dojo.naming import gather_known
 from dojo.paths import Checkout
 from dojo.runner import run_tests
 from dojo.teach import SAYS
@@ -71,6 +72,13 @@ def try_mutant(checkout: Checkout, kata: str, source: str, seed: int) -> MutantT
         return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     return MutantTrial("", differs=any(_differs(checkout, kata, source, reference, seed) for seed in EQUIVALENCE_SEEDS))
+
+
+def unseen_mistakes(checkout: Checkout, kata: str, seed: int) -> list[int]:
+    """The numbers of the named mistakes whose evidence equals the reference's. Fills the cache of `gather_known`."""
+    with warnings.catch_warnings(action="ignore"):
+        right, wrong = gather_known(checkout, kata, probes.load_probe(checkout.probe(kata)), seed)
+    return [number for number, evidence in enumerate(wrong.values()) if probes.same(evidence, right)]
 
 
 def indistinct(checkout: Checkout, kata: str, sources: Sequence[str], seed: int) -> list[int]:

@@ -119,12 +119,14 @@ def _plan(checkout: Checkout, report: Report, with_mutants: bool, sample: int | 
     def trial(run: Callable[..., Any], *inputs: Any, take: Callable[..., None], about: tuple = ()) -> Trial:
         return partial(run, checkout, name, *inputs), partial(take, report, *about)
 
-    found = [trial(trials.try_source, rendered, 0, take=_take_stub)]
-    found += [trial(trials.try_source, reference, seed, take=_take_reference, about=(seed,)) for seed in SEEDS]
+    # First what the runs of the mistakes need to name them: otherwise each would gather it for itself.
+    found = [trial(trials.unseen_mistakes, 0, take=_take_indistinct, about=([m.name for m in known.named],))]
+    found.append(trial(trials.try_source, rendered, 0, take=_take_stub))
+    seeds = SEEDS if sample is None else SEEDS[:2]
+    found += [trial(trials.try_source, reference, seed, take=_take_reference, about=(seed,)) for seed in seeds]
     chosen = _draw(zip(known.named, wrong, strict=True), sample, reference, key=lambda pair: pair[0].name)
     for mistake, source in chosen:
         found.append(trial(trials.try_mistake, mistake, source, 0, take=_take_mistake, about=(mistake,)))
-    found.append(trial(trials.indistinct, wrong, 0, take=_take_indistinct, about=([m.name for m in known.named],)))
     for seed, (path, source) in zip(cycle(SEEDS), others.items(), strict=False):
         found.append(trial(trials.try_source, source, seed, take=_take_right, about=(path, seed)))
     found.append(trial(trials.indistinct, list(others.values()), 0, take=_take_distinct, about=(list(others),)))
