@@ -35,9 +35,10 @@ def ema_update(ema, model, decay):
         raise ValueError("different modules")
     shadow = EMAModel(averages, decay=decay, min_decay=decay)
     shadow.optimization_step = 1  # the first step would only copy
-    shadow.step(
-        [p.to(a.dtype).detach().requires_grad_(p.requires_grad) for a, p in zip(averages, parameters, strict=True)]
-    )
+    moving = [p.to(a.dtype).detach() for a, p in zip(averages, parameters, strict=True)]
+    for parameter in moving:  # diffusers copies what is frozen; the kata copies what cannot be averaged
+        parameter.requires_grad_(parameter.is_floating_point())
+    shadow.step(moving)
     shadow.copy_to(averages)
     with torch.no_grad():
         for copied, buffer in buffers:
