@@ -341,7 +341,11 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[KATA]...")
 @click.option("--jobs", type=click.IntRange(1), help="Trials at a time; one a core unless told.")
 @click.option("--no-mutants", is_flag=True, help="Leave the automatic mutants out.")
-@click.option("--sample", type=click.IntRange(1), help="Only so many mistakes and mutants of each kata.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    help="Only so many mistakes and mutants of each kata, and half as many alternatives.",
+)
 @click.option("--peers", is_flag=True, help="Only the adapters over installed libraries (needs the `peers` extra).")
 @click.pass_context
 def verify(
