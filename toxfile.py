@@ -4,3 +4,4 @@ import os
 import sys
 
 os.environ["KATA_PYTHON"] = sys.executable
+os.environ["KATA_BIN"] = os.path.dirname(sys.executable)
