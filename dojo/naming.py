@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from dojo import probes
 from dojo.mistakes import Mistake, load_mistakes
 from dojo.paths import Checkout
-from dojo.probes import Evidence, Probe
+from dojo.probes import Case, Evidence, Probe
 
 Known = tuple[Evidence, dict[Mistake, Evidence]]  # of the reference, and of each named mistake
 _recalled: dict[Path, Known] = {}  # what a warm process read before it forked
@@ -80,7 +81,7 @@ def _packed(known: Any) -> bytes:
 
 
 def name_mistakes(
-    probe: Probe, seed: int, seen: Evidence, right: Evidence, wrong: dict[Mistake, Evidence]
+    cases: Iterable[Case], seen: Evidence, right: Evidence, wrong: dict[Mistake, Evidence]
 ) -> list[Mistake]:
     """The named mistakes whose evidence equals `seen`, at most one for each function that answers wrongly.
 
@@ -88,7 +89,7 @@ def name_mistakes(
     nothing; where several mistakes fit a function equally, the first that fits most functions is named.
     """
     groups: dict[str, list[str]] = {}
-    for case in probes.cases(probe, seed):
+    for case in cases:
         if not probes.not_started(seen[case.name]):
             groups.setdefault(case.of, []).append(case.name)
     fits: dict[Mistake, set[str]] = {}

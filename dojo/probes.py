@@ -12,8 +12,9 @@ same probe, so one probe grades, names a learner's mistake, and tells whether a 
 import importlib.util
 import math
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from dojo.problem import Problem
 TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (1e-4, 1e-6), torch.float16: (1e-2, 1e-3)}
 WIDE = (4e-2, 1e-3)  # bfloat16 keeps 8 bits
 FALSE_ALARM = 1e-6
+KATA_FILE = "<kata "  # how the file names of modules under test begin
 
 
 class Case(SimpleNamespace):
@@ -61,12 +63,34 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Two tensors of which only shape, dtype and equality are evidence: what one seed gave twice, say.
+
+    Whoever judges compares them, not the code under test. With `rows`, which rows are equal.
+    """
+
+    a: Tensor
+    b: Tensor
+    rows: bool = False
+
+    def equal(self) -> Any:
+        """Whether they are equal (a NaN equals a NaN); with `rows`, for each row."""
+        if self.a.shape != self.b.shape or self.a.dtype != self.b.dtype:
+            return "another shape or dtype"
+        alike = (self.a == self.b) | ((self.a != self.a) & (self.b != self.b))
+        if self.rows and alike.dim():
+            return [list(alike.shape), alike.flatten(1).all(1) if alike.dim() > 1 else alike]
+        return [list(alike.shape), str(self.a.dtype), bool(alike.all())]
+
+
+@dataclass(frozen=True)
 class Raised:
     """An exception instead of evidence."""
 
     name: str
     value_error: bool  # really a ValueError (a class of that name need not be)
     not_started: bool = False
+    note: str = field(default="", compare=False)  # what it said and in which line; for people
 
 
 @dataclass(frozen=True)
@@ -105,17 +129,33 @@ def load_module(name: str, source: str, filename: str) -> ModuleType:
 
 def gather(probe: Probe, kata: Any, seed: int) -> Evidence:
     """Everything the probe sees of `kata` (a module, or anything with its functions as attributes)."""
-    evidence: Evidence = {}
-    for case in cases(probe, seed):
-        # Not the cases' own seed, or a layer could start at its input; and not torch.manual_seed, which also asks every
-        # kind of accelerator and takes 30 times as long.
-        torch.default_generator.manual_seed(seed + 2**20)
-        try:
-            seen = _detached(probe.run(kata, case))
-        except (Exception, SystemExit) as error:
-            seen = {"raised": Raised(type(error).__name__, isinstance(error, ValueError), is_unwritten(error))}
-        evidence[case.name] = seen
-    return evidence
+    return {case.name: counted(observe(probe, kata, case, seed + 2**20)) for case in cases(probe, seed)}
+
+
+def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
+    """What the probe sees in one case, raw; `noise` seeds the global stream.
+
+    `noise` is not the cases' own seed, or a layer could start at its input.
+    """
+    # Not torch.manual_seed, which also asks every kind of accelerator and takes 30 times as long.
+    torch.default_generator.manual_seed(noise)
+    try:
+        return _detached(probe.run(kata, case))
+    except (Exception, SystemExit) as error:
+        return {
+            "raised": Raised(type(error).__name__, isinstance(error, ValueError), is_unwritten(error), note_of(error))
+        }
+
+
+def note_of(error: BaseException) -> str:
+    """What an exception says and where it was raised; its text is the kata's."""
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename.startswith(KATA_FILE)]
+    try:
+        text = " ".join(str(error).split())[:300]
+    except Exception:
+        text = ""
+    return text + (f" (line {lines[-1]})" if lines else "")
 
 
 def cases(probe: Probe, seed: int) -> list[Case]:
@@ -134,7 +174,7 @@ def not_started(seen: dict[str, Any]) -> bool:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two pieces of evidence are equal: tensors and floats closely, draws in distribution, the rest exactly."""
-    a, b = (side.counted() if isinstance(side, Draws) else side for side in (a, b))
+    a, b = (counted(side) if isinstance(side, Draws | Pairs) else side for side in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
@@ -142,7 +182,8 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _same_tensors(a, b)
     if isinstance(a, Counts) and isinstance(b, Counts):
-        return a.counts.shape == b.counts.shape and _homogeneous(a.counts, b.counts) >= FALSE_ALARM
+        alike = a.counts.shape == b.counts.shape and bool(a.counts.sum() == b.counts.sum())  # one lucky draw is none
+        return alike and _homogeneous(a.counts, b.counts) >= FALSE_ALARM
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-7, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
     return type(a) is type(b) and bool(a == b)
@@ -171,11 +212,24 @@ def _homogeneous(a: Tensor, b: Tensor) -> float:
     return torch.special.gammaincc(torch.tensor((counts.shape[1] - 1) / 2, dtype=torch.float64), statistic / 2).item()
 
 
+def counted(tree: Any) -> Any:
+    """Evidence with its draws counted and its pairs compared: smaller, and equal to what `same` compares."""
+    if isinstance(tree, dict):
+        return {key: counted(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [counted(value) for value in tree]
+    if isinstance(tree, Draws):
+        return tree.counted()
+    return tree.equal() if isinstance(tree, Pairs) else tree
+
+
 def _detached(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {str(key): _detached(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_detached(value) for value in tree]
     if isinstance(tree, Draws):
-        return tree.counted()
+        return Draws(_detached(tree.draws), tree.categories)
+    if isinstance(tree, Pairs):
+        return Pairs(_detached(tree.a), _detached(tree.b), tree.rows)
     return tree.detach().clone().as_subclass(Tensor) if isinstance(tree, Tensor) else tree

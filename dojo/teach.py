@@ -86,7 +86,7 @@ def find_mistakes(checkout: Checkout, kata: str, seed: int) -> tuple[list[tuple[
             probe = probes.load_probe(path)
             seen = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
             right, wrong = naming.gather_known(checkout, kata, probe, seed)
-        whole = naming.name_mistakes(probe, seed, seen, right, wrong)
+        whole = naming.name_mistakes(probes.cases(probe, seed), seen, right, wrong)
         parts = naming.name_parts(seen, right, wrong, whole)
     except (Exception, KeyboardInterrupt) as error:  # naming is a courtesy: it never breaks a run
         return [], f"{type(error).__name__}: {error}"

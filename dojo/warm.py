@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from dojo.jobs import Job, Lost, Message, Named, Ready, Running, Verdict
-from dojo.judge import DEAF, prctl, run_job
+from dojo.judge import DEAF, run_job
 from dojo.paths import Checkout
+from dojo.strays import adopt, end_strays
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Child:
 def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
     """The warm process: takes jobs from `caller`, relays what their children say, and ends with its caller."""
     _leave_the_terminal()
-    adopts = prctl(36)  # PR_SET_CHILD_SUBREAPER: what a kata starts and leaves behind becomes this process's child
+    adopts = adopt()
     context = get_context("fork" if fork else "spawn")
     if fork:
         from dojo.forks import warm
@@ -152,19 +152,9 @@ def _end(child: _Child | None) -> None:
 
 
 def _end_strays(adopted: bool) -> None:
-    """Ends what has left its kata's process group (a daemon, say) and came here when its parent ended."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    for _ in range(100 if adopted else 0):  # each may leave children of its own
-        try:
-            strays = [int(pid) for pid in children.read_text().split()]
-        except OSError:
-            return
-        if not strays:
-            return
-        for pid in strays:
-            with suppress(ProcessLookupError, PermissionError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+    """A daemon, say, left its kata's process group and came here when its parent ended."""
+    if adopted:
+        end_strays()
 
 
 def _warm_for(checkout: Checkout, job: Job) -> None:

@@ -110,7 +110,7 @@ WRONG = {
 
 
 def named(kata, wrong=WRONG):
-    return name_mistakes(PROBE, 0, evidence(kata), RIGHT, wrong)
+    return name_mistakes(probes.cases(PROBE, 0), evidence(kata), RIGHT, wrong)
 
 
 def test_a_right_answer_has_no_name():
@@ -180,7 +180,7 @@ def test_two_mistakes_in_one_function_are_told_in_parts():
         SQUARES: WRONG[SQUARES],
     }
     seen = evidence(two(double=lambda x: 1 if x == 0 else x * 2 + (x == 5)))
-    assert name_mistakes(PROBE, 0, seen, RIGHT, wrong) == []
+    assert name_mistakes(probes.cases(PROBE, 0), seen, RIGHT, wrong) == []
     assert name_parts(seen, RIGHT, wrong, []) == [zero, five]
 
 
