@@ -11,6 +11,8 @@ import click
 
 from dojo import history, screens, workshop
 from dojo.catalog import Catalog, Kata, load_catalog
+from dojo.grade.cohort.commands import grade_cohort
+from dojo.grade.commands import grade
 from dojo.history import Progress
 from dojo.paths import Checkout, find_checkout
 from dojo.problem import Problem
@@ -19,6 +21,7 @@ SECTIONS = {
     "Practise": ("list", "show", "watch", "test", "hint", "solution", "follow-ups", "reset"),
     "Interview": ("drill", "hunt"),
     "Remember": ("due", "again", "history", "report"),
+    "Grade": ("check", "grade", "grade-cohort"),
     "Make katas": ("new", "render", "verify", "notebooks", "bench"),
 }
 
@@ -311,6 +314,23 @@ def report(output: Path | None, opened: bool) -> None:
 
 
 @main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.pass_context
+def check(ctx: click.Context, files: tuple[Path, ...]) -> None:
+    """What grading would refuse in FILE, and why.
+
+    Reads the files and runs nothing of them. A file is called like its kata.
+    """
+    from dojo.grade.check import check_files
+
+    checkout = find_checkout()
+    lines, refused = check_files(checkout, load_catalog(checkout), files)
+    for line in lines:
+        click.echo(line)
+    ctx.exit(1 if refused else 0)
+
+
+@main.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--check", is_flag=True, help="Only say which stubs differ; exit 1 if any does.")
 @click.pass_context
@@ -381,20 +401,63 @@ def verify(
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["watch"]))
-@click.argument("names", nargs=-1, metavar="[KATA]...")
-@click.option("--saves", type=click.IntRange(3), default=12, show_default=True, help="Saves of each kata.")
-def bench(what: str, names: tuple[str, ...], saves: int) -> None:
-    """How long a save takes to become a verdict.
+@click.argument("names", nargs=-1, metavar="[watch] [KATA]...")
+@click.option("--peers", is_flag=True, help="Also the libraries that are installed (requirements-peers.txt).")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, such as 1,2.")
+@click.option("--quick", is_flag=True, help="Only the realistic size: no sweep over others.")
+@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="For each size.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where; .dojo/bench unless told.")
+@click.option("--saves", type=click.IntRange(3), default=12, show_default=True, help="Of `watch`: saves of each kata.")
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    peers: bool,
+    device: str,
+    threads: str,
+    quick: bool,
+    seconds: float,
+    out: Path | None,
+    saves: int,
+) -> None:
+    """How fast the references are.
 
-    Measures `kata watch` beside a cold pytest, in one run.
+    Beside the naive way, your own code where it passes, and the libraries of the field. With `watch`: how long a save
+    takes to become a verdict, beside a cold pytest.
     """
-    from dojo.watch.bench import KATAS, measure, rows
-
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    found = measure(checkout, tuple(catalog[name].name for name in names) or KATAS, saves)
-    screens.latency_table(screens.console(), rows(found))
+    if names[:1] == ("watch",):
+        from dojo.watch.bench import KATAS, measure, rows
+
+        found = measure(checkout, tuple(catalog[name].name for name in names[1:]) or KATAS, saves)
+        screens.latency_table(screens.console(), rows(found))
+        return
+    from dojo.bench import app, table
+
+    folder = out or checkout.state / "bench"
+
+    def progress(sentence: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{sentence}", nl=False, err=True)
+
+    report = app.bench(
+        checkout,
+        catalog,
+        names,
+        peers=peers,
+        device=device,
+        threads=app.thread_counts(threads),
+        sweep=not quick,
+        seconds=seconds,
+        progress=progress,
+    )
+    progress("")
+    written = app.write(report, folder)
+    table.show(screens.console(), report)
+    click.echo("Written: " + ", ".join(checkout.shown(file) for file in written))
+    ctx.exit(1 if report.problems else 0)
 
 
 @main.command()
@@ -454,6 +517,9 @@ def _progress(checkout: Checkout, name: str) -> Progress:
     except Problem:
         return Progress("not started")
 
+
+main.add_command(grade)
+main.add_command(grade_cohort)
 
 if __name__ == "__main__":
     main(prog_name=Path(sys.argv[0]).name)

@@ -19,6 +19,8 @@ from dojo.tests.lab import MISTAKES, REPOSITORY, add_kata, heed_ctrl_c, pytest_i
 
 COMMANDS = (
     "list",
+    "grade",
+    "grade-cohort",
     "show",
     "test",
     "hint",
@@ -37,6 +39,7 @@ COMMANDS = (
     "bench",
     "history",
     "report",
+    "check",
 )
 
 

@@ -1,0 +1,130 @@
+"""`kata grade-cohort`: parse, call, print."""
+
+import csv
+import io
+import json
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from dojo import words
+from dojo.catalog import load_catalog
+from dojo.grade.commands import LEVELS, own_checkout, put
+from dojo.problem import Problem
+
+
+@click.command("grade-cohort")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where results go; run again to go on.")
+@click.option("--only", multiple=True, metavar="KATA", help="Grade this kata alone; may be given again.")
+@click.option("--seed-file", type=click.Path(path_type=Path), help="A secret of your own; else OUT/seed, made once.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="How many files at once; one for each core unless told.")
+@click.option("--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="A Dask cluster that runs already; else processes on this machine."
+)
+@click.option(
+    "--require", type=click.Choice(LEVELS), default="bare", help="Refuse to grade where less than this holds."
+)
+@click.option("--no-naming", is_flag=True, help="Do not look for the named mistakes that wrong answers make.")
+def grade_cohort(
+    folder: Path, out: Path, only: tuple[str, ...], seed_file: Path | None, jobs: int | None,
+    engine: str, scheduler: str | None, require: str, no_naming: bool,
+) -> None:  # fmt: skip
+    """Grade a folder of submissions; a run that was ended goes on."""
+    checkout = own_checkout()
+    catalog = load_catalog(checkout)
+    wanted = {catalog[name].name for name in only}
+    katas = [kata.name for kata in catalog.katas if not wanted or kata.name in wanted]
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise Problem(f"The results cannot go among the submissions ({out}). Give --out another folder.")
+    from dojo.grade import canary, seeds
+    from dojo.grade.cohort import engine as engines
+    from dojo.grade.cohort import plan as plans
+    from dojo.grade.cohort import summary
+
+    seed = seeds.choose(None, seed_file or _own_seed(out))
+    jobs = jobs or os.cpu_count() or 1
+    plan = plans.read(checkout, plans.find(folder), katas)
+    order = engines.Order(str(checkout.root), tuple(katas), seed.secret, not no_naming)
+    with order.grader(jobs) as grader:
+        canary.require(grader.standing, require)
+        results = plans.Results(out / "results", grader.upstream, seed.commitment)
+        total = len(plan.sources)
+        left = engines.waiting(plan, results)
+        click.echo(
+            f"{words.count(len(plan.handed_in), 'submission')} with {words.count(total, 'distinct file')}; "
+            f"{total - len(left)} graded before, {len(left)} to grade, level {grader.standing.level}.", err=True,
+        )  # fmt: skip
+        bar = Bar(len(left))
+        if engine == "dask":
+            engines.run_on_dask(order, plan, results, bar.step, scheduler, jobs)
+        else:
+            engines.run_here(grader, plan, results, bar.step)
+        bar.end()
+        graded = dict(engines.together(grader, plan, results))
+        for name, found in graded.items():
+            report = grader.report(name, plan.handed_in[name], found, 0.0)
+            put(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
+    page = summary.summarise(checkout, catalog, plan, graded)
+    put(out / "cohort.csv", summary.as_csv(graded))
+    put(out / "similar.csv", _similar(page))
+    put(out / "index.html", summary.as_page(page))
+    faults = sum(result.status == "error" for found in graded.values() for result in found)
+    if faults:
+        click.echo(
+            f"{words.count(faults, 'file')} could not be graded by a fault of ours; run the same line again to try those.",
+            err=True,
+        )
+    click.echo(f"Median {page.middle:g} of {page.max_score:g} points. The class: {out}/index.html, {out}/cohort.csv")
+
+
+def _own_seed(out: Path) -> Path:
+    """A secret that is made once and kept, so that a run that goes on asks the same questions."""
+    file = out / "seed"
+    if not file.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as text:
+            text.write(secrets.token_hex(32) + "\n")
+    return file
+
+
+def _similar(page: object) -> str:
+    from dojo.grade.cohort.summary import Summary, cell
+
+    assert isinstance(page, Summary)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["kata", "share", "submissions", "and"])
+    for kata, names in page.copies:
+        writer.writerow([kata, 1, cell(" ".join(names)), ""])
+    for pair, a, b in page.pairs:
+        writer.writerow([pair.kata, pair.share, cell(" ".join(a)), cell(" ".join(b))])
+    return file.getvalue()
+
+
+class Bar:
+    """How far, how fast, how long: on a terminal in one line that is written anew, else a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.began, self.told = total, 0, time.monotonic(), 0.0
+        self.live = sys.stderr.isatty()
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.told >= (0.5 if self.live else 30) or (self.live and self.done == self.total):
+            self.told = now
+            rate = self.done / max(now - self.began, 1e-9)
+            left = (self.total - self.done) / rate
+            line = f"{self.done} of {self.total} files, {60 * rate:.0f} a minute, about {words.minutes(left)} left"
+            click.echo(f"\r{line:<78}" if self.live else line, err=True, nl=not self.live)
+
+    def end(self) -> None:
+        if self.live and self.done:
+            click.echo(err=True)

@@ -1,0 +1,153 @@
+"""`kata grade`: parse, call, print. Nothing here imports torch before it grades."""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from dojo.catalog import load_catalog
+from dojo.grade.results import KataResult, Report
+from dojo.paths import Checkout, find_checkout
+from dojo.problem import Problem
+
+LEVELS = ("bare", "sealed", "fenced", "isolated")  # canary.py says what they mean
+FORMATS = ("junit", "summary", "classroom50", "classroom", "gradescope", "exercism")
+
+
+@click.command()
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, metavar="KATA", help="Grade this kata alone; may be given again.")
+@click.option("--seed", type=int, help="Practise grading: the same cases each time. A real grading draws them afresh.")
+@click.option(
+    "--seed-file", type=click.Path(path_type=Path), help="A secret of your own, for all submissions of a class."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("grade"), show_default=True, help="Where the reports go."
+)
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Another report beside report.json."
+)
+@click.option(
+    "--require", type=click.Choice(LEVELS), default="bare", help="Refuse to grade where less than this holds."
+)
+@click.option("--jobs", type=click.IntRange(1, 256), help="How many katas at once; one for each core unless told.")
+@click.option("--no-naming", is_flag=True, help="Do not look for the named mistake that a wrong answer makes.")
+@click.option(
+    "--without", multiple=True, hidden=True, metavar="LAYER", help="Switch a layer off, to see what it stops."
+)
+def grade(
+    submission: Path, only: tuple[str, ...], seed: int | None, seed_file: Path | None, out: Path,
+    formats: tuple[str, ...], require: str, jobs: int | None, no_naming: bool, without: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Grade a folder that holds katas/*.py, so that it cannot forge the score."""
+    checkout = own_checkout()
+    catalog = load_catalog(checkout)
+    katas = [kata.name for kata in catalog.katas]
+    if only:
+        wanted = {catalog[name].name for name in only}
+        katas = [name for name in katas if name in wanted]
+    if seed is not None and seed_file is not None:
+        raise Problem("Give --seed or --seed-file, not both.")
+    _check_out(out, submission)
+    from dojo.grade import canary, seeds
+    from dojo.grade.formats import check_formats
+    from dojo.grade.grader import Grader
+
+    check_formats(formats)
+    secret = seeds.choose(seed, seed_file)
+    screen = Screen(katas)
+    try:
+        with Grader(
+            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming
+        ) as grader:
+            canary.require(grader.standing, require)
+            report = grader.grade(submission, screen.tell)
+    except BaseException as error:
+        _write_failure(out, error)
+        raise
+    write(out, report, formats)
+    screen.end(report, out)
+
+
+def own_checkout() -> Checkout:
+    """The one that this program is part of: standing in a submission's folder must not bring its references."""
+    return find_checkout(Path(__file__).resolve().parent)
+
+
+def write(out: Path, report: Report, formats: tuple[str, ...] = ()) -> None:
+    """report.json first: whatever happens to the others, it is there."""
+    from dojo.grade.formats import read_context, render_formats
+
+    put(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
+    for name, text in render_formats(report, formats, read_context()).items():
+        put(out / name, text)
+
+
+def put(path: Path, text: str) -> None:
+    """All of `text`, or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def _check_out(out: Path, submission: Path) -> None:
+    """The reports must not lie where the submission could have prepared something."""
+    if out.resolve().is_relative_to(submission.resolve()):
+        raise Problem(f"The reports cannot go into the submission's own folder ({out}). Give --out another folder.")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise Problem(f"{out} is not a folder. Give --out another one.")
+
+
+def _write_failure(out: Path, error: BaseException) -> None:
+    """When nothing could be graded, report.json says so; it never keeps an older score."""
+    from dojo.grade.results import SCHEMA
+
+    said = str(error) if isinstance(error, Problem) else f"The grader failed: {type(error).__name__}: {error}"
+    failure = {
+        "schema": SCHEMA,
+        "level": "",
+        "seed_commitment": "",
+        "score": 0,
+        "max_score": 0,
+        "katas": [],
+        "error": said,
+    }
+    put(out / "report.json", json.dumps(failure, indent=1) + "\n")
+
+
+class Screen:
+    """One line a kata while it runs, on a terminal; the score at the end."""
+
+    def __init__(self, katas: list[str]) -> None:
+        self.left, self.width = len(katas), max(map(len, katas))
+        self.live = sys.stderr.isatty()
+        if self.live:
+            click.echo(f"Grading {len(katas)} katas: first the fences are tried, then the references run.", err=True)
+
+    def tell(self, result: KataResult) -> None:
+        self.left -= 1
+        if self.live:
+            click.echo(f"{_line(result, self.width)}   ({self.left} to go)", err=True)
+
+    def end(self, report: Report, out: Path) -> None:
+        if not self.live:
+            for result in report.katas:
+                click.echo(_line(result, self.width))
+        click.echo(
+            f"{report.score:g} of {report.max_score:g} points, level {report.level}, in {report.seconds:.0f} s: {out}/report.json"
+        )
+
+
+def _line(result: KataResult, width: int) -> str:
+    from dojo.grade.formats.escape import plain
+
+    passed = sum(case.passed for case in result.cases)
+    counts = f"{passed}/{len(result.cases)} cases"
+    said = result.status.replace("_", " ")
+    return f"{result.id:{width}}  {result.points:5.2f} of {result.max_points:g}  {counts:>12}  {said}  {plain(result.reason)[:160]}".rstrip()

@@ -1,0 +1,264 @@
+"""What grader and worker send each other: a JSON head and raw bytes. Never pickle: the sender may be hostile.
+
+Floats travel in hexadecimal, tensors as offsets into the bytes. `decode` bounds depth, counts, names and sizes before it
+allocates, and raises BadFrame for anything that `encode` would not have written.
+"""
+
+import json
+import math
+import os
+import select
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dojo.probes import Draws, Pairs, Raised
+
+MAGIC = b"kata"
+HEADER = struct.Struct("<4sIQ")  # magic, bytes of the head, bytes of the body
+KINDS = "float64 float32 float16 bfloat16 complex64 complex128 bool uint8 int8 int16 int32 int64"
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in KINDS.split()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class BadFrame(Exception):
+    """What arrived is no frame; the text is a clause that says why."""
+
+
+class Silence(Exception):
+    """Nothing more arrives: the other end has closed, or the time is up (`late`)."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__("late" if late else "closed")
+        self.late = late
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one frame may hold."""
+
+    head: int = 2**22
+    body: int = 2**25
+    depth: int = 24
+    nodes: int = 100_000
+    text: int = 4000
+
+
+@dataclass(frozen=True)
+class Alien:
+    """A thing that has no place in evidence; it equals nothing."""
+
+    kind: str
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def encode(tree: Any) -> bytes:
+    """One frame. What is no plain data is sent as the name of its class."""
+    body = bytearray()
+    head = json.dumps(_encoded(tree, body, 0), ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+    return HEADER.pack(MAGIC, len(head), len(body)) + head + bytes(body)
+
+
+def _encoded(x: Any, body: bytearray, depth: int) -> Any:
+    kind = type(x)
+    if depth > Limits.depth:
+        return {"o": "something nested too deeply"}
+    if x is None or kind is bool:
+        return x
+    if kind is int:
+        return x if abs(x) < 2**200 else {"o": "a huge int"}
+    if kind is str:
+        return x[: Limits.text]
+    if kind is float:
+        return {"f": x.hex()}
+    if kind in (list, tuple):
+        return [_encoded(value, body, depth + 1) for value in x]
+    if kind is dict:
+        return {"d": [[str(key)[: Limits.text], _encoded(value, body, depth + 1)] for key, value in x.items()]}
+    if isinstance(x, Tensor):
+        return _encoded_tensor(x, body)
+    if isinstance(x, Draws):
+        return {"n": [_encoded(x.draws, body, depth + 1), x.categories]}
+    if isinstance(x, Pairs):
+        return {"p": [_encoded(x.a, body, depth + 1), _encoded(x.b, body, depth + 1), x.rows]}
+    if isinstance(x, Raised):
+        return {"r": [str(x.name)[:100], bool(x.value_error), bool(x.not_started), str(x.note)[:400]]}
+    if kind is bytes:
+        return {
+            "b": _encoded_tensor(torch.frombuffer(bytearray(x), dtype=torch.uint8) if x else torch.ByteTensor(), body)
+        }
+    if kind is torch.dtype:
+        return {"y": NAMES.get(x, str(x))}
+    return {"o": kind.__name__[:100]}
+
+
+def _encoded_tensor(x: Tensor, body: bytearray) -> Any:
+    if x.dtype not in NAMES or x.layout is not torch.strided or x.device.type == "meta":
+        return {"o": f"a tensor of {x.dtype}, {x.layout}, {x.device.type}"}
+    x = x.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    body += bytes(-len(body) % 16)
+    at = len(body)
+    if x.numel():
+        body += x.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return {"t": [NAMES[x.dtype], list(x.shape), at]}
+
+
+def decode(head: bytes, body: bytes, limits: Limits) -> Any:
+    """What a frame holds; raises BadFrame."""
+
+    def refuse(text: str) -> Any:
+        raise BadFrame(f"holds the bare number {text[:20]!r}")
+
+    try:
+        tree = json.loads(head.decode("ascii"), parse_float=refuse, parse_constant=refuse)
+    except BadFrame:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BadFrame("is no JSON that a probe would send") from error
+    return _Decoder(body, limits).value(tree, 0)
+
+
+class _Decoder:
+    def __init__(self, body: bytes, limits: Limits) -> None:
+        self.body, self.limits, self.nodes, self.used = body, limits, 0, 0
+
+    def value(self, x: Any, depth: int) -> Any:
+        self.nodes += 1
+        if depth > self.limits.depth or self.nodes > self.limits.nodes:
+            raise BadFrame("is nested too deeply or holds too many things")
+        if x is None or type(x) is bool:
+            return x
+        if type(x) is int:
+            return x if abs(x) < 2**200 else self.bad()
+        if type(x) is str:
+            return x if len(x) <= self.limits.text else self.bad()
+        if type(x) is list:
+            return [self.value(item, depth + 1) for item in x]
+        if type(x) is not dict or len(x) != 1:
+            self.bad()
+        (tag, inner), *_ = x.items()
+        reader = getattr(self, f"_{tag}", None) if len(tag) == 1 and tag in "fdtnprbyo" else None
+        return reader(inner, depth) if reader else self.bad()
+
+    def bad(self) -> Any:
+        raise BadFrame("holds something that a probe would not send")
+
+    def items(self, x: Any, *kinds: type | tuple[type, ...]) -> list[Any]:
+        if type(x) is not list or len(x) != len(kinds):
+            self.bad()
+        for item, kind in zip(x, kinds, strict=True):
+            if type(item) not in (kind if isinstance(kind, tuple) else (kind,)):
+                self.bad()
+        return x
+
+    def _f(self, x: Any, depth: int) -> float:
+        if type(x) is not str or len(x) > 40:
+            self.bad()
+        try:
+            return float.fromhex(x)
+        except (ValueError, OverflowError):
+            return self.bad()
+
+    def _d(self, x: Any, depth: int) -> dict[str, Any]:
+        if type(x) is not list:
+            self.bad()
+        pairs = [self.items(pair, str, (dict, list, str, int, bool, type(None))) for pair in x]
+        if any(len(key) > self.limits.text for key, _ in pairs):
+            self.bad()
+        found = {key: self.value(item, depth + 1) for key, item in pairs}
+        return found if len(found) == len(pairs) else self.bad()
+
+    def _t(self, x: Any, depth: int) -> Tensor:
+        name, shape, at = self.items(x, str, list, int)
+        if name not in DTYPES or len(shape) > 16 or any(type(n) is not int or not 0 <= n < 2**40 for n in shape):
+            self.bad()
+        dtype, count = DTYPES[name], math.prod(shape)
+        size = count * dtype.itemsize
+        self.used += size
+        if not 0 <= at <= len(self.body) - size or self.used > self.limits.body:
+            raise BadFrame("says that a tensor is longer than what arrived")
+        if not count:
+            return torch.empty(shape, dtype=dtype) if max(shape) < 2**31 else self.bad()
+        raw = torch.frombuffer(bytearray(self.body[at : at + size]), dtype=torch.uint8)
+        return ((raw != 0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)
+
+    def _n(self, x: Any, depth: int) -> Draws:
+        draws, categories = self.items(x, dict, int)
+        draws = self.value(draws, depth + 1)
+        return Draws(draws, categories) if isinstance(draws, Tensor) and 0 < categories <= 2**20 else self.bad()
+
+    def _p(self, x: Any, depth: int) -> Pairs:
+        a, b, rows = self.items(x, dict, dict, bool)
+        a, b = self.value(a, depth + 1), self.value(b, depth + 1)
+        return Pairs(a, b, rows) if isinstance(a, Tensor) and isinstance(b, Tensor) else self.bad()
+
+    def _r(self, x: Any, depth: int) -> Raised:
+        name, value_error, not_started, note = self.items(x, str, bool, bool, str)
+        return Raised(name[:100], value_error, not_started, note[:400])
+
+    def _b(self, x: Any, depth: int) -> bytes:
+        raw = self.value(x, depth + 1)
+        return bytes(raw.tolist()) if isinstance(raw, Tensor) and raw.dtype is torch.uint8 else self.bad()
+
+    def _y(self, x: Any, depth: int) -> torch.dtype:
+        return DTYPES[x] if type(x) is str and x in DTYPES else self.bad()
+
+    def _o(self, x: Any, depth: int) -> Alien:
+        return Alien(x[:100]) if type(x) is str else self.bad()
+
+
+def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
+    """Writes one frame; raises Silence when nobody reads. `deadline` is on time.monotonic()'s clock."""
+    view = memoryview(encode(tree))
+    while view:
+        _await(pipe, deadline, write=True)
+        try:
+            view = view[os.write(pipe, view[:65536]) :]
+        except BlockingIOError:
+            continue
+        except (BrokenPipeError, OSError) as error:
+            raise Silence(late=False) from error
+
+
+def receive(pipe: int, limits: Limits, deadline: float = math.inf) -> Any:
+    """Reads one frame; raises BadFrame, or Silence when the other end closed or the time is up."""
+    magic, head, body = HEADER.unpack(_read(pipe, HEADER.size, deadline))
+    if magic != MAGIC:
+        raise BadFrame("does not begin like one")
+    if head > limits.head or body > limits.body:
+        raise BadFrame(f"would have {head + body} bytes, too many")
+    return decode(_read(pipe, head, deadline), _read(pipe, body, deadline), limits)
+
+
+def _read(pipe: int, size: int, deadline: float) -> bytes:
+    found = bytearray()
+    while len(found) < size:
+        _await(pipe, deadline)
+        try:
+            part = os.read(pipe, min(size - len(found), 2**20))
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise Silence(late=False) from error
+        if not part:
+            raise Silence(late=False)
+        found += part
+    return bytes(found)
+
+
+def _await(pipe: int, deadline: float, write: bool = False) -> None:
+    if deadline == math.inf:
+        return
+    left = deadline - time.monotonic()
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT if write else select.POLLIN)
+    if left <= 0 or not poll.poll(left * 1000):
+        raise Silence(late=True)

@@ -1,0 +1,70 @@
+"""Inside the cage: loads the submission, runs the probe on it case by case, and sends what was seen.
+
+Nothing here knows an expected value, a seed or a score: a submission that rewrites all of it can only send other evidence.
+"""
+
+import warnings
+from typing import Any
+
+from dojo import probes
+from dojo.grade import frames
+
+
+def serve(inbox: int, outbox: int) -> None:
+    """First the probe, then a kata's text and its cases, until the grader closes the pipe.
+
+    A submission is alone in its process; only texts that the grader trusts follow one another.
+    """
+    warnings.simplefilter("ignore")
+    try:
+        job = frames.receive(inbox, frames.Limits())
+        module = probes.load_module(f"probe_{job['kata']}", job["probe"].decode(), f"<probe {job['kata']}>")
+        probe = probes.Probe(module.cases, module.run)
+        kept = [_remove(name) for name in job["banned"]]
+        kata = None
+        while True:
+            asked = frames.receive(inbox, frames.Limits())
+            if "source" in asked:
+                kata, trouble = _load(job["kata"], asked["source"].decode())
+                frames.send(outbox, {"nonce": asked["nonce"], "trouble": trouble})
+                continue
+            case = probes.Case(asked["name"], of=asked["of"], **asked["inputs"])
+            frames.send(outbox, {"nonce": asked["nonce"], "seen": _see(probe, kata, case, asked["noise"])})
+    except frames.Silence:
+        del kept
+
+
+def _load(kata: str, source: str) -> tuple[Any, Any]:
+    try:
+        return probes.load_module(kata, source, f"{probes.KATA_FILE}{kata}>"), None
+    except BaseException as error:
+        return None, _raised(error)
+
+
+def _see(probe: probes.Probe, kata: Any, case: probes.Case, noise: int) -> Any:
+    try:
+        seen = probes.observe(probe, kata, case, noise)
+        frames.encode(seen)
+        return seen
+    except BaseException as error:  # KeyboardInterrupt too, and evidence that cannot be sent
+        return {"raised": _raised(error)}
+
+
+def _raised(error: BaseException) -> probes.Raised:
+    name = type(error).__name__
+    return probes.Raised(name, isinstance(error, ValueError), probes.is_unwritten(error), probes.note_of(error))
+
+
+def _remove(operator: str) -> Any:
+    """Takes an operator out of torch: every way to spell it raises."""
+    import torch
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(f"this kata does not allow {operator}; write it out (see the kata's rules)")
+
+    library = torch.library.Library("aten", "IMPL")
+    for overload in getattr(torch.ops.aten, operator).overloads():
+        name = operator if overload == "default" else f"{operator}.{overload}"
+        for key in ("CPU", "AutogradCPU"):
+            library.impl(name, refuse, key)
+    return library

@@ -1,0 +1,161 @@
+"""A warm process that forks the cages. It imports torch and the probes' helpers once, and never runs a submission itself.
+
+It holds no secret, so neither does what it forks. One job at a time: {"job", "layers", "scratch", "cpu_seconds"} and two
+pipe ends arrive on its socket; {"ended", "status"} goes back when nothing of the job is left.
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from dojo.strays import adopt, end_strays
+
+FILES, BYTES = 4096, 128 * 2**20  # in the scratch folder, where it is no file system of its own
+
+
+def main(descriptor: int, warm: bool) -> None:
+    """The process; ends with its caller."""
+    control = socket.socket(fileno=descriptor)
+    _leave_the_terminal()
+    adopt()
+    if warm:
+        _warm()
+    line = _Line(control)
+    line.say({"ready": True})
+    while asked := line.hear():
+        if "layers" in asked[0]:
+            _run(line, *asked)
+
+
+class _Line:
+    """JSON lines over a socket, descriptors beside them."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control, self.unread = control, b""
+
+    def say(self, message: dict[str, Any]) -> None:
+        self.control.sendall(json.dumps(message).encode() + b"\n")
+
+    def hear(self) -> tuple[dict[str, Any], list[int]] | None:
+        """The next message; None when the caller has gone."""
+        descriptors: list[int] = []
+        while b"\n" not in self.unread:
+            part, new, _, _ = socket.recv_fds(self.control, 65536, 4)
+            descriptors += new
+            if not part:
+                return None
+            self.unread += part
+        text, _, self.unread = self.unread.partition(b"\n")
+        return json.loads(text), descriptors
+
+
+def _run(line: _Line, job: dict[str, Any], pipes: list[int]) -> None:
+    from dojo.grade.cage.fence import Fence, fork_fenced
+
+    inbox, outbox = pipes
+    fence = Fence(tuple(job["layers"]), job["scratch"], job["cpu_seconds"])
+
+    def body() -> None:
+        from dojo.grade.worker import serve
+
+        serve(inbox, outbox)
+
+    pid = fork_fenced(fence, (inbox, outbox), body)
+    os.close(inbox)
+    os.close(outbox)
+    status, full = _wait(line, pid, job["job"], "" if "namespaces" in fence.layers else fence.scratch)
+    strays = end_strays()
+    line.say({"ended": job["job"], "status": status, "full": full, "strays": strays})
+
+
+def _wait(line: _Line, pid: int, number: int, scratch: str) -> tuple[int, bool]:
+    """Until the job ends, is called off, or fills its folder."""
+    poll = select.poll()
+    poll.register(line.control, select.POLLIN)
+    handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+    if handle >= 0:
+        poll.register(handle, select.POLLIN)
+    full = False
+    looked = time.monotonic()
+    try:
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(200 if handle >= 0 else 10)}
+            ended, code = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return 128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), full
+            if line.control.fileno() in ready:
+                asked = line.hear()
+                if asked is None or asked[0].get("kill") == number:
+                    _kill(pid)
+            if scratch and time.monotonic() - looked > 0.2:
+                looked = time.monotonic()
+                if _overfull(scratch):
+                    full = True
+                    _kill(pid)
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _kill(pid: int) -> None:
+    for end in (os.killpg, os.kill):
+        try:
+            end(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _overfull(folder: str) -> bool:
+    """Whether there are too many files, or too large ones. Looks at no more than that many."""
+    files = size = 0
+    folders = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_size
+                    if files > FILES or size > BYTES:
+                        return True
+        except OSError:
+            continue
+    return False
+
+
+def _warm() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    import numpy  # noqa: F401
+    import torch._dynamo  # torch.library needs it, and takes a second to import
+    import torch.utils.data
+
+    import dojo.grade.cage.fence
+    import dojo.grade.worker
+    import dojo.testing  # noqa: F401
+
+    torch.testing.assert_close(torch.ones(1), torch.ones(1))  # imports sympy
+    gc.collect()
+    gc.freeze()
+
+
+def _leave_the_terminal() -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2] == "warm")

@@ -1,0 +1,360 @@
+"""What is read of a submission, what is refused in words, and how a hostile folder is removed."""
+
+import hashlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from dojo.grade.intake import MAX_BYTES, take_file, take_in
+from dojo.grade.trees import remove_tree
+from dojo.problem import Problem
+from dojo.tests.lab import REPOSITORY, SOLUTION
+
+RIGHT = SOLUTION.encode()
+
+
+@pytest.fixture
+def handed_in(tmp_path):
+    """A submission with an empty folder katas/."""
+    folder = tmp_path / "submission"
+    (folder / "katas").mkdir(parents=True)
+    return folder
+
+
+def tiny(folder, checkout):
+    """What is taken in of the one kata."""
+    return take_in(folder, ["tiny"], checkout=checkout)["tiny"]
+
+
+def taken(folder, checkout, raw):
+    (folder / "katas" / "tiny.py").write_bytes(raw)
+    return tiny(folder, checkout)
+
+
+def test_an_answer_is_taken_with_its_hash(handed_in, checkout):
+    """The hash is that of the file as it lies there, so that anybody can compute it."""
+    found = taken(handed_in, checkout, RIGHT)
+    assert (found.status, found.source, found.reason) == ("ok", RIGHT, "")
+    assert found.sha256 == hashlib.sha256(RIGHT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xef\xbb\xbf" + RIGHT,
+        RIGHT.replace(b"\n", b"\r\n"),
+        RIGHT.replace(b"\n", b"\r"),
+        b"\xef\xbb\xbf" + RIGHT.replace(b"\n", b"\r\n"),
+    ],
+    ids=["bom", "crlf", "cr", "bom and crlf"],
+)
+def test_what_editors_do_to_a_file_does_not_matter(handed_in, checkout, raw):
+    """A byte-order mark and other line ends are no fault of the answer's."""
+    found = taken(handed_in, checkout, raw)
+    assert (found.status, found.source) == ("ok", RIGHT)
+    assert found.sha256 == hashlib.sha256(raw).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "# coding: utf-8",
+        "#!/usr/bin/env python\n# -*- coding: UTF8 -*-",
+        "# -*- coding: latin-1 -*-",
+        "# coding: ascii",
+    ],
+)
+def test_an_honest_coding_line_is_accepted(handed_in, checkout, cookie):
+    """An old habit; in a file that is all ASCII it changes nothing."""
+    assert taken(handed_in, checkout, f"{cookie}\n".encode() + RIGHT).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"", "katas/tiny.py is empty."),
+        (b" \n\t\r\n", "katas/tiny.py is empty."),
+        (b"\xef\xbb\xbf", "katas/tiny.py is empty."),
+        (b"x = 1\ny = '\0'\n", "a null byte in line 2"),
+        (b"x = 1\n\nname = '\xe9'\n", "line 3 holds the byte 0xe9; save it as UTF-8"),
+        ("x = 1".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        (b"# coding: utf-7\n" + RIGHT, "names its own encoding ('utf-7')"),
+        (b"\n# vim: set fileencoding=unicode_escape :\n" + RIGHT, "names its own encoding"),
+        (b"# coding: rot13\n" + RIGHT, "names its own encoding"),
+        (b"# coding: no-such-thing\n" + RIGHT, "one that Python does not know"),
+        ("# coding: latin-1\nname = 'é'\n".encode(), "names its own encoding"),
+        (b"\xef\xbb\xbf# coding: utf-7\n" + RIGHT, "names its own encoding"),
+        (b"#\r# coding: utf-7\r" + RIGHT, "names its own encoding"),
+        (b"x = 1\n" + b"y" * 401 + b"\n", "line 2, is 401 characters long, and 400 are allowed"),
+        (b"#" * 399 + b"\n" + b"# no end\n" * 20_000, "larger than 64 kB"),
+    ],
+)
+def test_a_file_that_is_no_kata_is_refused_in_a_sentence(handed_in, checkout, raw, says):
+    """Nobody learns from a traceback of ours; the hash is kept where the file was read."""
+    found = taken(handed_in, checkout, raw)
+    assert (found.status, found.source) == ("refused", None)
+    assert says in found.reason
+    assert found.reason.endswith(".")
+    assert "\n" not in found.reason
+
+
+def test_the_limits_themselves_are_allowed(handed_in, checkout):
+    """400 characters (not bytes) in a line, 65 536 bytes in a file."""
+    assert taken(handed_in, checkout, ("# " + "é" * 398 + "\n").encode() + RIGHT).status == "ok"
+    filled = RIGHT + b"#\n" * ((MAX_BYTES - len(RIGHT)) // 2)
+    assert taken(handed_in, checkout, filled).status == "ok"
+    assert taken(handed_in, checkout, filled + b"#\n").status == "refused"
+
+
+def test_the_stub_is_not_an_attempt(handed_in, checkout):
+    """Also when an editor has changed its white space."""
+    stub = checkout.stub("tiny").read_bytes()
+    for raw in (stub, stub.replace(b"\n", b"\r\n"), stub.replace(b"\n\n\n", b"\n \n") + b"\n\n"):
+        found = taken(handed_in, checkout, raw)
+        assert (found.status, found.reason) == ("not_attempted", "katas/tiny.py is still the stub.")
+    assert taken(handed_in, checkout, stub.replace(b"NotImplementedError", b"ValueError")).status == "ok"
+
+
+def test_a_kata_that_was_not_handed_in_is_not_attempted(handed_in, checkout):
+    """Some katas are handed in, others are not."""
+    (handed_in / "katas" / "other.py").write_bytes(RIGHT)
+    found = tiny(handed_in, checkout)
+    assert (found.status, found.sha256, found.reason) == ("not_attempted", None, "There is no katas/tiny.py.")
+
+
+@pytest.mark.parametrize("name", ["Tiny.py", "tiny.py.txt", "tiny (1).py", "TINY.PY"])
+def test_a_name_that_is_nearly_right_is_pointed_out(handed_in, checkout, name):
+    """Browsers and file managers rename things."""
+    (handed_in / "katas" / "other.py").write_bytes(RIGHT)
+    (handed_in / "katas" / name).write_bytes(RIGHT)
+    assert (
+        tiny(handed_in, checkout).reason == f"There is no katas/tiny.py. There is katas/{name}: rename it to tiny.py."
+    )
+
+
+def test_loose_files_are_accepted(tmp_path, checkout):
+    """Many hand in a file, not a repository."""
+    (tmp_path / "tiny.py").write_bytes(RIGHT)
+    assert tiny(tmp_path, checkout).source == RIGHT
+
+
+def test_two_different_files_for_one_kata_are_refused(handed_in, checkout):
+    """Choosing one would grade somebody on the wrong file; equal ones are no question."""
+    (handed_in / "tiny.py").write_bytes(RIGHT)
+    assert taken(handed_in, checkout, RIGHT).status == "ok"
+    found = taken(handed_in, checkout, RIGHT + b"# newer\n")
+    assert found.status == "refused"
+    assert "There are two of it" in found.reason
+
+
+def a_link(folder):
+    (folder / "secret.py").write_bytes(RIGHT)
+    (folder / "katas" / "tiny.py").symlink_to(folder / "secret.py")
+
+
+def a_loop(folder):
+    (folder / "katas" / "tiny.py").symlink_to("tiny.py")
+
+
+def a_folder(folder):
+    (folder / "katas" / "tiny.py").mkdir()
+
+
+def a_pipe(folder):
+    os.mkfifo(folder / "katas" / "tiny.py")
+
+
+def a_socket(folder):
+    before = os.getcwd()
+    os.chdir(folder / "katas")  # the whole path may be too long for a socket
+    try:
+        socket.socket(socket.AF_UNIX).bind("tiny.py")
+    finally:
+        os.chdir(before)
+
+
+def a_linked_folder(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "tiny.py").write_bytes(RIGHT)
+    (folder / "katas").rmdir()
+    (folder / "katas").symlink_to("elsewhere")
+
+
+def a_file_as_folder(folder):
+    (folder / "katas").rmdir()
+    (folder / "katas").write_bytes(RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (a_link, "katas/tiny.py is a link, not a regular file"),
+        (a_loop, "katas/tiny.py is a link"),
+        (a_folder, "katas/tiny.py is a folder"),
+        (a_pipe, "katas/tiny.py is a pipe"),
+        (a_socket, "katas/tiny.py is a socket"),
+        (a_linked_folder, "katas is a link, not a folder"),
+        (a_file_as_folder, "katas is a file, not a folder"),
+    ],
+)
+def test_only_regular_files_in_a_real_folder_are_opened(handed_in, checkout, make, says):
+    """A link could show the grader's files to the submission, a pipe would keep the grader waiting."""
+    (handed_in / "README.py").write_bytes(b"")
+    make(handed_in)
+    found = tiny(handed_in, checkout)
+    assert (found.status, found.source) == ("refused", None)
+    assert found.reason.startswith(says)
+
+
+def test_a_hard_link_is_a_file_like_any_other(handed_in, checkout, tmp_path):
+    """Backups and stores of equal files are full of them."""
+    (tmp_path / "store").write_bytes(RIGHT)
+    os.link(tmp_path / "store", handed_in / "katas" / "tiny.py")
+    assert tiny(handed_in, checkout).status == "ok"
+
+
+def test_an_endless_file_is_read_to_the_limit_only(handed_in, checkout):
+    """Four gigabytes of holes cost nothing to make."""
+    file = handed_in / "katas" / "tiny.py"
+    file.touch()
+    os.truncate(file, 1 << 32)
+    assert "larger than 64 kB" in tiny(handed_in, checkout).reason
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read_is_refused(handed_in, checkout):
+    """As an ordinary user."""
+    taken(handed_in, checkout, RIGHT)
+    (handed_in / "katas" / "tiny.py").chmod(0)
+    assert "cannot be read: Permission denied" in tiny(handed_in, checkout).reason
+
+
+def test_everything_else_in_the_folder_is_left_alone(handed_in, checkout):
+    """Names that are not UTF-8, names that differ in case, shadow modules, and thousands of files."""
+    folder = os.fsencode(handed_in / "katas")
+    for number in range(3000):
+        os.close(os.open(os.path.join(folder, b"\xff%d.py" % number), os.O_CREAT | os.O_WRONLY))
+    for name in ("TINY.PY", "torch.py", "conftest.py", "sitecustomize.py", "\033[31m.py"):
+        (handed_in / "katas" / name).write_text("raise SystemExit")
+    (handed_in / "katas" / "__pycache__").mkdir()
+    assert taken(handed_in, checkout, RIGHT).source == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: None, "katas/ has no .py file"),
+        (lambda folder: (folder / "katas").rmdir(), "neither a folder katas nor .py files"),
+        (lambda folder: (folder / "work.zip").touch(), "holds 'work.zip'; unpack it"),
+        (lambda folder: (folder / "fork" / "katas").mkdir(parents=True), "the folder 'fork' in it has a folder katas"),
+        (lambda folder: (folder / "\033[2J\udcff.zip").touch(), r"holds '\x1b[2J\udcff.zip'; unpack it"),
+    ],
+)
+def test_a_folder_without_katas_is_no_submission(handed_in, checkout, make, says):
+    """The teacher reads where to look instead, and no control character of the submission's."""
+    make(handed_in)
+    with pytest.raises(Problem) as problem:
+        tiny(handed_in, checkout)
+    assert says in str(problem.value)
+
+
+def test_no_folder_and_no_file_are_problems(tmp_path, checkout):
+    """A sentence that says what to give."""
+    with pytest.raises(Problem, match="There is no folder"):
+        tiny(tmp_path / "nowhere", checkout)
+    (tmp_path / "work.zip").touch()
+    with pytest.raises(Problem, match="is not a folder; unpack it"):
+        tiny(tmp_path / "work.zip", checkout)
+    with pytest.raises(Problem, match="There is no file"):
+        take_file(tmp_path / "tiny.py", "tiny", checkout=checkout)
+
+
+def deep(folder, depth):
+    """Folders in folders, far beyond the longest path; the current folder of this process does not move."""
+    handle = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(os.open("end", os.O_CREAT | os.O_WRONLY, dir_fd=handle))
+    os.close(handle)
+
+
+def test_a_very_deep_tree_is_removed(tmp_path):
+    """shutil.rmtree recurses, and a path ends at 4096 bytes."""
+    deep(tmp_path, 3000)
+    assert remove_tree(tmp_path, seconds=60)
+    assert not tmp_path.exists()
+
+
+def test_a_link_is_removed_and_what_it_leads_to_is_not(tmp_path):
+    """To a file, to a folder, to nothing, and when it stands at the top."""
+    kept, tree = tmp_path / "kept", tmp_path / "tree"
+    (kept / "inner").mkdir(parents=True)
+    (kept / "inner" / "file").write_text("mine")
+    kept.chmod(0o500)
+    (tree / "a").mkdir(parents=True)
+    for number, target in enumerate((kept, kept / "inner", kept / "inner" / "file", tmp_path / "nothing", "/")):
+        (tree / "a" / str(number)).symlink_to(target)
+    (tmp_path / "top").symlink_to(kept)
+    assert remove_tree(tree, seconds=10)
+    assert remove_tree(tmp_path / "top", seconds=10)
+    assert not tree.exists()
+    assert (kept / "inner" / "file").read_text() == "mine"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o500
+    kept.chmod(0o700)
+
+
+LOCKED = """
+import os, sys
+from pathlib import Path
+from dojo.grade.trees import remove_tree
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+top = Path(sys.argv[1], "locked")
+for number in range(3):
+    inner = top / "a" / str(number) / "b" / "c"
+    inner.mkdir(parents=True)
+    (inner / "file").touch(0o000)
+    os.close(os.open(os.fsencode(inner) + b"/\\xff\\xfe", os.O_CREAT))
+for folder, folders, files in os.walk(top, topdown=False):
+    os.chmod(folder, (0o000, 0o200, 0o500)[len(folder) % 3])
+print(remove_tree(top, seconds=10), top.exists())
+"""
+
+
+def test_locked_folders_are_removed_without_being_root():
+    """A kata can take the rights off its own folders; names need not be UTF-8."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
+        os.chmod(folder, 0o777)
+        command = [sys.executable, "-c", LOCKED, folder]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == "True False\n", done.stderr
+
+
+def test_many_files_are_removed_or_it_is_said(tmp_path):
+    """Clean-up must not hold a grade up for ever; without time it leaves, and says so."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(2500):
+            (tmp_path / folder / str(number)).touch()
+    assert not remove_tree(tmp_path, seconds=0)
+    assert tmp_path.exists()
+    assert remove_tree(tmp_path, seconds=60)
+    assert not tmp_path.exists()
+
+
+def test_what_is_not_there_is_removed(tmp_path):
+    """So that clean-up can run twice; a single file counts as a tree, too."""
+    assert remove_tree(tmp_path / "nothing", seconds=1)
+    (tmp_path / "file").touch()
+    assert remove_tree(tmp_path / "file", seconds=1)
+    assert not (tmp_path / "file").exists()
