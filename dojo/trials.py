@@ -1,7 +1,6 @@
 """The single experiments of `kata verify`. Each runs in a forked child and returns plain data."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -79,12 +78,6 @@ def unseen_mistakes(checkout: Checkout, kata: str, seed: int) -> list[int]:
     with warnings.catch_warnings(action="ignore"):
         right, wrong = gather_known(checkout, kata, probes.load_probe(checkout.probe(kata)), seed)
     return [number for number, evidence in enumerate(wrong.values()) if probes.same(evidence, right)]
-
-
-def indistinct(checkout: Checkout, kata: str, sources: Sequence[str], seed: int) -> list[int]:
-    """The indices of `sources` whose evidence equals the reference's; for probes that see too little or too much."""
-    reference = checkout.reference(kata).read_text(encoding="utf-8")
-    return [i for i, source in enumerate(sources) if not _differs(checkout, kata, source, reference, seed)]
 
 
 def _differs(checkout: Checkout, kata: str, source: str, reference: str, seed: int) -> bool:

@@ -1,7 +1,8 @@
 """`kata verify`: the proof that a kata's tests reject wrong answers and accept right ones.
 
 For each kata: no test passes on the stub (as rendered: what a learner has in katas/ is theirs); the reference passes at five seeds; every named
-mistake is caught by the test that it names; automatic mutants die; every alternative passes; with `peers`, every
+mistake is caught by the test that it names; automatic mutants die; every alternative passes, the grader's probe among
+the judges; with `peers`, every
 adapter over an installed library passes. Anything else is a shortfall, listed in a sentence. A `sample` tries only so
 many mistakes and mutants of each kata, and half as many alternatives: the same ones until the reference changes.
 """
@@ -15,7 +16,7 @@ from functools import partial
 from itertools import cycle
 from typing import Any, TypeVar
 
-from dojo import trials
+from dojo import gradable, trials
 from dojo.catalog import load_catalog
 from dojo.forks import Died, run_all, warm
 from dojo.mistakes import Mistakes, load_mistakes
@@ -131,7 +132,9 @@ def _plan(checkout: Checkout, report: Report, with_mutants: bool, sample: int | 
         found.append(trial(trials.try_mistake, mistake, source, 0, take=_take_mistake, about=(mistake,)))
     for seed, (path, source) in zip(cycle(SEEDS), others.items(), strict=False):
         found.append(trial(trials.try_source, source, seed, take=_take_right, about=(path, seed)))
-    found.append(trial(trials.indistinct, list(others.values()), 0, take=_take_distinct, about=(list(others),)))
+    pairs = list(zip(gradable.SEEDS[::2], gradable.SEEDS[1::2], strict=True))
+    for pair in pairs if sample is None else pairs[-1:]:
+        found.append(trial(gradable.faults, others, pair, take=_take_gradable))
     changed = mutants(reference, name) if with_mutants else []
     for mutant in _draw(changed, sample, reference, key=lambda mutant: mutant.change):
         found.append(trial(trials.try_mutant, mutant.source, 0, take=_take_mutant, about=(known, mutant.change)))
@@ -197,15 +200,9 @@ def _take_indistinct(report: Report, names: list[str], answer: list[int] | Died)
     report.shortfalls += [f"the probe cannot tell mistake {names[i]!r} from the reference; add a case" for i in answer]
 
 
-def _take_distinct(report: Report, names: list[str], answer: list[int] | Died) -> None:
-    if isinstance(answer, Died):
-        report.shortfalls.append(f"the probe's run on the alternatives {answer.why}")
-        return
-    report.shortfalls += [
-        f"the probe tells {name} from the reference, so a right answer would lose marks; keep its cases clear of free conventions"
-        for i, name in enumerate(names)
-        if i not in answer
-    ]
+def _take_gradable(report: Report, answer: list[str] | Died) -> None:
+    found = [f"the probe's run on the alternatives {answer.why}"] if isinstance(answer, Died) else answer
+    report.shortfalls += [fault for fault in found if fault not in report.shortfalls]
 
 
 def _take_right(report: Report, path: str, seed: int, answer: trials.TestTrial | Died) -> None:

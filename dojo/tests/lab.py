@@ -90,6 +90,9 @@ def cases(rng):
         yield Case(f"double {x}", of="double", x=x)
     yield Case("shift 2 5", of="shift", arguments=(2, 5))
     yield Case("shift 4", of="shift", arguments=(4,))
+    any_number = rng.initial_seed() % 1000 + 10
+    yield Case("double any", of="double", x=any_number)
+    yield Case("shift any", of="shift", arguments=(any_number, 3))
 
 
 def run(kata, case):

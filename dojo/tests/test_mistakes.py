@@ -247,7 +247,7 @@ def test_a_cache_that_cannot_be_written_is_no_trouble(checkout):
     """A read-only checkout, a full disk."""
     checkout.state.write_text("in the way")
     right, wrong = known(checkout)
-    assert len(right) == 6
+    assert len(right) == 8
     assert len(wrong) == 2
 
 

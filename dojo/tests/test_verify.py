@@ -35,6 +35,7 @@ from dojo.probes import Case
 def cases(rng):
     for x in (0, 1, 5, -1):
         yield Case(f"double {x}", of="double", x=x)
+    yield Case("double any", of="double", x=int(rng.initial_seed() % 1000) + 10)
 
 
 def run(kata, case):
@@ -85,6 +86,9 @@ def build(checkout):
     strict = PROBE.replace("kata.double(case.x)}", 'kata.double(case.x), "how": kata.double.__doc__}')
     add_kata(checkout, "strict_probe", probe=strict)
     alternative(checkout, "strict_probe", "other", SOLUTION.replace("Twice x.", "x and x."))
+    add_kata(checkout, "guessable", probe=PROBE.replace("(any_number, 3)", "(9, 3)"))
+    add_kata(checkout, "no_plain_data", probe=PROBE.replace("arguments=(4,)", "arguments=(4,), how=print"))
+    add_kata(checkout, "names_change", probe=PROBE.replace('"shift 4"', 'f"shift {rng.initial_seed()}"'))
     add_kata(checkout, "bad_mistakes", mistakes="[[mistake]\n")
     add_kata(checkout, "no_fence")
     checkout.reference("no_fence").write_text("def double(x):\n    return x * 2\n")
@@ -158,7 +162,10 @@ def test_a_sound_kata_has_no_shortfall(reports):
         ("blind_probe", "the probe cannot tell mistake 'moves down' from the reference; add a case"),
         ("bad_alternatives", "solutions/alternatives/bad_alternatives/wrong.py, a right answer, fails at seed 7: test"),
         ("bad_alternatives", "unfinished.py, a right answer, fails at seed 7: test_double_is_twice_as_much[5]: not"),
-        ("strict_probe", "the probe tells solutions/alternatives/strict_probe/other.py from the reference"),
+        ("strict_probe", "the probe tells solutions/alternatives/strict_probe/other.py from the reference at seed 0"),
+        ("guessable", "no case of shift depends on the seed, so its answers could be guessed"),
+        ("no_plain_data", "the inputs of the case 'shift 4' are no plain data"),
+        ("names_change", "the probe's cases have other names at seed 1"),
         ("no_mistakes", "0 named mistakes; a kata has at least 2"),
         ("bad_mistakes", "bad_mistakes.toml is not valid TOML"),
         ("no_reference", "no_reference.py cannot be read"),
