@@ -9,7 +9,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from dojo.probes import Case
+from dojo.probes import Case, Pairs
 from dojo.testing import randint, randn
 
 NAN, INF = float("nan"), float("inf")
@@ -94,32 +94,61 @@ def first_logit(logits, targets):
     return logits[:, 0].mean()
 
 
+def whole(rng, low, high):
+    return int(randint(rng, low, high, 1))
+
+
+def exact(rng):
+    """Between 1/2 and 2, with so few digits that sums of it are not rounded: equal losses stay equal."""
+    return whole(rng, 2**18, 2**20) / 2**19
+
+
+def script(rng, name):
+    """Validation losses [epochs, rows], and training losses that are lowest in epoch 3."""
+    losses = torch.tensor(LOSSES[name], dtype=torch.float64) * exact(rng)
+    train = torch.tensor([[8.0, 7.0, 5.0, 6.0, 9.0, 9.0]], dtype=torch.float64) * exact(rng)
+    return Case(f"fit {name}", of="fit", losses=losses, train=train)
+
+
+def halves(rng):
+    """Two batches of one level each, and 4 k + 3 right answers, which half precision rounds up."""
+    levels, hits = [[randint(rng, low, high, 1) for _ in range(2)] for low, high in ((60, 120), (0, 500))]
+    inputs = torch.stack([torch.cat([level / 4, torch.zeros(1)]).expand(4096, -1) for level in levels]).half()
+    order = torch.rand(2, 4096, generator=rng).argsort(1)
+    return {"inputs": inputs, "targets": (order >= 2051 + 4 * torch.stack(hits)).long()}
+
+
 def cases(rng):
     data = {"inputs": 3 * randn(rng, 10, 3), "targets": randint(rng, 0, 3, 10), "weight": randn(rng, 3, 3)}
     for of in ("train_one_epoch", "evaluate"):
         for start in ("train", "eval"):
             yield Case(f"{of} from {start} mode", of=of, start=start, options={}, **data)
         yield Case(f"{of} drop_last", of=of, start="train", options={"drop_last": True}, **data)
-        yield Case(f"{of} half", of=of)
+        yield Case(f"{of} half", of=of, **halves(rng))
         yield Case(f"{of} empty", of=of)
         yield Case(f"{of} generator", of=of, **data)
-        yield Case(f"{of} NaN", of=of)
-        yield Case(f"{of} pictures", of=of)
+        yield Case(f"{of} NaN", of=of, inputs=randn(rng, 41, 2), targets=(torch.arange(41) // 4 == 5).long())
+        yield Case(f"{of} pictures", of=of, shape=[whole(rng, 2, 9) for _ in range(4)])
     yield Case("train_one_epoch with a loss that trains", of="train_one_epoch", **data)
     yield Case("evaluate mixed modes", of="evaluate", start="mixed", options={}, **data)
-    for name, losses in LOSSES.items():
-        yield Case(f"fit {name}", of="fit", losses=torch.tensor(losses, dtype=torch.float64))
-    yield Case("fit schedule", of="fit", **data)
-    yield Case("fit no epochs", of="fit", **data)
+    for name in LOSSES:
+        yield script(rng, name)
+    for number in range(3):
+        levels = torch.randperm(7, generator=rng) + 0.2 * torch.rand(7, generator=rng, dtype=torch.float64)
+        losses = levels[:, None] + randn(rng, 7, 1) * torch.tensor([[1.0, -1.0]])
+        yield Case(f"fit any {number}", of="fit", losses=losses, train=3 + randn(rng, 1, 8))
+    rates = torch.rand(3, generator=rng, dtype=torch.float64).add(0.5).mul(torch.tensor([0.4, 0.05, 0.5])).tolist()
+    yield Case("fit schedule", of="fit", rates=rates, **data)
+    yield Case("fit no epochs", of="fit", rates=[0.4, 0.05, 0.5], **data)
 
 
 def run(kata, case):
     with torch.enable_grad():
         if case.of == "fit":
-            return run_script(kata, case.losses) if hasattr(case, "losses") else run_schedule(kata, case)
+            return run_script(kata, case) if hasattr(case, "losses") else run_schedule(kata, case)
         if case.name.endswith("half"):
-            batch = torch.tensor([[20.0, 0.0]] * 4096).half(), (torch.arange(4096) % 3 == 2).long()
-            return numbers(one_pass(kata, case.of, Echo(), [batch] * 2, first_logit, 0.0))
+            batches = list(zip(case.inputs, case.targets, strict=True))
+            return numbers(one_pass(kata, case.of, Echo(), batches, first_logit, 0.0))
         if case.name.endswith("pictures"):
             return run_pictures(kata, case)
         if case.name.endswith("empty"):
@@ -128,7 +157,7 @@ def run(kata, case):
             batches = zip(case.inputs.split(3), case.targets.split(3), strict=True)
             return numbers(one_pass(kata, case.of, linear(case), batches, cross_entropy))
         if case.name.endswith("NaN"):
-            batches = [(torch.eye(2)[targets], targets) for targets in (torch.zeros(4).long(), torch.ones(1).long())]
+            batches = list(zip(case.inputs.split(4), case.targets.split(4), strict=True))
             return numbers(one_pass(kata, case.of, Echo(), batches, nan_for_ones, 0.0))
         if case.name.endswith("loss that trains"):
             return run_loss_that_trains(kata, case)
@@ -143,12 +172,12 @@ def one_pass(kata, of, model, batches, loss_fn, lr=0.1):
 
 def run_pictures(kata, case):
     """What shape the model is given, and whether the pass draws from the global stream."""
-    shapes = []
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    shapes, images = [], torch.ones(case.shape)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 2))
     model.register_forward_pre_hook(lambda _, args: shapes.append(list(args[0].shape)))
     before = torch.random.get_rng_state()
-    one_pass(kata, case.of, model, [(torch.ones(3, 1, 2, 2), torch.ones(3).long())], cross_entropy)
-    return {"shapes": shapes, "draws": not torch.equal(before, torch.random.get_rng_state())}
+    one_pass(kata, case.of, model, [(images, torch.ones(len(images)).long())], cross_entropy)
+    return {"shapes": shapes, "stream": Pairs(before, torch.random.get_rng_state())}
 
 
 def nan_for_ones(logits, targets):
@@ -229,12 +258,11 @@ def history_of(entries):
     return {"kinds": kinds} | {key: torch.tensor([float(e[key]) for e in entries]) for key in sorted(entries[0])}
 
 
-def run_script(kata, losses):
+def run_script(kata, case):
     """One step per epoch, then one more after fit."""
-    model, (epochs, rows) = Script(), losses.shape
+    model, train, (epochs, rows) = Script(), case.train, case.losses.shape
     optimizer = SGD(model.parameters(), lr=1.0)
-    val = torch.cat([torch.full((rows, 1), 9.0), losses.T], 1)
-    train = torch.tensor([[8.0, 7.0, 5.0, 6.0, 9.0, 9.0]], dtype=torch.float64)  # lowest in epoch 3
+    val = torch.cat([torch.full((rows, 1), 9.0), case.losses.T], 1)
     loaders = [DataLoader(TensorDataset(t, torch.zeros(len(t)).long()), 4) for t in (train, val)]
     history = kata.fit(model, *loaders, first_logit, optimizer, epochs=epochs)
     state = [t.clone() for t in model.state_dict().values()]
@@ -264,7 +292,9 @@ class Passes(list):
 
 def run_schedule(kata, case):
     model, rates = linear(case), []
-    optimizer = SGD([{"params": model.parameters()}, {"params": [nn.Parameter(torch.ones(()))], "lr": 0.05}], lr=0.4)
+    lr, other_lr, gamma = case.rates
+    other = {"params": [nn.Parameter(torch.ones(()))], "lr": other_lr}
+    optimizer = SGD([{"params": model.parameters()}, other], lr=lr)
     optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
     modes = []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
@@ -283,7 +313,7 @@ def run_schedule(kata, case):
     batches = list(zip(*columns, strict=True))
     train, val = Passes(batches[:3]), Passes(batches[2:])
     epochs = 0 if case.name == "fit no epochs" else 3
-    scheduler = Noted(optimizer, step_size=1, gamma=0.5)
+    scheduler = Noted(optimizer, step_size=1, gamma=gamma)
     scheduler.calls.clear()  # its constructor takes a step of its own
 
     def high_loss(logits, targets):  # no loss is an epoch's number, should someone hand it to the scheduler

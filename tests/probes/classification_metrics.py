@@ -18,7 +18,7 @@ def labels(name, targets, predictions, classes):
 
 def cases(rng):
     yield labels("labels", randint(rng, 0, 4, 60), randint(rng, 0, 3, 60), 4)
-    yield labels("absent classes", [1, 1], [1, 0], 4)
+    yield labels("absent classes", randint(rng, 0, 3, 40), randint(rng, 0, 3, 40), 9)
     yield labels("no labels", randint(rng, 0, 3, 0), randint(rng, 0, 3, 0), 3)
     yield labels("label maps", randint(rng, 0, 3, 2, 3, 4), randint(rng, 0, 3, 2, 3, 4), 3)
     yield labels("uint8", randint(rng, 0, 20, 90).byte(), randint(rng, 0, 20, 90).byte(), 20)
@@ -28,22 +28,26 @@ def cases(rng):
     yield labels("shapes", [0, 1, 1], [[1], [0], [1]], 2)
     yield labels("sizes", [0, 1, 1], [1, 1], 2)
     yield labels("cost", randint(rng, 0, 200, 20_000), randint(rng, 0, 200, 20_000), 200)
-    absent = torch.tensor([[3, 0, 1, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    large = torch.tensor([[2**24 + 1, 1], [2**25, 2**26 + 1]])
+    absent = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]) * randint(rng, 1, 40, 4, 4)
+    large = torch.tensor([[2**24 + 1, 1], [2**25, 2**26 + 1]]) + 2 * randint(rng, 0, 2**23, 2, 2)
     matrices = {
         "plain": randint(rng, 1, 9, 4, 4),
+        "more": randint(rng, 0, 200, 7, 7),
         "absent": absent,
         "empty": absent * 0,
-        "single": absent // 3,
+        "single": torch.diag(torch.tensor([1, 0, 0, 0])),
         "large": large,
     }
     for name, matrix in matrices.items():
         for average in AVERAGES:
             yield Case(f"{average} of {name}", of=OF[1], matrix=matrix, average=average)
         yield Case(f"accuracy of {name}", of=OF[2], matrix=matrix)
+    nearly = torch.diag(2**25 + randint(rng, 0, 2**25, 3)) + randint(rng, 1, 9, 3, 3)
+    yield Case("accuracy of nearly perfect", of=OF[2], matrix=nearly)
     yield Case("unknown average", of=OF[1], matrix=absent, average="samples")
     yield Case("average None", of=OF[1], matrix=absent, average=None)
-    yield Case("exact", of=OF[1], matrix=absent // 3, average="none")
+    perfect = randint(rng, 0, 2, 50)
+    yield Case("exact", of=OF[1], matrix=torch.diag(perfect), average="none")
 
 
 def run(kata, case):
@@ -54,11 +58,11 @@ def run(kata, case):
         return {"matrix": matrix} | ({"few operators, few bytes": lean} if case.name == "cost" else {})
     if case.of == "accuracy":
         found = kata.accuracy(case.matrix)
-        single = float(found) == torch.tensor(float(found), dtype=torch.float32).item()  # no more than float32 can hold
-        return number(found) | ({"float32": single} if case.name == "accuracy of large" else {})
+        # What is missing from 1 tells float64 from float32.
+        return number(found) | ({"missing": (1 - float(found)) * 1e6} if "nearly" in case.name else {})
     scores = kata.precision_recall_f1(case.matrix, case.average)
     if case.name == "exact":  # 0 and 1, closer than probes compare
-        return {"whole": [bool((score - score.round()).abs().max() < 1e-12) for score in scores]}
+        return {"scores": list(scores), "beside them": [(score - score.round()) * 1e3 for score in scores]}
     return {name: number(score) for name, score in zip(("precision", "recall", "F1"), scores, strict=True)}
 
 

@@ -93,9 +93,8 @@ def gradient_of_x(net, x, condition, slope):
 
 
 def layer(conv):
-    """Shape, dtype, number of nonzero values and requires_grad of each parameter."""
-    seen = conv.named_parameters()
-    return {name: [list(p.shape), str(p.dtype), int(p.count_nonzero()), p.requires_grad] for name, p in seen}
+    """Values and requires_grad of each parameter."""
+    return {name: [p.detach().clone(), p.requires_grad] for name, p in conv.named_parameters()}
 
 
 def fill(conv, size):
@@ -110,12 +109,10 @@ def built(net, block):
     children = dict(net.named_children())
     seen["registered"] = [part for part in PARTS if part in children]
     seen["state"] = sorted({name.split(".")[0] for name in net.state_dict()})
-    seen["copy's values"] = list(net.copy.parameters())
-    seen["frozen's values"] = list(net.frozen.parameters())
     with torch.no_grad():  # who else changes when the block does?
         for p in block.parameters():
             p.fill_(7.0)
-    seen["followers"] = {part: [int((p == 7).sum()) for p in getattr(net, part).parameters()] for part in PARTS}
+    seen["then"] = {part: [p.detach().clone() for p in getattr(net, part).parameters()] for part in PARTS}
     seen["one layer"] = net.zero_in is net.zero_out
     return seen
 

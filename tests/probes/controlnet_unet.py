@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dojo.probes import Case
-from dojo.testing import randn
+from dojo.testing import randint, randn
 
 COPIES = ("time", "conv_in", "down", "mid")
 LOADED = "built from a frozen float32 U-Net in eval mode"
@@ -22,7 +22,7 @@ def cases(rng):
         changed = inputs(rng) | {"condition": randn(rng, 2, 3, *size)}
         yield Case(f"condition of {size}", of="ControlNet", do="error", **changed)
     for count in (0, -1):
-        yield Case(f"{count} channels", of="ControlNet", do="no channels", count=count)
+        yield Case(f"{count} channels", of="ControlNet", do="no channels", count=count, seed=1)
     counts = [(1, 1, 1), (1, 1, 1.0), (2, 2, 1.0), (2, 2, [0.5, 2.0]), (0, 0, 1.0)]  # nets, conditions, scale
     counts += [(2, 2, [1.0]), (2, 1, 1.0), (2, 3, 1.0), (2, 3, [1.0] * 3)]
     for nets, given, scale in counts:
@@ -36,7 +36,8 @@ def cases(rng):
 def inputs(rng):
     slope = randn(rng, 2, 4, 4, 4)
     t = torch.tensor([3, 700])
-    return {"x": randn(rng, 2, 2, 4, 4), "t": t, "condition": randn(rng, 2, 3, 16, 16), "slope": slope}
+    pictures = {"x": randn(rng, 2, 2, 4, 4), "condition": randn(rng, 2, 3, 16, 16)}
+    return {"t": t, "slope": slope, "seed": int(randint(rng, 0, 2**60, 1)), **pictures}
 
 
 def filled(module, seed, size=0.5):
@@ -80,7 +81,7 @@ def run(kata, case):
         return predict(kata, case)
     if case.of == "MultiControlNet":
         return several(kata, case)
-    unet = filled(kata.TinyUNet(2, (2, 4), 4).double(), 1)
+    unet = filled(kata.TinyUNet(2, (2, 4), 4).double(), case.seed)
     if case.do == "no channels":
         return {"built": type(kata.ControlNet(unet, case.count)).__name__}
     if case.do == "built":
@@ -88,11 +89,11 @@ def run(kata, case):
     net = kata.ControlNet(unet, 3)
     if case.do == "hint":
         return hint_learns(net, case)
-    net.hint = filled(Hint(2), 2, 1.0)
+    net.hint = filled(Hint(2), case.seed + 1, 1.0)
     if case.do == "training":
         return steps(net, case)
-    filled(net.zero_convs, 3)
-    filled(net.zero_mid, 4)
+    filled(net.zero_convs, case.seed + 2)
+    filled(net.zero_mid, case.seed + 3)
     if case.do == "error":
         return {"residuals": net(case.x, case.t, case.condition)}
     if case.do == "gradients":
@@ -110,25 +111,24 @@ def run(kata, case):
 def build(kata, case, unet):
     """Layers as they come; who follows when the U-Net changes; what became of the U-Net itself."""
     unet.train(case.plain).requires_grad_(case.plain).to(torch.float64 if case.plain else torch.float32)
-    before = [p.detach().clone() for p in unet.parameters()]
     net = kata.ControlNet(unet, 3)
     seen = {"parts": sorted({name.split(".")[0] for name in net.state_dict()}), "mode": unet.training}
-    seen["U-Net"] = [[p.requires_grad, torch.equal(p, old)] for p, old in zip(unet.parameters(), before, strict=True)]
-    for name, part in {"zero_convs": net.zero_convs, "zero_mid": net.zero_mid}.items():
-        seen[name] = [[list(p.shape), str(p.dtype), int(p.count_nonzero()), p.requires_grad] for p in part.parameters()]
+    seen["U-Net"] = values(unet)
+    seen |= {part: values(getattr(net, part)) for part in ("zero_convs", "zero_mid", *COPIES)}
     seen["zeros"] = [len(net.zero_convs), len({id(p) for p in net.zero_convs.parameters()})]
     seen["hint"] = sorted({f"{p.dtype} {p.requires_grad}" for p in net.hint.parameters()})
-    for part in COPIES:
-        pairs = list(zip(getattr(net, part).parameters(), getattr(unet, part).parameters(), strict=True))
-        seen[part] = [[int((a == b).sum()), str(a.dtype), a.requires_grad] for a, b in pairs]
     with torch.no_grad():
         for p in unet.parameters():
             p.fill_(7.0)
-    seen["followers"] = [int((p == 7).sum()) for part in COPIES for p in getattr(net, part).parameters()]
+    seen["then"] = {part: values(getattr(net, part)) for part in COPIES}
     if not case.plain:
         return seen
     with torch.no_grad():
         return seen | {"untrained hint": net.hint(case.condition)}
+
+
+def values(module):
+    return [[p.detach().clone(), p.requires_grad] for p in module.parameters()]
 
 
 def loss(net, case):
@@ -166,7 +166,7 @@ def hint_learns(net, case):
 def several(kata, case):
     nets = [Fixed() for _ in range(case.nets)]
     for number, net in enumerate(nets):
-        filled(net, number)
+        filled(net, case.seed + number)
     multi = kata.MultiControlNet(nets)
     if not nets:
         return {"built": len(multi.nets)}
@@ -178,8 +178,8 @@ def several(kata, case):
 
 
 def predict(kata, case):
-    unet = filled(kata.TinyUNet(2, (2, 4), 4).double(), 1).requires_grad_(False).train(case.training)
-    net = filled(Fixed(), 2, 1.0).train(case.training)
+    unet = filled(kata.TinyUNet(2, (2, 4), 4).double(), case.seed).requires_grad_(False).train(case.training)
+    net = filled(Fixed(), case.seed + 1, 1.0).train(case.training)
     scale = {} if case.scale is None else {"scale": case.scale}
     eps = kata.controlled_eps(unet, net, case.x, case.t, case.condition, **scale)
     seen = {"eps": eps, "modes": [unet.training, net.training], "learns": eps.requires_grad, "calls": net.calls}

@@ -6,28 +6,32 @@ import copy
 import torch
 from torch import nn
 
-from dojo.probes import Case, Draws
-from dojo.testing import randn
-
-ABAR = torch.tensor([0.9, 0.64, 0.36, 0.1], dtype=torch.float64)
+from dojo.probes import Case, Draws, Pairs
+from dojo.testing import randint, randn
 
 
 def cases(rng):
     for dim, max_period in ((2, 10000), (6, 10000), (7, 10000), (8, 100), (1, 10000), (0, 10000)):
-        t = torch.tensor([0, 1, 2, 5, 333])
-        yield Case(
-            f"embedding {dim} {max_period}", of="timestep_embedding", kind="embedding", inputs=(t, dim, max_period)
-        )
+        t = torch.cat([torch.tensor([0, 1]), randint(rng, 2, 500, 3)])
+        period = max_period if max_period == 10000 else int(randint(rng, 50, 200, 1))
+        yield Case(f"embedding {dim} {max_period}", of="timestep_embedding", kind="embedding", inputs=(t, dim, period))
     for t in (torch.tensor(3), torch.tensor([[1, 2], [3, 4]])):
         yield Case(f"embedding of {list(t.shape)}", of="timestep_embedding", kind="embedding", inputs=(t, 4, 10000))
     randn(rng, 7)  # the global stream has the seed of `rng`: without this, noise that is drawn first would equal x0
     for kind in ("task", "error", "steps", "noise", "generator", "dtypes", "strides"):
-        yield Case(f"loss {kind}", of="ddpm_loss", kind=kind, x0=3 * randn(rng, 64, 8))
+        abar = torch.tensor([0.9, 0.64, 0.36, 0.1], dtype=torch.float64) + uniform(rng, -0.05, 0.05, 4)
+        yield Case(f"loss {kind}", of="ddpm_loss", kind=kind, x0=3 * randn(rng, 64, 8), abar=abar)
     for decay in (0.0, 0.9, 1.0, 1.5, -0.5, float("nan")):
-        yield Case(f"ema {decay}", of="ema_update", kind="update", decay=decay)
-    for pair in ((torch.float64, torch.bfloat16), (torch.bfloat16, torch.bfloat16)):
-        yield Case(f"ema in {pair[0]} of {pair[1]}", of="ema_update", kind="kinds", pair=pair)
+        used = decay if decay != 0.9 else uniform(rng, 0.5, 0.95, 1).item()
+        yield Case(f"ema {decay}", of="ema_update", kind="update", decay=used, seed=int(randint(rng, 0, 2**60, 1)))
+    for pair, decay in (((torch.float64, torch.bfloat16), 0.999), ((torch.bfloat16, torch.bfloat16), 0.5)):
+        inputs = {"pair": pair, "decay": decay, "values": uniform(rng, 1, 2, 9)}
+        yield Case(f"ema in {pair[0]} of {pair[1]}", of="ema_update", kind="kinds", **inputs)
     yield Case("ema of another make", of="ema_update", kind="mismatch")
+
+
+def uniform(rng, low, high, *shape):
+    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64)
 
 
 def run(kata, case):
@@ -50,7 +54,7 @@ def see_task(kata, case):
         shown.append((x.detach().clone(), t.clone()))
         return answer
 
-    loss = kata.ddpm_loss(model, x0, ABAR)
+    loss = kata.ddpm_loss(model, x0, case.abar)
     seen = {"calls": [[list(x.shape), str(t.dtype), list(t.shape)] for x, t in shown], "x0": x0}
     if not loss.requires_grad:
         return {**seen, "gradient": "none"}
@@ -68,89 +72,104 @@ def see_task(kata, case):
 
 def see_error(kata, case):
     """At abar = 0 all that is shown is noise, so an answer can be off by a known error."""
-    wrong = torch.linspace(-1, 2, 64 * 8, dtype=torch.float64).reshape(64, 8)
-    loss = kata.ddpm_loss(lambda x, t: x + wrong, torch.zeros_like(case.x0), ABAR[:1] * 0)
+    loss = kata.ddpm_loss(lambda x, t: x + case.x0, torch.zeros_like(case.x0), case.abar[:1] * 0)
     return {"loss": loss, "shape": list(loss.shape)}
 
 
 def see_steps(kata, case):
-    shown = []
+    """How often each t is drawn, from a number of steps that differs with the seed."""
+    shown, steps = [], 3 + int(case.abar[0] * 1e6) % 5
+    abar = torch.linspace(0.9, 0.1, steps, dtype=torch.float64)
     for _ in range(3):
-        kata.ddpm_loss(lambda x, t: shown.append(t.clone()) or x * 0, torch.zeros(1000, 1).double(), ABAR)
-    return {"t": Draws(torch.cat(shown).flatten(), 4), "same": len(set(shown[0].flatten().tolist())) == 1}
+        kata.ddpm_loss(lambda x, t: shown.append(t.clone()) or x * 0, torch.zeros(1000, 1).double(), abar)
+    return {"t": Draws(torch.cat(shown).flatten(), 8), "all the same": Pairs(shown[0][1:], shown[0][:-1])}
+
+
+def histogram(x, width):
+    """In 16 bins of `width` around 0; NaN goes to the first."""
+    return Draws((x.double() / width + 8).nan_to_num(-1).floor().clamp(0, 15).long(), 16)
 
 
 def see_noise(kata, case):
-    shown = []
+    """x0 is one number, so x_t is noise around a known mean. Whose signs agree too often is not drawn for itself."""
+    shown, level, a = [], case.x0[0, 0].clamp(-2, 2), case.abar[2:3]
     for _ in range(2):
-        kata.ddpm_loss(lambda x, t: shown.append(x) or x * 0, torch.zeros(40, 100).double(), ABAR[:1] * 0)
-    bins = [Draws((x * 2 + 8).nan_to_num(-1).floor().clamp(0, 15).long(), 16) for x in shown]
-    rows = shown[0][:2]
-    alike = {"rows": bool((rows[0] - rows[1]).abs().max() < 1e-6), "within": bool(rows.std(-1).max() < 1e-6)}
-    return {"noise": bins, **alike, "calls": bool(torch.equal(*shown))}
+        kata.ddpm_loss(lambda x, t: shown.append(x) or x * 0, torch.zeros(40, 100).double() + level, a)
+    up = (shown[0] > a.sqrt() * level).long()
+    rows, within = (
+        Draws((2 * one + other).flatten(), 4) for one, other in ((up[::2], up[1::2]), (up[:, ::2], up[:, 1::2]))
+    )
+    return {"noise": [histogram(x, 0.5) for x in shown], "rows": rows, "within": within, "calls": Pairs(*shown)}
 
 
 def see_generator(kata, case):
     def sample(seed):
         shown = []
         generator = torch.Generator().manual_seed(seed)
-        kata.ddpm_loss(lambda x, t: shown.append([x, t]) or x * 0, case.x0, ABAR, generator=generator)
+        kata.ddpm_loss(lambda x, t: shown.append([x, t]) or x * 0, case.x0, case.abar, generator=generator)
         return shown[0]
 
     before = torch.random.get_rng_state()
     first, again, other = sample(1), sample(1), sample(2)
-    untouched = torch.equal(before, torch.random.get_rng_state())
-    repeats, changes = ([bool(torch.equal(a, b)) for a, b in zip(first, two, strict=True)] for two in (again, other))
+    untouched = Pairs(before, torch.random.get_rng_state())
+    repeats, changes = ([Pairs(a, b) for a, b in zip(first, two, strict=True)] for two in (again, other))
     return {"repeats": repeats, "changes": changes, "untouched": untouched}
 
 
 def see_dtypes(kata, case):
+    """Dtypes, and how much noise there is where 1 - abar is small: in half precision abar itself would be 1."""
     seen = {}
     for dtype in (torch.bfloat16, torch.float32):
         shown = []
-        x0, abar = torch.zeros(40, 100, dtype=dtype), torch.full((2,), 0.9999, dtype=torch.float64)
+        x0, abar = torch.zeros(40, 100, dtype=dtype), 1 - 6e-4 * case.abar[3].expand(2)
         loss = kata.ddpm_loss(lambda x, t, shown=shown: shown.append(x) or x * 0, x0, abar)
-        seen[str(dtype)] = [str(loss.dtype), str(shown[0].dtype), bool(shown[0].any())]
+        seen[str(dtype)] = [str(loss.dtype), str(shown[0].dtype), histogram(shown[0], 0.004)]
     return seen
 
 
 def see_strides(kata, case):
+    """Pictures and a schedule that are not contiguous; at abar = 1 the model is shown x0 itself."""
     x0 = case.x0.reshape(8, 4, 4, 4).to(memory_format=torch.channels_last)
     shown = []
-    kata.ddpm_loss(lambda x, t: shown.append(list(x.shape)) or x * 0, x0, ABAR.repeat_interleave(2)[::2])
-    return {"shapes": shown}
+    for abar in (case.abar, torch.ones(4, dtype=torch.float64)):
+        kata.ddpm_loss(lambda x, t: shown.append(x) or x * 0, x0, abar.repeat_interleave(2)[::2])
+    return {"shapes": [list(x.shape) for x in shown], "x0": shown[-1]}
 
 
 class Net(nn.Module):
-    def __init__(self, dtype=torch.float64):
+    """Layers that share a weight, a parameter and a buffer of whole numbers, and a buffer that is not saved."""
+
+    def __init__(self):
         super().__init__()
-        self.first = nn.Linear(3, 3, dtype=dtype)
-        self.norm = nn.BatchNorm1d(3, dtype=dtype)
-        self.last = nn.Linear(3, 3, dtype=dtype)
+        self.first = nn.Linear(3, 3, dtype=torch.float64)
+        self.norm = nn.BatchNorm1d(3, dtype=torch.float64)
+        self.last = nn.Linear(3, 3, dtype=torch.float64)
         self.last.weight = self.first.weight
         self.count = nn.Parameter(torch.tensor([1, 2]), requires_grad=False)
-        self.register_buffer("table", torch.zeros(2, dtype=dtype), persistent=False)
+        self.register_buffer("table", torch.zeros(2, dtype=torch.float64), persistent=False)
         with torch.no_grad():
-            for i, tensor in enumerate((*self.parameters(), *self.buffers()), 1):
-                tensor.copy_(torch.arange(tensor.numel()).reshape(tensor.shape) + i)
+            for tensor in tensors(self):
+                tensor.zero_()
 
 
 def tensors(net):
     return [*net.parameters(), *net.buffers()]
 
 
-def shifted(net, by, dtype=None):
-    other = copy.deepcopy(net).to(dtype)
+def moved(net, seed):
+    """A copy, each of whose numbers is larger by at least 1."""
+    other, rng = copy.deepcopy(net), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in tensors(other):
-            tensor += by
+            by = 1 + 4 * torch.rand(tensor.shape, generator=rng, dtype=torch.float64)
+            tensor += by if tensor.is_floating_point() else by.round().long()
     return other
 
 
 def see_update(kata, case):
     """Both modules afterwards; what old references see; and whether the two share memory."""
-    ema = Net().eval()
-    model = shifted(ema, 4).train()
+    ema = moved(Net(), case.seed).eval()
+    model = moved(ema, case.seed + 1).train()
     model.norm.weight.requires_grad_(False)
     objects, held = tensors(ema), [tensor.detach() for tensor in tensors(ema)]
     kata.ema_update(ema, model, case.decay)
@@ -168,10 +187,12 @@ def see_update(kata, case):
 
 
 def see_kinds(kata, case):
-    ema = nn.Linear(2, 2, dtype=case.pair[0])
-    nn.init.constant_(ema.weight, 1.0)
-    nn.init.constant_(ema.bias, 1.0)
-    kata.ema_update(ema, shifted(ema, 1, case.pair[1]), 0.999)
+    ema, model = (nn.Linear(2, 2, dtype=dtype) for dtype in case.pair)
+    with torch.no_grad():
+        for number, (a, b) in enumerate(zip(ema.parameters(), model.parameters(), strict=True)):
+            a.copy_(case.values[4 * number : 4 * number + a.numel()].reshape(a.shape))
+            b.copy_(a + 1)
+    kata.ema_update(ema, model, case.decay)
     return {"after": list(ema.parameters())}
 
 

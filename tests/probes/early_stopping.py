@@ -5,6 +5,7 @@ import copy
 import torch
 
 from dojo.probes import Case
+from dojo.testing import randint
 
 NAN = float("nan")
 INIT, STEP = "EarlyStopping", "EarlyStopping.step"
@@ -32,9 +33,48 @@ VALUES = {
 }
 OPTIONS = ({"patience": 0}, {"patience": 2, "min_delta": -0.5}, {"patience": 2, "min_delta": NAN})
 RUNS = ((4, 20, 0.0), (0, 6, 0.5), (4, 8, 1.0), (5, 5, 0.25), (0, 1, 0.0), (0, 0, 0.125))
+SEQUENCES = 40
+
+
+def whole(rng, low, high):
+    return int(randint(rng, low, high, 1))
+
+
+def uniform(rng, low, high):
+    return low + (high - low) * float(torch.rand((), generator=rng, dtype=torch.float64))
+
+
+def sequence(rng, kind):
+    """Multiples of one power of 2, so that a gain of exactly min_delta is one however it is computed."""
+    unit = 2.0 ** whole(rng, -70, 70)
+    values = (randint(rng, -6, 9, 9) * unit).tolist()
+    options = {"patience": whole(rng, 1, 4)}
+    if kind == "any max":
+        options["mode"] = "max"
+    if kind == "any delta":
+        options |= {"min_delta": whole(rng, 1, 4) * unit, "mode": ("min", "max")[whole(rng, 0, 2)]}
+        walk = randint(rng, -1, 4, 9).cumsum(0) * unit  # gains that add up
+        values = (walk if options["mode"] == "max" else -walk).tolist()
+    if kind == "any nan":
+        values = [NAN if whole(rng, 0, 3) == 0 else value for value in values]
+    return [values, options]
+
+
+def settings(rng):
+    """Half of them make sense, each of the others lacks it in one place."""
+    options = {
+        "patience": whole(rng, 1, 9),
+        "min_delta": uniform(rng, 0.0, 2.0),
+        "mode": ("min", "max")[whole(rng, 0, 2)],
+    }
+    wrong = [{"patience": -whole(rng, 0, 4)}, {"min_delta": -uniform(rng, 0.1, 2.0)}, {"mode": "mean"}, {}, {}, {}]
+    return options | wrong[whole(rng, 0, len(wrong))]
 
 
 def cases(rng):
+    for kind in ("any min", "any max", "any delta", "any nan"):
+        yield Case(kind, of=STEP, sequences=[sequence(rng, kind) for _ in range(SEQUENCES)])
+    yield Case("made with any options", of=INIT, options=[settings(rng) for _ in range(60)])
     for name, (values, options) in VALUES.items():
         yield Case(name, of=STEP, values=values, options=options)
     yield Case("one tensor", of=STEP, values=[3.0, 2.0, 1.0, 2.0, 2.0], options={"patience": 2})
@@ -42,24 +82,40 @@ def cases(rng):
     for options in (*OPTIONS, {"patience": 2, "mode": "auto"}):
         yield Case(f"made with {options}", of=INIT, options=options)
     for step_size in (1, 3, 7):
-        yield Case(f"{step_size=}", of="step_lr", epochs=range(12), step_size=step_size)
+        yield decay(rng, f"{step_size=}", list(range(12)), step_size)
+    yield decay(rng, "any step_size", randint(rng, 0, 40, 12).tolist(), whole(rng, 2, 9))
     for epoch, step_size in ((-1, 2), (3, 0)):
-        yield Case(f"{epoch=} {step_size=}", of="step_lr", epochs=[epoch], step_size=step_size)
+        yield decay(rng, f"{epoch=} {step_size=}", [epoch], step_size)
     for warmup, total, lowest in RUNS:
-        steps = range(total + 4)
-        yield Case(
-            f"{warmup} of {total}", of="warmup_cosine_lr", steps=steps, warmup=warmup, total=total, min_lr=lowest
-        )
+        yield cosine(rng, f"{warmup} of {total}", list(range(total + 4)), warmup, total, lowest)
+    warmup, total = whole(rng, 2, 9), whole(rng, 12, 30)
+    yield cosine(rng, "any of any", list(range(total + 4)), warmup, total, 0.25)
     for step, warmup, total in ((-1, 2, 8), (3, -1, 8), (3, 9, 8)):
-        yield Case(f"{step=} {warmup=}", of="warmup_cosine_lr", steps=[step], warmup=warmup, total=total, min_lr=0.0)
+        yield cosine(rng, f"{step=} {warmup=}", [step], warmup, total, 0.0)
+
+
+def decay(rng, name, epochs, step_size):
+    base_lr, gamma = uniform(rng, 0.2, 2.0), uniform(rng, 0.3, 0.7)
+    return Case(name, of="step_lr", epochs=epochs, step_size=step_size, base_lr=base_lr, gamma=gamma)
+
+
+def cosine(rng, name, steps, warmup, total, lowest):
+    options = {"base_lr": uniform(rng, 1.5, 2.5), "warmup_steps": warmup, "total_steps": total}
+    options["min_lr"] = lowest * uniform(rng, 0.8, 1.2)
+    return Case(name, of="warmup_cosine_lr", steps=steps, options=options)
 
 
 def run(kata, case):
     if case.of == "step_lr":
-        return rates(kata.step_lr(0.5, epoch, case.step_size, 0.3) for epoch in case.epochs)
+        return rates(kata.step_lr(case.base_lr, epoch, case.step_size, case.gamma) for epoch in case.epochs)
     if case.of == "warmup_cosine_lr":
-        options = {"base_lr": 2.0, "warmup_steps": case.warmup, "total_steps": case.total, "min_lr": case.min_lr}
-        return rates(kata.warmup_cosine_lr(step, **options) for step in case.steps)
+        return rates(kata.warmup_cosine_lr(step, **case.options) for step in case.steps)
+    if case.name == "made with any options":
+        return {"made": [made(kata, options) for options in case.options]}
+    if hasattr(case, "sequences"):
+        stoppers = [kata.EarlyStopping(**options) for _, options in case.sequences]
+        pairs = zip(stoppers, case.sequences, strict=True)
+        return {"answers": [[bool(stopper.step(value)) for value in values] for stopper, (values, _) in pairs]}
     stopper = kata.EarlyStopping(**case.options)
     if case.of == INIT:
         return {"made": True}
@@ -72,6 +128,14 @@ def run(kata, case):
         other = copy.deepcopy(stopper)
         seen["after"] = [bool(s.step(v)) for s, v in ((other, 5.0), (stopper, 3.0), (other, 4.0))]
     return seen
+
+
+def made(kata, options):
+    try:
+        kata.EarlyStopping(**options)
+    except ValueError:
+        return False
+    return True
 
 
 def rates(found):

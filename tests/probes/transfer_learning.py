@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from dojo.probes import Case
-from dojo.testing import randn
+from dojo.probes import Case, Pairs
+from dojo.testing import randint, randn
 
 
 class Running(nn.Module):
@@ -56,31 +56,79 @@ def tied():
     return model
 
 
+PARTED = {**MODELS, "tied": tied, "half frozen": Net}
+LAYERS = {
+    "2d": lambda: nn.BatchNorm2d(2).double(),
+    "instance": lambda: nn.InstanceNorm2d(2, track_running_stats=True).double(),
+    "unknown": lambda: Running(3),
+    "inner norm": lambda: nn.Sequential(nn.BatchNorm1d(3)).double(),
+}
+
+
+def whole(rng, low, high):
+    return int(randint(rng, low, high, 1))
+
+
+def linear(rng):
+    return [whole(rng, 1, 30), whole(rng, 1, 30), whole(rng, 0, 2)]
+
+
+def tree(rng, depth=2):
+    """A model to look at: [children], or [inputs, outputs, bias] of a linear layer, or [features] of a norm."""
+    children = [linear(rng)]
+    for _ in range(whole(rng, 1, 4)):
+        kind = whole(rng, 0, 3 if depth else 2)
+        children.append(tree(rng, depth - 1) if kind == 2 else linear(rng) if kind else [whole(rng, 1, 9)])
+    return [children[number] for number in torch.randperm(len(children), generator=rng).tolist()]
+
+
 def cases(rng):
-    inputs = randn(rng, 4, 6, 3) * 2 + 1
     for name in ("train", "eval", "again", "stale", "later", "copy", "copy of later"):
-        yield Case(f"freeze {name}", of="freeze", inputs=inputs)
-    images = randn(rng, 3, 4, 2, 2, 3) + 2
-    for name, layer in (("2d", nn.BatchNorm2d(2)), ("instance", nn.InstanceNorm2d(2, track_running_stats=True))):
-        yield Case(f"freeze {name}", of="freeze", inputs=images, layer=layer.double())
-    yield Case("freeze unknown", of="freeze", inputs=inputs, layer=Running(3))
-    yield Case("freeze inner norm", of="freeze", inputs=inputs, layer=nn.Sequential(nn.BatchNorm1d(3)).double())
+        modes = randint(rng, 0, 2, 48).bool().tolist()
+        yield Case(f"freeze {name}", of="freeze", inputs=randn(rng, 4, 6, 3) * 2 + 1, modes=[*modes, True, False, True])
+    for name in LAYERS:
+        inputs = randn(rng, 4, 6, 3) * 2 + 1 if name in ("unknown", "inner norm") else randn(rng, 3, 4, 2, 2, 3) + 2
+        yield Case(f"freeze {name}", of="freeze", inputs=inputs, layer=name)
     for name in MODELS:
-        yield Case(f"head {name}", of="replace_head", make=MODELS[name], classes=7)
-    yield Case("head zero", of="replace_head", make=Net, classes=0)
+        yield Case(f"head {name}", of="replace_head", model=name, classes=7)
+    yield Case("head zero", of="replace_head", model="nested", classes=0)
     for of in ("trainable_parameters", "fine_tune_groups"):
-        for name, make in {**MODELS, "tied": tied}.items():
-            yield Case(f"{of} {name}", of=of, make=make)
-        yield Case(f"{of} half frozen", of=of, make=Net)
+        for name in PARTED:
+            yield Case(
+                f"{of} {name}", of=of, model=name, frozen=[1, 1] if name == "half frozen" else [], rates=[0.25, 0.5]
+            )
+    for of in ("replace_head", "trainable_parameters", "fine_tune_groups"):
+        models = [
+            {
+                "model": tree(rng),
+                "classes": whole(rng, 1, 1000),
+                "frozen": randint(rng, 0, 2, 60).tolist(),
+                "rates": torch.rand(2, generator=rng, dtype=torch.float64).tolist(),
+            }
+            for _ in range(12)
+        ]
+        yield Case(f"{of} any", of=of, models=models)
+
+
+def build(model):
+    if isinstance(model, str):
+        return PARTED[model]()
+    if isinstance(model[0], list):
+        return nn.Sequential(*map(build, model))
+    return nn.BatchNorm1d(*model) if len(model) == 1 else nn.Linear(*model[:2], bias=bool(model[2]))
 
 
 def run(kata, case):
-    return {
-        "freeze": run_freeze,
+    if case.of == "freeze":
+        return run_freeze(kata, case)
+    run_one = {
         "replace_head": run_head,
         "trainable_parameters": run_parameters,
         "fine_tune_groups": run_groups,
-    }[case.of](kata, case)
+    }[case.of]
+    if hasattr(case, "models"):
+        return {"models": [run_one(kata, **given) for given in case.models]}
+    return run_one(kata, **{name: value for name, value in vars(case).items() if name not in ("name", "of")})
 
 
 def states(model):
@@ -89,22 +137,23 @@ def states(model):
 
 def run_freeze(kata, case):
     """`inner` is frozen within `model`; then come passes in train mode, and a step."""
-    inner = copy.deepcopy(case.layer) if hasattr(case, "layer") else Net()
-    model = nn.Sequential(nn.BatchNorm1d(3).double() if not hasattr(case, "layer") else nn.Identity(), inner)
+    layer = getattr(case, "layer", None)
+    inner = LAYERS[layer]() if layer else Net()
+    model = nn.Sequential(nn.Identity() if layer else nn.BatchNorm1d(3).double(), inner)
     model.train(case.name != "freeze eval")
     optimizer = SGD(model.parameters(), lr=0.1) if list(model.parameters()) else None
     if case.name == "freeze stale":
         model(case.inputs[0]).sum().backward()
     kata.freeze(inner)
     if case.name == "freeze later":
-        inner.top["drop"] = nn.Dropout(0.5)
-        modes = [model.train(mode) and [inner.top["drop"].training, model[0].training] for mode in (True, False, True)]
+        drop = inner.top["drop"] = nn.Dropout(0.5)
+        modes = [model.train(mode) and [drop.training, model[0].training] for mode in case.modes]
         model(case.inputs[0])
-        return {"modes": [*modes, inner.top["drop"].training]}
+        return {"modes": [*modes, drop.training]}
     if case.name == "freeze copy of later":
         twin = copy.deepcopy(model)
-        twin[1].top["drop"] = nn.Dropout(0.5)
-        return {"modes": [twin.train(mode) and twin[1].top["drop"].training for mode in (True, False, True)]}
+        drop = twin[1].top["drop"] = nn.Dropout(0.5)
+        return {"modes": [twin.train(mode) and drop.training for mode in case.modes]}
     if case.name == "freeze again":
         kata.freeze(inner)
     watched = copy.deepcopy(model) if case.name == "freeze copy" else model
@@ -121,7 +170,7 @@ def run_freeze(kata, case):
     return {
         "outs": outs,
         "names": list(inner.state_dict()),
-        "unchanged": {name: torch.equal(tensor, before[name]) for name, tensor in inner.state_dict().items()},
+        "unchanged": {name: Pairs(tensor, before[name]) for name, tensor in inner.state_dict().items()},
         "copy": states(watched),
         "needs": [p.requires_grad for p in inner.parameters()],
         "gradients": [p.grad is None for p in inner.parameters()],
@@ -130,10 +179,10 @@ def run_freeze(kata, case):
     }
 
 
-def run_head(kata, case):
-    model = case.make()
+def run_head(kata, model, classes, **_):
+    model = build(model)
     before = dict(model.named_parameters())
-    new = kata.replace_head(model, case.classes)
+    new = kata.replace_head(model, classes)
     after = dict(model.named_parameters())
     return {
         "shapes": {name: [list(p.shape), str(p.dtype), str(p.device), p.requires_grad] for name, p in after.items()},
@@ -148,20 +197,20 @@ def positions(model, found):
     return [order.index(id(p)) for p in found]
 
 
-def halfway(case):
-    model = case.make()
-    if case.name.endswith("half frozen"):
-        model.features[0].requires_grad_(False)
+def partly_frozen(model, frozen):
+    model = build(model)
+    for parameter, fixed in zip(model.parameters(), frozen, strict=False):
+        parameter.requires_grad_(parameter.requires_grad and not fixed)
     return model
 
 
-def run_parameters(kata, case):
-    model = halfway(case)
+def run_parameters(kata, model, frozen, **_):
+    model = partly_frozen(model, frozen)
     found = kata.trainable_parameters(model)
     return {"list": isinstance(found, list), "positions": positions(model, found)}
 
 
-def run_groups(kata, case):
-    model = halfway(case)
-    groups = kata.fine_tune_groups(model, 0.25, 0.5)
+def run_groups(kata, model, frozen, rates, **_):
+    model = partly_frozen(model, frozen)
+    groups = kata.fine_tune_groups(model, *rates)
     return {"rates": [group["lr"] for group in groups], "positions": [positions(model, g["params"]) for g in groups]}
