@@ -7,6 +7,7 @@ import torch
 from dojo.probes import Case
 from dojo.testing import randint
 
+FORBIDDEN = ("torch.optim.lr_scheduler",)
 NAN = float("nan")
 INIT, STEP = "EarlyStopping", "EarlyStopping.step"
 VALUES = {
