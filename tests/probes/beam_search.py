@@ -5,7 +5,8 @@ import torch
 from dojo.probes import Case
 from dojo.testing import randn
 
-# Rows of probabilities, one for each last token; start 0 unless told, eos is the last token.
+# Rows of probabilities, one for each last token; the start token is 0 unless told, and eos the last.
+# Each case renames the tokens at random, and moves the odds a little: so little that no choice changes.
 GREEDY_TRAP = [[0.04, 0.55, 0.40, 0.01], [0.24, 0.35, 0.40, 0.01], [0.05, 0.90, 0.04, 0.01], [0.1, 0.2, 0.3, 0.4]]
 LATE_WINNER = [
     [0.0, 0.5, 0.2, 0.0, 0.3],
@@ -44,16 +45,17 @@ EARLY = [[0.06, 0.04, 0.9]] * 3
 
 def cases(rng):
     def case(name, of, **inputs):
-        return Case(f"{name} {of}", of=of, **({"start": 0, "penalty": (), "first": None} | inputs))
+        inputs = {"start": 0, "penalty": (), "first": None, "dtype": torch.float64} | inputs
+        return Case(f"{name} {of}", of=of, **disguised(rng, inputs) if "table" in inputs else inputs)
 
     for of in ("beam_search", "beam_search_with_cache"):
         weights = [randn(rng, 3, 6), randn(rng, 6, 6), randn(rng, 6, 3)]
         for penalty in ((), (1.0,), (2.5,), (-1.0,)):
-            yield case(f"wide {penalty}", of, weights=weights, width=81, length=4, penalty=penalty)
-        yield case("start is eos", of, weights=weights, width=27, length=3, start=2)
-        yield case("one step", of, weights=weights, width=7, length=1)
+            yield case(f"wide {penalty}", of, weights=weights, eos=2, width=81, length=4, penalty=penalty)
+        yield case("start is eos", of, weights=weights, eos=2, width=27, length=3, start=2)
+        yield case("one step", of, weights=weights, eos=2, width=7, length=1)
         weights = [randn(rng, 5, 6), randn(rng, 6, 6), randn(rng, 6, 5)]
-        yield case("greedy", of, weights=weights, width=1, length=6)
+        yield case("greedy", of, weights=weights, eos=4, width=1, length=6)
         yield case("one beam", of, table=ONE_BEAM, start=1, width=1, length=3)
         yield case("greedy trap", of, table=GREEDY_TRAP, width=2, length=2)
         yield case("one parent", of, table=ONE_PARENT, width=2, length=2)
@@ -70,11 +72,22 @@ def cases(rng):
             yield case(f"width={width} length={length}", of, table=BANNED, width=width, length=length)
 
 
+def disguised(rng, inputs):
+    """The inputs with their tokens renamed and their odds changed by one in a hundred at most."""
+    table = torch.tensor(inputs["table"], dtype=torch.float64)
+    noise = torch.rand(table.shape, generator=rng, dtype=torch.float64)
+    table = torch.nn.functional.normalize(table * (1 + (noise - 0.5) / 50), p=1, dim=1)
+    names = torch.randperm(len(table), generator=rng)
+    old = names.argsort()
+    renamed = {"start": names[inputs["start"]].item(), "eos": names[-1].item()}
+    return inputs | renamed | {"table": table[old][:, old]}
+
+
 def model_of(case):
     """step(last, cache): a Markov chain for a table, else a recurrent model; the cache is nested."""
     if hasattr(case, "table"):
-        table = torch.tensor(case.table, dtype=torch.float64).log().to(getattr(case, "dtype", torch.float64))
-        return lambda last, cache: (table[last], {"last": last}), table.shape[1]
+        table = case.table.log().to(case.dtype)
+        return lambda last, cache: (table[last], {"last": last})
     embedding, recurrence, readout = case.weights
 
     def step(last, cache):
@@ -84,11 +97,11 @@ def model_of(case):
         state = torch.tanh(state @ recurrence + embedding[last])
         return (state @ readout).log_softmax(-1), {"layers": [(state[:, :4],), state[:, 4:, None]]}
 
-    return step, readout.shape[1]
+    return step
 
 
 def run(kata, case):
-    step, vocab = model_of(case)
+    step = model_of(case)
     calls, nones = [], []
 
     def counted(last, cache):
@@ -104,7 +117,7 @@ def run(kata, case):
         return log_probs
 
     model = full if case.of == "beam_search" else counted
-    arguments = (case.start, vocab - 1, case.width, case.length, *case.penalty)
+    arguments = (case.start, case.eos, case.width, case.length, *case.penalty)
     found = getattr(kata, case.of)(model, *arguments)[: case.first]
     return {
         "tokens": [list(h.tokens) for h in found],

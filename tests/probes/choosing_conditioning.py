@@ -1,31 +1,58 @@
-"""The plan for every combination of fields, a case for each set of flags."""
+"""The plan for every combination of fields, in random order: a case for each set of flags."""
 
 from itertools import chain, combinations, product
+
+import torch
 
 from dojo.probes import Case
 
 FLAGS = ("control_map", "starting_image", "mask", "many_examples")
+REFERENCES = (None, "STYLE", "SUBJECT", "LAYOUT")
+KEEPS = [
+    list(k)
+    for k in chain.from_iterable(combinations(("COMPOSITION", "STRUCTURE", "OUTSIDE_MASK"), n) for n in range(4))
+]
 
 
 def cases(rng):
+    def choose(options):
+        return options[int(torch.randint(len(options), (), generator=rng))]
+
+    def requests(flags):
+        """One for every text that counts as another, reference and set to keep."""
+        texts = ("", choose((" ", "\n", "\t ", " \n")), choose(("a fox", " two owls", "x", "snow on a roof\n")))
+        return [[text, reference, keep, flags] for text, reference, keep in product(texts, REFERENCES, KEEPS)]
+
+    def case(name, asked):
+        order = torch.randperm(len(asked), generator=rng).tolist()
+        return Case(name, of="plan", requests=[asked[place] for place in order])
+
     for flags in product((False, True), repeat=len(FLAGS)):
         having = [name for name, flag in zip(FLAGS, flags, strict=True) if flag]
-        yield Case(f"with {', '.join(having) or 'no material'}", of="plan", flags=dict.fromkeys(having, True))
-    yield Case("nothing at all", of="plan", flags=None)
+        if "mask" not in having:
+            yield case(f"with {', '.join(having) or 'no material'}", requests(having))
+        elif "starting_image" not in having:  # always a contradiction, so that alone would ask for no plan
+            asked = requests(having) + requests([*having, "starting_image"])
+            yield case(f"with {', '.join(having)}, and maybe a starting image", asked)
+    yield Case("nothing at all", of="plan", requests=None)
 
 
 def run(kata, case):
-    seen = {}
-    if case.flags is None:
+    if case.requests is None:
         return {"methods": [sorted(m.name for m in kata.plan(kata.Request(text=text))) for text in ("", " \n")]}
-    keeps = [frozenset(k) for k in chain.from_iterable(combinations(kata.Keep, n) for n in range(4))]
-    for text, reference, keep in product(("", " \n", "a fox"), (None, *kata.Use), keeps):
-        request = kata.Request(text=text, reference=reference, keep=keep, **case.flags)
-        try:
-            methods = kata.plan(request)
-            # An empty plan, too, is no plan: whether it raises is another mistake, with a case of its own.
-            answer = [type(methods).__name__, *sorted(method.name for method in methods)] if methods else ["ValueError"]
-        except ValueError:
-            answer = ["ValueError"]
-        seen[f"{text!r}, {reference}, {sorted(k.name for k in keep)}"] = answer
-    return seen
+    return {"answers": [answer(kata, *request) for request in case.requests]}
+
+
+def answer(kata, text, reference, keep, flags):
+    request = kata.Request(
+        text=text,
+        reference=None if reference is None else kata.Use[reference],
+        keep=frozenset(kata.Keep[name] for name in keep),
+        **dict.fromkeys(flags, True),
+    )
+    try:
+        methods = kata.plan(request)
+    except ValueError:
+        return ["ValueError"]
+    # An empty plan, too, is no plan: whether it raises is another mistake, with a case of its own.
+    return [type(methods).__name__, *sorted(method.name for method in methods)] if methods else ["ValueError"]

@@ -5,7 +5,8 @@ import torch
 from dojo.probes import Case
 from dojo.testing import randn
 
-# Rows of probabilities, one for each last token; eos is the last token.
+# Rows of probabilities, one for each last token; the start token is 0 unless told, and eos the last.
+# Each case renames the tokens at random, and moves the odds a little: so little that no choice changes.
 SAME_STEP = [[0.2, 0.8, 0.0, 0.0], [0.45, 0.55, 0.0, 0.0], [0.6, 0.4, 0.0, 0.0], [0.25] * 4]
 COUNTED = [[0.6, 0.4, 0, 0, 0], [0.9, 0.1, 0, 0, 0], [0.08, 0, 0.5, 0.42, 0], [0.5, 0.3, 0.2, 0, 0], [0.2] * 5]
 ONE_STEP = [[0.5, 0.3, 0.2, 0.0]] * 4
@@ -48,16 +49,22 @@ WRONG = [{"groups": 3}, {"groups": 0}, {"groups": -2}, {"width": 0}, {"length": 
 
 def cases(rng):
     def case(name, **inputs):
-        return Case(name, of="diverse_beam_search", **({"start": 0, "penalty": {}, "first": None} | inputs))
+        inputs = {"start": 0, "penalty": {}, "first": None, "dtype": torch.float64, "ends": True} | inputs
+        return Case(name, of="diverse_beam_search", **disguised(rng, inputs) if "table" in inputs else inputs)
 
     weights = [randn(rng, 3, 6), randn(rng, 6, 6), randn(rng, 6, 3)]
     for penalty in (None, 1.0, 2.5, -1.0):
         named = {} if penalty is None else {"length_penalty": penalty}
-        yield case(f"wide {penalty}", weights=weights, width=54, length=3, groups=2, diversity=0.7, penalty=named)
-    yield case("start is eos", weights=weights, start=2, width=18, length=2, groups=2, diversity=0.7)
-    yield case("alike", weights=weights, width=6, length=4, groups=3, diversity=0.0, ends=False)
+        yield case(
+            f"wide {penalty}", weights=weights, eos=2, width=54, length=3, groups=2, diversity=0.7, penalty=named
+        )
+    yield case("start is eos", weights=weights, eos=2, start=2, width=18, length=2, groups=2, diversity=0.7)
+    yield case("alike", weights=weights, eos=2, width=6, length=4, groups=3, diversity=0.0, ends=False)
     weights = [randn(rng, 5, 6), randn(rng, 6, 6), randn(rng, 6, 5)]
-    yield case("endless", weights=weights, width=12, length=4, groups=3, diversity=1.0, ends=False)
+    yield case("endless", weights=weights, eos=4, width=12, length=4, groups=3, diversity=1.0, ends=False)
+    for groups, width, diversity in ((2, 2, 3.0), (2, 6, 0.4), (4, 4, 1.5), (4, 8, 0.8)):
+        options = {"groups": groups, "width": width, "diversity": diversity, "ends": False}
+        yield case(f"endless, {groups} groups of {width} beams", weights=weights, eos=4, length=4, **options)
     yield case("same step", table=SAME_STEP, start=2, width=2, length=2, groups=2, diversity=1.0)
     yield case("counted", table=COUNTED, start=3, width=4, length=2, groups=2, diversity=1.0)
     yield case("one step", table=ONE_STEP, width=5, length=1, groups=5, diversity=1.0)
@@ -81,30 +88,37 @@ def cases(rng):
         yield case(str(wrong), table=BANNED, **({"width": 4, "length": 2, "groups": 2, "diversity": 0.5} | wrong))
 
 
+def disguised(rng, inputs):
+    """The inputs with their tokens renamed and their odds changed by one in a hundred at most."""
+    table = torch.tensor(inputs["table"], dtype=torch.float64)
+    noise = torch.rand(table.shape, generator=rng, dtype=torch.float64)
+    table = torch.nn.functional.normalize(table * (1 + (noise - 0.5) / 50), p=1, dim=1)
+    names = torch.randperm(len(table), generator=rng)
+    old = names.argsort()
+    renamed = {"start": names[inputs["start"]].item(), "eos": names[-1].item()}
+    return inputs | renamed | {"table": table[old][:, old]}
+
+
 def run(kata, case):
     calls = []
-    if hasattr(case, "table"):
-        table = torch.tensor(case.table, dtype=torch.float64).log().to(getattr(case, "dtype", torch.float64))
-    else:
-        embedding, recurrence, readout = case.weights
-    vocab = table.shape[1] if hasattr(case, "table") else readout.shape[1]
 
     def model(tokens):
         calls.append(len(tokens))
         if hasattr(case, "table"):
-            return table[tokens[:, -1]]
+            return case.table.log().to(case.dtype)[tokens[:, -1]]
+        embedding, recurrence, readout = case.weights
         state = torch.zeros(len(tokens), 6, dtype=torch.float64)
         for last in tokens.T:
             state = torch.tanh(state @ recurrence + embedding[last])
         logits = state @ readout
-        return (
-            logits if getattr(case, "ends", True) else logits.index_fill(1, torch.tensor([vocab - 1]), -torch.inf)
-        ).log_softmax(-1)
+        if not case.ends:
+            logits[:, case.eos] = -torch.inf
+        return logits.log_softmax(-1)
 
     found = kata.diverse_beam_search(
         model,
         case.start,
-        vocab - 1,
+        case.eos,
         case.width,
         case.length,
         groups=case.groups,

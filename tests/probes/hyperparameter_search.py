@@ -7,22 +7,46 @@ import random
 import numpy as np
 import torch
 
-from dojo.probes import Case, Draws
-from dojo.testing import randn
+from dojo.probes import Case, Draws, Pairs
+from dojo.testing import randint, randn
 
 EI, GP = "expected_improvement", "gp_posterior"
 NEXT = math.nextafter(0.1, 1.0)
-GRID = {"a": [2.0, 0.5, 1.0], "b": [1.5, -1.0], "c": [0.0, 3.0]}
 UNIT = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
+OPTIONS = [10, "20", None, 2.5, "k"]
+CELLS = 4  # along each side of a box; far larger than the neighbourhood that a search of 16 trials finds
+
+
+def share(rng, low, high):
+    return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
+
+
+def told(rng, kind, count):
+    """What the objective answers, call by call: any numbers, or some of them equal, or no numbers."""
+    values = randn(rng, count)
+    places = torch.randperm(count, generator=rng)
+    if kind == "ties":
+        values[places[: count // 3]] = -4.0
+    if kind in ("nan", "late nan"):
+        values[0 if kind == "nan" else places[: count // 3]] = math.nan
+    return values
 
 
 def cases(rng):
     seed = int(torch.randint(1000, (), generator=rng))
     for kind in ("values", "ties", "nan", "late nan", "pops", "tensors"):
-        yield Case(f"grid: {kind}", of="grid_search", kind=kind, space=GRID)
-        space = {"a": (0.0, 2.0), "b": (-1.0, 1.0), "c": (0.0, 1.0)}
-        yield Case(f"random: {kind}", of="random_search", kind=kind, space=space, seed=seed)
-    space = {"x": (-1.0, 3.0), "lr": ("log", 1e-4, 1.0), "k": [10, "20", None]}
+        shape = (randint(rng, 0, 2, 3) + 2).tolist()
+        grid = {name: randn(rng, n).tolist() for name, n in zip("abc", shape, strict=True)}
+        values = told(rng, kind, math.prod(shape))
+        yield Case(f"grid: {kind}", of="grid_search", kind=kind, space=grid, values=values, seed=seed)
+        space = {name: (share(rng, -3, 0), share(rng, 1, 3)) for name in "abc"}
+        count = 7 + randint(rng, 0, 6).item()
+        yield Case(
+            f"random: {kind}", of="random_search", kind=kind, space=space, values=told(rng, kind, count), seed=seed
+        )
+    low, exponent = share(rng, -2, 0), share(rng, -5, -3)
+    options = [OPTIONS[i] for i in torch.randperm(5, generator=rng)[: randint(rng, 3, 5).item()].tolist()]
+    space = {"x": (low, low + share(rng, 2, 4)), "lr": ("log", 10**exponent, 10 ** share(rng, -1, 1)), "k": options}
     yield Case("random: distribution", of="random_search", kind="draws", space=space, seed=seed)
     yield Case("random: seed", of="random_search", kind="seed", space={"a": (0.0, 1.0)}, seed=seed)
     for name, entry in {
@@ -40,40 +64,48 @@ def cases(rng):
     )
     for of, space in (("random_search", {"a": [[1], [2], [3]], "u": (0, 1)}), ("grid_search", {"a": [[1], [2], [3]]})):
         yield Case(f"{of}: objects", of=of, kind="objects", space=space, seed=seed)
-    mean, std = randn(rng, 4, 5), randn(rng, 4, 5).abs() + 0.2
-    yield Case("EI", of=EI, mean=mean, std=std, best=0.3, xi=0.0, times=1)
-    yield Case("EI, xi", of=EI, mean=mean, std=std, best=0.3, xi=0.5, times=1)
-    yield Case("EI, certain", of=EI, mean=mean.round(), std=std * 0, best=0.0, xi=0.0, times=1)
+    mean, std, best = randn(rng, 4, 5), randn(rng, 4, 5).abs() + 0.2, share(rng, 0.2, 0.6)
+    yield Case("EI", of=EI, mean=mean, std=std, best=best, xi=0.0, times=1)
+    yield Case("EI, xi", of=EI, mean=mean, std=std, best=best, xi=best + 0.2, times=1)
+    certain = torch.cat([3 * mean, torch.full((4, 1), best, dtype=torch.float64)], 1)  # 0 / 0 among them
+    yield Case("EI, certain", of=EI, mean=certain, std=certain * 0, best=best, xi=0.0, times=1)
     yield Case("EI, half", of=EI, mean=mean.half(), std=std.half(), best=0.3, xi=0.0, times=1)
     yield Case("EI, small", of=EI, mean=mean * 2**-30, std=std * 2**-30, best=0.0, xi=0.0, times=2**30)
-    far = torch.linspace(0, 7, 700)
+    far = torch.linspace(0, 7, 700) + share(rng, 0, 0.3)
     yield Case("EI, far", of=EI, mean=far, std=far * 0 + 1, best=0.0, xi=0.0, times=1)
     yield Case("EI, negative std", of=EI, mean=mean, std=-std, best=0.3, xi=0.0, times=1)
-    mixed = torch.where(mean > 0, std, -std)
+    mixed = torch.where(torch.arange(20).view(4, 5) < 9, std, -std)
     yield Case("EI, one negative std", of=EI, mean=mean, std=mixed, best=0.3, xi=0.0, times=1)
     yield Case("EI, NaN std", of=EI, mean=mean, std=mixed.sqrt(), best=0.3, xi=0.0, times=1)
-    seen, values, points = randn(rng, 5, 2), randn(rng, 5), randn(rng, 4, 2)
-    yield Case(
-        "process", of=GP, inputs=(seen, values, torch.cat([seen, points])), options={"length": 0.7, "jitter": 0.02}
-    )
-    yield Case("process, defaults", of=GP, inputs=(seen, values * 0, seen), options={})
     rows = torch.cartesian_prod(torch.arange(6.0), torch.arange(5.0)).double() + randn(rng, 30, 2) / 20
+    seen, values = 0.7 * rows[torch.randperm(30, generator=rng)[:5]], randn(rng, 5)
+    points = torch.cat([seen, seen + randn(rng, 5, 2) / 3])
+    options = {"length": share(rng, 0.5, 0.9), "jitter": share(rng, 0.01, 0.04)}
+    yield Case("process", of=GP, inputs=(seen, values, points), options=options)
+    yield Case("process, defaults", of=GP, inputs=(seen, values, points), options={})
     yield Case("process, no jitter", of=GP, inputs=(rows, rows[:, 0], rows), options={"length": 0.7, "jitter": 0.0})
-    space = {"a": (0.0, 2.0), "b": (-1.0, 1.0), "c": (0.0, 1.0)}
     for kind in ("values", "ties", "pops", "tensors", "seed", "start", "one start", "units", "offset", "again"):
-        yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, space=space, seed=seed)
-    for kind in ("box", "log box", "constant", "plateau"):
+        space = {name: (share(rng, -3, 0), share(rng, 1, 3)) for name in "abc"}
+        values = told(rng, kind, 7 + randint(rng, 0, 4).item())
+        yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, space=space, values=values, seed=seed)
+    for kind in ("box", "log box"):
+        low, exponent = share(rng, -2, 2), share(rng, -9, -7)
+        y = (0.0, 1.0) if kind == "box" else ("log", 10**exponent, 10 ** (exponent + 10))
+        space = {"x": (low, low + share(rng, 0.5, 2)), "y": y}
+        cells = randint(rng, 0, CELLS, 8, 2).tolist()
+        yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, space=space, cells=cells, seed=seed)
+    for kind in ("constant", "plateau"):
         yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, seed=seed)
 
 
 def run(kata, case):
     if case.of == EI:
         ei = kata.expected_improvement(case.mean.clone(), case.std.clone(), case.best, case.xi)
-        return {"sign": bool((ei >= 0).all())} if case.name == "EI, far" else {"ei": ei * case.times}
+        return {"ei": ei * case.times} | ({"negative": ei < 0} if case.name == "EI, far" else {})
     if case.of == GP:
         mean, std = kata.gp_posterior(*(part.clone() for part in case.inputs), **case.options)
-        seen = {"certain": bool((std < 1e-6).all())}  # not so where it is NaN
-        return seen if case.name == "process, no jitter" else {"mean": mean, "std": std}
+        # Without jitter deviations are rounding alone, which float32's tolerance covers; NaN is none.
+        return {"mean": mean, "std": std.float() if case.name == "process, no jitter" else std}
     own = {"draws": draws, "entry": entry, "repeats": repeats, "narrow": narrow, "objects": objects, "seed": seeds}
     own |= {"start": start, "one start": entry, "units": units, "offset": offset, "again": again, "box": box}
     own |= {"log box": box, "constant": constant, "plateau": plateau}
@@ -98,50 +130,64 @@ def entry(kata, case):
 
 
 def record(kata, case):
+    """What was asked and what was kept, by the number of the call: which points, is the search's own affair."""
     asked, buffer = [], torch.zeros((), dtype=torch.float64)
+
+    def value(point):
+        return 2 * point["a"] - point["b"] + point["a"] * point["c"]
 
     def objective(params):
         asked.append(dict(params))
-        value = 1.0 if case.kind == "ties" else 2 * params["a"] - params["b"] + params["a"] * params["c"]
-        if len(asked) == {"nan": 1, "late nan": 3}.get(case.kind):
-            return math.nan
+        answer = value(params) if grid_of_values else case.values[len(asked) - 1].item()
         if case.kind == "pops":
             params.clear()
-        return buffer.fill_(value) if case.kind == "tensors" else value
+        return buffer.fill_(answer) if case.kind == "tensors" else answer
 
-    result = search(kata, case, objective)
-    values = [value for _, value in result.trials]
-    points = sorted(tuple(p.get(name) for name in "abc") for p in asked)
-    order = sorted(set(v for v in map(float, values) if not math.isnan(v)))
-    return {
+    grid_of_values = case.of == "grid_search" and case.kind in ("values", "pops", "tensors")
+    result = search(kata, case, objective, len(case.values))
+    kept, values = [p for p, _ in result.trials], [v for _, v in result.trials]
+    order = sorted(range(len(values)), key=lambda i: [asked[i][name] for name in "abc"] if grid_of_values else i)
+    seen = {
         "count": len(asked),
-        "distinct": len(set(points)),
-        "points": points if case.of == "grid_search" else [],
-        "kept": [p for p, _ in result.trials] == asked,
-        "inside": all(isinstance(c, list) or c[0] <= p[n] <= c[1] for p in asked for n, c in case.space.items()),
+        "values": torch.tensor([float(values[i]) for i in order], dtype=torch.float64),
+        "kept": [asked.index(params) if params in asked else -1 for params in kept],
+        "inside": sum(isinstance(c, list) or c[0] <= p[n] <= c[1] for p in asked for n, c in case.space.items()),
         "floats": [type(v).__name__ for v in values],
-        "rank of best": order.index(float(result.best_value)) if float(result.best_value) in order else -1,
-        "best is": asked.index(result.best_params) if case.kind == "ties" and result.best_params in asked else -1,
+        "best value": torch.tensor(float(result.best_value), dtype=torch.float64),
     }
+    if case.of == "bayesian_search":  # a search that learns nothing gets nothing for its books
+        runs = [points(kata, case.seed, lambda p, v=v: v * p["a"], 7, case.space) for v in (1, -1)]
+        seen["learnt"] = Pairs(*(run[4:] for run in runs))
+    if grid_of_values:
+        return seen | {"best": [result.best_params.get(name) for name in "abc"]} | points_of(asked)
+    seen |= {"best": asked.index(result.best_params) if result.best_params in asked else -1}
+    return seen | (points_of(asked) if case.of == "grid_search" else {"distinct": len(points_of(asked)["points"])})
+
+
+def points_of(asked):
+    return {"points": sorted({tuple(p.get(name) for name in "abc") for p in asked})}
 
 
 def draws(kata, case):
     points = [p for p, _ in search(kata, case, lambda params: 0.0, 800).trials]
-    x = torch.tensor([min(max(int((p["x"] + 1) * 2), 0), 7) for p in points])
-    lr = torch.tensor([min(max(int((math.log10(p["lr"]) + 4) * 2), 0), 7) for p in points])
-    k = torch.tensor([case.space["k"].index(p["k"]) if p["k"] in case.space["k"] else 3 for p in points])
-    return {"x": Draws(x, 8), "lr": Draws(lr, 8), "k": Draws(k, 4), "both": Draws((x // 2) * 4 + lr // 2, 16)}
+    x = torch.tensor([min(max(int((p["x"] + 2) * 2), 0), 11) for p in points])
+    lr = torch.tensor([min(max(int((math.log10(p["lr"]) + 5) * 2), 0), 11) for p in points])
+    k = torch.tensor([OPTIONS.index(p["k"]) if p["k"] in OPTIONS else 5 for p in points])
+    return {"x": Draws(x, 12), "lr": Draws(lr, 12), "k": Draws(k, 6), "both": Draws((x // 2) * 6 + lr // 2, 36)}
 
 
 def seeds(kata, case):
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]
+    def states():
+        here = np.random.get_state()
+        numbers = [*random.getstate()[1], *here[1].tolist(), here[2]]
+        return torch.cat([torch.get_rng_state().long(), torch.tensor(numbers)])
+
+    before = states()
     first, again, other = (
-        [p for p, _ in search(kata, case, lambda params: params["a"], 5, s).trials]
+        torch.tensor([list(p.values()) for p, _ in search(kata, case, lambda params: params["a"], 5, s).trials])
         for s in (case.seed, case.seed, case.seed + 1)
     )
-    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2]
-    quiet = torch.equal(before[0], after[0]) and before[1:] == after[1:]
-    return {"same": first == again, "other": first[0] != other[0], "quiet": quiet}
+    return {"same": Pairs(first, again), "other": Pairs(first[:1], other[:1]), "quiet": Pairs(before, states())}
 
 
 def repeats(kata, case):
@@ -166,35 +212,39 @@ def objects(kata, case):
 def start(kata, case):
     """Which of the first points depend on the values, with 4 random points, and with 2."""
     seen = {}
-    for n, options in {"4": {}, "2": {"n_start": 2}}.items():
-        pairs = [
-            [points(kata, case.seed + s, lambda p, v=v: v * p["x"], int(n) + 1, UNIT, **options) for v in (1, -1)]
-            for s in range(3)
-        ]
-        seen[n] = [any(not torch.equal(up[i], down[i]) for up, down in pairs) for i in range(int(n) + 1)]
+    for n, options in {4: {}, 2: {"n_start": 2}}.items():
+        up, down = (
+            torch.stack(
+                [points(kata, case.seed + s, lambda p, v=v: v * p["x"], n + 1, UNIT, **options) for s in range(3)]
+            )
+            for v in (1, -1)
+        )
+        seen[str(n)] = [Pairs(up[:, i], down[:, i]) for i in range(n + 1)]
     return seen
 
 
 def units(kata, case):
-    """Whether values and ranges in other units lead to the same points."""
+    """Whether values and ranges in other units lead to the same points, but for the last bits."""
     unit = 2.0**20
     plain, high, low = (points(kata, case.seed, lambda p, u=u: u * bowl(p), 7, UNIT) for u in (1.0, unit, 1 / unit))
     wide = points(kata, case.seed, lambda p: bowl({**p, "x": p["x"] / unit}), 7, UNIT | {"x": (0.0, unit)})
     wide[:, 0] /= unit
-    return {name: torch.allclose(plain, other) for name, other in (("high", high), ("low", low), ("wide", wide))}
+    others = {"high": high, "low": low, "wide": wide}
+    return {name: Pairs((plain * unit).round(), (other * unit).round()) for name, other in others.items()}
 
 
 def offset(kata, case):
     """Whether small differences of large values are seen."""
     runs = [
-        [points(kata, case.seed + s, f, 6, UNIT) for s in range(3)] for f in (lambda p: 1e8 + bowl(p), lambda p: 1e8)
+        torch.cat([points(kata, case.seed + s, f, 6, UNIT) for s in range(3)])
+        for f in (lambda p: 1e8 + bowl(p), lambda p: 1e8)
     ]
-    return {"seen": not all(torch.equal(a, b) for a, b in zip(*runs, strict=True))}
+    return {"seen": Pairs(*runs)}
 
 
 def again(kata, case):
-    tried = points(kata, case.seed, lambda p: (p["x"] - 0.3) ** 2, 30, {"x": (0.0, 1.0)})
-    return {"different": len(set(tried[:, 0].tolist()))}
+    tried = points(kata, case.seed, lambda p: (p["x"] - 0.3) ** 2, 30, {"x": (0.0, 1.0)}).sort(0).values
+    return {"different": Pairs(tried[1:], tried[:-1], rows=True)}
 
 
 def bowl(params):
@@ -202,15 +252,30 @@ def bowl(params):
 
 
 def box(kata, case):
-    space = UNIT if case.kind == "box" else {"x": (0.0, 1.0), "y": ("log", 1e-5, 1e-1)}
+    """In which cell of the box each search ends whose objective is lowest in the middle of a cell."""
+    ends, calls, best = [], [], []
+    for number, cell in enumerate(case.cells):
+        middle = [(c + 0.5) / CELLS for c in cell]
 
-    def objective(params):
-        y = params["y"] if case.kind == "box" else (math.log10(params["y"]) + 5) / 4
-        return 1e3 * bowl({**params, "y": y}) - 1e4
+        def objective(params, middle=middle):
+            calls.append(params)
+            return 1e3 * sum((s - m) ** 2 for s, m in zip(shares(params, case.space), middle, strict=True)) - 1e4
 
-    best = [kata.bayesian_search(objective, dict(space), 16, seed=case.seed + s).best_value for s in range(3)]
-    # Random search's median is 0.0135; its median of three is below half of that in one case of five.
-    return {"low": (sorted(best)[1] + 1e4) / 1e3 < 0.0067}
+        result = kata.bayesian_search(objective, dict(case.space), 16, seed=case.seed + number)
+        ends.append([math.floor(s * CELLS) for s in shares(result.best_params, case.space)])
+        best.append(result.best_value)
+    # Random search's median is 0.0135; its median of eight is below half of that in one case of twenty.
+    return {"cells": ends, "calls": len(calls), "low": (sorted(best)[4] + 1e4) / 1e3 < 0.0067}
+
+
+def shares(params, space):
+    """Where in its range each parameter stands, from 0 to 1."""
+    return [
+        (params[name] - entry[0]) / (entry[1] - entry[0])
+        if len(entry) == 2
+        else math.log(params[name] / entry[1]) / math.log(entry[2] / entry[1])
+        for name, entry in space.items()
+    ]
 
 
 def constant(kata, case):

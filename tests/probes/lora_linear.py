@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dojo.cost import measure
-from dojo.probes import Case, Draws
+from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint
 
 NAN = float("nan")
@@ -30,8 +30,10 @@ def case(name, of, rng, out=7, rank=2, alpha=7.0, dropout=0.0, bias=True, dtype=
 
 
 def cases(rng):
-    for part in ("shapes", "parameters", "trainable", "A", "B", "base", "merged", "state"):
+    for part in ("parameters", "trainable", "A", "B", "base", "merged", "state"):
         yield case(f"start: {part}", INIT, rng, part=part)
+    sizes = [[*randint(rng, 5, 99, 2).tolist(), randint(rng, 1, 5).item()] for _ in range(5)]
+    yield Case("start: shapes", of=INIT, sizes=sizes)
     yield Case("start half", of=INIT, dtype=torch.bfloat16, device="cpu", rank=2, dropout=0.0)
     yield Case("start elsewhere", of=INIT, dtype=torch.float32, device="meta", rank=2, dropout=0.0)
     for rank, dropout in ((0, 0.0), (-1, 0.0), (2, 1.0), (2, -0.1), (2, NAN)):
@@ -45,8 +47,11 @@ def cases(rng):
     yield case("B = 0, dropout", FORWARD, rng, dropout=0.5, shape=(20,), start=True)
     yield case("steps", FORWARD, rng, steps=3)
     yield case("copied", FORWARD, rng)
-    yield Case("dropout", of=FORWARD, dropout=0.25)
-    yield Case("cost", of=FORWARD)
+    bits = 2.0 ** torch.randperm(6, generator=rng)[:4].double()
+    rate = 0.15 + 0.2 * torch.rand((), generator=rng).item() + 0.4 * randint(rng, 0, 2).item()  # clear of a half
+    yield Case("dropout", of=FORWARD, dropout=rate, x=bits)
+    whole = randint(rng, -3, 4, 272, 256).float()
+    yield Case("cost", of=FORWARD, x=whole[:16], W=whole[16:])
     yield case("merge", MERGE, rng, action="mm")
     yield case("merge a square", MERGE, rng, out=5, action="m")
     yield case("merge half", MERGE, rng, dtype=torch.bfloat16, action="m")
@@ -55,7 +60,7 @@ def cases(rng):
     yield case("merge, eval and train", MERGE, rng, action="met")
     yield case("merge into another weight", MERGE, rng, action="muwmu")
     yield case("unmerge", UNMERGE, rng, action="mu")
-    yield case("unmerge first", UNMERGE, rng, action="u")
+    yield case("unmerge first", UNMERGE, rng, action="umu")
     yield case("unmerge twice", UNMERGE, rng, action="muu")
     yield case("merge anew", UNMERGE, rng, action="mubm")
 
@@ -79,11 +84,11 @@ def base_of(case):
 
 
 def run(kata, case):
-    known = {"steps": steps, "dropout": dropout, "cost": cost, "copied": copied}
+    known = {"steps": steps, "dropout": dropout, "cost": cost, "copied": copied, "start: shapes": shapes}
     if case.name in known:
         return known[case.name](kata, case)
     if hasattr(case, "part"):
-        return {case.part: start(kata, case)[case.part]}
+        return start(kata, case)[case.part]
     if case.of == INIT:
         layer = kata.LoRALinear(nn.Linear(5, 7, dtype=case.dtype, device=case.device), case.rank, 4.0, case.dropout)
         return {"adapter": [[str(p.dtype), p.device.type] for p in (layer.lora_A, layer.lora_B)]}
@@ -100,17 +105,37 @@ def start(kata, case):
     finally:
         torch.set_deterministic_debug_mode(mode)
     A, B = layer.lora_A.detach(), layer.lora_B.detach()
-    finite = bool(A.isfinite().all())
+    y = layer(case.x)
+    kept = layer.base.weight.detach().clone()
+    with torch.no_grad():
+        weight.copy_(case.W2)  # shows in the layer if it has kept the weight itself
     return {
-        "shapes": [list(A.shape), list(B.shape)],
-        "parameters": sorted(str(name) for name, _ in layer.named_parameters(remove_duplicate=False)),
-        "trainable": sorted(str(name) for name, p in layer.named_parameters() if p.requires_grad),
-        "A": [int(torch.linalg.matrix_rank(A)) if finite else "not filled", torch.equal(A, other.lora_A)],
-        "B": int((B != 0).sum()),
-        "base": [layer.base is base, layer.base.weight is weight, torch.equal(layer.base.weight, case.W)],
-        "merged": bool(layer.merged),
-        "state": sorted(layer.state_dict()),
+        "parameters": {
+            str(name): [list(p.shape), p.detach()] if name.startswith("base") else list(p.shape)
+            for name, p in sorted(layer.named_parameters(remove_duplicate=False))
+        },
+        "trainable": {"names": sorted(str(name) for name, p in layer.named_parameters() if p.requires_grad), "y": y},
+        "A": {
+            "rank": int(torch.linalg.matrix_rank(A)) if bool(A.isfinite().all()) else "not filled",
+            "again": Pairs(A, other.lora_A.detach()),
+        },
+        "B": {"B": B, "y": y},
+        "base": {
+            "before": kept,
+            "after": layer.base.weight,
+            "y": layer(case.x),
+            "itself": [layer.base is base, layer.base.weight is weight],
+        },
+        "merged": {"merged": bool(layer.merged), "y": y},
+        "state": {str(name): value for name, value in sorted(layer.state_dict().items()) if name != "lora_A"}
+        | {"all": sorted(layer.state_dict())},
     }
+
+
+def shapes(kata, case):
+    """The shapes of A and B; whole layers rarely are as small as those of the other cases."""
+    layers = [kata.LoRALinear(nn.Linear(*sizes), rank, 1.0) for *sizes, rank in case.sizes]
+    return {"shapes": [[list(layer.lora_A.shape), list(layer.lora_B.shape)] for layer in layers]}
 
 
 def answer(kata, case):
@@ -121,6 +146,10 @@ def answer(kata, case):
     differentiate = case.dropout == 0 and case.dtype == torch.float32
     y = layer.train(getattr(case, "train", True))(x.requires_grad_(differentiate))
     seen = {"y": y, "x after": x, "x trains": x.requires_grad is not differentiate}
+    if hasattr(case, "start"):  # with B = 0 alone, the base would do for an answer
+        with torch.no_grad():
+            layer.lora_B.copy_(case.B)
+        seen["later"] = layer.eval()(case.x)
     if differentiate:
         y.square().sum().backward()
         seen |= {"dx": x.grad, "dA": layer.lora_A.grad, "dB": layer.lora_B.grad}
@@ -152,26 +181,33 @@ def copied(kata, case):
 
 
 def dropout(kata, case):
-    """Which of the inputs 1, 2, 4, 8 survive in each of 2000 rows, as two outputs see it."""
-    layer = kata.LoRALinear(nn.Linear(4, 2), 1, 1.0, case.dropout).train()
+    """Which of the inputs, powers of 2, survive in each of 2000 rows, as two outputs see it."""
+    layer = kata.LoRALinear(nn.Linear(4, 2, dtype=torch.float64), 1, 1.0, case.dropout).train()
     with torch.no_grad():
         for tensor, value in ((layer.base.weight, 0), (layer.base.bias, 0), (layer.lora_A, 1), (layer.lora_B, 1)):
             tensor.fill_(value)
-        x = torch.tensor([1.0, 2.0, 4.0, 8.0]).expand(2000, -1)
+        x = case.x.expand(2000, -1)
         sums, again = layer(x) * (1 - case.dropout), layer(x) * (1 - case.dropout)
-    whole, alike = torch.allclose(sums, sums.round()), torch.equal(sums[:, 0], sums[:, 1])
-    seen = {"whole": whole, "outputs alike": alike, "passes alike": torch.equal(sums, again)}
-    return seen | {"sums": Draws(sums[:, 0].round().long(), 64)}
+    seen = {"beside whole numbers": sums - sums.round(), "outputs alike": Pairs(sums[:, 0], sums[:, 1])}
+    return seen | {"passes alike": Pairs(sums, again), "sums": Draws(sums[:, 0].round().long(), 64)}
 
 
 def cost(kata, case):
-    base = nn.Linear(256, 256)
-    layer, x = kata.LoRALinear(base, 1, 1.0), torch.ones(16, 256)
+    base = nn.Linear(256, 256, bias=False)
+    layer, x = kata.LoRALinear(base, 1, 2.0), case.x.clone()
+    with torch.no_grad():
+        layer.base.weight.copy_(case.W)
+        layer.lora_A.copy_(case.W[:1])
+        layer.lora_B.copy_(case.W[:, :1])
     with measure() as plain:
         nn.functional.linear(x, base.weight)
     with measure() as spent:
-        layer(x)
-    return {"within 1.05": spent.flops <= 1.05 * plain.flops, "lean": spent.allocated < base.weight.nbytes / 2}
+        y = layer(x)
+    return {
+        "y": y[:, ::32],
+        "within 1.05": spent.flops <= 1.05 * plain.flops,
+        "lean": spent.allocated < base.weight.nbytes / 2,
+    }
 
 
 def actions(kata, case):
@@ -188,7 +224,7 @@ def actions(kata, case):
             seen[f"{number} returns itself"] = action in "et" and result is layer
         seen[f"{number} merged"] = [bool(layer.merged), bool(other.merged)]
         seen[f"{number} W"] = layer.base.weight.detach().clone()
-        seen[f"{number} same memory"] = torch.equal(shared, layer.base.weight)
+        seen[f"{number} shared memory"] = shared.clone()
     for name, p in layer.named_parameters():
         if name != "base.bias":
             seen[name] = [p.requires_grad, p.is_leaf, p.detach().clone()]

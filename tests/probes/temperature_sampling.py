@@ -2,83 +2,110 @@
 
 import torch
 
-from dojo.probes import Case, Draws
-from dojo.testing import randn
+from dojo.probes import Case, Draws, Pairs
+from dojo.testing import randint, randn
 
 INF = float("inf")
 N = 4000
 
 
 def cases(rng):
-    def probs(name, logits, temperature):
-        return Case(f"probs {name}", of="temperature_probs", logits=logits, temperature=temperature)
+    def probs(name, logits, *temperatures):
+        return Case(f"probs {name}", of="temperature_probs", logits=logits, temperatures=temperatures)
 
     for temperature in (0.4, 1.0, 2.5):
         yield probs(f"T={temperature}", randn(rng, 3, 7), temperature)
     yield probs("square", randn(rng, 5, 5) + 2000 * randn(rng, 5, 1), 0.7)
     yield probs("one row", randn(rng, 6), 1.5)
-    ties = torch.tensor([[0.0, 3.0, 3.0, 3.0], [1.0, -2.0, 0.5, 1.0]], dtype=torch.float64)
-    yield probs("T=0", ties, 0.0)
-    yield probs("T=0 of one row", ties[0], 0)
-    banned = torch.tensor([-INF, 1.0, -INF, 2.0], dtype=torch.float64)
+    tied = ties(rng, 20, 8)
+    yield probs("T=0", tied, 0.0)
+    yield probs("T=0 of one row", ties(rng, 1, 40)[0], 0)
+    banned = shuffled(rng, torch.cat([torch.full((5,), -INF, dtype=torch.float64), randn(rng, 3)]))
     yield probs("banned", banned, 0.8)
-    yield probs("wide", torch.tensor([3e4, -3e4], dtype=torch.float64), 3e4)
-    huge = torch.tensor([3e4, 3e4 - 256, 3e4, 3e4 - 512])
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        yield probs(f"huge {dtype}", huge.to(dtype), 1e-3)
-    yield probs("half", torch.tensor([0.0, 1.0, 2.0, 0.5], dtype=torch.bfloat16), 2.0)
+    yield probs("wide", 3e4 * shuffled(rng, torch.cat([torch.tensor([1.0, -1.0]), randn(rng, 6).tanh()])), 3e4)
+    dtypes = (torch.float16, torch.bfloat16, torch.float32)
+    for dtype in dtypes:
+        yield probs(f"huge {dtype}", huge(rng).to(dtype), 1e-3, 256.0)
+    yield probs("half", randint(rng, 0, 9, 3, 8).bfloat16() / 4, 2.0)
     yield probs("T<0", randn(rng, 2, 4), -1.0)
     yield probs("T=nan", randn(rng, 2, 4), float("nan"))
 
-    odds = torch.tensor([0.1, 0.0, 0.45, 0.05, 0.4, 0.0], dtype=torch.float64)
-    only = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
-    flat = torch.full((64, 8), 1 / 8, dtype=torch.float64)
+    halves = torch.tensor([1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 16, 0.0]).half()
     for of in ("sample_token", "gumbel_sample"):
-        yield Case(f"{of}: shape", of=of, probs=only.expand(3, 2, 3))
-        yield Case(f"{of}: one row", of=of, probs=only[0])
-        yield Case(f"{of}: fresh", of=of, probs=flat)
-        yield Case(f"{of}: generator", of=of, probs=flat)
-        yield Case(f"{of}: half", of=of, probs=torch.tensor([0.25, 0.5, 0.0, 0.25]).half().expand(N, -1))
-    yield Case("sample_token: draws", of="sample_token", probs=odds.expand(N, -1))
-    logits = torch.tensor([1.0, 5.0, 2.0, 10.0, 0.5], dtype=torch.float64).log()
+        only = torch.eye(6, dtype=torch.float64)[randint(rng, 0, 6, 20)]
+        yield Case(f"{of}: shape", of=of, probs=only, batch=[3, 20])
+        yield Case(f"{of}: one row", of=of, probs=torch.eye(40, dtype=torch.float64)[randint(rng, 0, 40)], batch=[])
+        yield Case(f"{of}: fresh", of=of, probs=odds(rng, [1, 3, 2, 4, 6]), batch=[200], calls=8)
+        yield Case(f"{of}: generator", of=of, probs=odds(rng, [1, 3, 2, 4, 6]), batch=[800], seeds=[5, 5, 6])
+        yield Case(f"{of}: half", of=of, probs=shuffled(rng, halves), batch=[N], calls=1)
+    yield Case("sample_token: draws", of="sample_token", probs=odds(rng, [1, 0, 4.5, 0.5, 4, 0]), batch=[N], calls=1)
+
+    def gumbel(name, logits, temperature, rows=N):
+        return Case(f"gumbel {name}", of="gumbel_sample", logits=logits, temperature=temperature, rows=rows)
+
     for temperature in (None, 0.5, 2.0):
-        yield Case(f"gumbel T={temperature}", of="gumbel_sample", logits=logits.expand(N, -1), temperature=temperature)
+        yield gumbel(f"T={temperature}", odds(rng, [1, 5, 2, 10, 0.5]).log(), temperature)
     one_of_many = torch.tensor([2.0] + 40 * [0.0], dtype=torch.float64)  # tells apart which skew the noise has
-    yield Case("gumbel many", of="gumbel_sample", logits=one_of_many.expand(N, -1), temperature=1.0)
-    yield Case("gumbel T=0", of="gumbel_sample", logits=ties.repeat(20, 1), temperature=0.0)
-    yield Case("gumbel high", of="gumbel_sample", logits=torch.full((N, 2), 3e4).bfloat16(), temperature=1.0)
-    yield Case("gumbel huge", of="gumbel_sample", logits=huge.half().expand(N, -1), temperature=0.25)
-    rare = torch.tensor([9.1875, 0.0]).bfloat16()  # a token of probability 1e-4
-    yield Case("gumbel rare", of="gumbel_sample", logits=rare.expand(5 * N, -1), temperature=1.0)
-    yield Case("gumbel banned", of="gumbel_sample", logits=banned.expand(N, -1), temperature=1.0)
-    yield Case("gumbel T<0", of="gumbel_sample", logits=logits, temperature=-1.0)
-    yield Case("gumbel T=nan", of="gumbel_sample", logits=logits, temperature=float("nan"))
+    yield gumbel("many", shuffled(rng, one_of_many), 1.0)
+    yield gumbel("T=0", tied, 0.0, rows=None)
+    yield gumbel("high", huge(rng).bfloat16(), 1.0)
+    yield gumbel("huge", huge(rng).half(), 0.25)
+    rare = torch.tensor([9.1875, 0.0] + 6 * [-INF]).bfloat16()  # a token of probability 1e-4
+    yield gumbel("rare", shuffled(rng, rare), 1.0, rows=8 * N)
+    yield gumbel("banned", banned, 1.0)
+    yield gumbel("T<0", banned, -1.0)
+    yield gumbel("T=nan", banned, float("nan"))
+
+
+def shuffled(rng, row):
+    return row[torch.randperm(len(row), generator=rng)]
+
+
+def odds(rng, weights):
+    """Probabilities around the weights', in random order."""
+    weights = torch.tensor(weights, dtype=torch.float64) * (randn(rng, len(weights)) / 3).exp()
+    return shuffled(rng, weights / weights.sum())
+
+
+def ties(rng, rows, vocab):
+    """Rows in which three logits, at random places, are the largest."""
+    places = torch.rand(rows, vocab, generator=rng).argsort(-1)[:, :3]
+    return randn(rng, rows, vocab).scatter(-1, places, 9.0)
+
+
+def huge(rng):
+    """Eight logits around 3e4, in steps that even bfloat16 has there; the largest of them three times."""
+    return shuffled(rng, 3e4 - 256 * torch.cat([torch.zeros(3), randint(rng, 1, 4, 5)]))
 
 
 def run(kata, case):
     if case.of == "temperature_probs":
         logits = case.logits.clone()
-        return {"probs": kata.temperature_probs(logits, case.temperature), "logits after": logits}
+        return {"probs": [kata.temperature_probs(logits, t) for t in case.temperatures], "logits after": logits}
     sampler = getattr(kata, case.of)
     if hasattr(case, "logits"):
-        logits = case.logits.clone()
+        logits = (case.logits if case.rows is None else case.logits.expand(case.rows, -1)).clone()
         tokens = sampler(logits) if case.temperature is None else sampler(logits, case.temperature)
         if case.temperature == 0:
             return {"tokens": tokens}
-        return {"tokens": Draws(tokens, logits.shape[-1]), "shape": list(tokens.shape), "logits after": logits}
-    given = (case.probs if case.of == "sample_token" else case.probs.log()).clone()
-    if case.name.endswith("fresh"):
-        tokens = torch.stack([sampler(given) for _ in range(8)])
-        return {"calls differ": len(tokens.unique(dim=0)) > 1, "rows differ": bool((tokens != tokens[:, :1]).any())}
-    if case.name.endswith("generator"):
+        return {"tokens": Draws(tokens, logits.shape[-1]), "shape": list(tokens.shape), "logits after": logits[:9]}
+    given = case.probs if case.of == "sample_token" else case.probs.log()
+    given = given.expand(*case.batch, given.shape[-1])  # strides of 0
+    vocab = given.shape[-1]
+    if hasattr(case, "seeds"):
         before = torch.random.get_rng_state()
-        tokens = [sampler(given, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
+        tokens = [sampler(given, generator=torch.Generator().manual_seed(seed)) for seed in case.seeds]
         return {
-            "repeats": torch.equal(tokens[0], tokens[1]),
-            "seeds differ": not torch.equal(tokens[0], tokens[2]),
-            "global stream untouched": torch.equal(before, torch.random.get_rng_state()),
+            "repeats": Pairs(tokens[0], tokens[1]),
+            "seeds differ": Pairs(tokens[0], tokens[2]),
+            "global stream": Pairs(before, torch.random.get_rng_state()),
+            "tokens": Draws(torch.cat(tokens[1:]), vocab),
         }
-    tokens = sampler(given)
-    if len(given) == N:
-        return {"tokens": Draws(tokens, given.shape[-1]), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
-    return {"tokens": tokens, "probs after": given}
+    if not hasattr(case, "calls"):
+        given = given.clone()
+        return {"tokens": sampler(given), "probs after": given}
+    tokens = torch.stack([sampler(given) for _ in range(case.calls)])
+    seen = {"tokens": Draws(tokens, vocab), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
+    if case.calls > 1:
+        seen |= {"calls differ": Pairs(tokens[:-1], tokens[1:]), "rows differ": Pairs(tokens[:, :-1], tokens[:, 1:])}
+    return seen

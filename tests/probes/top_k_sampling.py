@@ -2,71 +2,85 @@
 
 import torch
 
-from dojo.probes import Case, Draws
+from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randn
 
 INF = float("inf")
 N = 4000
+ROWS = 400
 
 
 def distinct(rng, *shape):
     return torch.rand(*shape, generator=rng, dtype=torch.float64).argsort(-1).double() / 2 - 1
 
 
+def with_banned(rng, *shape):
+    """Rows of eight logits, of which three, at random places, are not banned: 1, 0.6 and 0.2 or a little more."""
+    places = torch.rand(*shape, 8, generator=rng).argsort(-1)[..., :3]
+    values = torch.tensor([1.0, 0.6, 0.2], dtype=torch.float64) + torch.rand(*shape, 1, generator=rng).double() / 9
+    return torch.full((*shape, 8), -INF, dtype=torch.float64).scatter(-1, places, values.expand(*shape, 3))
+
+
 def cases(rng):
-    yield Case("filter", of="top_k_filter", logits=distinct(rng, 3, 9) + 4 * randn(rng, 3, 1), k=4)
-    yield Case("filter square", of="top_k_filter", logits=distinct(rng, 6, 6), k=2)
-    yield Case("filter one row", of="top_k_filter", logits=distinct(rng, 7) - 30, k=3)
-    yield Case("filter all", of="top_k_filter", logits=distinct(rng, 2, 5), k=9)
-    yield Case("filter half", of="top_k_filter", logits=distinct(rng, 2, 2, 8).bfloat16(), k=3)
-    yield Case("filter huge", of="top_k_filter", logits=distinct(rng, 2, 5) - 3e4, k=2)
-    yield Case("filter gradient", of="top_k_filter", logits=distinct(rng, 2, 5), k=2)
-    yield Case("filter k=0", of="top_k_filter", logits=distinct(rng, 2, 5), k=0)
+    def filtered(name, logits, *ks):
+        return Case(f"filter {name}", of="top_k_filter", logits=logits, ks=ks)
+
+    yield filtered("rows", distinct(rng, 3, 9) + 4 * randn(rng, 3, 1), 4)
+    yield filtered("square", distinct(rng, 6, 6), 2)
+    yield filtered("one row", distinct(rng, 9) - 30 + randn(rng, 1), 3)
+    yield filtered("all", distinct(rng, 2, 5) + randn(rng, 2, 1), 9, 5, 2)  # k = 2, or the input would do for an answer
+    yield filtered("half", distinct(rng, 2, 2, 8).bfloat16(), 3)
+    yield filtered("huge", distinct(rng, 4, 5) - 3e4, 2)
+    yield Case("filter gradient", of="top_k_filter", logits=distinct(rng, 2, 5), weights=randn(rng, 2, 5), ks=(2,))
+    yield filtered("k=0", distinct(rng, 2, 5), 0)
+    yield filtered("banned", with_banned(rng, 2), 4, 2)
+
+    def sampled(name, logits, k, temperature, rows=N):
+        return Case(f"sample {name}", of="sample_top_k", logits=logits, k=k, temperature=temperature, rows=rows)
+
     for temperature in (0.5, 1.0, 2.0):
-        yield Case(f"sample T={temperature}", of="sample_top_k", logits=distinct(rng, 10), k=5, temperature=temperature)
+        yield sampled(f"T={temperature}", distinct(rng, 10), 5, temperature)
     for temperature in (0.01, 100.0):
-        logits = distinct(rng, 10) * temperature
-        yield Case(f"sample T={temperature}", of="sample_top_k", logits=logits, k=5, temperature=temperature)
-    yield Case("sample flat", of="sample_top_k", logits=distinct(rng, 12) / 20, k=4, temperature=1.0)
-    yield Case("sample all", of="sample_top_k", logits=distinct(rng, 5), k=50, temperature=1.0)
-    yield Case("sample negative", of="sample_top_k", logits=distinct(rng, 8) - 50, k=3, temperature=1.0)
-    yield Case("sample huge", of="sample_top_k", logits=(3e4 + 256 * distinct(rng, 5)).float(), k=3, temperature=64.0)
-    banned = torch.tensor([-INF, 1.0, -INF, 0.5, -INF], dtype=torch.float64)
-    yield Case("sample banned", of="sample_top_k", logits=banned, k=4, temperature=1.0)
-    yield Case("sample banned, hot", of="sample_top_k", logits=banned, k=4, temperature=1e6)
-    yield Case("filter banned", of="top_k_filter", logits=banned, k=4)
-    ties = torch.tensor([0.0, 3.0, 3.0, 3.0], dtype=torch.float64)
-    yield Case("sample greedy", of="sample_top_k", logits=ties, k=3, temperature=0.0)
-    yield Case("sample default", of="sample_top_k", logits=distinct(rng, 6), k=3, temperature=None)
-    yield Case("sample k=0", of="sample_top_k", logits=distinct(rng, 5), k=0, temperature=1.0)
-    yield Case("sample T<0", of="sample_top_k", logits=distinct(rng, 5), k=2, temperature=-1.0)
-    yield Case("batch", of="sample_top_k", logits=distinct(rng, 2, 3, 6), k=1, temperature=1.0)
-    yield Case("rows", of="sample_top_k", logits=distinct(rng, 5, 6), k=2, temperature=1.0)
-    yield Case("generator", of="sample_top_k", logits=distinct(rng, 16, 8) / 10, k=6, temperature=1.0)
+        yield sampled(f"T={temperature}", distinct(rng, 10) * temperature, 5, temperature)
+    yield sampled("flat", distinct(rng, 12) / 20, 4, 1.0)
+    yield sampled("all", distinct(rng, 7), 50, 1.0)
+    yield sampled("negative", distinct(rng, 8) - 50, 3, 1.0)
+    yield sampled("huge", (3e4 + 128 * distinct(rng, 9)).float(), 4, 64.0)
+    yield sampled("banned", with_banned(rng), 5, 1.0)
+    yield sampled("banned, hot", with_banned(rng), 5, 1e6)
+    places = torch.rand(20, 8, generator=rng).argsort(-1)[:, :3]
+    yield sampled("greedy", distinct(rng, 20, 8).scatter(-1, places, 9.0), 3, 0.0, rows=None)
+    yield sampled("default", distinct(rng, 9), 4, None)
+    yield sampled("k=0", distinct(rng, 5), 0, 1.0)
+    yield sampled("T<0", distinct(rng, 5), 2, -1.0)
+    yield sampled("batch", distinct(rng, 4, 5, 6), 1, 1.0, rows=None)
+    yield Case("rows", of="sample_top_k", logits=distinct(rng, 5, 6), k=2)
+    yield Case("generator", of="sample_top_k", logits=distinct(rng, 8) / 2, k=6, seeds=[5, 5, 6])
 
 
 def run(kata, case):
     logits = case.logits.clone()
     if case.of == "top_k_filter":
         if case.name == "filter gradient":
-            return {"differentiable": kata.top_k_filter(logits.requires_grad_(), case.k).requires_grad}
-        return {"filtered": kata.top_k_filter(logits, case.k), "logits after": logits}
-    if case.name == "batch":
-        return {"tokens": kata.sample_top_k(logits, case.k, case.temperature)}
-    if case.name == "rows":  # which of its two best tokens each row draws is left to chance
-        tokens = torch.stack([kata.sample_top_k(logits, case.k) for _ in range(40)])
-        best = logits.argsort(-1, descending=True)[:, : case.k]
-        fresh = tokens.unique(dim=0).shape[0] > 1
-        return {
-            "fresh": fresh,
-            "own": (tokens[..., None] == best).any(-1),
-            "alike": bool((tokens == tokens[:, :1]).all()),
-        }
+            kept = kata.top_k_filter(logits.requires_grad_(), *case.ks)
+            (kept * case.weights)[kept.isfinite()].sum().backward()
+            return {"gradient": logits.grad}
+        return {"filtered": [kata.top_k_filter(logits, k) for k in case.ks], "logits after": logits}
+    if case.name == "rows":  # each row has two tokens of its own to draw from
+        calls = [kata.sample_top_k(logits.repeat(ROWS, 1), case.k) for _ in range(2)]
+        own = torch.arange(len(logits)).repeat(ROWS) * logits.shape[1] + torch.stack(calls)
+        return {"tokens": Draws(own, logits.numel()), "calls differ": Pairs(*calls)}
     if case.name == "generator":
-        before = torch.random.get_rng_state()
-        twice = [kata.sample_top_k(logits, case.k, generator=torch.Generator().manual_seed(5)) for _ in range(2)]
-        untouched = torch.equal(before, torch.random.get_rng_state())
-        return {"repeats": torch.equal(*twice), "global stream untouched": untouched}
+        many, before = logits.expand(500, -1), torch.random.get_rng_state()
+        tokens = [kata.sample_top_k(many, case.k, generator=torch.Generator().manual_seed(seed)) for seed in case.seeds]
+        return {
+            "repeats": Pairs(tokens[0], tokens[1]),
+            "seeds differ": Pairs(tokens[0], tokens[2]),
+            "global stream": Pairs(before, torch.random.get_rng_state()),
+            "tokens": Draws(torch.cat(tokens[1:]), logits.shape[-1]),
+        }
+    if case.rows is None:
+        return {"tokens": kata.sample_top_k(logits, case.k, case.temperature)}
     temperature = () if case.temperature is None else (case.temperature,)
-    tokens = kata.sample_top_k(logits.expand(N, -1), case.k, *temperature)
+    tokens = kata.sample_top_k(logits.expand(case.rows, -1), case.k, *temperature)
     return {"tokens": Draws(tokens, logits.shape[-1]), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
