@@ -1,4 +1,4 @@
-"""Every tox environment but `peers` runs in the installation that tox itself is in: torch alone is a gigabyte, and one is enough."""
+"""Every tox environment but `peers` and `bench` runs in the installation that tox itself is in: torch alone is a gigabyte, and one is enough."""
 
 import os
 import sys

@@ -52,6 +52,9 @@ class Checkout:
     def probe(self, kata: str) -> Path:
         return self.root / "tests" / "probes" / f"{kata}.py"
 
+    def bench(self, kata: str) -> Path:
+        return self.root / "tests" / "bench" / f"{kata}.py"
+
     def shown(self, path: Path) -> str:
         """`path` as a person types it from the root of the checkout."""
         path = path.resolve()

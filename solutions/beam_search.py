@@ -68,6 +68,7 @@ def _search(
     finished: list[Hypothesis] = []
     cache = None
     for length in range(1, max_length + 1):
+        # The model's calls are the floor; what is added here is one pass over n x vocab sums and 2W candidates.
         log_probs, cache = step(tokens, cache)
         sums = totals[:, None] + log_probs  # [n, vocab], float64
         # Each beam has one eos, so 2W candidates hold at least W that run on.

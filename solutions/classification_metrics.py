@@ -43,6 +43,7 @@ def confusion_matrix(
     targets, predictions = targets.flatten().long(), predictions.flatten().long()  # row * C overflows in uint8
     if ((targets < 0) | (targets >= num_classes) | (predictions < 0) | (predictions >= num_classes)).any():
         raise ValueError(f"labels must lie in [0, {num_classes})")
+    # The floor is reading the labels, 16 bytes a sample; checking and counting take a handful of such passes.
     cells = targets * num_classes + predictions  # (samples,): each sample's cell in the flattened matrix
     return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
     # kata: end

@@ -78,8 +78,9 @@ def ddim_step(
     abar = alphas_cumprod[t]
     abar_prev = torch.where(t_prev < 0, 1.0, alphas_cumprod[t_prev])  # an index of -1 would be the noisiest step
     sigma = eta * ((1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev)).sqrt()
-    x0 = (x_t - weight((1 - abar).sqrt()) * eps) / weight(abar.sqrt())
-    x_prev = weight(abar_prev.sqrt()) * x0 + weight((1 - abar_prev - sigma**2).sqrt()) * eps
+    # addcmul is a + b * c in one pass over the images. Four passes; the floor is one: x_t and eps in, x_prev out.
+    x0 = torch.addcmul(x_t, -weight((1 - abar).sqrt()), eps) / weight(abar.sqrt())
+    x_prev = torch.addcmul(weight(abar_prev.sqrt()) * x0, weight((1 - abar_prev - sigma**2).sqrt()), eps)
     return x_prev if noise is None else x_prev + weight(sigma) * noise
     # kata: end
 

@@ -53,8 +53,9 @@ def q_sample(
     Differentiable in x0 and noise. Raises ValueError unless t has shape [batch].
     """
     # kata: begin
+    # The floor is 3 times the bytes of x0: both images read, one written. addcmul makes it 5, a product and a sum 7.
     abar = alphas_cumprod[t]
-    return per_element(abar.sqrt(), x0) * x0 + per_element((1 - abar).sqrt(), x0) * noise
+    return torch.addcmul(per_element(abar.sqrt(), x0) * x0, per_element((1 - abar).sqrt(), x0), noise)
     # kata: end
 
 
@@ -70,7 +71,7 @@ def predict_x0(
     """
     # kata: begin
     abar = alphas_cumprod[t]
-    return (x_t - per_element((1 - abar).sqrt(), x_t) * eps) / per_element(abar.sqrt(), x_t)
+    return torch.addcmul(x_t, -per_element((1 - abar).sqrt(), x_t), eps) / per_element(abar.sqrt(), x_t)
     # kata: end
 
 
@@ -92,7 +93,8 @@ def q_posterior(
     x0_weight = abar_prev.sqrt() * beta / (1 - abar)
     x_t_weight = (1 - beta).sqrt() * (1 - abar_prev) / (1 - abar)
     variance = beta * (1 - abar_prev) / (1 - abar)
-    return per_element(x0_weight, x_t) * x0 + per_element(x_t_weight, x_t) * x_t, per_element(variance, x_t)
+    mean = torch.addcmul(per_element(x0_weight, x_t) * x0, per_element(x_t_weight, x_t), x_t)
+    return mean, per_element(variance, x_t)
     # kata: end
 
 
@@ -124,7 +126,7 @@ def p_sample(
     if variance == "beta":
         step_variance = per_element(betas[t], x_t)
     noise = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype, device=x_t.device)
-    return mean + per_element(t > 0, x_t) * step_variance.sqrt() * noise
+    return torch.addcmul(mean, per_element(t > 0, x_t) * step_variance.sqrt(), noise)
     # kata: end
 
 

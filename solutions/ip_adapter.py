@@ -99,6 +99,7 @@ class DecoupledCrossAttention(nn.Module):
         def split(t: Tensor) -> Tensor:
             return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, n, inner] -> [batch, heads, n, head_dim]
 
+        # Nearly all FLOPs are to_q and to_out, 2 query_dim inner a query each, which any way must spend: one q serves both.
         q = split(self.to_q(x))
         text = F.scaled_dot_product_attention(q, split(self.to_k(context)), split(self.to_v(context)))
         k_image, v_image = split(self.to_k_image(image_tokens)), split(self.to_v_image(image_tokens))

@@ -67,6 +67,8 @@ class LoRALinear(nn.Module):
         if self.merged:
             return self.base(x)
         hidden = F.linear(self.dropout(x), self.lora_A)  # [*batch, in] -> [*batch, rank]
+        # The floor is base(x): 2 in out FLOPs a row, or reading W. The branch adds rank (in + out) / (in out) of that
+        # (0.8 % at 4096 and rank 16) and one more pass over the output.
         # Scaled here, where it touches rank numbers a row and not out.
         return self.base(x) + F.linear(hidden * self.scaling, self.lora_B)  # [*batch, rank] -> [*batch, out]
         # kata: end

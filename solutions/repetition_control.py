@@ -38,6 +38,7 @@ def repetition_penalty(
     # kata: begin
     if not penalty > 0:
         raise ValueError(f"penalty must be > 0, got {penalty}")
+    # The floor is one copy of the logits (the scatter's); everything else is of the length of the history.
     seen = logits.gather(-1, tokens)  # [batch, vocab] -> [batch, length]
     penalised = torch.where(seen > 0, seen / penalty, seen * penalty)
     return logits.scatter(-1, tokens, penalised)  # a repeated token is written repeatedly, with the same value
@@ -55,8 +56,9 @@ def frequency_presence_penalty(
     # kata: begin
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     ones = torch.ones_like(tokens, dtype=wide.dtype)
-    counts = torch.zeros_like(wide).scatter_add(-1, tokens, ones)  # [batch, vocab]
-    return (wide - frequency * counts - presence * counts.clamp(max=1)).to(logits.dtype)
+    amounts = torch.zeros_like(wide).scatter_add_(-1, tokens, ones)  # [batch, vocab], counts so far
+    counts = amounts.gather(-1, tokens)  # -> [batch, length]: the few that have anything to subtract
+    return (wide - amounts.scatter_(-1, tokens, frequency * counts + presence)).to(logits.dtype)
     # kata: end
 
 
@@ -77,7 +79,7 @@ def block_repeated_ngrams(
     ngrams = tokens.unfold(-1, n, 1)  # [batch, length] -> [batch, length - n + 1, n], overlapping, a view
     prefix = tokens[:, length - n + 1 :]  # [batch, n - 1]: the next token will complete it
     repeats = (ngrams[..., :-1] == prefix[:, None]).all(-1)  # [batch, length - n + 1]; for n = 1 all of nothing: True
-    # Counted, not written: a later n-gram that ends in the same token but does not match must not undo a ban.
-    hits = torch.zeros_like(logits, dtype=torch.int64).scatter_add(-1, ngrams[..., -1], repeats.long())
-    return logits.masked_fill(hits > 0, -torch.inf)
+    bans = torch.zeros_like(repeats, dtype=logits.dtype).masked_fill(repeats, -torch.inf)
+    # Added, not written: a later n-gram that ends in the same token but does not match must not undo a ban.
+    return logits.scatter_add(-1, ngrams[..., -1], bans)  # one pass over [batch, vocab], and that is the copy
     # kata: end

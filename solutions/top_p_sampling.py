@@ -70,6 +70,7 @@ def sample_top_p(
     vocab = logits.shape[-1]
     k = vocab if top_k is None else min(top_k, vocab)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # The floor is reading the logits once; without top_k this sort costs far more: alternatives/top_p_sampling/small_nucleus.py.
     best, tokens = wide.topk(k, dim=-1)  # [*batch, k], best first: already in the order in which the nucleus is filled
     # Subtracting the best first keeps z / T finite however small T is.
     probs = torch.softmax((best - best[..., :1]) / temperature, dim=-1)
