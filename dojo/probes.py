@@ -49,6 +49,8 @@ class Draws:
     def counted(self) -> "Counts | Tensor":
         """How often each category was drawn; the draws themselves where they are no such categories."""
         draws = self.draws
+        if not isinstance(draws, Tensor):
+            return draws  # None, say: it equals nothing that a sampler gives
         whole = not (draws.is_floating_point() or draws.is_complex() or draws.dtype == torch.bool)
         if not whole or (draws.numel() and not (0 <= draws.min() and draws.max() < self.categories)):
             return draws.detach().clone()
@@ -75,6 +77,8 @@ class Pairs:
 
     def equal(self) -> Any:
         """Whether they are equal (a NaN equals a NaN); with `rows`, for each row."""
+        if not (isinstance(self.a, Tensor) and isinstance(self.b, Tensor)):
+            return "no tensor"
         if self.a.shape != self.b.shape or self.a.dtype != self.b.dtype:
             return "another shape or dtype"
         alike = (self.a == self.b) | ((self.a != self.a) & (self.b != self.b))
@@ -90,7 +94,7 @@ class Raised:
     name: str
     value_error: bool  # really a ValueError (a class of that name need not be)
     not_started: bool = False
-    note: str = field(default="", compare=False)  # what it said and in which line; for people
+    note: str = field(default="", compare=False)  # what it said and where; for people (see `note_of`)
 
 
 @dataclass(frozen=True)
@@ -143,19 +147,24 @@ def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
         return _detached(probe.run(kata, case))
     except (Exception, SystemExit) as error:
         return {
-            "raised": Raised(type(error).__name__, isinstance(error, ValueError), is_unwritten(error), note_of(error))
+            "raised": Raised(
+                type(error).__name__, isinstance(error, ValueError), is_unwritten(error), note_of(error, case.of)
+            )
         }
 
 
-def note_of(error: BaseException) -> str:
-    """What an exception says and where it was raised; its text is the kata's."""
+def note_of(error: BaseException, of: str = "") -> str:
+    """What an exception says and where it was raised: " (line 7)" of the kata, or " (after f)" in the probe.
+
+    The text may be the kata's.
+    """
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename.startswith(KATA_FILE)]
     try:
         text = " ".join(str(error).split())[:300]
     except Exception:
         text = ""
-    return text + (f" (line {lines[-1]})" if lines else "")
+    return text + (f" (line {lines[-1]})" if lines else f" (after {of})" if of else "")
 
 
 def cases(probe: Probe, seed: int) -> list[Case]:

@@ -28,7 +28,7 @@ from katas.top_k_sampling import sample_top_k, top_k_filter
 from katas.top_p_sampling import sample_top_p, top_p_filter
 
 plt.rcParams.update(
-    {"figure.facecolor": "white", "figure.dpi": 90, "axes.spines.top": False, "axes.spines.right": False}
+    {"figure.facecolor": "white", "figure.dpi": 80, "axes.spines.top": False, "axes.spines.right": False}
 )
 torch.set_num_threads(1)  # layers this small are quicker on one core
 _ = torch.manual_seed(0)
@@ -550,7 +550,7 @@ def with_state(prompt):
 
     def step(last_tokens, state):
         if state is None:
-            state = model(begun)[1]
+            state = model(begun)[1].expand(len(last_tokens), -1)  # every row has read the same prompt
         logits, state = model(last_tokens[:, None], state)
         return logits[:, -1].log_softmax(-1), state
 

@@ -71,7 +71,9 @@ def _try(cell: Cell, layers: tuple[str, ...]) -> dict[str, str]:
     source = Path(__file__).with_name("hostile.py").read_text(encoding="utf-8")
     task = Task("canary", source, PROBE, layers=layers, case_seconds=20, seconds=60)
     with tempfile.TemporaryDirectory(prefix="kata-canary-") as outside:
+        os.chmod(outside, 0o777)  # open to every user, as a checkout is: only a fence may keep the canary out
         (Path(outside) / "secret").write_text("the answer")
+        os.chmod(Path(outside) / "secret", 0o644)
         found = {}
         try:
             with cell.run(task) as session:

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from dojo.grade.zygote import main; main(int(sys.argv[1]), sys.argv[2] == 'warm')"
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "SYSTEMROOT")  # no tokens, no PYTHONPATH
 START = 120.0  # seconds: torch on a cold, busy machine
-DEAF = 5.0
+DEAF = 15.0
+EVIDENCE = 2**27  # bytes of tensors in all of one process's answers: the grader keeps them until it judges
 
 
 class Ended(Exception):
@@ -54,11 +55,15 @@ class Cell:
         self._zygote: subprocess.Popen[bytes] | None = None
         self._number = 0
         self._unread = b""
+        self._ended: dict[str, Any] = {}
+        self.stopped = False
         self.lost = False  # whether a zygote was ever hit: then something may have outlived it
 
     def _start(self) -> None:
         from dojo.nursery import can_fork
 
+        if self.stopped:
+            raise GraderFault("grading was stopped")
         ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         how = "warm" if can_fork() else "cold"
@@ -80,17 +85,16 @@ class Cell:
             self._start()
         self._number += 1
         scratch = tempfile.mkdtemp(prefix="kata-grade-")
-        their_inbox, to_worker = os.pipe()
-        from_worker, their_outbox = os.pipe()
-        os.set_blocking(to_worker, False)
+        their_inbox, to_worker = _socket_pair()
+        their_outbox, from_worker = _socket_pair()
         job = {"job": self._number, "layers": task.layers, "scratch": scratch, "cpu_seconds": int(task.seconds) + 2}
-        session = Session(self, task, to_worker, from_worker)
         try:
             with suppress(OSError):  # a zygote that has died is told by the pipes' silence
                 socket.send_fds(self._control, [json.dumps(job).encode() + b"\n"], [their_inbox, their_outbox])
             os.close(their_inbox)
             os.close(their_outbox)
-            yield session
+            _await_fences(from_worker)
+            yield Session(self, task, to_worker, from_worker)
         finally:
             for pipe in (to_worker, from_worker):
                 os.close(pipe)
@@ -99,6 +103,10 @@ class Cell:
 
     def end(self, patience: float = 0.0) -> dict[str, Any]:
         """Ends the job, after `patience` seconds in which it may end by itself; what the zygote says of its end."""
+        if self._zygote is None:  # it was hit before, and what hung from it has ended
+            return {"status": None}
+        if self._ended.get("ended") == self._number:
+            return self._ended
         said = self._hear(patience) if patience else None
         if said is None:
             with suppress(OSError):
@@ -110,7 +118,7 @@ class Cell:
             self.lost = True
             self.close()
             return {"status": None}
-        self._unread = json.dumps(said).encode() + b"\n"  # whoever asks again hears the same
+        self._ended = said
         return said
 
     def _hear(self, seconds: float) -> dict[str, Any] | None:
@@ -119,8 +127,8 @@ class Cell:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            self._control.settimeout(left)
             try:
+                self._control.settimeout(left)
                 part = self._control.recv(65536)
             except OSError:
                 return None
@@ -132,6 +140,13 @@ class Cell:
             return dict(json.loads(text))
         except ValueError:
             return None
+
+    def stop(self) -> None:
+        """From another thread: ends what runs now, and nothing starts any more."""
+        self.stopped = True
+        if self._zygote is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._zygote.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Ends the zygote and whatever hangs from it."""
@@ -160,6 +175,7 @@ class Session:
     def __init__(self, cell: Cell, task: Task, to_worker: int, from_worker: int) -> None:
         self.cell, self.task, self.to_worker, self.from_worker = cell, task, to_worker, from_worker
         self.deadline = time.monotonic() + task.seconds
+        self.room = 0
         self.introduced = self.loaded = False
 
     def load(self, source: str | None = None) -> Raised | None:
@@ -168,6 +184,7 @@ class Session:
             job = {"kata": self.task.kata, "banned": list(self.task.banned), "probe": self.task.probe.encode()}
             self._say(job, self.deadline)
             self.introduced = True
+        self.room = EVIDENCE
         text = self.task.source if source is None else source
         trouble = self._ask({"source": text.encode("utf-8", "surrogatepass")}).get("trouble")
         self.loaded = True
@@ -179,6 +196,7 @@ class Session:
         seen = self._ask({"name": case.name, "of": case.of, "inputs": inputs, "noise": noise}).get("seen")
         if not isinstance(seen, dict):
             raise Ended("sent something that no probe sends")
+        self.room -= frames.weight(seen)
         return seen
 
     def _say(self, message: dict[str, Any], limit: float) -> None:
@@ -192,14 +210,12 @@ class Session:
         limit = min(self.deadline, time.monotonic() + self.task.case_seconds)
         self._say(question | {"nonce": nonce}, limit)
         try:
-            said = frames.receive(self.from_worker, frames.Limits(), limit)
+            said = frames.receive(self.from_worker, frames.Limits(body=min(self.room, frames.Limits.body)), limit)
         except frames.Silence as silence:
             raise Ended(self._why(silence.late, limit == self.deadline)) from None
         except frames.BadFrame as error:
             self.cell.end()
             raise Ended(f"wrote into the grader's pipe, and what it wrote {error}") from None
-        if isinstance(said, dict) and isinstance(said.get("fault"), str):
-            raise GraderFault(f"the cage could not be closed: {said['fault'][:300]}")
         if not isinstance(said, dict) or said.get("nonce") != nonce:
             self.cell.end()
             raise Ended("wrote into the grader's pipe an answer to another question")
@@ -208,7 +224,7 @@ class Session:
     def _why(self, late: bool, in_all: bool) -> str:
         if late:
             self.cell.end()
-            return f"was still running after {self.task.seconds if in_all else self.task.case_seconds:g} s"
+            return f"was still running after {self.task.seconds if in_all else self.task.case_seconds:.0f} s"
         said = self.cell.end(patience=1.0)
         status = said.get("status")
         if said.get("full"):
@@ -230,6 +246,23 @@ class Session:
             "SIGABRT": "aborted the interpreter (SIGABRT)",
             "SIGXFSZ": "wrote a larger file than a kata may",
         }.get(name, f"was ended by {name}")
+
+
+def _socket_pair() -> tuple[int, int]:
+    """Theirs and ours, which never blocks. Sockets, since a pipe can be opened again through /proc and read by its writer."""
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+    return theirs.detach(), ours.detach()
+
+
+def _await_fences(pipe: int) -> None:
+    """The first frame is sent before anything of the submission is there, so what it says of the cage is true."""
+    try:
+        said = frames.receive(pipe, frames.Limits(), time.monotonic() + START)
+    except (frames.Silence, frames.BadFrame) as error:
+        raise GraderFault(f"the cage did not open ({error})") from error
+    if not isinstance(said, dict) or said.get("fenced") is not True:
+        raise GraderFault(f"the cage could not be closed: {str(said)[:300]}")
 
 
 def _remove(scratch: str) -> None:

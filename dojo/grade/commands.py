@@ -59,12 +59,16 @@ def grade(
     check_formats(formats)
     secret = seeds.choose(seed, seed_file)
     screen = Screen(katas)
+    _forget(out)
     try:
         with Grader(
             checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming
         ) as grader:
             canary.require(grader.standing, require)
             report = grader.grade(submission, screen.tell)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped: nothing was graded, and {out}/report.json says so.", err=True)
+        sys.exit(130)
     except BaseException as error:
         _write_failure(out, error)
         raise
@@ -104,8 +108,17 @@ def _check_out(out: Path, submission: Path) -> None:
         raise Problem(f"{out} is not a folder. Give --out another one.")
 
 
+def _forget(out: Path) -> None:
+    """An older score must not outlive this grading, however it ends."""
+    from dojo.grade.formats import FORMATS
+
+    for name, _ in FORMATS.values():
+        (out / name).unlink(missing_ok=True)
+    _write_failure(out, Problem("The grading was begun and has not come to its end."))
+
+
 def _write_failure(out: Path, error: BaseException) -> None:
-    """When nothing could be graded, report.json says so; it never keeps an older score."""
+    """When nothing could be graded, report.json says so."""
     from dojo.grade.results import SCHEMA
 
     said = str(error) if isinstance(error, Problem) else f"The grader failed: {type(error).__name__}: {error}"
@@ -140,7 +153,7 @@ class Screen:
             for result in report.katas:
                 click.echo(_line(result, self.width))
         click.echo(
-            f"{report.score:g} of {report.max_score:g} points, level {report.level}, in {report.seconds:.0f} s: {out}/report.json"
+            f"{report.score:.6g} of {report.max_score:.6g} points, level {report.level}, in {report.seconds:.0f} s: {out}/report.json"
         )
 
 

@@ -19,14 +19,21 @@ from torch import Tensor
 from dojo.probes import Draws, Pairs, Raised
 
 MAGIC = b"kata"
+NODE = 500  # bytes that a tensor takes beside its numbers
 HEADER = struct.Struct("<4sIQ")  # magic, bytes of the head, bytes of the body
 KINDS = "float64 float32 float16 bfloat16 complex64 complex128 bool uint8 int8 int16 int32 int64"
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in KINDS.split()}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+TOO_LARGE = "a result too large to be sent"
+WRAPPING = 100  # things, and bytes of the head, that are kept free for what evidence is wrapped in
 
 
 class BadFrame(Exception):
     """What arrived is no frame; the text is a clause that says why."""
+
+
+class TooLarge(Exception):
+    """More than a frame may hold."""
 
 
 class Silence(Exception):
@@ -44,7 +51,7 @@ class Limits:
     head: int = 2**22
     body: int = 2**25
     depth: int = 24
-    nodes: int = 100_000
+    nodes: int = 20_000
     text: int = 4000
 
 
@@ -60,17 +67,34 @@ class Alien:
     __hash__ = None  # type: ignore[assignment]
 
 
-def encode(tree: Any) -> bytes:
-    """One frame. What is no plain data is sent as the name of its class."""
+def encode(tree: Any, spare: int = WRAPPING) -> bytes:
+    """One frame. What is no plain data is sent as the name of its class, what is too large as TOO_LARGE.
+
+    Raises TooLarge when there are too many things in all.
+    """
     body = bytearray()
-    head = json.dumps(_encoded(tree, body, 0), ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+    plain = _encoded(tree, body, 0)
+    head = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+    if len(head) > Limits.head - spare or _things(plain) > Limits.nodes - spare:
+        raise TooLarge(TOO_LARGE)
     return HEADER.pack(MAGIC, len(head), len(body)) + head + bytes(body)
+
+
+def _things(x: Any) -> int:
+    """As many as the decoder will count."""
+    if isinstance(x, list):
+        return 1 + sum(map(_things, x))
+    if isinstance(x, dict) and "d" in x:
+        return 1 + sum(_things(value) for _, value in x["d"])
+    return 3 if isinstance(x, dict) else 1  # tensors of a pair are counted too
 
 
 def _encoded(x: Any, body: bytearray, depth: int) -> Any:
     kind = type(x)
-    if depth > Limits.depth:
+    if depth >= Limits.depth:
         return {"o": "something nested too deeply"}
+    if kind in (list, tuple, dict) and len(x) > Limits.nodes:
+        return {"o": TOO_LARGE}
     if x is None or kind is bool:
         return x
     if kind is int:
@@ -85,24 +109,35 @@ def _encoded(x: Any, body: bytearray, depth: int) -> Any:
         return {"d": [[str(key)[: Limits.text], _encoded(value, body, depth + 1)] for key, value in x.items()]}
     if isinstance(x, Tensor):
         return _encoded_tensor(x, body)
+    if isinstance(x, Draws) and not isinstance(x.draws, Tensor):
+        return _encoded(x.draws, body, depth + 1)
+    if isinstance(x, Pairs) and not (isinstance(x.a, Tensor) and isinstance(x.b, Tensor)):
+        return {"o": "no pair of tensors"}
     if isinstance(x, Draws):
-        return {"n": [_encoded(x.draws, body, depth + 1), x.categories]}
+        draws = _encoded_tensor(x.draws, body)
+        return draws if "o" in draws else {"n": [draws, x.categories]}
     if isinstance(x, Pairs):
-        return {"p": [_encoded(x.a, body, depth + 1), _encoded(x.b, body, depth + 1), x.rows]}
+        a, b = _encoded_tensor(x.a, body), _encoded_tensor(x.b, body)
+        return a if "o" in a else b if "o" in b else {"p": [a, b, x.rows]}
     if isinstance(x, Raised):
         return {"r": [str(x.name)[:100], bool(x.value_error), bool(x.not_started), str(x.note)[:400]]}
     if kind is bytes:
-        return {
-            "b": _encoded_tensor(torch.frombuffer(bytearray(x), dtype=torch.uint8) if x else torch.ByteTensor(), body)
-        }
+        raw = _encoded_tensor(torch.frombuffer(bytearray(x), dtype=torch.uint8) if x else torch.ByteTensor(), body)
+        return raw if "o" in raw else {"b": raw}
     if kind is torch.dtype:
-        return {"y": NAMES.get(x, str(x))}
+        return {"y": NAMES[x]} if x in NAMES else {"o": str(x)}
     return {"o": kind.__name__[:100]}
 
 
 def _encoded_tensor(x: Tensor, body: bytearray) -> Any:
-    if x.dtype not in NAMES or x.layout is not torch.strided or x.device.type == "meta":
-        return {"o": f"a tensor of {x.dtype}, {x.layout}, {x.device.type}"}
+    dtype = str(x.dtype).removeprefix("torch.")
+    if x.device.type == "meta":
+        return {"o": f"a tensor of {dtype} on the device meta, which has no values"}
+    if x.dtype not in NAMES or x.layout is not torch.strided or x.is_nested:
+        return {"o": f"a tensor of {dtype} whose layout cannot be compared ({x.layout})"}
+    size = x.numel() * x.element_size()
+    if len(body) + 16 + size > Limits.body or x.dim() > 16 or (not size and max(x.shape) >= 2**20):
+        return {"o": TOO_LARGE}
     x = x.detach().cpu().resolve_conj().resolve_neg().contiguous()
     body += bytes(-len(body) % 16)
     at = len(body)
@@ -123,7 +158,12 @@ def decode(head: bytes, body: bytes, limits: Limits) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise BadFrame("is no JSON that a probe would send") from error
-    return _Decoder(body, limits).value(tree, 0)
+    try:
+        return _Decoder(body, limits).value(tree, 0)
+    except BadFrame:
+        raise
+    except Exception as error:  # torch refuses some shapes, say
+        raise BadFrame("holds something that a probe would not send") from error
 
 
 class _Decoder:
@@ -186,7 +226,7 @@ class _Decoder:
         if not 0 <= at <= len(self.body) - size or self.used > self.limits.body:
             raise BadFrame("says that a tensor is longer than what arrived")
         if not count:
-            return torch.empty(shape, dtype=dtype) if max(shape) < 2**31 else self.bad()
+            return torch.empty(shape, dtype=dtype) if max(shape) < 2**20 else self.bad()
         raw = torch.frombuffer(bytearray(self.body[at : at + size]), dtype=torch.uint8)
         return ((raw != 0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)
 
@@ -206,7 +246,8 @@ class _Decoder:
 
     def _b(self, x: Any, depth: int) -> bytes:
         raw = self.value(x, depth + 1)
-        return bytes(raw.tolist()) if isinstance(raw, Tensor) and raw.dtype is torch.uint8 else self.bad()
+        plain = isinstance(raw, Tensor) and raw.dtype is torch.uint8 and raw.dim() == 1
+        return raw.numpy().tobytes() if plain else self.bad()
 
     def _y(self, x: Any, depth: int) -> torch.dtype:
         return DTYPES[x] if type(x) is str and x in DTYPES else self.bad()
@@ -215,9 +256,22 @@ class _Decoder:
         return Alien(x[:100]) if type(x) is str else self.bad()
 
 
+def weight(tree: Any) -> int:
+    """About how many bytes of memory it takes to keep what was received."""
+    if isinstance(tree, dict):
+        return sum(map(weight, tree.values())) + NODE
+    if isinstance(tree, list):
+        return sum(map(weight, tree)) + NODE
+    if isinstance(tree, Draws):
+        return weight(tree.draws)
+    if isinstance(tree, Pairs):
+        return weight(tree.a) + weight(tree.b)
+    return NODE + (tree.nbytes if isinstance(tree, Tensor) else len(tree) if isinstance(tree, bytes | str) else 0)
+
+
 def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
     """Writes one frame; raises Silence when nobody reads. `deadline` is on time.monotonic()'s clock."""
-    view = memoryview(encode(tree))
+    view = memoryview(encode(tree, spare=0))
     while view:
         _await(pipe, deadline, write=True)
         try:

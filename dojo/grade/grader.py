@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from dojo import naming, probes
-from dojo.grade import canary, policy
+from dojo.grade import canary, explain, policy
 from dojo.grade.cell import Cell, GraderFault, Task, check_platform
 from dojo.grade.intake import Taken, take_in
 from dojo.grade.judge import failed_everywhere, judge
@@ -87,7 +87,7 @@ class Grader:
             tell(result)
             return result
 
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool, self.stopping():
             results = tuple(pool.map(one, self.katas))
         return self.report(folder.resolve().name, taken, results, time.monotonic() - began)
 
@@ -134,6 +134,7 @@ class Grader:
         seen = {case.name: seen.get(case.name, {"raised": NOT_RUN}) for case in kit.cases}
         with suppress(Exception):
             wrong = self._known[kit.kata]
+            seen = _without_upsets(kit, seen, wrong)
             whole = naming.name_mistakes(kit.cases, seen, kit.evidence, wrong)
             return tuple(mistake.name for mistake in whole or naming.name_parts(seen, kit.evidence, wrong, whole))
         return ()
@@ -151,6 +152,17 @@ class Grader:
                     found[mistake] = watch(session, mistake.apply(reference), kit.cases, kit.noises)
         return found
 
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Whatever interrupts this ends the submissions that run, so that their threads come to an end too."""
+        try:
+            yield
+        except BaseException:
+            for cell in self._all:
+                cell.stop()
+                cell.lost = True
+            raise
+
     def close(self) -> None:
         for cell in self._all:
             cell.close()
@@ -164,12 +176,37 @@ class Grader:
         self.close()
 
 
+def _without_upsets(kit: Kit, seen: dict[str, Any], wrong: dict[Mistake, Any]) -> dict[str, Any]:
+    """`seen` as if what raised had not run, in each function that gave the probe what it could not handle.
+
+    An AttributeError there is like that of many mistakes; one whose text is a mistake's too remains.
+    """
+
+    def known(name: str, raised: probes.Raised) -> bool:
+        others = (evidence[name].get("raised") for evidence in wrong.values())
+        return any(isinstance(other, probes.Raised) and other.note == raised.note for other in others)
+
+    raised = {
+        n: evidence["raised"] for n, evidence in seen.items() if isinstance(evidence.get("raised"), probes.Raised)
+    }
+    upset = {
+        case.of
+        for case in kit.cases
+        if case.name in raised
+        and explain.upset_the_probe(raised[case.name])
+        and not known(case.name, raised[case.name])
+    }
+    aside = {case.name for case in kit.cases if case.of in upset and case.name in raised}
+    return {name: {"raised": NOT_RUN} if name in aside else evidence for name, evidence in seen.items()}
+
+
 def _with_mistakes(result: KataResult, mistakes: tuple[str, ...]) -> KataResult:
     from dataclasses import replace
 
     if not mistakes:
         return result
-    return replace(result, mistakes=mistakes, reason=f"{result.reason} It behaves like: {'; '.join(mistakes)}.")
+    reason = result.reason + ("" if result.reason.endswith((".", "?", "!")) else ".")
+    return replace(result, mistakes=mistakes, reason=f"{reason} It behaves like: {'; '.join(mistakes)}.")
 
 
 def _hide() -> None:

@@ -25,6 +25,12 @@ def _write(outside: str, parent: int) -> None:
         file.write("here")
 
 
+def _mode(outside: str, parent: int) -> bool:
+    file = os.path.join(outside, "secret")
+    os.chmod(file, 0o640)
+    return os.stat(file).st_mode & 0o777 == 0o640
+
+
 def _parent_file(outside: str, parent: int) -> bool:
     with open(f"/proc/{parent}/cmdline", "rb") as file:
         return bool(file.read())
@@ -80,6 +86,7 @@ def _sees_others(outside: str, parent: int) -> bool:
 ATTEMPTS = {
     "read a file outside": _read,
     "write a file outside": _write,
+    "change a file's mode outside": _mode,
     "read the grader's command line": _parent_file,
     "signal the grader": _signal,
     "read the grader's limits": _limit,

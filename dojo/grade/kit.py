@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from dojo import probes
 from dojo.grade.cell import Cell, Ended, GraderFault, Session, Task
 from dojo.grade.seeds import Seed
@@ -32,12 +34,13 @@ class Kit:
     guessable: frozenset[str]  # cases whose evidence says little by itself
     layers: tuple[str, ...]
     seconds: float  # what the reference took
+    patience: float = 1.0  # scales the limits of time
 
     def task(self, source: str) -> Task:
         """A submission, with time enough for an answer that is right and slow."""
         return Task(
             self.kata, source, self.probe, self.banned, self.layers,
-            case_seconds=5 + 40 * self.seconds, seconds=20 + 80 * self.seconds,
+            case_seconds=self.patience * (5 + 40 * self.seconds), seconds=self.patience * (20 + 80 * self.seconds),
         )  # fmt: skip
 
 
@@ -47,9 +50,10 @@ def upstream(checkout: Checkout, names: list[str]) -> str:
     files += [
         *sorted(checkout.root.glob("dojo/grade/*.py")),
         *sorted(checkout.root.glob("dojo/grade/cage/*.py")),
-        checkout.root / "dojo" / "probes.py",
+        *(checkout.root / "dojo" / name for name in ("probes.py", "testing.py", "cost.py", "naming.py")),
+        *map(checkout.mistakes, names),
     ]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(torch.__version__.encode())
     for path in files:
         digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"")
     return digest.hexdigest()
@@ -61,7 +65,7 @@ def prepare(cell: Cell, checkout: Checkout, kata: str, seed: Seed, layers: tuple
     text = path.read_text(encoding="utf-8")
     module = probes.load_module(f"probe_{kata}", text, str(path))
     probe = Probe(module.cases, module.run)
-    banned = tuple(name for name in getattr(module, "FORBIDDEN", ()) if "." not in name)  # modules are the policy's
+    banned = tuple(getattr(module, "FORBIDDEN", ()))
     cases, others = (tuple(probes.cases(probe, seed.number("cases", kata, turn))) for turn in ("first", "second"))
     noises = {case.name: seed.number("noise", kata, case.name) for case in cases}
     reference = checkout.reference(kata).read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from dojo.grade.spelling import find_spellings
 from dojo.grade.structure import find_differences
 
 MEMORY = 1 << 30
+UNREADABLE = "Python {}.{}, which grades, cannot read this".format(*sys.version_info)  # a newer one might
 MOST = 40  # findings of one file
 Row = list[Any]  # line, column, message, refuses, excerpt
 
@@ -47,7 +48,7 @@ def _examine(task: dict[str, Any]) -> Iterator[Row]:
         yield [1, 1, "This is nested too deeply for Python to read; use a loop or a list.", True, ""]
         return
     except (ValueError, OverflowError) as error:  # a number of too many digits, say
-        yield [1, 1, f"Python cannot read this: {_plain(str(error))}.", True, ""]
+        yield [1, 1, f"{UNREADABLE}: {_plain(str(error))}.", True, ""]
         return
     sys.setrecursionlimit(5000)
     seen = set()
@@ -71,7 +72,7 @@ def _syntax(error: SyntaxError, source: str) -> Row:
     place = min(column, len(shown) + 1) - 1
     cut = max(0, place - 100)  # a caret that follows 300 characters is of no use
     excerpt = f"{shown[cut : cut + 160]}\n{' ' * (place - cut)}^"
-    return [line, column, f"This is not Python: {_plain(error.msg)}.", True, excerpt]
+    return [line, column, f"{UNREADABLE}: {_plain(error.msg)}.", True, excerpt]
 
 
 def _plain(text: str) -> str:

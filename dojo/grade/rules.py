@@ -9,7 +9,7 @@ import sys
 LIBRARIES = {"torch", "numpy", "scipy", "jaxtyping", "typing_extensions"}
 MAY = "A kata may import torch, numpy, scipy, jaxtyping and the standard library"
 
-ALONE = "each kata is graded alone; write what you need into its own file"
+ALONE = "each kata is graded alone: copy what it needs into this file"
 ANSWERS = "it holds the answers"
 JUDGES = "the tests and the trainer are not part of an answer; in a file of your own they are welcome"
 NETWORK = "there is no network where katas are graded"
@@ -18,6 +18,7 @@ LOADERS = "an answer loads no code from elsewhere; write it into the file"
 NATIVE = "an answer is written in Python and torch"
 INTERPRETER = "an answer leaves the interpreter as it is"
 SCREEN = "there is no screen where katas are graded"
+PLOTS = f'{SCREEN}; remove it, or import it under `if __name__ == "__main__":`'
 FINISHED = "the rules of this repository ask for your own implementation"
 
 # Modules, by their first or dotted names, and why not. The longest name that fits decides.
@@ -36,7 +37,8 @@ REFUSED = {
         NATIVE: "ctypes cffi numpy.ctypeslib numpy.f2py numpy.distutils torch.utils.cpp_extension torch._inductor "
         "scipy.LowLevelCallable",
         INTERPRETER: "atexit faulthandler bdb trace torch.testing._internal",
-        SCREEN: "tkinter turtle turtledemo idlelib curses matplotlib",
+        SCREEN: "tkinter turtle turtledemo idlelib curses",
+        PLOTS: "matplotlib",
     }.items()
     for name in names.split()
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from dojo.grade.rules import (
     ADVICE_CALLS,
+    ALONE,
     INTERPRETER,
     MAY,
     REFUSED,
@@ -68,7 +69,7 @@ def _imports(
         elif isinstance(node, ast.ImportFrom) and (last := module.rpartition(".")[2]) in operators:
             yield *_at(node), f"This kata's rules forbid {last}; write it yourself.", True
         elif reason := why_not(module, neighbours):
-            end = f" {MAY}." if reason.startswith("it is not among") else ""
+            end = f" {MAY}. If it is a file of your own, {ALONE}." if reason.startswith("it is not among") else ""
             yield *_at(node), f"`{shown}` may not be imported: {reason}.{end}", True
             return
         elif reason := REFUSED_CALLS.get(module, ""):

@@ -3,6 +3,8 @@
 Nothing here knows an expected value, a seed or a score: a submission that rewrites all of it can only send other evidence.
 """
 
+import sys
+import types
 import warnings
 from typing import Any
 
@@ -16,6 +18,7 @@ def serve(inbox: int, outbox: int) -> None:
     A submission is alone in its process; only texts that the grader trusts follow one another.
     """
     warnings.simplefilter("ignore")
+    frames.send(outbox, {"fenced": True})  # while nothing of a stranger's is here that could say it
     try:
         job = frames.receive(inbox, frames.Limits())
         module = probes.load_module(f"probe_{job['kata']}", job["probe"].decode(), f"<probe {job['kata']}>")
@@ -55,8 +58,23 @@ def _raised(error: BaseException) -> probes.Raised:
     return probes.Raised(name, isinstance(error, ValueError), probes.is_unwritten(error), probes.note_of(error))
 
 
-def _remove(operator: str) -> Any:
-    """Takes an operator out of torch: every way to spell it raises."""
+def _remove(name: str) -> Any:
+    """Takes an operator of torch or, with a dot in it, a module away: every way to spell it raises."""
+    return _remove_module(name) if "." in name else _remove_operator(name)
+
+
+def _remove_module(name: str) -> None:
+    def refuse(_: str) -> Any:
+        raise RuntimeError(f"this kata does not allow {name}; write it yourself (see the kata's rules)")
+
+    closed = types.ModuleType(name)
+    closed.__getattr__ = refuse  # type: ignore[method-assign]
+    parent, _, leaf = name.rpartition(".")
+    sys.modules[name] = closed
+    setattr(sys.modules[parent], leaf, closed)
+
+
+def _remove_operator(operator: str) -> Any:
     import torch
 
     def refuse(*_: Any, **__: Any) -> Any:

@@ -10,8 +10,10 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from dojo.strays import adopt, end_strays
@@ -29,8 +31,8 @@ def main(descriptor: int, warm: bool) -> None:
     line = _Line(control)
     line.say({"ready": True})
     while asked := line.hear():
-        if "layers" in asked[0]:
-            _run(line, *asked)
+        if "layers" in asked:
+            _run(line, asked)
 
 
 class _Line:
@@ -38,27 +40,28 @@ class _Line:
 
     def __init__(self, control: socket.socket) -> None:
         self.control, self.unread = control, b""
+        self.descriptors: list[int] = []  # those of a job may arrive together with what was said before it
 
     def say(self, message: dict[str, Any]) -> None:
         self.control.sendall(json.dumps(message).encode() + b"\n")
 
-    def hear(self) -> tuple[dict[str, Any], list[int]] | None:
+    def hear(self) -> dict[str, Any] | None:
         """The next message; None when the caller has gone."""
-        descriptors: list[int] = []
         while b"\n" not in self.unread:
             part, new, _, _ = socket.recv_fds(self.control, 65536, 4)
-            descriptors += new
+            self.descriptors += new
             if not part:
                 return None
             self.unread += part
         text, _, self.unread = self.unread.partition(b"\n")
-        return json.loads(text), descriptors
+        message: dict[str, Any] = json.loads(text)
+        return message
 
 
-def _run(line: _Line, job: dict[str, Any], pipes: list[int]) -> None:
+def _run(line: _Line, job: dict[str, Any]) -> None:
     from dojo.grade.cage.fence import Fence, fork_fenced
 
-    inbox, outbox = pipes
+    inbox, outbox, *line.descriptors = line.descriptors
     fence = Fence(tuple(job["layers"]), job["scratch"], job["cpu_seconds"])
 
     def body() -> None:
@@ -91,11 +94,11 @@ def _wait(line: _Line, pid: int, number: int, scratch: str) -> tuple[int, bool]:
                 return 128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), full
             if line.control.fileno() in ready:
                 asked = line.hear()
-                if asked is None or asked[0].get("kill") == number:
+                if asked is None or asked.get("kill") == number:
                     _kill(pid)
             if scratch and time.monotonic() - looked > 0.2:
                 looked = time.monotonic()
-                if _overfull(scratch):
+                if _overfull(scratch, _without_names(pid)):
                     full = True
                     _kill(pid)
     finally:
@@ -111,9 +114,20 @@ def _kill(pid: int) -> None:
             continue
 
 
-def _overfull(folder: str) -> bool:
-    """Whether there are too many files, or too large ones. Looks at no more than that many."""
-    files = size = 0
+def _without_names(pid: int) -> int:
+    """Bytes of files that a process holds open and that no folder shows any more."""
+    size = 0
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                found = os.stat(f"/proc/{pid}/fd/{name}")
+                size += found.st_size if stat.S_ISREG(found.st_mode) and not found.st_nlink else 0
+    return size
+
+
+def _overfull(folder: str, size: int) -> bool:
+    """Whether there are too many files, or too large ones, `size` bytes included. Looks at no more than that many."""
+    files = 0
     folders = [folder]
     while folders:
         try:
@@ -126,9 +140,11 @@ def _overfull(folder: str) -> bool:
                         size += entry.stat(follow_symlinks=False).st_size
                     if files > FILES or size > BYTES:
                         return True
-        except OSError:
+        except FileNotFoundError:  # removed meanwhile
             continue
-    return False
+        except OSError:  # a folder that may not be looked into, or whose name is too long: there to hide something
+            return True
+    return size > BYTES
 
 
 def _warm() -> None:

@@ -14,6 +14,7 @@ from dojo.catalog import load_catalog
 from dojo.grade.cohort import engine, plan, summary
 from dojo.grade.cohort.similar import alike
 from dojo.paths import find_checkout
+from dojo.problem import Problem
 from dojo.tests.classroom import make_class
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions are fenced by forks")
@@ -55,7 +56,7 @@ def test_each_submission_has_its_report(classroom):
     assert max(found.values()) == 20
     lines = (out / "cohort.csv").read_text().splitlines()
     assert len(lines) == 13
-    assert lines[0].startswith("submission,score,max_score,noise_schedules points")
+    assert lines[0].startswith('"submission","score","max_score","noise_schedules points"')
 
 
 def test_a_second_run_grades_nothing_and_says_the_same(classroom):
@@ -90,14 +91,14 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
     """Two workers; one is killed while it grades, and what it had goes to the other."""
     distributed = pytest.importorskip("distributed")
     folder, out = classroom
-    the_plan = plan.read(CHECKOUT, plan.find(folder), KATAS)
+    the_plan = plan.read(CHECKOUT, plan.find(folder)[0], KATAS)
     secret = (out / "seed").read_text().strip().encode()
-    order = engine.Order(str(CHECKOUT.root), tuple(KATAS), secret, naming=False)
+    order = engine.Order(str(CHECKOUT.root), tuple(KATAS), secret, naming=True)
     done = []
     monkeypatch.setattr(engine, "SHARD", 2)
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
     with cluster, order.grader(1) as grader:
-        results = plan.Results(tmp_path, grader.upstream, grader.seed.commitment)
+        results = plan.Results(tmp_path, grader)
         victim = next(iter(cluster.workers.values()))
 
         def step():
@@ -123,11 +124,31 @@ def test_the_page_tells_what_recurs(classroom):
     assert named
 
 
+def test_every_folder_has_a_name_of_its_own(tmp_path):
+    """Names of other encodings, of 240 bytes, or that look alike: each is one submission, and none takes another's place."""
+    names = [b"alice", b"alice ", b"\xff", b"\\udcff", b"\xff" * 60, b"a" * 240, b"name~" + b"x"]
+    for name in names:
+        os.mkdir(os.fsencode(tmp_path) + b"/" + name)
+    (tmp_path / "handed_in.zip").write_bytes(b"")
+    found, others = plan.find(tmp_path)
+    assert len(found) == len(names) == len({path.name for path in found.values()})
+    assert all(len(name) < 120 and name.isprintable() for name in found)
+    assert others == ["handed_in.zip"]
+    with pytest.raises(Problem, match="Unpack the archives"):
+        plan.find(_only_a_zip(tmp_path))
+
+
+def _only_a_zip(folder):
+    inner = folder / "alice"
+    (inner / "x.zip").write_bytes(b"")
+    return inner
+
+
 def test_names_that_would_compute_or_mark_up_do_not(tmp_path):
     """Folder names are the submissions' to choose."""
     assert summary.cell("=HYPERLINK(1)") == "'=HYPERLINK(1)"
     the_plan = plan.Plan({}, {"<script>x</script>": "no <b>"}, {})
-    page = summary.as_page(summary.summarise(CHECKOUT, load_catalog(CHECKOUT), the_plan, {}))
+    page = summary.as_page(summary.summarise(CHECKOUT, load_catalog(CHECKOUT), the_plan, {}, "fenced"))
     assert "<script>x" not in page
     assert "<b>no" not in page
 

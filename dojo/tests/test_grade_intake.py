@@ -13,7 +13,7 @@ import pytest
 from dojo.grade.intake import MAX_BYTES, take_file, take_in
 from dojo.grade.trees import remove_tree
 from dojo.problem import Problem
-from dojo.tests.lab import REPOSITORY, SOLUTION
+from dojo.tests.lab import REPOSITORY, SOLUTION, add_kata
 
 RIGHT = SOLUTION.encode()
 
@@ -84,14 +84,20 @@ def test_an_honest_coding_line_is_accepted(handed_in, checkout, cookie):
         (b"x = 1\n\nname = '\xe9'\n", "line 3 holds the byte 0xe9; save it as UTF-8"),
         ("x = 1".encode("utf-16"), "UTF-16; save it as UTF-8"),
         (b"# coding: utf-7\n" + RIGHT, "names its own encoding ('utf-7')"),
+        ("# coding: latin-1\nname = 'é'\n".encode(), "names its own encoding ('latin-1')"),
+        (b"#!python\n# coding: Latin_1\nname = '\xe9'\n", "names its own encoding ('Latin_1')"),
+        (b'{\n "cells": []}', "katas/tiny.py is a notebook saved as .py: export it as Python."),
+        (b'{"cells": [' + b" " * MAX_BYTES, "katas/tiny.py is a notebook saved as .py: export it as Python."),
         (b"\n# vim: set fileencoding=unicode_escape :\n" + RIGHT, "names its own encoding"),
         (b"# coding: rot13\n" + RIGHT, "names its own encoding"),
         (b"# coding: no-such-thing\n" + RIGHT, "one that Python does not know"),
-        ("# coding: latin-1\nname = 'é'\n".encode(), "names its own encoding"),
         (b"\xef\xbb\xbf# coding: utf-7\n" + RIGHT, "names its own encoding"),
         (b"#\r# coding: utf-7\r" + RIGHT, "names its own encoding"),
         (b"x = 1\n" + b"y" * 401 + b"\n", "line 2, is 401 characters long, and 400 are allowed"),
-        (b"#" * 399 + b"\n" + b"# no end\n" * 20_000, "larger than 64 kB"),
+        (
+            b"#" * 399 + b"\n" + b"# no end\n" * 20_000,
+            "larger than 64 kB; an answer is a few kB: remove data and outputs.",
+        ),
     ],
 )
 def test_a_file_that_is_no_kata_is_refused_in_a_sentence(handed_in, checkout, raw, says):
@@ -127,7 +133,7 @@ def test_a_kata_that_was_not_handed_in_is_not_attempted(handed_in, checkout):
     assert (found.status, found.sha256, found.reason) == ("not_attempted", None, "There is no katas/tiny.py.")
 
 
-@pytest.mark.parametrize("name", ["Tiny.py", "tiny.py.txt", "tiny (1).py", "TINY.PY"])
+@pytest.mark.parametrize("name", ["Tiny.py", "tiny.py.txt", "tiny (1).py", "TINY.PY", "tiiny.py", "Tinny.py"])
 def test_a_name_that_is_nearly_right_is_pointed_out(handed_in, checkout, name):
     """Browsers and file managers rename things."""
     (handed_in / "katas" / "other.py").write_bytes(RIGHT)
@@ -135,6 +141,82 @@ def test_a_name_that_is_nearly_right_is_pointed_out(handed_in, checkout, name):
     assert (
         tiny(handed_in, checkout).reason == f"There is no katas/tiny.py. There is katas/{name}: rename it to tiny.py."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("katas/tiny.ipynb", " katas/tiny.ipynb is a notebook: export it as tiny.py."),
+        ("tiny.zip", " There is tiny.zip: unpack it."),
+        ("katas/tiny.py.zip", " There is katas/tiny.py.zip: unpack it."),
+        ("homework.zip", " There is 'homework.zip': unpack it."),
+        ("tinny.py", " There is tinny.py: rename it to tiny.py."),
+        ("test_tiny.py", ""),
+        ("katas/ti\033ny.py", ""),
+        ("katas/utils.py", ""),
+    ],
+)
+def test_what_else_was_meant_is_said(handed_in, checkout, name, says):
+    """Whether or not there are other .py files; of a file with a far name nothing is said."""
+    (handed_in / name).write_bytes(RIGHT)
+    if not name.endswith(".py"):
+        with pytest.raises(Problem) as problem:
+            tiny(handed_in, checkout)
+        assert name.endswith("homework.zip") or str(problem.value) == f"{handed_in} holds no kata.{says}"
+    (handed_in / "katas" / "other.py").write_bytes(RIGHT)
+    assert tiny(handed_in, checkout).reason == f"There is no katas/tiny.py.{says}"
+
+
+def test_another_katas_own_file_is_no_near_miss(handed_in, checkout):
+    """Their names are alike; nor is an archive meant where a kata is there."""
+    add_kata(checkout, "tinny")
+    (handed_in / "katas" / "tinny.py").write_bytes(RIGHT)
+    (handed_in / "data.zip").touch()
+    assert tiny(handed_in, checkout).reason == "There is no katas/tiny.py."
+
+
+@pytest.mark.parametrize("where", ["", "katas/"])
+def test_the_one_folder_that_holds_the_katas_is_the_submission(tmp_path, checkout, where):
+    """How archives unpack; everything that is said tells the folder's name."""
+    home = tmp_path / "work" / "home-main" / where
+    home.mkdir(parents=True)
+    for other in (".git/katas", "docs", "deep/down/katas"):
+        (tmp_path / "work" / other).mkdir(parents=True)
+    (tmp_path / "work" / "setup.py").touch()
+    (tmp_path / "work" / "linked").symlink_to(home.parent if where else home)
+    (home / "tiny.py").write_bytes(RIGHT)
+    assert tiny(tmp_path / "work", checkout).source == RIGHT
+    (home / "tiny.py").write_bytes(b"")
+    assert tiny(tmp_path / "work", checkout).reason == f"home-main/{where}tiny.py is empty."
+    (home / "tiny.py").unlink()
+    (home / "tiny.py").symlink_to(checkout.reference("tiny"))
+    assert tiny(tmp_path / "work", checkout).reason.startswith(f"home-main/{where}tiny.py is a link")
+    (home / "tiny.py").unlink()
+    (home / "tinny.py").write_bytes(RIGHT)
+    if where:
+        said = "There is no home-main/katas/tiny.py. There is home-main/katas/tinny.py: rename it to tiny.py."
+        assert tiny(tmp_path / "work", checkout).reason == said
+
+
+def test_no_folder_is_chosen_among_several_or_against_the_top(tmp_path, checkout):
+    """Choosing would grade somebody on the wrong files; perhaps it is a class."""
+    for name in ("ada", "bob"):
+        (tmp_path / "work" / name / "katas").mkdir(parents=True)
+        (tmp_path / "work" / name / "katas" / "tiny.py").write_bytes(RIGHT)
+    with pytest.raises(Problem) as problem:
+        tiny(tmp_path / "work", checkout)
+    assert "several folders in it do ('ada', 'bob'); give the one you mean." in str(problem.value)
+    assert f"`kata grade-cohort {tmp_path / 'work'} --out OUT`" in str(problem.value)
+    (tmp_path / "work" / "tiny.py").write_bytes(RIGHT + b"# mine\n")
+    assert tiny(tmp_path / "work", checkout).source == RIGHT + b"# mine\n"
+
+
+def test_a_linked_folder_is_not_entered(tmp_path, checkout):
+    """It may lead to the grader's own katas."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "home").symlink_to(checkout.root)
+    with pytest.raises(Problem, match="holds no kata: it has neither"):
+        tiny(tmp_path / "work", checkout)
 
 
 def test_loose_files_are_accepted(tmp_path, checkout):
@@ -268,8 +350,12 @@ def test_no_folder_and_no_file_are_problems(tmp_path, checkout):
     with pytest.raises(Problem, match="There is no folder"):
         tiny(tmp_path / "nowhere", checkout)
     (tmp_path / "work.zip").touch()
-    with pytest.raises(Problem, match="is not a folder; unpack it"):
+    with pytest.raises(Problem, match="is an archive: unpack it, and give the folder"):
         tiny(tmp_path / "work.zip", checkout)
+    (tmp_path / "kata.py").touch()
+    with pytest.raises(Problem) as problem:
+        tiny(tmp_path / "kata.py", checkout)
+    assert str(problem.value) == f"{tmp_path / 'kata.py'} is a file; give the folder that holds it: {tmp_path}"
     with pytest.raises(Problem, match="There is no file"):
         take_file(tmp_path / "tiny.py", "tiny", checkout=checkout)
 

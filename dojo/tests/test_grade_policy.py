@@ -1,5 +1,6 @@
 """What is said about a file before it runs: nothing about right answers, and sentences about the rest."""
 
+import sys
 from itertools import zip_longest
 from textwrap import dedent
 
@@ -14,6 +15,7 @@ from dojo.problem import Problem
 from dojo.tests.lab import REPOSITORY, SOLUTION, add_kata
 
 REAL = Checkout(REPOSITORY)
+READS = f"Python {sys.version_info.major}.{sys.version_info.minor}, which grades, cannot read this"
 
 
 def said(checkout, source, name="tiny"):
@@ -119,6 +121,8 @@ def test_what_an_honest_answer_may_contain_is_accepted(checkout):
         ("import sklearn.metrics", "ask for your own implementation"),
         ("from transformers import GPT2Model", "ask for your own implementation"),
         ("import einops", "not among what is installed for grading. A kata may import torch, numpy, scipy"),
+        ("import utils", "If it is a file of your own, each kata is graded alone: copy what it needs into this file."),
+        ("import matplotlib.pyplot as plt", 'or import it under `if __name__ == "__main__":`.'),
         ("import subprocess as s", "`subprocess` may not be imported: an answer starts no other programs."),
         ("import socket", "there is no network"),
         ("from urllib.request import urlopen", "`urllib.request` may not be imported: there is no network"),
@@ -161,16 +165,16 @@ def test_what_an_answer_does_not_need_is_refused_with_the_reason(checkout, line,
 @pytest.mark.parametrize(
     ("source", "line", "says", "excerpt"),
     [
-        ("x = 1\ndef f(x)\n    pass\n", 2, "This is not Python: expected ':'.", "def f(x)\n        ^"),
+        ("x = 1\ndef f(x)\n    pass\n", 2, f"{READS}: expected ':'.", "def f(x)\n        ^"),
         ("def f():\nreturn 1\n", 2, "expected an indented block", "return 1\n^"),
         ("x = (1,\n\n", 1, "'(' was never closed", "x = (1,\n    ^"),
         ("return 1\n", 1, "'return' outside function", "return 1\n^"),
         ("print 'x'\n", 1, "Missing parentheses in call to 'print'", "print 'x'\n^"),
-        ("x = '\033[31m' y\n", 1, "This is not Python", "x = ' [31m' y\n            ^"),
+        ("x = '\033[31m' y\n", 1, f"{READS}: invalid syntax", "x = ' [31m' y\n            ^"),
         ("async = 1\n", 1, "invalid syntax", "async = 1\n      ^"),
         ("if x:\n\tpass\n        pass\n", 3, "inconsistent use of tabs", None),
         ("x = 1e" + "\n", 1, "invalid decimal literal", None),
-        ("x = " + "9" * 5000, 1, "This is not Python: Exceeds the limit", None),
+        ("x = " + "9" * 5000, 1, f"{READS}: Exceeds the limit", None),
     ],
 )
 def test_a_syntax_error_says_where(checkout, source, line, says, excerpt):
@@ -391,7 +395,7 @@ def test_check_says_what_would_be_refused(checkout):
     )
     checkout.stub("tiny").write_text("def double(x)\n    return 2 * x\n")
     assert kata("check", "katas/tiny.py").output.startswith(
-        "katas/tiny.py:1:14: This is not Python: expected ':'.\n    def double(x)\n                 ^\n"
+        f"katas/tiny.py:1:14: {READS}: expected ':'.\n    def double(x)\n                 ^\n"
     )
     checkout.stub("tiny").write_bytes(b"\0")
     done = kata("check", "katas/tiny.py")
@@ -402,9 +406,37 @@ def test_check_says_what_would_be_refused(checkout):
 def test_check_of_a_stub_or_of_nothing(checkout):
     """The stub is no attempt, and refused for nothing; a file of no kata is a problem."""
     done = kata("check", "katas/tiny.py")
-    assert (done.exit_code, done.output) == (0, "katas/tiny.py is still the stub.\nNothing here would be refused.\n")
+    assert (done.exit_code, done.output) == (
+        0,
+        "katas/tiny.py is still the stub.\n"
+        "Nothing here would be refused, but it is still the stub: it would get no points.\n",
+    )
+    add_kata(checkout, "other", solution=SOLUTION)
+    checkout.stub("other").write_text(SOLUTION)
+    assert kata("check", "katas/tiny.py", "katas/other.py").output.endswith(
+        "Nothing here would be refused, but 1 of 2 files is still the stub: it would get no points.\n"
+    )
     assert kata("check", "katas/nothing.py").exit_code == 2
     checkout.stub("tiny").unlink()
     done = kata("check", "katas/tiny.py")
     assert done.exit_code == 2
     assert "There is no file katas/tiny.py." in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("katas", "katas is a folder; give files of it: kata check katas/*.py"),
+        ("work.zip", "work.zip is an archive: unpack it"),
+        ("tiny.ipynb", "tiny.ipynb is a notebook: export it as tiny.py."),
+        ("nothing.zip", "There is no file nothing.zip."),
+        ("homework.py", "There is no kata called 'homework'."),
+    ],
+)
+def test_check_of_what_is_no_kata(checkout, name, says):
+    """What it is, and what to give instead."""
+    if name not in ("katas", "nothing.zip"):
+        (checkout.root / name).touch()
+    done = kata("check", name)
+    assert done.exit_code == 2
+    assert says in done.output

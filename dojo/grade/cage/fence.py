@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.grade import frames
 from dojo.grade.cage import kernel, landlock, namespaces, seccomp
 
 LAYERS = ("policy", "operators", "limits", "landlock", "seccomp", "namespaces")
@@ -67,7 +66,7 @@ def fork_fenced(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) -
     pid = os.fork()
     if pid:
         return pid
-    status = 120
+    status, raised = 120, False
     try:
         with suppress(OSError):
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -78,11 +77,11 @@ def fork_fenced(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) -
             status = _end_like(_in_new_tree(fence, keep, body))
         else:
             _raise_fences(fence)
+            raised = True
             body()
             status = 0
-    except BaseException as error:  # a fence that would not stand
-        with suppress(BaseException):
-            frames.send(keep[-1], {"fault": f"{type(error).__name__}: {error}"})
+    except BaseException as error:
+        _complain(keep, error, raised)
     finally:
         os._exit(status)
 
@@ -93,7 +92,7 @@ def _in_new_tree(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) 
     if first:
         _close(keep)  # or nobody would hear that the grandchild has ended
         return os.waitpid(first, 0)[1]
-    status = 120
+    status, raised = 120, False
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         namespaces.show_own_processes()
@@ -101,6 +100,7 @@ def _in_new_tree(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) 
         if not pid:
             os.setsid()
             _raise_fences(fence)
+            raised = True
             body()
             os._exit(0)
         _close(keep)
@@ -109,10 +109,19 @@ def _in_new_tree(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) 
             ended, code = os.wait()
         status = _end_like(code)
     except BaseException as error:
-        with suppress(BaseException):
-            frames.send(keep[-1], {"fault": f"{type(error).__name__}: {error}"})
+        _complain(keep, error, raised)
     finally:
         os._exit(status)
+
+
+def _complain(keep: tuple[int, ...], error: BaseException, raised: bool) -> None:
+    """Tells of a fence that would not stand. What is raised behind the fences is the submission's affair."""
+    if raised:
+        return
+    with suppress(BaseException):
+        from dojo.grade import frames  # late: it brings torch, which is not to be forked everywhere
+
+        frames.send(keep[-1], {"fault": f"{type(error).__name__}: {error}"})
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 MEMORY = 4 * 2**30  # bytes of address space; torch on a CPU takes less than one
-FILE = 64 * 2**20
+FILE = 16 * 2**20  # times FILES is what can hide in files whose names have been removed
 FILES = 128
 THREADS = 64
 

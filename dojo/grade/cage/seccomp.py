@@ -29,9 +29,24 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "init_module": (175, 105), "finit_module": (313, 273),
     "personality": (135, 92), "quotactl": (179, 60), "reboot": (169, 142), "swapon": (167, 224),
 }  # fmt: skip
+# Landlock does not know these, and an honest shutil.copy uses them: they do nothing, and say that all is well.
+IGNORED: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
+    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
+}  # fmt: skip
 KILL, TGKILL, CLONE, PRLIMIT, CLONE3 = (62, 129), (234, 131), (56, 220), (302, 261), (435, 435)
+FCNTL, OWNERS = (72, 25), (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a pipe that kills its owner when it is read
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-ALLOW, DENY, NO_SUCH, KILL_PROCESS = 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS, 0x80000000
+ALLOW, NOTHING, DENY, NO_SUCH, KILL_PROCESS = (
+    0x7FFF0000,
+    0x50000,
+    0x50000 | errno.EPERM,
+    0x50000 | errno.ENOSYS,
+    0x80000000,
+)
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 CLONE_THREAD = 0x10000
 
@@ -53,10 +68,11 @@ def _program(column: int, arch: int, pid: int) -> list[tuple[int, int, int, int]
     lines = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, arch), (RETURN, 0, 0, KILL_PROCESS), (LOAD, 0, 0, 0)]
     if column == 0:
         lines += [(AT_LEAST, 0, 1, 0x40000000), (RETURN, 0, 0, DENY)]  # the x32 names of the same calls
-    for numbers in REFUSED.values():
-        number = numbers[column]
-        if number is not None:
-            lines += [(EQUAL, 0, 1, number), (RETURN, 0, 0, DENY)]
+    for table, answer in ((REFUSED, DENY), (IGNORED, NOTHING)):
+        for numbers in table.values():
+            number = numbers[column]
+            if number is not None:
+                lines += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
     lines += [(EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, NO_SUCH)]  # its flags cannot be seen: glibc then uses clone
     first = 16  # the low half of the first argument, little-endian
     lines += [(EQUAL, 0, 4, CLONE[column]), (LOAD, 0, 0, first), (ANY_BIT, 1, 0, CLONE_THREAD)]
@@ -65,4 +81,7 @@ def _program(column: int, arch: int, pid: int) -> list[tuple[int, int, int, int]
         checks = [(EQUAL, len(own) - i, 0, p) for i, p in enumerate(own)]
         lines += [(EQUAL, 0, len(checks) + 3, numbers[column]), (LOAD, 0, 0, first), *checks]
         lines += [(RETURN, 0, 0, DENY), (RETURN, 0, 0, ALLOW)]
+    checks = [(EQUAL, len(OWNERS) - i, 0, command) for i, command in enumerate(OWNERS)]
+    lines += [(EQUAL, 0, len(checks) + 3, FCNTL[column]), (LOAD, 0, 0, first + 8), *checks]
+    lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, DENY)]
     return [*lines, (RETURN, 0, 0, ALLOW)]

@@ -40,7 +40,9 @@ def grade_cohort(
     catalog = load_catalog(checkout)
     wanted = {catalog[name].name for name in only}
     katas = [kata.name for kata in catalog.katas if not wanted or kata.name in wanted]
-    if out.resolve().is_relative_to(folder.resolve()):
+    if out.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(
+        (out / "submissions").resolve()
+    ):
         raise Problem(f"The results cannot go among the submissions ({out}). Give --out another folder.")
     from dojo.grade import canary, seeds
     from dojo.grade.cohort import engine as engines
@@ -49,11 +51,14 @@ def grade_cohort(
 
     seed = seeds.choose(None, seed_file or _own_seed(out))
     jobs = jobs or os.cpu_count() or 1
-    plan = plans.read(checkout, plans.find(folder), katas)
+    found, others = plans.find(folder)
+    if others:
+        click.echo(f"Left out, since no folders: {', '.join(others[:10])}{' ...' if others[10:] else ''}", err=True)
+    plan = plans.read(checkout, found, katas)
     order = engines.Order(str(checkout.root), tuple(katas), seed.secret, not no_naming)
     with order.grader(jobs) as grader:
         canary.require(grader.standing, require)
-        results = plans.Results(out / "results", grader.upstream, seed.commitment)
+        results = plans.Results(out / "results", grader)
         total = len(plan.sources)
         left = engines.waiting(plan, results)
         click.echo(
@@ -61,20 +66,24 @@ def grade_cohort(
             f"{total - len(left)} graded before, {len(left)} to grade, level {grader.standing.level}.", err=True,
         )  # fmt: skip
         bar = Bar(len(left))
-        if engine == "dask":
-            engines.run_on_dask(order, plan, results, bar.step, scheduler, jobs)
-        else:
-            engines.run_here(grader, plan, results, bar.step)
+        try:
+            if engine == "dask":
+                engines.run_on_dask(order, plan, results, bar.step, scheduler, jobs)
+            else:
+                engines.run_here(grader, plan, results, bar.step)
+        except KeyboardInterrupt:
+            click.echo(f"\nStopped: {bar.done} of {len(left)} files are graded; the same line goes on.", err=True)
+            sys.exit(130)
         bar.end()
         graded = dict(engines.together(grader, plan, results))
-        for name, found in graded.items():
-            report = grader.report(name, plan.handed_in[name], found, 0.0)
+        for name, entries in graded.items():
+            report = grader.report(name, plan.handed_in[name], entries, 0.0)
             put(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
-    page = summary.summarise(checkout, catalog, plan, graded)
+    page = summary.summarise(checkout, catalog, plan, graded, grader.standing.level)
     put(out / "cohort.csv", summary.as_csv(graded))
     put(out / "similar.csv", _similar(page))
     put(out / "index.html", summary.as_page(page))
-    faults = sum(result.status == "error" for found in graded.values() for result in found)
+    faults = sum(result.status == "error" for entries in graded.values() for result in entries)
     if faults:
         click.echo(
             f"{words.count(faults, 'file')} could not be graded by a fault of ours; run the same line again to try those.",
@@ -99,7 +108,7 @@ def _similar(page: object) -> str:
 
     assert isinstance(page, Summary)
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(["kata", "share", "submissions", "and"])
     for kata, names in page.copies:
         writer.writerow([kata, 1, cell(" ".join(names)), ""])

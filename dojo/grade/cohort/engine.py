@@ -46,7 +46,7 @@ def waiting(plan: Plan, results: Results) -> list[tuple[str, str]]:
 def run_here(grader: Grader, plan: Plan, results: Results, done: Done) -> None:
     """Threads around the grader's cells."""
     keys = waiting(plan, results)
-    with ThreadPoolExecutor(grader.jobs) as pool:
+    with ThreadPoolExecutor(grader.jobs) as pool, grader.stopping():
         for at in range(0, len(keys), BATCH):
             part = keys[at : at + BATCH]
             refused = refusals(grader, [_taken(plan, key) for key in part])

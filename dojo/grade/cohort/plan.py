@@ -2,14 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dojo.grade.formats.escape import plain
 from dojo.grade.intake import Taken, take_in
 from dojo.grade.results import CaseResult, KataResult
 from dojo.paths import Checkout
 from dojo.problem import Problem
+
+if TYPE_CHECKING:
+    from dojo.grade.grader import Grader
 
 
 @dataclass(frozen=True)
@@ -36,47 +42,58 @@ class Plan:
                 yield name, kata, file
 
 
-def find(folder: Path) -> list[Path]:
-    """The submissions: the folders in `folder`, by name. Raises Problem when there is none."""
+def find(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The submissions, each under a name of its own, and what else lies in `folder`. Raises Problem when there is none."""
     try:
-        found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and p.name[0] != ".")
+        entries = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=lambda p: os.fsencode(p.name))
     except OSError as error:
         raise Problem(
             f"{folder} cannot be read: {error.strerror}. It should hold one folder for each submission."
         ) from error
+    found: dict[str, Path] = {}
+    for path in entries:
+        if path.is_dir() and not path.is_symlink():
+            found[_label(path.name, found)] = path
+    others = [plain(path.name) for path in entries if path.is_symlink() or not path.is_dir()]
     if not found:
-        raise Problem(f"{folder} holds no folder. It should hold one for each submission, with katas/*.py in it.")
-    return found
+        held = f"it holds {', '.join(others[:5])}" if others else "it is empty"
+        archives = " Unpack the archives first." if any(name.endswith((".zip", ".gz")) for name in others) else ""
+        raise Problem(f"{folder} should hold one folder for each submission, with katas/*.py in it; {held}.{archives}")
+    return found, others
 
 
-def read(checkout: Checkout, folders: list[Path], katas: list[str]) -> Plan:
+def _label(name: str, taken: Container[str]) -> str:
+    """The folder's name where that is plain text and free; else what can be shown of it, and a mark of its own."""
+    raw = os.fsencode(name)
+    if plain(name) == name and len(raw) <= 100 and name.casefold() not in taken and name not in taken:
+        return name
+    shown = "".join(c for c in plain(name) if c.isalnum() or c in " ._-")[:60].strip() or "name"
+    return f"{shown}~{hashlib.sha256(raw).hexdigest()[:16]}"
+
+
+def read(checkout: Checkout, folders: dict[str, Path], katas: list[str]) -> Plan:
     """Takes every submission in; equal sources are kept once."""
     plan = Plan({}, {}, {})
-    for folder in folders:
+    for name, folder in folders.items():
         try:
             taken = take_in(folder, katas, checkout=checkout)
         except Problem as problem:
-            plan.trouble[shown(folder)] = str(problem)
-            nothing = {kata: Taken(kata, None, None, "not_attempted", str(problem)) for kata in katas}
-            plan.handed_in[shown(folder)] = nothing
+            plan.trouble[name] = str(problem)
+            plan.handed_in[name] = {kata: Taken(kata, None, None, "not_attempted", str(problem)) for kata in katas}
             continue
         for kata, file in taken.items():
             if file.status == "ok" and file.source is not None and file.sha256 is not None:
                 plan.sources.setdefault((kata, file.sha256), file.source)
-        plan.handed_in[shown(folder)] = {kata: replace(file, source=None) for kata, file in taken.items()}
+        plan.handed_in[name] = {kata: replace(file, source=None) for kata, file in taken.items()}
     return plan
 
 
-def shown(folder: Path) -> str:
-    """The folder's name; what is no text in it is escaped."""
-    return folder.name.encode("utf-8", "backslashreplace").decode()
-
-
 class Results:
-    """The graded files on disk, named by everything that decides: kata, upstream, seed and content."""
+    """The graded files on disk, named by everything that decides: kata, content, upstream, seed, fences, naming."""
 
-    def __init__(self, folder: Path, upstream: str, commitment: str) -> None:
-        self.folder, self.base = folder, f"{upstream}\n{commitment}"
+    def __init__(self, folder: Path, grader: "Grader") -> None:
+        self.folder = folder
+        self.base = f"{grader.upstream}\n{grader.seed.commitment}\n{grader.standing.layers}\n{grader.naming}"
 
     def path(self, kata: str, sha256: str) -> Path:
         key = hashlib.sha256(f"{kata}\n{sha256}\n{self.base}".encode()).hexdigest()

@@ -18,6 +18,7 @@ RUN, WINDOW = 12, 8  # tokens in a run; of so many neighbouring runs one is kept
 LEAST = 20  # fingerprints of its own that a file must have to be compared at all
 ALIKE = 0.8  # share of those that two files have in common
 COMMON = 0.2  # a run that so many of a class write is nobody's own; in a small class, one that five write
+MANY, KEPT = 30, 500  # of holders of a run, of runs of a file: more would take long and tell nothing new
 LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -64,8 +65,8 @@ def alike(kata: str, sources: dict[str, str], published: Iterable[str]) -> list[
     given = frozenset().union(*map(fingerprints, published))
     own = {sha: fingerprints(source) - given for sha, source in sources.items()}
     counts = Counter(mark for marks in own.values() for mark in marks)
-    most = max(5, int(COMMON * len(own)))
-    own = {sha: frozenset(m for m in marks if counts[m] <= most) for sha, marks in own.items()}
+    most = min(MANY, max(5, int(COMMON * len(own))))
+    own = {sha: frozenset(sorted(m for m in marks if counts[m] <= most)[:KEPT]) for sha, marks in own.items()}
     holders: dict[int, list[str]] = defaultdict(list)
     for sha, marks in own.items():
         for mark in marks if len(marks) >= LEAST else ():

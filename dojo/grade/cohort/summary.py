@@ -8,7 +8,7 @@ from statistics import mean, median
 
 from dojo.catalog import Catalog
 from dojo.grade.cohort.plan import Plan
-from dojo.grade.cohort.similar import Alike, alike
+from dojo.grade.cohort.similar import Alike, alike, fingerprints
 from dojo.grade.formats.escape import plain
 from dojo.grade.results import KataResult
 from dojo.paths import Checkout
@@ -16,7 +16,18 @@ from dojo.render import render
 
 BINS = 10
 STATUSES = ("pass", "fail", "refused", "not_attempted", "error")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute a cell that begins so
+FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # a spreadsheet would compute a cell that begins so
 
 
 @dataclass
@@ -45,6 +56,8 @@ class Summary:
     """The class."""
 
     scores: dict[str, float]
+    rows: dict[str, tuple[KataResult, ...]]
+    level: str
     max_score: float
     katas: list[KataSummary]
     trouble: dict[str, str]
@@ -60,7 +73,9 @@ class Summary:
         return mean(self.scores.values()) if self.scores else 0.0
 
 
-def summarise(checkout: Checkout, catalog: Catalog, plan: Plan, graded: dict[str, tuple[KataResult, ...]]) -> Summary:
+def summarise(
+    checkout: Checkout, catalog: Catalog, plan: Plan, graded: dict[str, tuple[KataResult, ...]], level: str
+) -> Summary:
     """From every submission's results."""
     katas: dict[str, KataSummary] = {}
     for results in graded.values():
@@ -76,7 +91,11 @@ def summarise(checkout: Checkout, catalog: Catalog, plan: Plan, graded: dict[str
                 entry.failing.update(case.id for case in result.cases if not case.passed)
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, kata, file in plan.files():
-        if file.sha256 and file.status == "ok":
+        if (
+            file.sha256
+            and file.status == "ok"
+            and fingerprints(plan.sources[kata, file.sha256].decode("utf-8", "replace"))
+        ):
             holders[kata, file.sha256].append(name)
     scores = {name: round(sum(r.points for r in results), 2) for name, results in graded.items()}
     most = sum(entry.max_points for entry in katas.values())
@@ -91,7 +110,7 @@ def summarise(checkout: Checkout, catalog: Catalog, plan: Plan, graded: dict[str
         for (kata, sha), names in sorted(holders.items())
         if len(names) > 1 and (kata, sha) not in published
     ]
-    return Summary(scores, most, list(katas.values()), plan.trouble, copies, pairs)
+    return Summary(scores, graded, level, most, list(katas.values()), plan.trouble, copies, pairs)
 
 
 def _pairs(checkout: Checkout, plan: Plan, kata: str) -> list[Alike]:
@@ -110,20 +129,20 @@ def _digest(raw: bytes) -> str:
 def as_csv(graded: dict[str, tuple[KataResult, ...]]) -> str:
     """One row a submission: its score, then points and status of each kata."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     katas = [result.id for result in next(iter(graded.values()), ())]
     writer.writerow(
         [
             "submission",
             "score",
             "max_score",
-            *(f"{k} {what}" for k in katas for what in ("points", "status", "mistakes")),
+            *(f"{k} {what}" for k in katas for what in ("points", "status", "reason")),
         ]
     )
     for name, results in graded.items():
         row: list[object] = [cell(name), round(sum(r.points for r in results), 2), sum(r.max_points for r in results)]
         for result in results:
-            row += [result.points, result.status, cell("; ".join(result.mistakes))]
+            row += [result.points, result.status, cell(result.reason)]
         writer.writerow(row)
     return file.getvalue()
 

@@ -1,0 +1,10 @@
+"""Coroutines.
+
+reason: coroutine
+"""
+
+TEXT = "async def linear_betas(*_):\n    return 0\n\n\ncosine_betas = alphas_cumprod = snr = linear_betas\n"
+
+
+def build(folder):
+    (folder / "katas" / "noise_schedules.py").write_text(TEXT)

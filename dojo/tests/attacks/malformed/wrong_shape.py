@@ -1,0 +1,11 @@
+"""Another shape than asked for.
+
+kata: top_k_sampling
+reason: expected shape
+"""
+
+TEXT = "def top_k_filter(x, *_, **__):\n    return x[..., None]\n\n\nsample_top_k = top_k_filter\n"
+
+
+def build(folder):
+    (folder / "katas" / "top_k_sampling.py").write_text(TEXT)
