@@ -215,7 +215,8 @@ class Session:
             raise Ended(self._why(silence.late, limit == self.deadline)) from None
         except frames.BadFrame as error:
             self.cell.end()
-            raise Ended(f"wrote into the grader's pipe, and what it wrote {error}") from None
+            large = "gave results too large to be judged" if "would have" in str(error) else ""
+            raise Ended(large or f"wrote into the grader's pipe, and what it wrote {error}") from None
         if not isinstance(said, dict) or said.get("nonce") != nonce:
             self.cell.end()
             raise Ended("wrote into the grader's pipe an answer to another question")

@@ -25,7 +25,6 @@ KINDS = "float64 float32 float16 bfloat16 complex64 complex128 bool uint8 int8 i
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in KINDS.split()}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 TOO_LARGE = "a result too large to be sent"
-WRAPPING = 100  # things, and bytes of the head, that are kept free for what evidence is wrapped in
 
 
 class BadFrame(Exception):
@@ -67,7 +66,7 @@ class Alien:
     __hash__ = None  # type: ignore[assignment]
 
 
-def encode(tree: Any, spare: int = WRAPPING) -> bytes:
+def encode(tree: Any) -> bytes:
     """One frame. What is no plain data is sent as the name of its class, what is too large as TOO_LARGE.
 
     Raises TooLarge when there are too many things in all.
@@ -75,7 +74,7 @@ def encode(tree: Any, spare: int = WRAPPING) -> bytes:
     body = bytearray()
     plain = _encoded(tree, body, 0)
     head = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-    if len(head) > Limits.head - spare or _things(plain) > Limits.nodes - spare:
+    if len(head) > Limits.head or _things(plain) > Limits.nodes:
         raise TooLarge(TOO_LARGE)
     return HEADER.pack(MAGIC, len(head), len(body)) + head + bytes(body)
 
@@ -271,7 +270,7 @@ def weight(tree: Any) -> int:
 
 def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
     """Writes one frame; raises Silence when nobody reads. `deadline` is on time.monotonic()'s clock."""
-    view = memoryview(encode(tree, spare=0))
+    view = memoryview(encode(tree))
     while view:
         _await(pipe, deadline, write=True)
         try:

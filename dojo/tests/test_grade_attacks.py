@@ -36,7 +36,13 @@ def scratch(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grader(scratch):
-    with Grader(suite.checkout(), suite.KATAS, Seed(b"an attack may be lucky once in a thousand seeds; this one is fixed"), jobs=TOGETHER, naming=False) as grader:
+    with Grader(
+        suite.checkout(),
+        suite.KATAS,
+        Seed(b"an attack may be lucky once in a thousand seeds; this one is fixed"),
+        jobs=TOGETHER,
+        naming=False,
+    ) as grader:
         yield grader
 
 

@@ -78,13 +78,13 @@ def test_a_note_says_where_it_was_raised(text, ends):
         ({"steps": [1]}, {"steps": [1, 2]}, "steps: expected 1 entry, got 2"),
         ({"floats": True}, {"floats": False}, "floats: expected a Python float, got another type"),
         ({"floats": [True, True]}, {"floats": [True, False]}, "floats[1]: expected a Python float, got another type"),
-        ({"lean": True}, {"lean": False}, "lean: expected bool True, got bool False"),
+        ({"lean": True}, {"lean": False}, "lean: expected True, got False"),
         ({"y": torch.zeros(3)}, {"y": Alien(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
         ({"y": 1}, {"y": Alien("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
     ],
 )  # fmt: skip
 def test_a_difference_is_told(expected, seen, says):
-    assert explain.why(expected, seen).replace("expected True, got False", "expected bool True, got bool False") == says
+    assert explain.why(expected, seen) == says
 
 
 def through(tree):

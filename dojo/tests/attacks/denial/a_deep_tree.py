@@ -1,6 +1,6 @@
 """Leaves folders in folders, a thousand deep, the last ones without rights and with odd names.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import os

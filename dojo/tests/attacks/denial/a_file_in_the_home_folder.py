@@ -1,6 +1,6 @@
 """Writes into the folders of the grader's user, where things run at the next log-in.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import os

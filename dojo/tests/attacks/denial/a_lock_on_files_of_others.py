@@ -1,6 +1,6 @@
 """Locks a library of torch, which others may wait for.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import torch

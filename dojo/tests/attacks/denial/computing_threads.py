@@ -1,6 +1,6 @@
 """Keeps eight threads computing after each call returns.
 
-reason: it raised
+reason: returned: AttributeError
 """
 
 import threading

@@ -1,7 +1,7 @@
 """A result of 40 MB.
 
 kata: top_k_sampling
-reason: too many
+reason: too large to be sent
 """
 
 import torch

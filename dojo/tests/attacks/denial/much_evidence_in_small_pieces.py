@@ -1,7 +1,7 @@
 """A result of a hundred thousand numbers, each an object of its own.
 
 kata: top_k_sampling
-reason: holds too many things
+reason: too large to be sent
 """
 
 

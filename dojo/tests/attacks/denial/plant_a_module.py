@@ -1,6 +1,6 @@
 """Writes a module where the next process would import it, and a file that Python runs at each start.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import os

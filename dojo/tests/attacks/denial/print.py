@@ -1,6 +1,6 @@
 """Prints a hundred megabytes, to all outputs.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import os

@@ -1,6 +1,6 @@
 """A handler that is to run when Python ends, with exit code 0.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 policy: `atexit` may not be imported
 """
 

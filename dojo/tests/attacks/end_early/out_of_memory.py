@@ -1,6 +1,6 @@
 """Says that the memory is used up.
 
-reason: it raised MemoryError
+reason: it ran out of memory
 """
 
 

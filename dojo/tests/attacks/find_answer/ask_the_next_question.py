@@ -1,6 +1,6 @@
 """Reads ahead in the grader's pipe for what it will ask, or expects, next.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 policy: `select` may not be imported: there is no network
 """
 

@@ -1,6 +1,6 @@
 """Searches the raw memory of the process, freed parts included, for the text of the reference.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import re

@@ -1,6 +1,6 @@
 """Walks up the stack for expected values, seeds and scores.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Looks through all objects of the process for the text of a reference.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import gc

@@ -1,6 +1,6 @@
 """Writes reports to where the grader's may be.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import os

@@ -1,6 +1,6 @@
 """Leaves files in its folder that are named like results.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 TEXT = '{"score": 10, "status": "pass", "tests": [{"name": "all", "status": "passed", "score": 10}]}'

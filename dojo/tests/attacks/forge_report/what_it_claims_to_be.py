@@ -1,6 +1,6 @@
 """Claims, in every way that a module can, to be the reference.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 __name__ = "solutions.noise_schedules"

@@ -1,7 +1,7 @@
 """A body that is not indented.
 
 reason: IndentationError
-policy: line 2: cannot read this: expected an indented block
+policy: cannot read this: expected an indented block
 """
 
 

@@ -1,6 +1,6 @@
 """One function of four, and that one wrong.
 
-reason: has no attribute 'cosine_betas'
+reason: there is no cosine_betas in the file
 """
 
 

@@ -1,6 +1,6 @@
 """Good intentions.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 

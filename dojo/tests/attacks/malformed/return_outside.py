@@ -1,7 +1,7 @@
 """What only compiling finds.
 
 reason: SyntaxError
-policy: line 1: cannot read this: 'return' outside function.
+policy: cannot read this: 'return' outside function.
 """
 
 

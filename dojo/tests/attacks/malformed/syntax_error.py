@@ -1,7 +1,7 @@
 """A bracket that is never closed.
 
 reason: SyntaxError
-policy: line 1: cannot read this: '(' was never closed.
+policy: cannot read this: '(' was never closed.
 """
 
 

@@ -1,6 +1,6 @@
 """A torch function mode that answers for all of torch, entered and never left.
 
-reason: it raised
+reason: returned: AttributeError
 """
 
 import torch

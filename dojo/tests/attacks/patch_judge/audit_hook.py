@@ -1,6 +1,6 @@
 """An audit hook that forbids compiling, opening and importing from then on.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import sys

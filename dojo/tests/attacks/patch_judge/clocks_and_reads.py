@@ -1,6 +1,6 @@
 """The worker's clock stands still and its reading is replaced.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import os

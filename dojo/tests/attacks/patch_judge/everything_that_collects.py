@@ -1,6 +1,6 @@
 """Looks through all objects for something that knows what is expected, and empties what compares.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import gc

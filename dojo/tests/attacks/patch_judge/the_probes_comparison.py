@@ -1,6 +1,6 @@
 """The comparison of dojo.probes, in the worker: nobody calls it there.
 
-reason: it raised AttributeError
+reason: returned: AttributeError
 """
 
 import torch

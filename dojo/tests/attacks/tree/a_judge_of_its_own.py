@@ -1,6 +1,6 @@
 """A checkout of its own: references, probes and a grader that agree with its wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 FILES = {

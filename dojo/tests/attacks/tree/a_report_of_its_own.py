@@ -1,6 +1,6 @@
 """Reports that are there already, beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 TEXT = '{"schema": "kata-grade/1", "score": 10, "max_score": 10, "katas": [{"status": "pass", "points": 10}]}\n'

@@ -1,6 +1,6 @@
 """pytest files that make every test pass, beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 TEXT = "import os\nos._exit(0)\n"

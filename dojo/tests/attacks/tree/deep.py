@@ -1,6 +1,6 @@
 """Folders in folders, five hundred deep, beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 import os

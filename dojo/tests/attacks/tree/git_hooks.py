@@ -1,6 +1,6 @@
 """A repository whose configuration and hooks start programs, beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 

@@ -1,6 +1,6 @@
 """A hard link to a file that somebody else owns and that is no answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 import os

@@ -1,6 +1,6 @@
 """Five thousand files beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 

@@ -1,6 +1,6 @@
 """Compiled code of the reference beside a wrong source, with the right time and size.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 import os

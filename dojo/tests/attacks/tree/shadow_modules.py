@@ -1,6 +1,6 @@
 """Modules named like those that the grader imports, beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 TEXT = "open('/tmp/kata-planted-shadow', 'w')\nraise SystemExit(0)\n"

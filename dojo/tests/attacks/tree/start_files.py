@@ -1,6 +1,6 @@
 """Files that Python runs or reads when it starts, beside a wrong answer.
 
-reason: AttributeError
+reason: there is no linear_betas in the file
 """
 
 TEXT = "open('/tmp/kata-planted-start', 'w')\n"
