@@ -473,7 +473,9 @@ def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
     from dojo.notebooks import build_all
 
     said = (draw_pictures if pictures else build_all)(find_checkout(), check)
-    for sentence in said or [f"Every {'picture is as drawn now' if pictures else 'notebook is built from its source'}."]:
+    for sentence in said or [
+        f"Every {'picture is as drawn now' if pictures else 'notebook is built from its source'}."
+    ]:
         click.echo(sentence)
     ctx.exit(1 if check and said else 0)
 

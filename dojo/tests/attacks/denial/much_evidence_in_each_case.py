@@ -1,7 +1,7 @@
 """As much evidence in each case as one case may hold, so that the grader keeps it all.
 
 kata: top_k_sampling
-reason: too many
+reason: too large to be judged
 """
 
 import torch

@@ -1,6 +1,6 @@
 """A header that announces sixteen exabytes.
 
-reason: too many
+reason: too large to be judged
 """
 
 import os
