@@ -121,7 +121,8 @@ class Bar:
     """How far, how fast, how long: on a terminal in one line that is written anew, else a line now and then."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.began, self.told = total, 0, time.monotonic(), 0.0
+        self.total, self.done = total, 0
+        self.began = self.told = time.monotonic()  # the first files wait for the reference, so they tell no rate
         self.live = sys.stderr.isatty()
 
     def step(self) -> None:
