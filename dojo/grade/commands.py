@@ -53,6 +53,7 @@ def grade(
         raise Problem("Give --seed or --seed-file, not both.")
     _check_out(out, submission)
     from dojo.grade import canary, seeds
+    from dojo.grade.cell import GraderFault
     from dojo.grade.formats import check_formats
     from dojo.grade.grader import Grader
 
@@ -69,6 +70,10 @@ def grade(
     except KeyboardInterrupt:
         click.echo(f"\nStopped: nothing was graded, and {out}/report.json says so.", err=True)
         sys.exit(130)
+    except GraderFault as fault:
+        problem = Problem(f"Nothing could be graded: {fault}. Run it again; `kata verify NAME` tries a kata by itself.")
+        _write_failure(out, problem)
+        raise problem from fault
     except BaseException as error:
         _write_failure(out, error)
         raise

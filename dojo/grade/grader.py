@@ -40,6 +40,7 @@ class Grader:
         self._all = [Cell() for _ in range(jobs)]
         for cell in self._all:
             self._cells.put(cell)
+        self.stopped = False
         self._locks = {kata: Lock() for kata in katas}
         self._kits: dict[str, Kit | GraderFault] = {}
         self._known: dict[str, dict[Mistake, Any]] = {}
@@ -84,7 +85,8 @@ class Grader:
 
         def one(kata: str) -> KataResult:
             result = self.grade_file(kata, taken[kata], refused.get(kata, ""))
-            tell(result)
+            if not self.stopped:
+                tell(result)
             return result
 
         with ThreadPoolExecutor(self.jobs) as pool, self.stopping():
@@ -145,7 +147,9 @@ class Grader:
         waiting = list(load_mistakes(self.checkout.mistakes(kit.kata)).named)
         task = Task(kit.kata, "", kit.probe, kit.banned, kit.layers, case_seconds=5, seconds=300)
         found: dict[Mistake, Any] = {}
-        while waiting:
+        before = -1
+        while waiting and len(waiting) != before:  # a process that does not even start will not the next time
+            before = len(waiting)
             with suppress(GraderFault), self._cell() as cell, cell.run(task) as session:
                 while waiting:
                     mistake = waiting.pop(0)
@@ -158,6 +162,7 @@ class Grader:
         try:
             yield
         except BaseException:
+            self.stopped = True
             for cell in self._all:
                 cell.stop()
                 cell.lost = True

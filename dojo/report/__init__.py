@@ -7,6 +7,7 @@ from markupsafe import Markup, escape
 from dojo import words
 from dojo.attempts import Attempt
 from dojo.catalog import Catalog
+from dojo.pages import environment
 from dojo.paths import Checkout
 from dojo.problem import Problem
 from dojo.report import draw
@@ -31,22 +32,14 @@ def write_report(checkout: Checkout, catalog: Catalog, now: float, output: Path 
 
 def render_page(page: Page) -> str:
     """The page as HTML; names and sentences from outside are escaped by the template."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dojo.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
+    pages = environment()
+    pages.filters.update(
         minutes=words.minutes, day=lambda at: words.day(at, page.now), clock=words.clock, breakable=_breakable
     )
     span = draw.Span(page.attempts, page.now)
     longest = max((seconds for p in page.practised for a in p.timed for seconds in a.stages.values()), default=0.0)
     longest = 1.02 * max([longest, *(60.0 * p.minutes for p in page.practised if p.timed)], default=1.0)
-    return environment.get_template("page.html.jinja").render(
+    return pages.get_template("report/page.html.jinja").render(
         page=page,
         draw=draw,
         words=words,

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from dojo.cli import main
 from dojo.grade import canary, judge, seeds
 from dojo.grade.cage.fence import LAYERS
+from dojo.grade.cell import GraderFault
 from dojo.grade.grader import Grader
 from dojo.grade.intake import Taken
 from dojo.grade.seeds import Seed
@@ -207,3 +210,40 @@ def test_the_reports_do_not_go_into_the_submission(tmp_path):
     done = kata("grade", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "submission's own folder" in done.stderr
+
+
+def test_naming_ends_when_no_process_can_be_started():
+    """After Ctrl-C, say: trying again for ever would hold the whole grading."""
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret")) as grader:
+        kit = grader.kit("noise_schedules")
+        for cell in grader._all:
+            cell.stop()
+        assert grader._evidence_of_mistakes(kit) == {}
+
+
+def test_a_grader_that_cannot_start_says_so_in_a_sentence(tmp_path, monkeypatch):
+    """Exit code 2, and a report that holds no score."""
+    (tmp_path / "in" / "katas").mkdir(parents=True)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(STANDS)
+
+    def burst(*_):
+        raise GraderFault("the cage did not open")
+
+    monkeypatch.setattr(canary, "stand", burst)
+    arguments = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--only", "noise_schedules"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "Nothing could be graded: the cage did not open" in done.output
+    assert "cage did not open" in json.loads((tmp_path / "out" / "report.json").read_text())["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="layers are Linux's")
+def test_a_machine_that_offers_less_refuses_to_grade(tmp_path):
+    """--require is for a teacher who must not find out afterwards."""
+    (tmp_path / "in" / "katas").mkdir(parents=True)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(STANDS)
+    lacking = ["--without", "seccomp", "--require", "isolated", "--only", "noise_schedules"]
+    done = kata("grade", tmp_path / "in", "--out", tmp_path / "out", *lacking)
+    assert done.returncode == 2
+    assert "Nothing was graded" in done.stderr
+    assert "start a process" in done.stderr

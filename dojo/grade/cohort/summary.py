@@ -11,6 +11,7 @@ from dojo.grade.cohort.plan import Plan
 from dojo.grade.cohort.similar import Alike, alike, fingerprints
 from dojo.grade.formats.escape import plain
 from dojo.grade.results import KataResult
+from dojo.pages import environment
 from dojo.paths import Checkout
 from dojo.render import render
 
@@ -155,16 +156,6 @@ def cell(text: str) -> str:
 
 def as_page(summary: Summary) -> str:
     """The class as one HTML file that loads nothing."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dojo", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment.get_template("grade/cohort/page.html.jinja").render(
-        summary=summary, bins=BINS, statuses=STATUSES
-    )
+    pages = environment()
+    pages.filters["plain"] = plain
+    return pages.get_template("grade/cohort/page.html.jinja").render(summary=summary, bins=BINS, statuses=STATUSES)
