@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent
-pytest_plugins = ["dojo.plugin"]
+pytest_plugins = ["dojo.engine.plugin"]
 
 
 def pytest_addoption(parser):
@@ -56,7 +56,7 @@ def under_test(config) -> str:
 
 
 def pytest_collection_modifyitems(config, items):
-    from dojo.testing import cuda_missing
+    from dojo.testing.checks import cuda_missing
 
     def leave_out(unwanted):
         config.hook.pytest_deselected(items=[item for item in items if unwanted(item)])
@@ -95,7 +95,7 @@ def rng(seed):
 
 @pytest.fixture
 def cost():
-    """`with cost() as spent:` counts operators, FLOPs and bytes (dojo.cost)."""
-    from dojo.cost import measure
+    """`with cost() as spent:` counts operators, FLOPs and bytes (dojo.testing.cost)."""
+    from dojo.testing.cost import measure
 
     return measure

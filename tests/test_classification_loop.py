@@ -377,7 +377,7 @@ def test_fit_moves_batches_to_the_device_that_it_is_given(rng):
     """Only a GPU would show that fit hands on another device than its own argument; here "cpu:0" stands for one."""
     moved = set()
 
-    class Watched(Tensor):
+    class LiveRun(Tensor):
         @classmethod
         def __torch_function__(cls, func, types, args=(), kwargs=None):
             if func is Tensor.to:
@@ -386,7 +386,7 @@ def test_fit_moves_batches_to_the_device_that_it_is_given(rng):
             out = super().__torch_function__(func, types, args, kwargs or {})
             return out.as_subclass(Tensor) if func is Tensor.to else out
 
-    model, batches = Echo(), [tuple(t.as_subclass(Watched) for t in uneven(rng))]
+    model, batches = Echo(), [tuple(t.as_subclass(LiveRun) for t in uneven(rng))]
     fit(model, batches, batches, cross_entropy, SGD(model.parameters(), lr=0.1), epochs=1, device="cpu:0")
     hint = "hand `device` on to train_one_epoch and to evaluate"
     expect_equal(moved, {"cpu:0"}, what='where fit(..., device="cpu:0") moved its batches', hint=hint)

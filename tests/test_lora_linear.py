@@ -7,15 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dojo.testing import (
-    expect,
-    expect_close,
-    expect_distribution,
-    expect_equal,
-    expect_raises,
-    expect_unchanged,
-    randn,
-)
+from dojo.testing import expect, expect_close, expect_distribution, expect_equal, expect_raises, expect_unchanged, randn
 from katas.lora_linear import LoRALinear
 
 # Stages 1 and 2 stay in float32, where most models live; an adapter that ignores the base's dtype is stage 3's business.

@@ -6,9 +6,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # children of a process whose tor
 
 import pytest
 
-from dojo.catalog import Catalog, load_catalog
-from dojo.paths import Checkout
-from dojo.tests import lab
+from dojo.core.catalog import Catalog, load_catalog
+from dojo.core.paths import Checkout
+from dojo.tests import checkouts
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,8 +21,8 @@ def _one_thread():
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Checkout:
     """A checkout with one kata, `tiny`, as the learner gets it; also the current folder."""
-    made = lab.make_checkout(tmp_path / "checkout")
-    lab.add_kata(made)
+    made = checkouts.make_checkout(tmp_path / "checkout")
+    checkouts.add_kata(made)
     monkeypatch.chdir(made.root)
     for variable in ("KATAS_DIR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)

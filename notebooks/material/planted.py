@@ -3,8 +3,8 @@
 import sys
 from types import ModuleType
 
-from dojo.mistakes import load_mistakes
-from dojo.paths import find_checkout
+from dojo.core.mistakes import load_mistakes
+from dojo.core.paths import find_checkout
 
 
 def planted(kata: str, mistake: str) -> tuple[ModuleType, str]:

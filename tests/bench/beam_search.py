@@ -6,8 +6,8 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
 from dojo.testing import expect, expect_close
+from dojo.testing.bench import work
 
 WIDTH = 512
 

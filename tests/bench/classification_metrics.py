@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 
 def in_lists(targets, predictions, classes):

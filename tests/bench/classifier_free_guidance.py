@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 ALTERNATIVES = ("centred_norms",)
 CHANNELS, LABELS = 64, 10

@@ -3,7 +3,7 @@ the same operators: no difference is to be expected."""
 
 from functools import partial
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 
 def both_products(images, texts, scale):

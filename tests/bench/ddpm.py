@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 STEPS = 1000
 BETAS = torch.linspace(1e-4, 0.02, STEPS)

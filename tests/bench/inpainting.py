@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
 from dojo.testing import expect, expect_equal
+from dojo.testing.bench import work
 
 ALTERNATIVES = ("after_the_step_with_one_noise",)
 STEPS, COUNT = 1000, 10

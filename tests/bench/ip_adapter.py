@@ -3,7 +3,7 @@ the FLOPs of the projections and of both attentions' products."""
 
 import torch
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 HEADS, HEAD_DIM, CONTEXT_DIM = 8, 40, 768
 WIDTH = HEADS * HEAD_DIM

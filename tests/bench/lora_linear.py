@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 
 class Naive(nn.Module):

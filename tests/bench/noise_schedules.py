@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
+from dojo.testing.bench import work
 
 
 def step_by_step(steps):

@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
 from dojo.testing import expect
+from dojo.testing.bench import work
 
 ALTERNATIVES = ("two_stage",)
 

@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 
-from dojo.bench.work import work
 from dojo.testing import expect
+from dojo.testing.bench import work
 
 ALTERNATIVES = ("small_nucleus",)
 

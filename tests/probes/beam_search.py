@@ -2,8 +2,8 @@
 
 import torch
 
-from dojo.probes import Case
 from dojo.testing import randn
+from dojo.testing.probes import Case
 
 # Rows of probabilities, one for each last token; the start token is 0 unless told, and eos the last.
 # Each case renames the tokens at random, and moves the odds a little: so little that no choice changes.

@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import StepLR
 
-from dojo.probes import Case, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Pairs
 
 DAMAGED = ("missing", "empty", "start", "cut", "garbage", "list", "dict", "hostile")
 LACKING = ("no optimizer saved", "no scheduler saved")

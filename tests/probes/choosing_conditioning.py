@@ -4,7 +4,7 @@ from itertools import chain, combinations, product
 
 import torch
 
-from dojo.probes import Case
+from dojo.testing.probes import Case
 
 FLAGS = ("control_map", "starting_image", "mask", "many_examples")
 REFERENCES = (None, "STYLE", "SUBJECT", "LAYOUT")

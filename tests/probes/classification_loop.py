@@ -9,8 +9,8 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from dojo.probes import Case, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Pairs
 
 NAN, INF = float("nan"), float("inf")
 LOSSES = {
@@ -300,7 +300,7 @@ def run_schedule(kata, case):
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
     moved = set()
 
-    class Watched(Tensor):
+    class LiveRun(Tensor):
         @classmethod
         def __torch_function__(cls, func, types, args=(), kwargs=None):
             if func is Tensor.to:
@@ -309,7 +309,7 @@ def run_schedule(kata, case):
             out = super().__torch_function__(func, types, args, kwargs or {})
             return out.as_subclass(Tensor) if func is Tensor.to else out
 
-    columns = (t.as_subclass(Watched).split(3) for t in (case.inputs, case.targets))
+    columns = (t.as_subclass(LiveRun).split(3) for t in (case.inputs, case.targets))
     batches = list(zip(*columns, strict=True))
     train, val = Passes(batches[:3]), Passes(batches[2:])
     epochs = 0 if case.name == "fit no epochs" else 3

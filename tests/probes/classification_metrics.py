@@ -2,9 +2,9 @@
 
 import torch
 
-from dojo.cost import measure
-from dojo.probes import Case
 from dojo.testing import randint
+from dojo.testing.cost import measure
+from dojo.testing.probes import Case
 
 OF = ("confusion_matrix", "precision_recall_f1", "accuracy")
 AVERAGES = ("none", "macro", "micro", "weighted")

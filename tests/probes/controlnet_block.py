@@ -8,8 +8,8 @@ import warnings
 import torch
 from torch import nn
 
-from dojo.probes import Case
 from dojo.testing import randn
+from dojo.testing.probes import Case
 
 PARTS = ("frozen", "copy", "zero_in", "zero_out")
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dojo.probes import Case
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case
 
 COPIES = ("time", "conv_in", "down", "mid")
 LOADED = "built from a frozen float32 U-Net in eval mode"

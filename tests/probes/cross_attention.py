@@ -2,9 +2,9 @@
 
 import torch
 
-from dojo.cost import measure
-from dojo.probes import Case, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.cost import measure
+from dojo.testing.probes import Case, Pairs
 
 INIT, FORWARD = "CrossAttention", "CrossAttention.forward"
 

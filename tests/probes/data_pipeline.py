@@ -3,8 +3,8 @@ reads n-th: the training part, which is read first, holds the same images whatev
 
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 # Of 32 samples: exact fractions, more than can come twice in one order by chance, and last batches that are short.
 SIZES = ((18, 9, 5), (14, 11, 7), (18, 7, 7), (15, 11, 6), (17, 10, 5), (15, 9, 8))

@@ -4,8 +4,8 @@ from itertools import combinations, pairwise
 
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 FINE = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
 T, T_PREV = torch.tensor([0, 5, 3, 1, 4, 2]), torch.tensor([-1, 4, 0, -1, 1, 1])

@@ -4,8 +4,8 @@ from itertools import combinations
 
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 MANY = (40, 100)  # draws
 MIXED = torch.tensor([0, 5, 3, 1, 4, 2])

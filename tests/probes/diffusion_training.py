@@ -6,8 +6,8 @@ import copy
 import torch
 from torch import nn
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 
 def cases(rng):

@@ -4,8 +4,8 @@ import copy
 
 import torch
 
-from dojo.probes import Case
 from dojo.testing import randint
+from dojo.testing.probes import Case
 
 FORBIDDEN = ("torch.optim.lr_scheduler",)
 NAN = float("nan")

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 EI, GP = "expected_improvement", "gp_posterior"
 NEXT = math.nextafter(0.1, 1.0)

@@ -3,8 +3,8 @@ counted), where it ends, and what is refused."""
 
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 GRID = [5, 4, 3, 1]
 NAN = float("nan")

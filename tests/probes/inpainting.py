@@ -3,8 +3,8 @@ counted; of the first call only what all conventions share), and what is refused
 
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 GRID = [5, 4, 2, 1]
 HALF = torch.tensor([0, 1] * 50)

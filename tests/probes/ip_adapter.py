@@ -2,9 +2,9 @@
 
 import torch
 
-from dojo.cost import measure
-from dojo.probes import Case
 from dojo.testing import randint, randn
+from dojo.testing.cost import measure
+from dojo.testing.probes import Case
 
 PROJECTION, ATTENTION = "ImageProjection", "DecoupledCrossAttention"
 

@@ -5,9 +5,9 @@ import copy
 import torch
 from torch import nn
 
-from dojo.cost import measure
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randint
+from dojo.testing.cost import measure
+from dojo.testing.probes import Case, Draws, Pairs
 
 NAN = float("nan")
 INIT, FORWARD, MERGE, UNMERGE = ("LoRALinear" + part for part in ("", ".forward", ".merge", ".unmerge"))

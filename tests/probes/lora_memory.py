@@ -1,7 +1,7 @@
 """The numbers themselves, at sizes where no two of them agree."""
 
-from dojo.probes import Case
 from dojo.testing import randint
+from dojo.testing.probes import Case
 
 FIELDS = ("weights", "gradients", "optimizer", "activations")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dojo.cost import measure
-from dojo.probes import Case, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.cost import measure
+from dojo.testing.probes import Case, Pairs
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 import torch
 
-from dojo.probes import Case, Pairs
 from dojo.testing import randint
+from dojo.testing.probes import Case, Pairs
 
 
 def cases(rng):

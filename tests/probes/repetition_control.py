@@ -2,8 +2,8 @@
 
 import torch
 
-from dojo.probes import Case
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case
 
 INF = float("inf")
 REPETITION, FREQUENCY, NGRAMS = "repetition_penalty", "frequency_presence_penalty", "block_repeated_ngrams"

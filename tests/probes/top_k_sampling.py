@@ -2,8 +2,8 @@
 
 import torch
 
-from dojo.probes import Case, Draws, Pairs
 from dojo.testing import randn
+from dojo.testing.probes import Case, Draws, Pairs
 
 INF = float("inf")
 N = 4000

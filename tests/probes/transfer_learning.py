@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from dojo.probes import Case, Pairs
 from dojo.testing import randint, randn
+from dojo.testing.probes import Case, Pairs
 
 
 class Running(nn.Module):

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from dojo.speed import compare, gpu_benchmark, report, seconds_of
 from dojo.testing import expect, expect_close
+from dojo.testing.gpu import compare, gpu_benchmark, report, seconds_of
 from katas.classification_loop import evaluate, train_one_epoch
 
 

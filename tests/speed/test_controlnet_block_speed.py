@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.utils.benchmark import Timer
 
-from dojo.speed import compare, gpu_benchmark, report, seconds_of
 from dojo.testing import expect_close, measure
+from dojo.testing.gpu import compare, gpu_benchmark, report, seconds_of
 from katas.controlnet_block import ControlNetBlock
 
 

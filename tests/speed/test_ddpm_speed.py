@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from dojo.speed import compare, copy_bandwidth, gpu_benchmark, installed, report, seconds_of
 from dojo.testing import expect_close, expect_equal
+from dojo.testing.gpu import compare, copy_bandwidth, gpu_benchmark, installed, report, seconds_of
 from katas.ddpm import p_sample, p_sample_loop, q_sample
 
 STEPS, IMAGES = 1000, (16, 3, 64, 64)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dojo.speed import compare, copy_bandwidth, gpu_benchmark, installed, matmul_rate, report, seconds_of
 from dojo.testing import expect_close
+from dojo.testing.gpu import compare, copy_bandwidth, gpu_benchmark, installed, matmul_rate, report, seconds_of
 from katas.lora_linear import LoRALinear
 
 WIDTH, RANK, ALPHA = 4096, 16, 32.0

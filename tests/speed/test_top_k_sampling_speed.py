@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from dojo.speed import compare, copy_bandwidth, gpu_benchmark, installed, report, seconds_of
 from dojo.testing import expect
+from dojo.testing.gpu import compare, copy_bandwidth, gpu_benchmark, installed, report, seconds_of
 from katas.top_k_sampling import sample_top_k
 
 BATCH, VOCAB, K = 8, 128256, 50

@@ -1,0 +1,115 @@
+"""`kata new NAME`: the files of a kata that is still to be written, each saying what belongs in it."""
+
+import keyword
+from pathlib import Path
+
+from dojo.core.catalog import Catalog
+from dojo.core.errors import UserError
+from dojo.core.files import write
+from dojo.core.paths import Checkout
+from dojo.core.stubs import render
+
+SOLUTION = '''\
+"""NAME.
+
+The question, in a sentence or two.
+
+The formulas. The rules: what may not be called, and why. Every convention that the tests insist on.
+
+Stage 1: one example.  Stage 2: edges and batches.  Stage 3: numerics and dtypes.  Stage 4: cost.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def NAME(x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    """What it returns, in shapes and units. What raises ValueError. The source."""
+    # kata: begin
+    return x
+    # kata: end
+'''
+
+TEST = '''\
+"""What any right NAME does."""
+
+import pytest
+
+from dojo.testing import expect_close, randn
+from katas.NAME import NAME
+
+
+@pytest.mark.stage(1)
+def test_the_property_as_a_sentence(rng):
+    """Why it matters, or what the interviewer would say."""
+    x = randn(rng, 2, 3)
+    expect_close(NAME(x), x, what="NAME(x)", hint="the likely mistake?")
+'''
+
+PROBE = '''\
+"""What can be seen of NAME. No answers here: the reference runs the same probe."""
+
+from dojo.testing.probes import Case
+from dojo.testing import randn
+
+
+def cases(rng):
+    yield Case("plain", of="NAME", x=randn(rng, 2, 3))
+
+
+def run(kata, case):
+    x = case.x.clone()
+    return {"result": kata.NAME(x), "input after": x}
+'''
+
+MISTAKES = """\
+# A dozen or more mistakes that people really make.
+
+[[mistake]]
+name = "doubles"
+says = "the input is counted twice"  # completes "Your result is exactly what you get when ..."
+old = "return x"                      # stands exactly once in solutions/NAME.py
+new = "return 2 * x"
+caught_by = "test_the_property_as_a_sentence"
+"""
+
+ENTRY = """
+[[kata]]
+name = "NAME"
+title = "TITLE"
+track = "python"
+level = "core"       # warm-up, core, stretch
+asked = "sometimes"  # often, sometimes, rarely
+minutes = 30
+question = "What does an interviewer ask?"
+stages = ["one example", "edges and batches", "numerics and dtypes", "cost"]
+hints = ["the idea", "the structure", "the crucial detail, never the answer"]
+
+[[kata.follow_up]]
+question = "What is asked next?"
+answer = "A model answer in two to five sentences."
+"""
+
+
+def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
+    """Writes the files of a new kata and its catalogue entry; raises UserError rather than overwrite anything."""
+    if not (name.isidentifier() and name == name.lower()) or keyword.iskeyword(name):
+        raise UserError(
+            f"'{name}' cannot name a kata: use lower-case letters, digits and underscores, as in top_k_sampling."
+        )
+    files = {
+        checkout.reference(name): SOLUTION,
+        checkout.tests(name): TEST,
+        checkout.probe(name): PROBE,
+        checkout.mistakes(name): MISTAKES,
+    }
+    taken = [path for path in (*files, checkout.stub(name)) if path.exists()]
+    if taken or any(kata.name == name for kata in catalog.katas):
+        where = checkout.shown(taken[0]) if taken else checkout.shown(checkout.catalog)
+        raise UserError(f"{where} already has {name}; nothing was written. Choose another name, or edit what is there.")
+    for path, text in files.items():
+        write(path, text.replace("NAME", name))
+    write(checkout.stub(name), render(SOLUTION.replace("NAME", name), name))
+    entry = ENTRY.replace("NAME", name).replace("TITLE", name.replace("_", " ").capitalize())
+    write(checkout.catalog, checkout.catalog.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry)
+    return [*files, checkout.stub(name), checkout.catalog]

@@ -1,0 +1,202 @@
+"""Automatic mutants of a reference: one small change each, in fenced code and in its functions' default arguments.
+
+Operators and comparisons are exchanged, constants shifted, conditions fixed, arguments swapped, calls and keyword
+arguments removed, statements dropped, defaults changed. Annotations, docstrings and error sentences stay as they are.
+
+Small and ours because nothing maintained does it at the speed of a fork: mutmut skips decorated functions
+(`@torch.no_grad()`), the others start an interpreter for each mutant.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dojo.core.stubs import find_fences
+
+OPERATORS: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mod,),
+    ast.Mod: (ast.FloorDiv,),
+    ast.Pow: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+}
+COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.LtE),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+SKIP = (ast.Raise, ast.JoinedStr)  # error sentences are free
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed reference. `change` is how people and `[[survivor]]` entries refer to it."""
+
+    change: str  # "sample_top_k: k = min(k, 9) -> k = min(9, k)"
+    source: str
+
+
+def mutants(source: str, name: str) -> list[Mutant]:
+    """Every mutant of the reference called `name`, in the order of its lines, no two alike."""
+    fences = find_fences(source, name)
+    tree = ast.parse(source)
+    plain = ast.unparse(tree)
+    seen = {plain}
+    named: Counter[str] = Counter()
+    found: list[Mutant] = []
+    for owner, put, new, old in _points(tree, [(f.begin, f.end) for f in fences], {f.owner for f in fences}):
+        put(new)
+        text = ast.unparse(ast.fix_missing_locations(tree))
+        put(old)
+        if text not in seen:
+            seen.add(text)
+            change = f"{owner}: {_change(plain, text)}"
+            named[change] += 1
+            again = f" ({named[change]})" if named[change] > 1 else ""  # the same change to an equal line further down
+            found.append(Mutant(change + again, text + "\n"))
+    return found
+
+
+def _points(tree: ast.Module, ranges: list[tuple[int, int]], owners: set[str]) -> Iterator[tuple[str, Any, Any, Any]]:
+    """(function, setter, new value, old value) for every single change."""
+
+    def fenced(node: Any) -> bool:
+        return any(begin < node.lineno and node.end_lineno < end for begin, end in ranges)
+
+    def visit(node: ast.AST, owner: str, inside: bool) -> Iterator[tuple[str, Any, Any, Any]]:
+        if isinstance(node, SKIP):
+            return
+        if isinstance(node, DEFINITIONS):
+            owner = f"{owner}.{node.name}".lstrip(".")
+            if owner in owners and not isinstance(node, ast.ClassDef):
+                for defaults in (node.args.defaults, node.args.kw_defaults):
+                    for index, default in enumerate(defaults):
+                        for new in _constants(default):
+                            yield owner, _setter(defaults, index), new, default
+        for field, value in ast.iter_fields(node):
+            if field in ("annotation", "returns", "decorator_list", "args") and not isinstance(node, ast.Call):
+                continue
+            if isinstance(value, list):
+                for index, child in enumerate(value):
+                    if isinstance(child, ast.AST):
+                        yield from child_points(value, index, child, owner, inside)
+            elif isinstance(value, ast.AST):
+                yield from child_points(node, field, value, owner, inside)
+
+    def child_points(
+        holder: Any, key: Any, child: ast.AST, owner: str, inside: bool
+    ) -> Iterator[tuple[str, Any, Any, Any]]:
+        now = inside or (hasattr(child, "lineno") and fenced(child))
+        if now and not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+            for new in _replacements(child):
+                yield owner, _setter(holder, key), new, child
+        yield from visit(child, owner, now)
+
+    yield from visit(tree, "", False)
+
+
+def _setter(holder: Any, key: Any):
+    def put(value: Any) -> None:
+        if isinstance(key, int):
+            holder[key] = value
+        else:
+            setattr(holder, key, value)
+
+    return put
+
+
+def _replacements(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.BinOp):
+        for operator in OPERATORS.get(type(node.op), ()):
+            yield ast.BinOp(node.left, operator(), node.right)
+    elif isinstance(node, ast.AugAssign):
+        for operator in OPERATORS.get(type(node.op), ()):
+            yield ast.AugAssign(node.target, operator(), node.value)
+        yield ast.Pass()
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for comparison in COMPARISONS.get(type(node.ops[0]), ()):
+            yield ast.Compare(node.left, [comparison()], node.comparators)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+        yield from (
+            ast.BoolOp(node.op, node.values[:i] + node.values[i + 1 :])
+            for i in range(len(node.values))
+            if len(node.values) > 1
+        )
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not | ast.Invert):
+        yield node.operand
+    elif isinstance(node, ast.Constant):
+        yield from _constants(node)
+    elif isinstance(node, ast.If | ast.IfExp | ast.While):
+        for value in (True, False):
+            if value and isinstance(node, ast.While):
+                continue  # only ever hangs
+            fixed = ast.Constant(value)
+            if isinstance(node, ast.IfExp):
+                yield ast.IfExp(fixed, node.body, node.orelse)
+            elif isinstance(node, ast.If):
+                yield ast.If(fixed, node.body, node.orelse)
+            else:
+                yield ast.While(fixed, node.body, node.orelse)
+    elif isinstance(node, ast.Call):
+        yield from _calls(node)
+    elif isinstance(node, ast.Assign | ast.Expr | ast.Assert) or (isinstance(node, ast.AnnAssign) and node.value):
+        yield ast.Pass()
+
+
+def _constants(node: Any) -> Iterator[ast.AST]:
+    """Neighbours of a constant; also of a negative one, which is an operator to the parser."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield node.operand
+    elif isinstance(node, ast.Constant):
+        value = node.value
+        if isinstance(value, bool):
+            yield ast.Constant(not value)
+        elif isinstance(value, int):
+            yield ast.Constant(value + 1)
+            if value > 0:
+                yield ast.Constant(value - 1)
+        elif isinstance(value, float):
+            yield ast.Constant(value * 2 if value else 1.0)
+
+
+def _calls(node: ast.Call) -> Iterator[ast.AST]:
+    starred = any(isinstance(arg, ast.Starred) for arg in node.args[:2])
+    if len(node.args) >= 2 and not starred:
+        yield ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
+    for index in range(len(node.keywords)):
+        yield ast.Call(node.func, node.args, node.keywords[:index] + node.keywords[index + 1 :])
+    if isinstance(node.func, ast.Attribute) and not (
+        isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "nn", "F", "math")
+    ):
+        yield node.func.value  # x.f(...) -> x
+    elif node.args and not isinstance(node.args[0], ast.Starred):
+        yield node.args[0]  # f(x, ...) -> x
+
+
+def _change(old: str, new: str) -> str:
+    """The lines that differ, in a form that is stable while the rest of the file changes."""
+    before, after = old.splitlines(), new.splitlines()
+    while before and after and before[0] == after[0]:
+        del before[0], after[0]
+    while before and after and before[-1] == after[-1]:
+        del before[-1], after[-1]
+    return f"{_joined(before)} -> {_joined(after)}"
+
+
+def _joined(lines: list[str]) -> str:
+    return " | ".join(line.strip() for line in lines)

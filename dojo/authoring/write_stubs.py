@@ -1,0 +1,27 @@
+"""TODO: one line."""
+
+from pathlib import Path
+
+from dojo.core.files import backup, write
+from dojo.core.paths import Checkout
+from dojo.core.stubs import _read_reference, render
+
+
+def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[list[str], list[Path]]:
+    """Writes the stubs of `names` from their references; returns those that were not so before, and the copies made.
+
+    With `check` nothing is written. A stub that the learner has edited is copied before it is overwritten.
+    """
+    stale, copies = [], []
+    for name in names:
+        stub = render(_read_reference(checkout, name), name)
+        file = checkout.stub(name)
+        old = file.read_bytes() if file.exists() else None
+        if old == stub.encode():
+            continue
+        stale.append(name)
+        if not check:
+            if old is not None:
+                copies.append(backup(checkout, file))
+            write(file, stub)
+    return stale, copies

@@ -1,0 +1,174 @@
+"""TODO: one line."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from dojo.authoring import write_stubs
+from dojo.cli import tables
+from dojo.core.catalog import load_catalog
+from dojo.core.paths import find_checkout
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--check", is_flag=True, help="Only say which stubs differ; exit 1 if any does.")
+@click.pass_context
+def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
+    """Write katas/NAME.py from solutions/NAME.py.
+
+    All of them if no NAME is given.
+    """
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    katas = [catalog[name].name for name in names] or [kata.name for kata in catalog.katas]
+    stale, copies = write_stubs.render_stubs(checkout, katas, check=check)
+    for name in stale:
+        file = checkout.shown(checkout.stub(name))
+        click.echo(
+            f"{file} is not what solutions/{name}.py renders to; unless it holds an answer of your own: kata render {name}"
+            if check
+            else f"{file} written."
+        )
+    for copy in copies:
+        click.echo(f"What stood there before is in {checkout.shown(copy)}.")
+    if not stale:
+        click.echo(f"{len(katas)} stubs are what their references render to.")
+    ctx.exit(1 if check and stale else 0)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[KATA]...")
+@click.option("--jobs", type=click.IntRange(1), help="Trials at a time; one a core unless told.")
+@click.option("--no-mutants", is_flag=True, help="Leave the automatic mutants out.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    help="Only so many mistakes and mutants of each kata, and half as many alternatives.",
+)
+@click.option("--peers", is_flag=True, help="Only the adapters over installed libraries (needs the `peers` extra).")
+@click.pass_context
+def verify(
+    ctx: click.Context, names: tuple[str, ...], jobs: int | None, no_mutants: bool, sample: int | None, peers: bool
+) -> None:
+    """Prove that the tests reject wrong answers.
+
+    And that they accept right ones: stubs, references, named mistakes, mutants and alternatives of KATA.
+    """
+    from dojo.authoring.verify.proof import verify as prove
+
+    checkout = find_checkout()
+    out = tables.console()
+    started = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done} of {total} trials, {time.monotonic() - started:.0f} s ", nl=done == total, err=True)
+
+    reports = prove(
+        checkout,
+        list(names),
+        jobs=jobs or 0,
+        with_mutants=not no_mutants,
+        sample=sample,
+        peers=peers,
+        progress=progress,
+    )
+    tables.verify_table(out, reports)
+    tried = f", a sample of {sample} mistakes and mutants each; all of them: kata verify" if sample else ""
+    out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{tried}.")
+    ctx.exit(1 if any(report.shortfalls for report in reports) else 0)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[watch] [KATA]...")
+@click.option("--peers", is_flag=True, help="Also the libraries that are installed (requirements-peers.txt).")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, such as 1,2.")
+@click.option("--quick", is_flag=True, help="Only the realistic size: no sweep over others.")
+@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="For each size.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where; .dojo/bench unless told.")
+@click.option("--saves", type=click.IntRange(3), default=12, show_default=True, help="Of `watch`: saves of each kata.")
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    peers: bool,
+    device: str,
+    threads: str,
+    quick: bool,
+    seconds: float,
+    out: Path | None,
+    saves: int,
+) -> None:
+    """How fast the references are.
+
+    Beside the naive way, your own code where it passes, and the libraries of the field. With `watch`: how long a save
+    takes to become a verdict, beside a cold pytest.
+    """
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    if names[:1] == ("watch",):
+        from dojo.authoring.bench.watch_latency import KATAS, measure, rows
+
+        found = measure(checkout, tuple(catalog[name].name for name in names[1:]) or KATAS, saves)
+        tables.latency_table(tables.console(), rows(found))
+        return
+    from dojo.authoring.bench import command, table
+
+    folder = out or checkout.state / "bench"
+
+    def progress(sentence: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{sentence}", nl=False, err=True)
+
+    report = command.bench(
+        checkout,
+        catalog,
+        names,
+        peers=peers,
+        device=device,
+        threads=command.thread_counts(threads),
+        sweep=not quick,
+        seconds=seconds,
+        progress=progress,
+    )
+    progress("")
+    written = command.write(report, folder)
+    table.show(tables.console(), report)
+    click.echo("Written: " + ", ".join(checkout.shown(file) for file in written))
+    ctx.exit(1 if report.problems else 0)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Only say which are not built from their sources; exit 1 if any is not.")
+@click.option("--pictures", is_flag=True, help="Draw the README's pictures instead (or check them).")
+@click.pass_context
+def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
+    """Build the notebooks from their sources.
+
+    Each notebooks/NAME.py becomes NAME.ipynb, run against the reference.
+    """
+    from dojo.authoring.gallery import draw_pictures
+    from dojo.authoring.notebooks import build_all
+
+    said = (draw_pictures if pictures else build_all)(find_checkout(), check)
+    for sentence in said or [
+        f"Every {'picture is as drawn now' if pictures else 'notebook is built from its source'}."
+    ]:
+        click.echo(sentence)
+    ctx.exit(1 if check and said else 0)
+
+
+@click.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Scaffold the files of a new kata."""
+    from dojo.authoring.scaffold import scaffold
+
+    checkout = find_checkout()
+    for path in scaffold(checkout, load_catalog(checkout), name):
+        click.echo(f"wrote {checkout.shown(path)}")
+    click.echo(f"Now write solutions/{name}.py, then: kata render {name} && kata verify {name}")

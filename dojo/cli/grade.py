@@ -1,0 +1,137 @@
+"""`kata grade`: parse, call, print. Nothing here imports torch before it grades."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from dojo.core.catalog import load_catalog
+from dojo.core.errors import UserError
+from dojo.core.paths import find_checkout
+from dojo.grading.output import FORMATS, _forget, _write_failure, own_checkout, write
+from dojo.grading.results import LEVELS, KataResult, Report
+
+
+@click.command()
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, metavar="KATA", help="Grade this kata alone; may be given again.")
+@click.option("--seed", type=int, help="Practise grading: the same cases each time. A real grading draws them afresh.")
+@click.option(
+    "--seed-file", type=click.Path(path_type=Path), help="A secret of your own, for all submissions of a class."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("grade"), show_default=True, help="Where the reports go."
+)
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Another report beside report.json."
+)
+@click.option(
+    "--require", type=click.Choice(LEVELS), default="bare", help="Refuse to grade where less than this holds."
+)
+@click.option("--jobs", type=click.IntRange(1, 256), help="How many katas at once; one for each core unless told.")
+@click.option("--no-naming", is_flag=True, help="Do not look for the named mistake that a wrong answer makes.")
+@click.option(
+    "--without", multiple=True, hidden=True, metavar="LAYER", help="Switch a layer off, to see what it stops."
+)
+def grade(
+    submission: Path, only: tuple[str, ...], seed: int | None, seed_file: Path | None, out: Path,
+    formats: tuple[str, ...], require: str, jobs: int | None, no_naming: bool, without: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Grade a folder that holds katas/*.py, so that it cannot forge the score."""
+    checkout = own_checkout()
+    catalog = load_catalog(checkout)
+    katas = [kata.name for kata in catalog.katas]
+    if only:
+        wanted = {catalog[name].name for name in only}
+        katas = [name for name in katas if name in wanted]
+    if seed is not None and seed_file is not None:
+        raise UserError("Give --seed or --seed-file, not both.")
+    _check_out(out, submission)
+    from dojo.grading.grader import Grader
+    from dojo.grading.reports import check_formats
+    from dojo.grading.sandbox import selftest
+    from dojo.grading.sandbox.sandbox import GraderFault
+    from dojo.grading.scoring import seeds
+
+    check_formats(formats)
+    secret = seeds.choose(seed, seed_file)
+    screen = Screen(katas)
+    _forget(out)
+    try:
+        with Grader(
+            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming
+        ) as grader:
+            selftest.require(grader.standing, require)
+            report = grader.grade(submission, screen.tell)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped: nothing was graded, and {out}/report.json says so.", err=True)
+        sys.exit(130)
+    except GraderFault as fault:
+        problem = UserError(
+            f"Nothing could be graded: {fault}. Run it again; `kata verify NAME` tries a kata by itself."
+        )
+        _write_failure(out, problem)
+        raise problem from fault
+    except BaseException as error:
+        _write_failure(out, error)
+        raise
+    write(out, report, formats)
+    screen.end(report, out)
+
+
+def _check_out(out: Path, submission: Path) -> None:
+    """The reports must not lie where the submission could have prepared something."""
+    if out.resolve().is_relative_to(submission.resolve()):
+        raise UserError(f"The reports cannot go into the submission's own folder ({out}). Give --out another folder.")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"{out} is not a folder. Give --out another one.")
+
+
+class Screen:
+    """One line a kata while it runs, on a terminal; the score at the end."""
+
+    def __init__(self, katas: list[str]) -> None:
+        self.left, self.width = len(katas), max(map(len, katas))
+        self.live = sys.stderr.isatty()
+        if self.live:
+            click.echo(f"Grading {len(katas)} katas: first the fences are tried, then the references run.", err=True)
+
+    def tell(self, result: KataResult) -> None:
+        self.left -= 1
+        if self.live:
+            click.echo(f"{_line(result, self.width)}   ({self.left} to go)", err=True)
+
+    def end(self, report: Report, out: Path) -> None:
+        if not self.live:
+            for result in report.katas:
+                click.echo(_line(result, self.width))
+        click.echo(
+            f"{report.score:.6g} of {report.max_score:.6g} points, level {report.level}, in {report.seconds:.0f} s: {out}/report.json"
+        )
+
+
+def _line(result: KataResult, width: int) -> str:
+    from dojo.grading.reports.escape import plain
+
+    passed = sum(case.passed for case in result.cases)
+    counts = f"{passed}/{len(result.cases)} cases"
+    said = result.status.replace("_", " ")
+    return f"{result.id:{width}}  {result.points:5.2f} of {result.max_points:g}  {counts:>12}  {said}  {plain(result.reason)[:160]}".rstrip()
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.pass_context
+def check(ctx: click.Context, files: tuple[Path, ...]) -> None:
+    """What grading would refuse in FILE, and why.
+
+    Reads the files and runs nothing of them. A file is called like its kata.
+    """
+    from dojo.grading.submission.check import check_files
+
+    checkout = find_checkout()
+    lines, refused = check_files(checkout, load_catalog(checkout), files)
+    for line in lines:
+        click.echo(line)
+    ctx.exit(1 if refused else 0)

@@ -1,0 +1,89 @@
+"""TODO: one line."""
+
+import time
+from pathlib import Path
+
+import click
+
+from dojo.cli import tables
+from dojo.cli.common import _find
+from dojo.core.catalog import load_catalog
+from dojo.core.paths import find_checkout
+from dojo.practice import actions
+
+
+@click.command()
+def due() -> None:
+    """What to solve again, overdue first.
+
+    And what comes in the next days.
+    """
+    from dojo.cli import history_pages
+    from dojo.progress import schedule as repetition
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    schedule = repetition.schedule(checkout, catalog)
+    known = {item.kata.name for item in schedule}
+    untried = next((k for k in catalog.katas if k.name not in known), None)
+    history_pages.due_page(tables.console(), catalog, schedule, time.time(), untried)
+
+
+@click.command()
+@click.argument("name")
+def again(name: str) -> None:
+    """Solve NAME again, from the stub.
+
+    Your last attempt goes to .dojo/archive/.
+    """
+    checkout, _, kata = _find(name)
+    copy = actions.reset(checkout, kata, "archive")
+    file = checkout.shown(checkout.stub(kata.name))
+    click.echo(f"Your last attempt is in {checkout.shown(copy)}." if copy else "There was no attempt to put aside.")
+    click.echo(f"{file} is the stub again; the clock starts now. From memory: kata watch {kata.name}")
+
+
+@click.command("history")
+@click.argument("name", metavar="[KATA]", required=False)
+@click.option("--all", "whole", is_flag=True, help="Every attempt, not only the newest 20.")
+def show_history(name: str | None, whole: bool) -> None:
+    """Your attempts, newest first.
+
+    With KATA, each run of that one.
+    """
+    from dojo.cli import history_pages
+    from dojo.progress import schedule as repetition
+    from dojo.progress.attempts import read_attempts
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    kata = catalog[name] if name else None
+    attempts = read_attempts(checkout, kata.name if kata else None)
+    reviews = repetition.reviews(checkout, catalog)
+    now = time.time()
+    if kata is None:
+        history_pages.history_page(tables.console(), attempts, reviews, now, most=0 if whole else 20)
+    else:
+        next_time = next((d for d in repetition.schedule(checkout, catalog) if d.kata is kata), None)
+        history_pages.kata_history(tables.console(), kata, attempts, reviews, next_time, now)
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where; .dojo/report.html unless told."
+)
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+def report(output: Path | None, opened: bool) -> None:
+    """Your practice in pictures.
+
+    One HTML file that needs no network.
+    """
+    from dojo.progress.report import write_report
+
+    checkout = find_checkout()
+    file = write_report(checkout, load_catalog(checkout), time.time(), output)
+    click.echo(f"Written: {checkout.shown(file)}")
+    if not opened:
+        click.echo("To look at it: kata report --open")
+    elif click.launch(file.as_uri()) != 0:
+        click.echo(f"No browser could be started here. Open this in one: {file.as_uri()}")

@@ -1,0 +1,151 @@
+"""What `kata` prints. Rich draws colours on a terminal and plain text into a pipe; nothing here decides anything."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dojo.core.catalog import Catalog, Kata
+from dojo.core.paths import Checkout
+from dojo.progress.runs import Progress
+from dojo.progress.standing import MARKS, where
+
+if TYPE_CHECKING:
+    from dojo.authoring.verify.proof import Report
+
+
+def console() -> Console:
+    """A console as wide as the terminal; 100 columns, without wrapping surprises, into a pipe."""
+    made = Console(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(highlight=False, width=100)
+
+
+def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
+    """The list: one line a kata, by track, with progress."""
+    solved = sum(p.state == "solved" for p in standing.values())
+    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]\n")
+    width = max(len(kata.name) for kata in catalog.katas)
+    for track in dict.fromkeys(kata.track for kata in catalog.katas):
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(width=1)
+        table.add_column(width=width)
+        table.add_column(width=7)
+        table.add_column(width=6, justify="right")
+        table.add_column(overflow="fold")
+        for kata in catalog.katas:
+            if kata.track == track:
+                progress = standing[kata.name]
+                mark, style = MARKS[progress.state]
+                table.add_row(
+                    Text(mark, style), kata.name, kata.level, f"{kata.minutes} min", Text(where(kata, progress), style)
+                )
+        out.print(f"[bold]{escape(track)}[/bold]")
+        out.print(table)
+        out.print()
+
+
+def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress]) -> None:
+    """The one thing to do next."""
+    order = sorted(catalog.katas, key=lambda kata: standing[kata.name].state != "started")
+    kata = next((k for k in order if standing[k.name].state != "solved"), None)
+    if kata is None:
+        out.print("[green]Everything is solved.[/green] Take one again from memory: kata reset NAME")
+        return
+    out.print(f"[bold]Next: {escape(kata.title)}[/bold]")
+    out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
+    out.print(f"  1. read it    kata show {kata.name}")
+    out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
+    out.print(f"  3. test it    kata test {kata.name}    (on every save: kata watch)")
+
+
+def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, progress: Progress) -> None:
+    """Everything that someone should know before writing."""
+    out.print(
+        f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
+    )
+    out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({where(kata, progress)})\n")
+    out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
+    for paragraph in docstring.strip().split("\n\n")[1:]:  # the first line is the title again
+        laid_out = "\n " in paragraph or paragraph.startswith(" ")
+        out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n", soft_wrap=laid_out)
+    out.print("[bold]Stages[/bold]")
+    for number, stage in enumerate(kata.stages, 1):
+        mark = "■" if number in progress.stages else "□"
+        out.print(f"  {mark} {number}. {escape(stage)}")
+    out.print(f"\nTest it: kata test {kata.name}    Stuck: kata hint {kata.name} ({len(kata.hints)} rungs)")
+
+
+def follow_ups(out: Console, kata: Kata) -> None:
+    """What an interviewer asks afterwards, with model answers."""
+    if kata.follow_ups:
+        out.print("\n[bold]What an interviewer asks next[/bold]")
+    for item in kata.follow_ups:
+        out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2), expand=False))
+
+
+def verify_table(out: Console, reports: Iterable["Report"]) -> None:
+    """The proof in figures: one row a kata, then what survived and what falls short."""
+    reports = list(reports)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for column in (
+        "kata",
+        "tests",
+        "time",
+        "mistakes",
+        "named",
+        "mutants",
+        "rate",
+        "others",
+        "peers",
+        "",
+    ):
+        table.add_column(column, justify="left" if column in ("kata", "") else "right", no_wrap=True)
+    for r in reports:
+        rejected = len(r.rejected)
+        table.add_row(
+            r.kata,
+            str(r.tests or "-"),
+            f"{r.seconds:.1f} s" if r.seconds else "-",
+            share(r.caught, r.mistakes),
+            share(r.named, r.mistakes),
+            share(r.killed, r.mutants),
+            f"{r.kill_rate:.1%}" if r.mutants else "-",
+            share(r.alternatives - rejected, r.alternatives),
+            share(r.peers - rejected, r.peers),
+            Text("short", "red") if r.shortfalls else Text("ok", "green"),
+        )
+    out.print(table)
+    mistakes, named = sum(r.mistakes for r in reports), sum(r.named for r in reports)
+    if mistakes:
+        out.print(f"\nThe run names {named} of {mistakes} mistakes ({named / mistakes:.0%}).")
+    for r in reports:
+        for name in r.unnamed:
+            out.print(f"[yellow]{r.kata}[/yellow] caught, not named: {escape(name)}")
+        for change, seen, why in r.survivors:
+            kind = "the probe sees it" if seen else "the probe sees no difference"
+            out.print(
+                f"[yellow]{r.kata}[/yellow] survives ({kind}): {escape(change)}\n    {escape(why or 'not explained')}",
+                soft_wrap=True,
+            )
+    for r in reports:
+        for shortfall in r.shortfalls:
+            out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part}/{whole}" if whole else "-"
+
+
+def latency_table(out: Console, rows: list[tuple[str, ...]]) -> None:
+    """Milliseconds from a save to the verdict, warm and cold."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("kata", "first failure", "95 %", "verdict", "95 %", "cold pytest", "cold / warm"):
+        table.add_column(column, justify="left" if column == "kata" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    out.print("\nMilliseconds from a save to what `kata watch` can show: medians, and what 95 % do not exceed.")

@@ -1,0 +1,83 @@
+"""Named mistakes: small patches on the reference, each with the sentence that a learner should read.
+
+[[mistake]]
+name = "multiplies by the temperature"
+says = "you multiplied the logits by T: a high temperature now sharpens instead of flattening"
+old = "shifted / temperature"          # stands exactly once in the reference
+new = "shifted * temperature"          # or edits = [{old = ..., new = ...}, ...]
+caught_by = "test_temperature_scales_log_odds"
+
+[[survivor]]                            # an automatic mutant that no test kills, and why none could
+change = "eps=1e-05 -> eps=2e-05"       # as `kata verify` prints it
+why = "any eps far below the variance passes; the docstring leaves it free"
+"""
+
+import tomllib
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from dojo.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong answer that people really give."""
+
+    name: str
+    says: str  # completes "Your result is exactly what you get when ..."
+    edits: tuple[tuple[str, str], ...]
+    caught_by: str
+
+    def apply(self, source: str) -> str:
+        """The reference with this mistake in it; raises UserError when a patch no longer fits."""
+        for old, new in self.edits:
+            if source.count(old) != 1:
+                raise UserError(
+                    f"mistake {self.name!r}: its `old` text stands {source.count(old)} times in the reference, not once:\n    {old.strip()}"
+                )
+            source = source.replace(old, new)
+        return source
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What `solutions/mistakes/<kata>.toml` holds."""
+
+    named: tuple[Mistake, ...]
+    survivors: dict[str, str]  # change -> why
+
+
+def load_mistakes(path: Path) -> Mistakes:
+    """Reads one mistakes file; a missing one is empty."""
+    if not path.is_file():
+        return Mistakes((), {})
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from error
+    try:
+        named = tuple(_mistake(entry) for entry in data.get("mistake", []))
+        survivors = {entry["change"]: entry["why"] for entry in data.get("survivor", [])}
+    except KeyError as error:
+        raise UserError(
+            f"{path}: an entry lacks {error}; a mistake has name, says, old and new (or edits), caught_by."
+        ) from error
+    except (TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: [[mistake]] and [[survivor]] entries hold texts (old and new among them): {error}."
+        ) from error
+    names = [mistake.name for mistake in named]
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: two mistakes share the name {next(n for n in names if names.count(n) > 1)!r}.")
+    return Mistakes(named, survivors)
+
+
+def _mistake(entry: dict[str, Any]) -> Mistake:
+    edits = entry.get("edits") or [{"old": entry["old"], "new": entry["new"]}]
+    made = Mistake(entry["name"], entry["says"], tuple((e["old"], e["new"]) for e in edits), entry["caught_by"])
+    for text in (made.name, made.says, made.caught_by, *chain(*made.edits)):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} is none")
+    return made

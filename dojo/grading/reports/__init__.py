@@ -1,0 +1,48 @@
+"""The report in the formats that classrooms read. Each is a pure function of the report and of what the platform says.
+
+The standard library suffices for all of it: a job that publishes need not install torch (`python -m dojo.grading.reports`).
+"""
+
+from collections.abc import Callable, Iterable
+
+from dojo.core.errors import UserError
+from dojo.grading.reports import classroom, classroom50, exercism, gradescope, junit, summary
+from dojo.grading.reports.context import Context, read_context
+from dojo.grading.reports.parse import read_report
+from dojo.grading.results import Report
+
+__all__ = ["FORMATS", "Context", "check_formats", "read_context", "read_report", "render_formats"]
+
+Renderer = Callable[[Report, Context], str]
+
+# name -> the file's name, as its platform wants it, and what renders it
+FORMATS: dict[str, tuple[str, Renderer]] = {
+    "junit": ("junit.xml", junit.render),
+    "summary": ("summary.md", summary.render),
+    "classroom50": ("result.json", classroom50.render),
+    "classroom": ("classroom.json", classroom.render),
+    "gradescope": ("results.json", gradescope.render),
+    "exercism": ("results.json", exercism.render),
+}
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Raises UserError for a name that is no format, and for two formats that would write the same file."""
+    files: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if name not in FORMATS:
+            raise UserError(f"There is no format {name!r}. Choose from: {', '.join(FORMATS)}.")
+        file = FORMATS[name][0]
+        if file in files:
+            raise UserError(
+                f"{files[file]} and {name} are both called {file}; ask for one of them, and make the other from the "
+                f"report: python -m dojo.grading.reports OUT/report.json --out ELSEWHERE --format {name}"
+            )
+        files[file] = name
+
+
+def render_formats(report: Report, names: Iterable[str], context: Context) -> dict[str, str]:
+    """What to write beside report.json: file name -> text."""
+    names = list(dict.fromkeys(names))
+    check_formats(names)
+    return {FORMATS[name][0]: FORMATS[name][1](report, context) for name in names}

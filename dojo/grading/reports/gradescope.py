@@ -1,0 +1,37 @@
+"""Gradescope's results.json: one test for each kata, everything as plain text (its default may read HTML)."""
+
+from dojo.grading.reports.context import SAYS, Context, account, as_json, overall
+from dojo.grading.reports.escape import plain
+from dojo.grading.results import Report
+
+
+def render(report: Report, context: Context) -> str:
+    """The file for `--format gradescope`."""
+    solved = sum(kata.status == "pass" for kata in report.katas)
+    output = f"{solved} of {len(report.katas)} katas pass. Graded at level {plain(report.level, 40)}."
+    if overall(report) == "error":
+        output += " The grader itself failed: this is no mark; tell your teacher."
+    return as_json(
+        {
+            "score": report.score,
+            "execution_time": round(report.seconds),
+            "output": output,
+            "output_format": "text",
+            "test_output_format": "text",
+            "test_name_format": "text",
+            "visibility": "visible",
+            "stdout_visibility": "hidden",  # what the grader prints is for the teacher
+            "tests": [
+                {
+                    "score": round(kata.points, 2),
+                    "max_score": round(kata.max_points, 2),
+                    "status": "passed" if kata.status == "pass" else "failed",
+                    "name": plain(kata.id, 100),
+                    "number": str(number),
+                    "output": account(kata) or SAYS["pass"],
+                    "visibility": "visible",
+                }
+                for number, kata in enumerate(report.katas, 1)
+            ],
+        }
+    )

@@ -1,0 +1,127 @@
+"""`.dojo/history.sqlite`: how it is opened, brought up to date, waited for, and set aside when it is damaged.
+
+Losing the file loses no work. Any trouble with it becomes a UserError whose sentence the caller prints; practice goes on.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dojo.core.errors import UserError
+from dojo.core.paths import Checkout
+
+MIGRATIONS = (
+    """
+    CREATE TABLE run(
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, kata TEXT NOT NULL, source TEXT NOT NULL,
+        complete INTEGER NOT NULL  -- 1 when every test of the kata was part of the run
+    );
+    CREATE TABLE outcome(
+        run INTEGER NOT NULL REFERENCES run(id), test TEXT NOT NULL, stage INTEGER NOT NULL, verdict TEXT NOT NULL,
+        message TEXT NOT NULL, seconds REAL NOT NULL
+    );
+    CREATE TABLE event(
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, kata TEXT NOT NULL, what TEXT NOT NULL, detail TEXT NOT NULL
+    );
+    CREATE INDEX run_kata ON run(kata, at);
+    """,
+    """
+    ALTER TABLE run ADD COLUMN how TEXT NOT NULL DEFAULT 'test';  -- test, watch, drill, hunt
+    ALTER TABLE run ADD COLUMN session INTEGER REFERENCES session(id);  -- of a drill or a hunt
+    CREATE INDEX outcome_run ON outcome(run);
+    CREATE TABLE named(run INTEGER NOT NULL REFERENCES run(id), mistake TEXT NOT NULL, says TEXT NOT NULL);
+    CREATE INDEX named_run ON named(run);
+    CREATE TABLE session(
+        id INTEGER PRIMARY KEY, kind TEXT NOT NULL,  -- drill, mock, hunt
+        kata TEXT NOT NULL, started REAL NOT NULL, ended REAL, minutes REAL NOT NULL, folder TEXT NOT NULL,
+        elapsed REAL NOT NULL DEFAULT 0,  -- seconds on its own clock, pauses left out
+        points REAL, detail TEXT NOT NULL DEFAULT '{}'  -- JSON: what the kind needs beyond this
+    );
+    CREATE TABLE session_event(
+        id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES session(id), at REAL NOT NULL,
+        elapsed REAL NOT NULL,  -- seconds on the session's own clock, pauses left out
+        what TEXT NOT NULL, detail TEXT NOT NULL
+    );
+    CREATE INDEX session_event_session ON session_event(session);
+    CREATE TABLE card(kata TEXT PRIMARY KEY, card TEXT NOT NULL, due REAL NOT NULL);  -- spaced repetition
+    CREATE TABLE review(
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, kata TEXT NOT NULL, rating INTEGER NOT NULL, seconds REAL,
+        hints INTEGER NOT NULL, source TEXT NOT NULL  -- what was judged: practice, drill
+    );
+    """,
+)
+
+
+@contextmanager
+def connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
+    """One transaction. Waits for another kata process; sets a damaged file aside and begins a new one."""
+    file = checkout.state / "history.sqlite"
+    try:
+        checkout.state.mkdir(exist_ok=True)
+        try:
+            db = _open(file)
+        except sqlite3.OperationalError:  # locked, unwritable, full: not damage
+            raise
+        except sqlite3.DatabaseError:
+            _set_aside(file)
+            db = _open(file)
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(checkout, file, error) from error
+    try:
+        with db:
+            yield db
+    except sqlite3.Error as error:
+        db.close()
+        if type(error) is sqlite3.DatabaseError:  # bad pages under a good header; the next use begins a new file
+            _set_aside(file)
+        raise _unusable(checkout, file, error) from error
+    finally:
+        db.close()
+
+
+def _unusable(checkout: Checkout, file: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{checkout.shown(file)} cannot be used ({error}); your work is safe, but progress is not recorded."
+    )
+
+
+def _set_aside(file: Path) -> None:
+    aside = file.with_name(f"history.damaged-{time.time_ns()}.sqlite")
+    for part in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            file.with_name(file.name + part).rename(aside.with_name(aside.name + part))
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(file, timeout=10)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        if _version(db) < len(MIGRATIONS):
+            db.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
+            for number in range(_version(db), len(MIGRATIONS)):
+                for statement in _statements(MIGRATIONS[number]):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number + 1}")
+            db.commit()
+        if _version(db) > len(MIGRATIONS):
+            raise sqlite3.OperationalError("a newer version of this repository wrote it; update with `git pull`")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One at a time: `executescript` would commit what is already done."""
+    part = ""
+    for line in script.splitlines():
+        part += line + "\n"
+        if sqlite3.complete_statement(part):
+            yield part
+            part = ""

@@ -1,0 +1,269 @@
+"""The report's pictures: inline SVG.
+
+Across, most things stand in percent and have no viewBox, so a picture is as wide as its column and its text stays as
+large as the page's; colours come from the page's style sheet by class. Every picture has a title and a description.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from itertools import count
+
+from markupsafe import Markup, escape
+
+from dojo.core import humanize
+from dojo.progress.attempts import Attempt
+from dojo.progress.report.data import Day, Practised, Track, Week
+
+GAP = 0.4  # percent between bars
+_numbers = count(1)
+
+
+def element(tag: str, text: str = "", /, **attributes: object) -> Markup:
+    """One SVG element; everything is escaped, `class_` is `class`, and `_` in a name is `-`."""
+    written = "".join(f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"' for name, value in attributes.items())
+    return Markup(f"<{tag}{written}>{escape(text)}</{tag}>")
+
+
+def picture(
+    title: str, description: str, height: float, *parts: Markup, width: str = "100%", scaled_to: float | None = None
+) -> Markup:
+    """An SVG that says what it shows, as wide as its column unless told; `scaled_to` grows the whole drawing with it."""
+    number = next(_numbers)
+    size = f'viewBox="0 0 {scaled_to:g} {height:g}"' if scaled_to else f'width="{width}" height="{height:g}"'
+    head = element("title", title, id=f"t{number}") + element("desc", description, id=f"d{number}")
+    return Markup(
+        f'<svg role="img" aria-labelledby="t{number}" aria-describedby="d{number}" {size}>{head}{Markup().join(parts)}</svg>'
+    )
+
+
+def hover(element_: Markup, text: str) -> Markup:
+    """The same element, which tells `text` when a pointer rests on it."""
+    return Markup(f"<g>{element('title', text)}{element_}</g>")
+
+
+def percent(value: float) -> str:
+    return f"{value:.2f}%"
+
+
+# -- minutes by week
+
+
+def week_bars(weeks: Sequence[Week]) -> Markup:
+    """A column for each week; the highest carries its minutes."""
+    most = max((week.minutes for week in weeks), default=0) or 1
+    step, high = 100 / len(weeks), 84
+    parts = [element("line", x1=0, x2="100%", y1=high + 18, y2=high + 18, class_="axis")]
+    for number, week in enumerate(weeks):
+        tall = max(2.0, high * week.minutes / most) if week.minutes else 0
+        box = {"x": percent(step * number + 0.8), "width": percent(step - 1.6), "rx": 2}
+        bar = element("rect", **box, y=round(high + 18 - tall, 1), height=round(tall, 1), class_="bar")
+        parts.append(hover(bar, f"week of {_date(week.monday)}: {week.minutes:.0f} minutes"))
+        middle = percent(step * (number + 0.5))
+        if week.minutes == most:
+            label = humanize.minutes(week.minutes * 60)
+            parts.append(
+                element("text", label, x=middle, y=12, text_anchor=_anchor(number, len(weeks)), class_="value")
+            )
+        if number % 4 == 3 or number == 0:
+            label = "this week" if number == len(weeks) - 1 else _date(week.monday)
+            anchor = _anchor(number, len(weeks))
+            at = {"start": percent(step * number), "end": "100%"}.get(anchor, middle)
+            parts.append(element("text", label, x=at, y=high + 36, text_anchor=anchor))
+    told = "; ".join(f"{_date(week.monday)} {week.minutes:.0f}" for week in weeks if week.minutes)
+    return picture(f"Minutes practised in the last {len(weeks)} weeks", told or "None yet.", high + 42, *parts)
+
+
+def _anchor(number: int, total: int) -> str:
+    return "start" if number == 0 else "end" if number == total - 1 else "middle"
+
+
+# -- what is due
+
+
+def calendar(days: Sequence[Day], today: date) -> Markup:
+    """Weeks from Monday to Sunday; a day on which something is due is filled, the more the darker."""
+    cell, top = 44, 24
+    parts = [
+        element("text", name, x=cell * number + cell / 2, y=14, text_anchor="middle")
+        for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))
+    ]
+    for number, day in enumerate(days):
+        x, y = cell * (number % 7), top + cell * (number // 7)
+        box = {"x": x + 2, "y": y + 2, "width": cell - 4, "height": cell - 4, "rx": 6}
+        kind = "past" if day.day < today else f"due{min(3, len(day.due))}" if day.due else "free"
+        square = element("rect", **box, class_=f"day {kind}{' today' if day.day == today else ''}")
+        label = f"{day.day:%b} {day.day.day}" if day.day.day == 1 else str(day.day.day)
+        if day.due:
+            square += element("text", label, x=x + 8, y=y + 16, class_=f"small on-{kind}")
+            square += element(
+                "text", str(len(day.due)), x=x + cell / 2, y=y + 34, text_anchor="middle", class_=f"number on-{kind}"
+            )
+            square = hover(square, f"{_date(day.day)}: {', '.join(day.due)}")
+        else:
+            square += element("text", label, x=x + 8, y=y + 16, class_="small faint" if kind == "past" else "small")
+        parts.append(square)
+    told = "; ".join(f"{_date(day.day)}: {', '.join(day.due)}" for day in days if day.due)
+    return picture(
+        f"What is due in the next {len(days) // 7} weeks",
+        told or "Nothing.",
+        top + cell * (len(days) // 7),
+        *parts,
+        scaled_to=7 * cell,
+    )
+
+
+# -- progress by track
+
+
+def track_cells(track: Track) -> Markup:
+    """A square for each kata, filled from below as far as it stands; a tick when it is solved."""
+    size, across = 26, 10
+    parts = []
+    for number, standing in enumerate(track.katas):
+        x, y = (size + 5) * (number % across) + 1, (size + 5) * (number // across) + 1
+        tall = size * standing.share
+        square = element("rect", x=x, y=y, width=size, height=size, rx=5, class_="cell")
+        if standing.share == 1:
+            square += element("rect", x=x, y=y, width=size, height=size, rx=5, class_="cell full")
+            square += element("path", d=f"M{x + 7} {y + 13.5}l4.5 4.5 8-9.5", class_="tick")
+        elif tall:
+            filled = max(6.0, tall)
+            square += element(
+                "rect", x=x + 3, y=y + size - filled, width=size - 6, height=filled - 3, rx=2, class_="part"
+            )
+        parts.append(hover(square, f"{standing.kata.title}: {standing.words}"))
+    lines = (len(track.katas) + across - 1) // across
+    told = "; ".join(f"{s.kata.title}: {s.words}" for s in track.katas)
+    return picture(f"{track.name}: {track.solved} of {len(track.katas)} solved", told, (size + 5) * lines - 3, *parts)
+
+
+# -- attempts over time
+
+
+class Span:
+    """The days that the time line shows, as percent across."""
+
+    def __init__(self, attempts: Sequence[Attempt], now: float) -> None:
+        first = humanize.local(min((attempt.started for attempt in attempts), default=now)).date()
+        self.last = humanize.local(now).date() + timedelta(days=1)
+        self.first = min(first, self.last - timedelta(days=14))
+        self.ticks = list(self._ticks())
+
+    def at(self, moment: float) -> float:
+        days = (
+            humanize.local(moment) - humanize.local(moment).replace(hour=0, minute=0, second=0, microsecond=0)
+        ).seconds
+        return self.of(humanize.local(moment).date()) + 100 * days / 86400 / self._days
+
+    def of(self, day: date) -> float:
+        return 100 * (day - self.first).days / self._days
+
+    @property
+    def _days(self) -> int:
+        return max(1, (self.last - self.first).days)
+
+    def _ticks(self):
+        """Firsts of months, or Mondays when there are few months; not more than five, none at the very edge."""
+        months = [date(year, month, 1) for year in range(self.first.year, self.last.year + 1) for month in range(1, 13)]
+        days = [day for day in months if self.first < day < self.last]
+        if len(days) < 2:
+            monday = self.first - timedelta(days=self.first.weekday())
+            days = [monday + timedelta(weeks=number) for number in range(1, self._days // 7 + 2)]
+        days = [day for day in days if 4 < self.of(day) < 92]
+        return days[:: -(-len(days) // 5) or 1]
+
+    def grid(self, height: float) -> list[Markup]:
+        return [
+            element("line", x1=percent(self.of(day)), x2=percent(self.of(day)), y1=0, y2=height, class_="grid")
+            for day in self.ticks
+        ]
+
+
+def time_axis(span: Span) -> Markup:
+    """The dates above the time lines."""
+    labels = [element("text", _date(day), x=percent(span.of(day)), y=13, text_anchor="middle") for day in span.ticks]
+    told = f"{_date(span.first)} to {_date(span.last - timedelta(days=1))}"
+    return picture("Dates", f"The time lines below go from {told}.", 18, *labels)
+
+
+def timeline(practised: Practised, span: Span) -> Markup:
+    """A mark for each attempt: its shape and colour say how it ended, a diamond is a drill."""
+    middle = 13
+    parts = [*span.grid(26), element("line", x1=0, x2="100%", y1=middle, y2=middle, class_="axis")]
+    for attempt in practised.attempts:
+        x = percent(span.at(attempt.started))
+        told = f"{humanize.local(attempt.started):%d %b}, {attempt.how}: {outcome(attempt)}, {humanize.minutes(attempt.seconds)}"
+        parts.append(hover(mark(attempt, x, middle), told))
+    told = "; ".join(f"{humanize.local(a.started):%d %b} {a.how}: {outcome(a)}" for a in practised.attempts)
+    return picture(f"{practised.title}: {humanize.count(len(practised.attempts), 'attempt')}", told, 26, *parts)
+
+
+def outcome(attempt: Attempt) -> str:
+    if attempt.points is not None:
+        return f"{attempt.points:.0f} points"
+    return attempt.state
+
+
+def mark(attempt: Attempt, x: str, y: float) -> Markup:
+    """Solved: a disc. Unfinished: a ring. Given up: a cross. A drill or hunt: a diamond, filled when all tests passed."""
+    state = {"solved": "solved", "gave up": "gave-up", "unfinished": "open"}[attempt.state]
+    # a nested svg moves by percent; its own coordinates are pixels
+    if attempt.kind != "practice":
+        drawn = element("path", d="M0-7 7 0 0 7-7 0Z", class_=f"mark {state}")
+    elif state == "gave-up":
+        drawn = element("path", d="M-4.5-4.5l9 9m0-9l-9 9", class_="mark gave-up")
+    else:
+        drawn = element("circle", r=5.5, class_=f"mark {state}")
+    return Markup(f'<svg x="{x}" y="{y:g}" overflow="visible">{drawn}</svg>')
+
+
+# -- time to each stage
+
+
+def stage_bars(practised: Practised, longest: float) -> Markup:
+    """The first attempt above, thin; the newest below; a line where the catalogue's minutes end."""
+    newest = practised.timed[-1]
+    rows = [(practised.timed[0], 2, 6)] if len(practised.timed) > 1 else []
+    rows.append((newest, 11 if rows else 5, 14))
+    parts = []
+    for attempt, y, height in rows:
+        before = 0.0
+        for stage, seconds in sorted(attempt.stages.items(), key=lambda item: (item[1], item[0])):
+            wide = 100 * max(0.0, seconds - before) / longest
+            if wide:
+                box = {"x": percent(100 * before / longest), "width": percent(max(0.3, wide - GAP)), "rx": 2}
+                bar = element("rect", **box, y=y, height=height, class_=f"stage s{stage}")
+                parts.append(hover(bar, f"stage {stage} after {humanize.minutes(seconds)}"))
+            before = max(before, seconds)
+    if practised.minutes:
+        x = percent(100 * practised.minutes * 60 / longest)
+        parts.append(
+            hover(element("line", x1=x, x2=x, y1=0, y2=27, class_="limit"), f"{practised.minutes} minutes given")
+        )
+    told = " ".join(
+        f"{'First' if attempt is not newest else 'Newest'} attempt: "
+        + ", ".join(
+            f"stage {stage} after {humanize.minutes(seconds)}" for stage, seconds in sorted(attempt.stages.items())
+        )
+        + "."
+        for attempt in practised.timed
+    )
+    return picture(f"{practised.title}: time to each stage", f"{told} Given: {practised.minutes} minutes.", 27, *parts)
+
+
+# -- mistakes
+
+
+def tally(made: int, of: int) -> Markup:
+    """A block for each attempt, filled for those in which the mistake was made."""
+    told = f"{made} of {humanize.count(of, 'attempt')}"
+    made, of = (made, of) if of <= 20 else (round(20 * made / of), 20)
+    blocks = [
+        element("rect", x=12 * number, y=1, width=9, height=12, rx=2, class_="made" if number < made else "not-made")
+        for number in range(of)
+    ]
+    return picture(told, "A block for each attempt.", 14, *blocks, width=f"{12 * of}")
+
+
+def _date(day: date) -> str:
+    return f"{day.day} {day:%b}"

@@ -1,0 +1,211 @@
+"""Automatic mutants: one small change each, where it matters and nowhere else."""
+
+import ast
+from textwrap import dedent, indent
+
+import pytest
+
+from dojo.authoring.verify.mutants import mutants
+from dojo.core.errors import UserError
+from dojo.core.paths import Checkout
+from dojo.tests.checkouts import REPOSITORY, SOLUTION
+
+
+def changes(body, signature="f(x, y)"):
+    """The changes to a function with this body, all of it fenced."""
+    body = indent(dedent(body).strip(), "    ")
+    source = f"def {signature}:\n    # kata: begin\n{body}\n    # kata: end\n"
+    return [mutant.change for mutant in mutants(source, "demo")]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return x + y", ["return x - y"]),
+        ("return x - y", ["return x + y"]),
+        ("return x * y", ["return x / y"]),
+        ("return x / y", ["return x * y"]),
+        ("return x // y", ["return x % y"]),
+        ("return x % y", ["return x // y"]),
+        ("return x ** y", ["return x * y"]),
+        ("return x & y", ["return x | y"]),
+        ("return x @ y", []),
+        ("return -x", ["return x"]),
+        ("return not x", ["return x"]),
+        ("return ~x", ["return x"]),
+        ("return x and y", ["return x or y", "return y", "return x"]),
+        ("return x < y", ["return x <= y", "return x > y"]),
+        ("return x >= y", ["return x > y", "return x <= y"]),
+        ("return x == y", ["return x != y"]),
+        ("return x is None", ["return x is not None"]),
+        ("return x not in y", ["return x in y"]),
+        ("return True", ["return False"]),
+        ("return 3", ["return 4", "return 2"]),
+        ("return 0", ["return 1"]),
+        ("return -1", ["return 1", "return -2", "return -0"]),
+        ("return 0.5", ["return 1.0"]),
+        ("return 0.0", ["return 1.0"]),
+        ("return 'text'", []),
+        ("return None", []),
+        (
+            "return x if y else 7",
+            ["return x if True else 7", "return x if False else 7", "return x if y else 8", "return x if y else 6"],
+        ),
+        ("return g(x, y)", ["return g(y, x)", "return x"]),
+        ("return x.f()", ["return x"]),
+        ("return torch.f(x)", ["return x"]),
+        ("return torch.f()", []),
+        ("return x.f(dim=y, keep=y)", ["return x.f(keep=y)", "return x.f(dim=y)", "return x"]),
+        ("return g(*x)", []),
+        ("return f'{x + 1}'", []),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_expressions_change_in_these_ways(body, expected):
+    """One change at a time, each in its own mutant."""
+    assert sorted(changes(body)) == sorted(f"f: {body} -> {new}" for new in expected)
+
+
+@pytest.mark.parametrize(
+    ("statement", "gone"),
+    [
+        ("z = x", "z = x -> pass"),
+        ("z: int = x", "z: int = x -> pass"),
+        ("x += y", "x += y -> pass"),
+        ("x.clear()", "x.clear() -> pass"),
+        ("assert x", "assert x -> pass"),
+    ],
+)
+def test_statements_are_dropped(statement, gone):
+    """The line that someone forgets."""
+    assert f"f: {gone}" in changes(f"{statement}\nreturn x")
+
+
+def test_conditions_are_fixed():
+    """A branch that is always or never taken; a loop that is never entered (one that never ends proves nothing)."""
+    found = changes("""
+        if x:
+            return y
+        while y:
+            y = g(y)
+        return x
+        """)
+    assert "f: if x: -> if True:" in found
+    assert "f: if x: -> if False:" in found
+    assert "f: while y: -> while False:" in found
+    assert "f: while y: -> while True:" not in found
+
+
+def test_defaults_of_the_learners_functions_change():
+    """They are part of the interface; `=None` has no neighbour."""
+    found = changes("return x", "f(x, eps=1e-05, *, keep=True, n=2, g=None)")
+    assert sorted(found) == [
+        "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=1e-05, *, keep=False, n=2, g=None):",
+        "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=1e-05, *, keep=True, n=1, g=None):",
+        "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=1e-05, *, keep=True, n=3, g=None):",
+        "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=2e-05, *, keep=True, n=2, g=None):",
+    ]
+
+
+def test_what_is_given_stays_as_it_is():
+    """Code outside the fences, annotations, decorators and docstrings are not the learner's."""
+    source = dedent('''\
+        LIMIT = 3 + 4
+
+
+        def given(x, n=2):
+            return x + n
+
+
+        @decorated(7)
+        def f(x: Int["9 b"]) -> Int["9 b"]:
+            """Adds 1 + 1."""
+            x = x * 5
+            # kata: begin
+            """Not this text either."""
+            y: Int["8"]
+            # kata: end
+            x = x - 2
+            return x
+
+
+        OTHER = LIMIT * given(1, 2)
+        ''')
+    assert mutants(source, "demo") == []
+
+
+def test_error_sentences_are_free():
+    """A learner words them differently; that an error is raised at all is another mutant's matter."""
+    found = changes("""
+        if x < 1:
+            raise ValueError(f"x is {x + 1}, but should be {2 * y}")
+        return x
+        """)
+    assert not any("raise" in change for change in found)
+    assert "f: if x < 1: -> if False:" in found
+
+
+def test_fenced_helpers_and_methods_are_mutated_under_their_names():
+    """Qualified, as the stub names them."""
+    source = dedent("""\
+        # kata: begin
+        def helper(x):
+            return x + 1
+
+
+        # kata: end
+        class Layer:
+            def forward(self, x):
+                # kata: begin
+                return helper(x) - 1
+                # kata: end
+        """)
+    found = [mutant.change for mutant in mutants(source, "demo")]
+    assert "helper: return x + 1 -> return x - 1" in found
+    assert "Layer.forward: return helper(x) - 1 -> return helper(x) + 1" in found
+
+
+def test_no_two_mutants_are_alike_and_each_is_one_change():
+    """A duplicate would be counted twice; the plain reference is no mutant."""
+    found = mutants(SOLUTION, "tiny")
+    sources = [mutant.source for mutant in found]
+    assert len(set(sources)) == len(sources)
+    assert ast.unparse(ast.parse(SOLUTION)) not in [source.rstrip("\n") for source in sources]
+
+
+def test_changes_name_their_mutants():
+    """An explained survivor must not excuse another mutant of the same words: equal lines are told apart."""
+    found = changes("""
+        x = x + y
+        x = g(x)
+        x = x + y
+        return x
+        """)
+    assert len(set(found)) == len(found)
+    assert "f: x = x + y -> x = x - y" in found
+
+
+def test_the_words_of_a_change_do_not_depend_on_the_rest_of_the_file():
+    """`[[survivor]]` entries refer to them; a new paragraph elsewhere must not orphan them."""
+    moved = '"""Longer."""\n\nimport math\n\n' + SOLUTION.split('"""', 2)[2].replace("Twice x.", "Twice x, always.")
+    assert [m.change for m in mutants(SOLUTION, "tiny")] == [m.change for m in mutants(moved, "tiny")]
+
+
+def test_making_mutants_twice_gives_the_same():
+    """In the same order."""
+    assert mutants(SOLUTION, "tiny") == mutants(SOLUTION, "tiny")
+
+
+@pytest.mark.parametrize("kata", ["top_k_sampling", "lora_linear"])  # functions, and a class; verify runs them all
+def test_every_mutant_of_a_real_reference_compiles(kata):
+    """A mutant that is no Python is killed by nobody's test."""
+    found = mutants(Checkout(REPOSITORY).reference(kata).read_text(encoding="utf-8"), kata)
+    assert len(found) > 10
+    for mutant in found:
+        compile(mutant.source, mutant.change, "exec")
+
+
+def test_a_reference_without_fences_is_a_problem():
+    """There is nothing of the learner's in it."""
+    with pytest.raises(UserError, match="no fence"):
+        mutants("def f():\n    return 1\n", "demo")

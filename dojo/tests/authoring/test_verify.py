@@ -1,0 +1,259 @@
+"""The proof proves something: a sound kata passes it, and each way to fall short is said in a sentence.
+
+All katas of this file are verified together, once without and once with mutants; every test reads one of the reports.
+"""
+
+import pytest
+from click.testing import CliRunner
+
+from dojo.authoring.verify import proof as module
+from dojo.authoring.verify.proof import Report
+from dojo.cli.main import main
+from dojo.tests.checkouts import MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
+
+SMALL = SOLUTION[: SOLUTION.index("\n\ndef shift")]
+SMALL_TESTS = """
+import pytest
+
+from dojo.testing import expect_equal, expect_raises
+from katas.tiny import double
+
+
+@pytest.mark.parametrize("x", [0, 1, 5])
+def test_double(x):
+    expect_equal(double(x), 2 * x)
+
+
+def test_negative():
+    with expect_raises(ValueError):
+        double(-1)
+"""
+SMALL_PROBE = """
+from dojo.testing.probes import Case
+
+
+def cases(rng):
+    for x in (0, 1, 5, -1):
+        yield Case(f"double {x}", of="double", x=x)
+    yield Case("double any", of="double", x=int(rng.initial_seed() % 1000) + 10)
+
+
+def run(kata, case):
+    return {"doubled": kata.double(case.x)}
+"""
+
+
+def mistake(name, old, new, test):
+    return f'\n[[mistake]]\nname = "{name}"\nsays = "{name}"\nold = "{old}"\nnew = "{new}"\ncaught_by = "{test}"\n'
+
+
+SMALL_MISTAKES = mistake("squares", "x * 2", "x * x", "test_double") + mistake("adds", "x * 2", "x + 2", "test_double")
+LIMIT = "double: if x < 0: -> if x <= 0:"
+LIMIT_1 = "double: if x < 0: -> if x < 1:"
+
+
+def survivor(change):
+    return f'\n[[survivor]]\nchange = "{change}"\nwhy = "a convention"\n'
+
+
+def alternative(checkout, kata, name, source):
+    folder = checkout.solutions / "alternatives" / kata
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.py").write_text(source)
+
+
+def build(checkout):
+    """Katas that fall short without any mutant, named after what is wrong with them."""
+    nothing = "\n\ndef test_nothing():\n    pass\n\n\ndef test_broken():\n    assert double.written\n"
+    add_kata(checkout, "bad_tests", tests=TESTS + nothing)
+    unfinished = "if x == 5:\n        raise NotImplementedError\n    return "
+    wrong = SOLUTION.replace("return x * 2", unfinished + "x * 3")
+    add_kata(checkout, "wrong_reference", solution=wrong, mistakes=MISTAKES.replace("x * 2", "x * 3"))
+    lucky = "\n\ndef test_lucky(seed):\n    assert double(2) == 4 and seed == 0, 'bad luck'\n"
+    add_kata(checkout, "fails_at_a_seed", tests=TESTS + lucky)
+    missed = (
+        mistake("wrong at 7", "x * 2", "x * 2 + (x == 7)", "test_double_is_twice_as_much"),
+        mistake("elsewhere", "x + by", "x - by", "test_double_is_twice_as_much"),
+        mistake("of yesterday", "x + by", "x + by + 1", "test_of_yesterday"),
+    )
+    seven = PROBE.replace("(0, 1, 5, -1)", "(0, 1, 5, 7, -1)")
+    add_kata(checkout, "uncaught", mistakes=MISTAKES + "".join(missed), probe=seven)
+    add_kata(checkout, "patch_does_not_fit", mistakes=MISTAKES.replace("x + by", "x + bye"))
+    add_kata(checkout, "blind_probe", probe=PROBE.replace('yield Case("shift', 'Case("shift'))
+    add_kata(checkout, "bad_alternatives")
+    alternative(checkout, "bad_alternatives", "wrong", SOLUTION.replace("x * 2", "x * 4"))
+    alternative(checkout, "bad_alternatives", "unfinished", SOLUTION.replace("return x * 2", unfinished + "x * 2"))
+    strict = PROBE.replace("kata.double(case.x)}", 'kata.double(case.x), "how": kata.double.__doc__}')
+    add_kata(checkout, "strict_probe", probe=strict)
+    alternative(checkout, "strict_probe", "other", SOLUTION.replace("Twice x.", "x and x."))
+    add_kata(checkout, "guessable", probe=PROBE.replace("(any_number, 3)", "(9, 3)"))
+    add_kata(checkout, "no_plain_data", probe=PROBE.replace("arguments=(4,)", "arguments=(4,), how=print"))
+    add_kata(checkout, "names_change", probe=PROBE.replace('"shift 4"', 'f"shift {rng.initial_seed()}"'))
+    add_kata(checkout, "bad_mistakes", mistakes="[[mistake]\n")
+    add_kata(checkout, "no_fence")
+    checkout.reference("no_fence").write_text("def double(x):\n    return x * 2\n")
+    for name, path in (
+        ("no_mistakes", checkout.mistakes),
+        ("no_reference", checkout.reference),
+        ("no_tests", checkout.tests),
+        ("no_probe", checkout.probe),
+    ):
+        add_kata(checkout, name, solution=SMALL, tests=SMALL_TESTS, probe=SMALL_PROBE, mistakes=SMALL_MISTAKES)
+        path(name).unlink()
+
+
+def build_small(checkout):
+    """Katas that are verified with their mutants."""
+
+    def add(name, *, without_zero=False, mistakes=SMALL_MISTAKES, blind=False):
+        tests = SMALL_TESTS.replace("0, 1, 5", "1, 5") if without_zero else SMALL_TESTS
+        probe = SMALL_PROBE.replace("0, 1, 5", "1, 5") if blind else SMALL_PROBE
+        add_kata(checkout, name, solution=SMALL, tests=tests, probe=probe, mistakes=mistakes)
+
+    add("sound")
+    alternative(checkout, "sound", "adds", SMALL.replace("x * 2", "x + x"))
+    add("unexplained", without_zero=True)
+    both = SMALL_MISTAKES + survivor(LIMIT) + survivor(LIMIT_1)
+    add("explained", without_zero=True, mistakes=both, blind=True)
+    add("stale_survivor", mistakes=SMALL_MISTAKES + survivor(LIMIT))
+
+
+def proof(checkout, **options):
+    def run():
+        module.MISTAKES, module.SEEDS = 2, (7,)
+        return {report.kata: report for report in module.verify(checkout, [], jobs=2, **options)}
+
+    return in_child(run)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory) -> dict[str, Report]:
+    """The reports of all katas: those of build() without mutants, those of build_small() with them."""
+    first = make_checkout(tmp_path_factory.mktemp("verify") / "first")
+    build(first)
+    second = make_checkout(tmp_path_factory.mktemp("verify") / "second")
+    build_small(second)
+    return {**proof(first, with_mutants=False), **proof(second)}
+
+
+def test_a_sound_kata_has_no_shortfall(reports):
+    """Everything counted, nothing missed, and not one surviving mutant."""
+    report = reports["sound"]
+    assert report.shortfalls == report.survivors == report.unnamed == []
+    assert (report.tests, report.mistakes, report.caught, report.named) == (4, 2, 2, 2)
+    assert (report.alternatives, report.rejected) == (1, set())
+    assert report.mutants == report.killed >= 8
+    assert report.kill_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kata", "sentence"),
+    [
+        ("bad_tests", "test_nothing passes on the stub; a test must fail until its code is written"),
+        ("bad_tests", "on the stub a test should read 'not started', but test_broken: "),
+        ("wrong_reference", "fails at seed 7: test_double_is_twice_as_much[1]: double(1) should be 2, but is 3"),
+        ("wrong_reference", "the reference fails at seed 7: test_double_is_twice_as_much[5]: not started"),
+        ("fails_at_a_seed", "the reference fails at seed 7: test_lucky: AssertionError: bad luck"),
+        ("uncaught", "mistake 'wrong at 7' is not caught by test_double_is_twice_as_much"),
+        ("uncaught", "mistake 'elsewhere' is not caught by test_double_is_twice_as_much"),
+        ("uncaught", "mistake 'of yesterday' is not caught by test_of_yesterday"),
+        ("uncaught", "runs name 2 of 5 mistakes; 90% are asked for"),
+        ("patch_does_not_fit", "mistake 'moves down': its `old` text stands 0 times in the reference"),
+        ("blind_probe", "the probe cannot tell mistake 'moves down' from the reference; add a case"),
+        ("bad_alternatives", "solutions/alternatives/bad_alternatives/wrong.py, a right answer, fails at seed 7: test"),
+        ("bad_alternatives", "unfinished.py, a right answer, fails at seed 7: test_double_is_twice_as_much[5]: not"),
+        ("strict_probe", "the probe tells solutions/alternatives/strict_probe/other.py from the reference at seed 0"),
+        ("guessable", "no case of shift depends on the seed, so its answers could be guessed"),
+        ("no_plain_data", "the inputs of the case 'shift 4' are no plain data"),
+        ("names_change", "the probe's cases have other names at seed 1"),
+        ("no_mistakes", "0 named mistakes; a kata has at least 2"),
+        ("bad_mistakes", "bad_mistakes.toml is not valid TOML"),
+        ("no_reference", "no_reference.py cannot be read"),
+        ("no_tests", "no test ran"),
+        ("no_probe", "no_probe.py"),
+        ("no_fence", "solutions/no_fence.py has no fence"),
+        ("unexplained", "2 surviving mutants are not explained: add a test that kills them, or a [[survivor]] entry"),
+        ("unexplained", "of the non-equivalent mutants die; 95% are asked for"),
+        ("stale_survivor", f"a [[survivor]] entry explains no surviving mutant: {LIMIT}"),
+    ],
+)
+def test_each_shortfall_is_said(reports, kata, sentence):
+    """By the file, the test or the mistake to mend."""
+    assert any(sentence in shortfall for shortfall in reports[kata].shortfalls), reports[kata].shortfalls
+
+
+@pytest.mark.parametrize(
+    "kata",
+    ["patch_does_not_fit", "bad_mistakes", "no_reference", "no_fence", "stale_survivor"],
+)
+def test_one_fault_is_one_shortfall(reports, kata):
+    """A file that cannot be read is not also blamed for having no mistakes and killing no mutants."""
+    assert len(reports[kata].shortfalls) == 1, reports[kata].shortfalls
+
+
+def test_explained_survivors_are_no_shortfall(reports):
+    """The probe sees no difference either, so they do not lower the rate."""
+    report = reports["explained"]
+    assert report.shortfalls == []
+    assert set(report.survivors) == {(LIMIT, False, "a convention"), (LIMIT_1, False, "a convention")}
+
+
+def test_survivors_that_the_probe_sees_lower_the_rate(reports):
+    """The probe tells them apart, so a test could."""
+    report = reports["unexplained"]
+    assert set(report.survivors) == {(LIMIT, True, ""), (LIMIT_1, True, "")}
+    assert report.kill_rate < 0.95
+
+
+def test_rejected_alternatives_are_counted(reports):
+    """In the table, not only in the sentences."""
+    report = reports["bad_alternatives"]
+    assert report.alternatives == len(report.rejected) == 2
+
+
+@pytest.mark.parametrize("name", ["sound", "few_mistakes"])
+def test_the_command_says_so_with_its_exit_code(tmp_path, monkeypatch, name):
+    """0 when everything holds; 1, and the sentence, when something falls short."""
+    checkout = make_checkout(tmp_path / "checkout")
+    add_kata(checkout, "sound")
+    add_kata(checkout, "few_mistakes", mistakes=MISTAKES.split("\n\n")[0])
+    monkeypatch.chdir(checkout.root)
+
+    def run():
+        module.MISTAKES, module.SEEDS = 2, (0,)
+        result = CliRunner().invoke(main, ["verify", name, "--jobs", "2", "--no-mutants"])
+        return result.exit_code, result.output
+
+    code, output = in_child(run)
+    assert code == (name != "sound"), output
+    assert "1 katas in " in output
+    if name == "sound":
+        assert "The run names 2 of 2 mistakes (100%)." in output
+    else:
+        assert "few_mistakes: 1 named mistakes; a kata has at least 2" in output
+
+
+def test_an_adapter_that_fails_is_said(tmp_path):
+    """`--peers` tries installed libraries behind adapters, and nothing else."""
+    checkout = make_checkout(tmp_path / "checkout")
+    add_kata(checkout, "tiny")
+    folder = checkout.solutions / "peers" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "good.py").write_text(SOLUTION.replace("x * 2", "x + x"))
+    (folder / "absent.py").write_text("import no_such_library\n")
+    report = proof(checkout, peers=True)["tiny"]
+    assert (report.peers, report.tests, report.mistakes) == (2, 0, 0)
+    assert report.rejected == {"solutions/peers/tiny/absent.py"}
+    assert all("no_such_library" in shortfall for shortfall in report.shortfalls)
+
+
+def test_a_sample_tries_few_and_judges_only_those(tmp_path):
+    """It says nothing of the kill rate or of survivors' entries, which only the whole proof can judge."""
+    checkout = make_checkout(tmp_path)
+    build_small(checkout)
+    sampled = proof(checkout, sample=1)
+    assert all((r.mistakes, r.mutants) == (1, 1) for r in sampled.values())
+    assert sampled["stale_survivor"].shortfalls == sampled["sound"].shortfalls == []
+    assert sampled["sound"].alternatives == 1
+    again = proof(checkout, sample=1)
+    assert {k: r.survivors for k, r in again.items()} == {k: r.survivors for k, r in sampled.items()}

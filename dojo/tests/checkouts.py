@@ -1,0 +1,248 @@
+"""What the trainer's tests share: a small checkout of its own for each test, and pytest sessions in forked children.
+
+The tiny kata needs no torch, so a session in a child of this warm process takes a tenth of a second.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dojo
+from dojo.core.outcome import Outcome
+from dojo.core.paths import Checkout
+from dojo.core.stubs import render
+from dojo.engine.pool import TaskDied, run_forked, warm
+
+REPOSITORY = Path(dojo.__file__).resolve().parent.parent
+
+SOLUTION = '''\
+"""Tiny.
+
+Two functions of whole numbers.
+"""
+
+
+def double(x: int) -> int:
+    """Twice x. Raises ValueError if x is negative."""
+    # kata: begin
+    if x < 0:
+        raise ValueError("x is negative")
+    return x * 2
+    # kata: end
+
+
+def shift(x: int, by: int = 3) -> int:
+    """x, moved up by `by`."""
+    # kata: begin
+    return x + by
+    # kata: end
+'''
+
+TESTS = '''\
+"""What any right tiny does."""
+
+import pytest
+
+from dojo.testing import expect_equal, expect_raises
+from katas.tiny import double, shift
+
+
+@pytest.mark.stage(1)
+@pytest.mark.parametrize("x", [0, 1, 5])
+def test_double_is_twice_as_much(x):
+    """The definition."""
+    expect_equal(double(x), 2 * x, what=f"double({x})", hint="add x to itself")
+
+
+@pytest.mark.stage(1)
+def test_shift_moves_up():
+    """The definition."""
+    expect_equal(shift(2, 5), 7, what="shift(2, 5)", hint="up, not down")
+
+
+@pytest.mark.stage(2)
+def test_shift_moves_by_three_unless_told():
+    """The default is part of the interface."""
+    expect_equal(shift(4), 7, what="shift(4)", hint="by = 3")
+
+
+@pytest.mark.stage(2)
+def test_a_negative_number_is_an_error():
+    """A limit."""
+    with expect_raises(ValueError, what="double(-1)", hint="check x first"):
+        double(-1)
+'''
+
+PROBE = '''\
+"""What can be seen of tiny."""
+
+from dojo.testing.probes import Case
+
+
+def cases(rng):
+    for x in (0, 1, 5, -1):
+        yield Case(f"double {x}", of="double", x=x)
+    yield Case("shift 2 5", of="shift", arguments=(2, 5))
+    yield Case("shift 4", of="shift", arguments=(4,))
+    any_number = rng.initial_seed() % 1000 + 10
+    yield Case("double any", of="double", x=any_number)
+    yield Case("shift any", of="shift", arguments=(any_number, 3))
+
+
+def run(kata, case):
+    if case.of == "double":
+        return {"doubled": kata.double(case.x)}
+    return {"shifted": kata.shift(*case.arguments)}
+'''
+
+MISTAKES = """\
+[[mistake]]
+name = "squares"
+says = "x is multiplied by itself"
+old = "x * 2"
+new = "x * x"
+caught_by = "test_double_is_twice_as_much"
+
+[[mistake]]
+name = "moves down"
+says = "`by` is subtracted"
+old = "x + by"
+new = "x - by"
+caught_by = "test_shift_moves_up"
+"""
+
+ENTRY = """
+[[kata]]
+name = "{name}"
+title = "{name} in two functions"
+track = "numbers"
+level = "warm-up"
+asked = "often"
+minutes = 5
+question = "How would you double?"
+stages = ["the definition", "limits"]
+hints = ["the idea", "the structure", "the detail"]
+
+[[kata.follow_up]]
+question = "And triple?"
+answer = "Add once more."
+"""
+
+
+def make_checkout(root: Path) -> Checkout:
+    """A checkout with the real switch, conftest and pytest configuration, and no kata yet."""
+    checkout = Checkout(root.resolve())
+    for file in ("conftest.py", "pyproject.toml", "katas/__init__.py"):
+        (checkout.root / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / file, checkout.root / file)
+    for folder in ("solutions/mistakes", "tests/probes", "notebooks"):
+        (checkout.root / folder).mkdir(parents=True)
+    checkout.catalog.write_text("")
+    return checkout
+
+
+def add_kata(
+    checkout: Checkout,
+    name: str = "tiny",
+    *,
+    solution: str = SOLUTION,
+    tests: str = TESTS,
+    probe: str = PROBE,
+    mistakes: str = MISTAKES,
+) -> None:
+    """One whole kata: reference, rendered stub, tests, probe, mistakes and catalogue entry."""
+    checkout.reference(name).write_text(solution)
+    checkout.stub(name).write_text(render(solution, name))
+    checkout.tests(name).write_text(tests.replace("katas.tiny", f"katas.{name}"))
+    checkout.probe(name).write_text(probe)
+    checkout.mistakes(name).write_text(mistakes)
+    checkout.catalog.write_text(checkout.catalog.read_text() + ENTRY.format(name=name))
+
+
+def solve(checkout: Checkout, old: str = "", new: str = "", name: str = "tiny") -> None:
+    """Saves the reference as the learner's file, with one change if given."""
+    source = checkout.reference(name).read_text()
+    assert old in source
+    checkout.stub(name).write_text(source.replace(old, new) if old else source)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one pytest session did. `code` is TaskDied when the process ended without one."""
+
+    code: int | TaskDied
+    output: str
+    outcomes: tuple[Outcome, ...]
+
+    def verdicts(self) -> dict[str, str]:
+        return {outcome.test: outcome.verdict for outcome in self.outcomes}
+
+    def message(self, test: str) -> str:
+        return next(outcome.message for outcome in self.outcomes if outcome.test == test)
+
+
+def pytest_in(checkout: Checkout, *arguments: str, **environment: str) -> Session:
+    """`pytest ARGUMENTS` at the root of `checkout`, with these environment variables (KATAS_DIR is unset unless given)."""
+    log = checkout.root / "session.log"
+    code, outcomes = in_child(partial(_session, checkout.root, log, arguments, environment), (None, ()))
+    output = log.read_text(encoding="utf-8", errors="replace")
+    return Session(code, output, outcomes)
+
+
+def in_child(task: Callable[[], Any], otherwise: Any = None) -> Any:
+    """What `task` returns in a forked child that knows no katas and no conftest; its death fails the test.
+
+    With `otherwise` (a pair), a child that dies gives that pair with what it died of in the first place.
+    """
+    warm()
+    (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=60)
+    if isinstance(answer, TaskDied):
+        assert otherwise is not None, answer.why
+        return (answer, *otherwise[1:])
+    return answer
+
+
+def _afresh(task: Callable[[], Any]) -> Any:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("conftest", "katas", "tests", "test")]:
+        del sys.modules[name]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") != "katas"]
+    for variable in [name for name in os.environ if name.startswith(("KATA", "PYTEST", "PY_COLORS", "FORCE_COLOR"))]:
+        del os.environ[variable]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half a second
+    return task()
+
+
+class _Grab:
+    outcomes: Sequence[Outcome] = ()
+
+    def pytest_unconfigure(self, config: Any) -> None:
+        if session := config.pluginmanager.get_plugin("dojo-session"):
+            self.outcomes = session.outcomes
+
+
+def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[str, str]) -> Any:
+    import pytest
+
+    os.chdir(root)
+    os.environ.update(environment)
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    grab = _Grab()
+    code = int(pytest.main(list(arguments), plugins=[grab]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code, tuple(grab.outcomes)
+
+
+def heed_ctrl_c() -> None:
+    """For Popen's preexec_fn: a shell that runs the tests in the background has SIGINT ignored, and children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

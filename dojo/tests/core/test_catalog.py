@@ -1,0 +1,135 @@
+"""The catalogue: what there is, and what is wrong with a catalogue that does not say so properly."""
+
+import re
+
+import pytest
+
+from dojo.core.catalog import load_catalog
+from dojo.core.errors import UserError
+from dojo.core.paths import Checkout, find_checkout
+from dojo.tests.checkouts import ENTRY, REPOSITORY
+
+TINY = ENTRY.format(name="tiny")
+
+
+def problem(checkout, text):
+    """The sentence about a catalogue with this text."""
+    checkout.catalog.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_catalog(checkout)
+    return str(error.value)
+
+
+def test_an_entry_is_read_whole(catalog):
+    """With its follow-up questions."""
+    tiny = catalog["tiny"]
+    assert (tiny.track, tiny.level, tiny.asked, tiny.minutes) == ("numbers", "warm-up", "often", 5)
+    assert tiny.hints == ("the idea", "the structure", "the detail")
+    assert [(f.question, f.answer) for f in tiny.follow_ups] == [("And triple?", "Add once more.")]
+
+
+def test_katas_keep_the_catalogues_order(checkout):
+    """It is the order in which one learns them."""
+    checkout.catalog.write_text(ENTRY.format(name="zebra") + ENTRY.format(name="ant"))
+    assert [kata.name for kata in load_catalog(checkout).katas] == ["zebra", "ant"]
+
+
+def test_the_real_catalogue_is_sound_and_complete():
+    """Every kata has its files, some hints, and one to four stages."""
+    checkout = Checkout(REPOSITORY)
+    for kata in load_catalog(checkout).katas:
+        for path in (checkout.reference, checkout.tests, checkout.probe, checkout.mistakes):
+            assert path(kata.name).is_file(), f"{kata.name}: {checkout.shown(path(kata.name))} is missing"
+        assert kata.hints, kata.name
+        assert 1 <= len(kata.stages) <= 4, kata.name
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[kata]\n", "not valid TOML"),
+        (TINY + 'minutes = "5', "not valid TOML"),
+        ("", "no [[kata]] entry"),
+        ("# nothing\n", "no [[kata]] entry"),
+        ('[kata]\nname = "tiny"\n', "no [[kata]] entry"),
+        ("kata = [1]\n", "entry 1: `name` should be a text, but is None"),
+        ("[[kata]]\nname = 3\n", "entry 1: `name` should be a text, but is 3"),
+        (TINY + TINY, "two entries are called 'tiny'"),
+        (TINY.replace('"tiny"', '"ti-ny"'), "`name` is also a file name"),
+        (TINY.replace('"tiny"', '"../tiny"'), "`name` is also a file name"),
+        (TINY.replace('"tiny"', '"class"'), "`name` is also a file name"),
+        (TINY.replace("minutes = 5", "minutes = 'five'"), "kata 'tiny': `minutes` should be a whole number"),
+        (TINY.replace("minutes = 5", "minutes = true"), "kata 'tiny': `minutes` should be a whole number"),
+        (TINY.replace('level = "warm-up"', 'level = "easy"'), "kata 'tiny': `level` should be one of warm-up, core"),
+        (TINY.replace('asked = "often"', 'asked = "never"'), "kata 'tiny': `asked` should be one of often"),
+        (TINY.replace('hints = ["the idea",', "hints = [1,"), "kata 'tiny': `hints` and `stages` are lists of texts"),
+        (TINY.replace('stages = ["the definition", "limits"]', 'stages = "one"'), "`stages` should be a list"),
+        (TINY.replace('answer = "Add once more."', ""), "kata 'tiny': each [[kata.follow_up]] needs a question and an"),
+        (TINY.replace('answer = "Add once more."', "answer = 1"), "kata 'tiny': each [[kata.follow_up]] needs"),
+        (ENTRY.format(name="fine") + TINY.replace("minutes = 5", ""), "kata 'tiny': `minutes` should be"),
+    ],
+)
+def test_a_bad_catalogue_is_a_problem_that_names_the_entry_and_the_field(checkout, text, says):
+    """One sentence to act on, whatever is wrong."""
+    sentence = problem(checkout, text)
+    assert sentence.startswith("katas/catalog.toml")
+    assert says in sentence
+
+
+@pytest.mark.parametrize("field", ["title", "track", "level", "asked", "minutes", "question", "stages", "hints"])
+def test_every_field_is_asked_for(checkout, field):
+    """By name."""
+    text = re.sub(rf"^{field} = .*\n", "", TINY, count=1, flags=re.MULTILINE)
+    assert f"kata 'tiny': `{field}` should be" in problem(checkout, text)
+
+
+def test_a_catalogue_that_is_no_text_says_how_to_restore_it(checkout):
+    """Half a file, or a photograph of one."""
+    checkout.catalog.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"katas/catalog\.toml cannot be read.*git checkout"):
+        load_catalog(checkout)
+
+
+def test_a_missing_catalogue_says_how_to_restore_it(checkout):
+    """Deleted while someone worked."""
+    checkout.catalog.unlink()
+    with pytest.raises(UserError, match=r"katas/catalog\.toml cannot be read.*git checkout"):
+        load_catalog(checkout)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("tinny", "Did you mean tiny?"), ("iny", "tiny"), ("TINY", "tiny"), ("zzz", "kata list")]
+)
+def test_an_unknown_name_gets_the_nearest_one(catalog, name, suggestion):
+    """Or the list, where nothing is near."""
+    with pytest.raises(UserError, match=rf"There is no kata called '{name}'.*{suggestion}"):
+        catalog[name]
+
+
+# The checkout
+
+
+def test_the_checkout_is_found_from_any_folder_in_it(checkout):
+    """People work in katas/ as well as at the root."""
+    deep = checkout.root / "notebooks" / "data"
+    deep.mkdir()
+    assert find_checkout(deep) == checkout
+    assert find_checkout() == checkout
+
+
+def test_outside_a_checkout_the_one_that_this_was_installed_from_is_used(tmp_path):
+    """`kata` works from any folder after an editable install."""
+    assert find_checkout(tmp_path) == Checkout(REPOSITORY)
+
+
+def test_no_checkout_at_all_is_a_problem(tmp_path, monkeypatch):
+    """An ordinary install, used in some other folder."""
+    monkeypatch.setattr("dojo.core.paths.__file__", str(tmp_path / "site" / "dojo" / "paths.py"))
+    with pytest.raises(UserError, match=r"No katas found: .* is not inside a checkout"):
+        find_checkout(tmp_path)
+
+
+def test_paths_are_shown_as_a_person_types_them(checkout, tmp_path):
+    """From the root; in full where they lie outside."""
+    assert checkout.shown(checkout.stub("tiny")) == "katas/tiny.py"
+    assert checkout.shown(tmp_path / "elsewhere.py") == str(tmp_path.resolve() / "elsewhere.py")

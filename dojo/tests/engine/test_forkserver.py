@@ -1,0 +1,399 @@
+"""The warm process: whatever a kata does, a verdict or a sentence comes, the next job works, and nothing is left over."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dojo.engine.forkserver import ForkServer
+from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
+from dojo.engine.processes import can_fork
+from dojo.engine.worker import LONG
+from dojo.tests import checkouts
+
+NUMBERS = iter(range(1, 10_000))
+PLENTY = 120.0  # a test that waits so long has found a hang
+linux = pytest.mark.skipif(sys.platform != "linux", reason="told by /proc, or kept by prctl")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One checkout for the module; each test saves its kata in a folder of its own."""
+    made = checkouts.make_checkout(tmp_path_factory.mktemp("forkserver") / "checkout")
+    checkouts.add_kata(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def warm(home):
+    """One warm process for the module: it has to survive every test."""
+    with ForkServer(home) as forkserver:
+        yield forkserver
+
+
+@pytest.fixture
+def run(warm, home, tmp_path):
+    """Runs a tiny kata and returns the messages about it."""
+
+    def runs(source, **job):
+        return run_in(warm, home, tmp_path, source, **job)
+
+    yield runs
+    (verdict,) = [m for m in runs(checkouts.SOLUTION) if isinstance(m, Verdict)]
+    assert verdict.all_passed, "the job after it"
+
+
+def run_in(forkserver, home, folder, source, **job):
+    (folder / "tiny.py").write_text(source)
+    number = next(NUMBERS)
+    forkserver.submit(Job(number, "tiny", folder, **job))
+    return answers(forkserver, number)
+
+
+def answers(forkserver, number, within=PLENTY):
+    """Everything about one job, to its verdict, and to the names where some are looked for."""
+    found, end = [], time.monotonic() + within
+    while time.monotonic() < end:
+        for message in forkserver.messages(0.5):
+            if isinstance(message, Ready) or message.number != number:
+                continue
+            found.append(message)
+            if isinstance(message, JobDied | Diagnosed):
+                return found
+            if isinstance(message, Verdict) and not any(o.verdict == "failed" for o in message.outcomes):
+                return found
+    raise AssertionError(f"no verdict, only {found}")
+
+
+def does(what):
+    """A tiny whose `double` does something before it answers rightly."""
+    lines = "".join(f"    {line}\n" for line in what.strip().splitlines())
+    return checkouts.SOLUTION.replace("    # kata: begin\n    if x < 0", f"    # kata: begin\n{lines}    if x < 0", 1)
+
+
+def last(messages, kind):
+    (message,) = [m for m in messages if isinstance(m, kind)]
+    return message
+
+
+def children(pid):
+    """Every process below `pid`, without zombies."""
+    below, found = {}, []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != "Z":
+                below.setdefault(int(parent), []).append(int(entry.name))
+    waiting = [pid]
+    while waiting:
+        new = below.get(waiting.pop(), [])
+        found += new
+        waiting += new
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid, within=PLENTY):
+    end = time.monotonic() + within
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
+# verdicts
+
+
+def test_a_right_answer_passes(run):
+    """Every test is announced, then the verdict comes, with the digest of what was tested."""
+    messages = run(checkouts.SOLUTION)
+    verdict = last(messages, Verdict)
+    assert verdict.all_passed
+    assert verdict.passed == len(verdict.counted) == len([m for m in messages if isinstance(m, Running)]) == 6
+    assert verdict.expected == {"tiny": 6}
+    assert len(verdict.source) == 16
+
+
+def test_a_wrong_answer_is_told_first_and_named_last(run):
+    """The person reads the failure while the other tests still run, and the name when it is found."""
+    messages = run(checkouts.SOLUTION.replace("x * 2", "x * x"))
+    kinds = [type(m) for m in messages if not isinstance(m, Running)]
+    assert kinds == [FirstFailure, Verdict, Diagnosed]
+    assert last(messages, FirstFailure).outcome.message.startswith("double(1)")
+    (name, says) = last(messages, Diagnosed).mistakes[0]
+    assert name == "squares"
+    assert "x is multiplied by itself" in says
+
+
+@pytest.mark.parametrize("then", ["while True: pass", "os._exit(0)"])
+def test_a_kata_that_is_lost_while_it_is_named_keeps_its_verdict(run, then):
+    """It hangs on an input that only the probe has: no name then, and the run can be recorded."""
+    source = does(f"import os\nif 'PYTEST_CURRENT_TEST' not in os.environ:\n    {then}").replace("x * 2", "x * x")
+    messages = run(source, seconds=2)
+    assert last(messages, Verdict).passed == 4
+    assert last(messages, Diagnosed).mistakes == ()
+
+
+def test_an_untouched_file_is_not_started(run, home):
+    """The stub's own sentences, and no failure."""
+    verdict = last(run(home.stub("tiny").read_text()), Verdict)
+    assert {o.verdict for o in verdict.outcomes} == {"not started"}
+    assert not verdict.all_passed
+
+
+def test_a_syntax_error_is_an_outcome_that_says_the_line(run):
+    """Half-written code is saved all the time."""
+    (outcome,) = last(run("def double(x:\n"), Verdict).outcomes
+    assert outcome.verdict == "error"
+    assert "line 1" in outcome.message
+
+
+def test_only_the_stages_asked_for_run(run):
+    """A drill opens them one after another."""
+    verdict = last(run(checkouts.SOLUTION, stage=1), Verdict)
+    assert {o.stage for o in verdict.outcomes} == {1}
+    assert verdict.all_passed
+
+
+def test_a_newer_job_ends_the_running_one(warm, home, tmp_path):
+    """Two saves in a row: only the newer one is answered."""
+    slow, quick = tmp_path / "slow", tmp_path / "quick"
+    for folder, source in ((slow, does("import time\ntime.sleep(600)")), (quick, checkouts.SOLUTION)):
+        folder.mkdir()
+        (folder / "tiny.py").write_text(source)
+    first, second = next(NUMBERS), next(NUMBERS)
+    warm.submit(Job(first, "tiny", slow, seconds=600))
+    warm.submit(Job(second, "tiny", quick))
+    assert last(answers(warm, second), Verdict).all_passed
+
+
+def test_many_jobs_at_once_leave_the_last(warm, home, tmp_path):
+    """Someone who keeps the save key down."""
+    (tmp_path / "tiny.py").write_text(checkouts.SOLUTION)
+    numbers = [next(NUMBERS) for _ in range(20)]
+    for number in numbers:
+        warm.submit(Job(number, "tiny", tmp_path))
+    assert last(answers(warm, numbers[-1]), Verdict).all_passed
+
+
+# katas that misbehave: (what it does, what is said of it)
+
+LOST = {
+    "hangs": ("while True: pass", "was still running after 1.5 s"),
+    "hangs and takes no signal": (
+        "import signal, time\nfor n in (1, 2, 3, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+        "was still running after 1.5 s",
+    ),
+    "exits with 0": ("import os\nos._exit(0)", "ended the process (exit code 0)"),
+    "exits with 3": ("import os\nos._exit(3)", "ended the process (exit code 3)"),
+    "reads address 0": ("import ctypes\nctypes.string_at(0)", "crashed the interpreter (SIGSEGV)"),
+    "aborts": ("import os\nos.abort()", "aborted the interpreter (SIGABRT)"),
+    "is killed": ("import os\nos.kill(os.getpid(), 9)", "was killed (SIGKILL)"),
+    "is interrupted": ("raise KeyboardInterrupt", "ended after 0 of 6 tests: it was interrupted"),
+    "ends pytest": ("import pytest\nif x == 1: pytest.exit('enough')", "ended after 1 of 6 tests: it was interrupted"),
+    "clears the environment": ("import os\nos.environ.clear()", "broke the test run itself (KeyError: 'KATAS_DIR')"),
+    "closes every file": ("import os\nos.closerange(0, 256)", "closed a file that is not its own"),
+    "closes what is not its own": ("import os\nos.closerange(3, 256)", "closed a file that is not its own"),
+    "writes garbage everywhere": (
+        "import os\nfor n in range(3, 256):\n    try: os.write(n, b'garbage\\n' * 9)\n    except OSError: pass",
+        "the trainer's pipe",
+    ),
+    "writes a short message that is none": (
+        "import os\nfor n in range(3, 256):\n    try: os.write(n, b'\\0\\0\\0\\4abcd')\n    except OSError: pass",
+        "the trainer's pipe",
+    ),
+    "writes half a message and hangs": (
+        "import os\nfor n in range(3, 256):\n    try: os.write(n, b'\\0\\0\\1\\0abcd')\n    except OSError: pass\nwhile True: pass",
+        "was still running after 1.5 s",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_kata_that_gives_no_verdict_is_lost_with_a_sentence(run, what):
+    """And the next job works (the fixture sees to it)."""
+    source, says = LOST[what]
+    lost = last(run(does(source), seconds=1.5 if "hangs" in what else 60), JobDied)
+    assert says in lost.why
+    assert lost.test.startswith("test_double_is_twice_as_much") or "KATAS_DIR" in says
+
+
+STILL_RIGHT = {
+    "prints megabytes": "print('x' * 5_000_000)",
+    "prints more than it may": "import sys\nfor _ in range(20):\n    try: print('x' * 5_000_000)\n    except OSError: pass",
+    "forks and goes on twice": "import os\nos.fork()",
+    "changes the folder": "import os\nos.chdir('/')",
+    "leaves threads running": "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()",
+    "leaves a process": "import subprocess, sys\nsubprocess.Popen(['sleep', '600'])",
+    "ignores Ctrl-C and hides its output": "import sys, io\nsys.stdout = sys.stderr = io.StringIO()",
+    "leaves an exit handler": "import atexit, os\natexit.register(lambda: os._exit(7))",
+}
+
+
+@pytest.mark.parametrize("what", STILL_RIGHT)
+def test_a_right_answer_with_bad_manners_is_right(run, what):
+    """Nothing of it reaches the trainer."""
+    assert last(run(does(STILL_RIGHT[what])), Verdict).all_passed
+
+
+ERRORS = {
+    "takes a big piece of memory": ("bytearray(1 << 40)", "MemoryError"),
+    "takes memory until there is none": ("held = []\nwhile True: held.append(bytes(1 << 28))", "MemoryError"),
+    "fills a file": ("open('/tmp/kata-forkserver-big', 'wb').write(bytes(1 << 27))", "File too large"),
+    "exits": ("import sys\nsys.exit(3)", "SystemExit"),
+    "has no end": ("return double(x)", "RecursionError"),
+}
+
+
+@pytest.mark.parametrize("what", ERRORS)
+def test_a_kata_that_wants_too_much_gets_an_error_of_its_own(run, what, tmp_path):
+    """Which is a failure like any other, told at once."""
+    source, says = ERRORS[what]
+    messages = run(does(source.replace("/tmp/kata-forkserver-big", str(tmp_path / "big"))))
+    assert says in last(messages, FirstFailure).outcome.message
+    assert isinstance(last(messages, Verdict), Verdict)
+
+
+def test_memory_that_is_never_let_go_ends_in_a_verdict_or_a_sentence(run):
+    """A list that grows at the top of the module starves pytest too."""
+    source = f"held = []\n{does('while True: held.append(bytes(1 << 24))')}"
+    assert isinstance(run(source)[-1], Verdict | Diagnosed | JobDied)
+
+
+def test_exit_at_import_is_an_outcome(run):
+    """`sys.exit()` at the end of a script that became a kata."""
+    (outcome,) = last(run(f"{checkouts.SOLUTION}\nimport sys\nsys.exit('bye')\n"), Verdict).outcomes
+    assert outcome.verdict == "error"
+    assert "SystemExit" in outcome.message
+
+
+def test_a_message_of_megabytes_is_cut(run):
+    """It would be drawn at every key."""
+    messages = run(does("raise ValueError('x' * 1_000_000)"))
+    assert len(last(messages, FirstFailure).outcome.message) < 2 * LONG
+    assert max(len(o.message) for o in last(messages, Verdict).outcomes) < 2 * LONG
+
+
+# what is left over
+
+
+@linux
+@pytest.mark.parametrize("session", ["false", "true"], ids=["its group", "a session of its own"])
+def test_what_a_kata_starts_ends_with_it(warm, home, tmp_path, session):
+    """Also what calls setsid, as a daemon does."""
+    source = does(f"""
+import subprocess
+if x == 0:
+    child = subprocess.Popen(["sleep", "600"], start_new_session={session.title()})
+    open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+""")
+    run_in(warm, home, tmp_path, source)
+    run_in(warm, home, tmp_path, checkouts.SOLUTION)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+@linux
+def test_a_kata_that_kills_its_parent_is_told_and_the_next_job_works(home, tmp_path):
+    """Not run again by itself: it would kill for ever. Nothing is left after close()."""
+    before = set(children(os.getpid()))
+    with ForkServer(home) as forkserver:
+        messages = run_in(
+            forkserver, home, tmp_path, does("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(600)")
+        )
+        assert "ended the trainer's warm process" in last(messages, JobDied).why
+        assert last(messages, JobDied).test in (
+            "",
+            *(m.test for m in messages if isinstance(m, Running)),
+        )  # if it got out
+        assert last(run_in(forkserver, home, tmp_path, checkouts.SOLUTION), Verdict).all_passed
+        # one that is idle is replaced too
+        os.kill(forkserver.process.pid, signal.SIGKILL)
+        while not (found := forkserver.messages(1)):
+            pass
+        assert found[-1].number == 0
+    assert all(gone(pid) for pid in set(children(os.getpid())) - before if not is_tracker(pid))
+
+
+def is_tracker(pid):
+    """multiprocessing's own helper ends with this process."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@linux
+def test_who_is_killed_takes_everything_with_them(home, tmp_path):
+    """The terminal window is closed by force while a kata hangs."""
+    (tmp_path / "tiny.py").write_text(
+        does(f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nwhile True: pass")
+    )
+    program = f"""
+import time
+from pathlib import Path
+from dojo.engine.forkserver import ForkServer
+from dojo.engine.messages import Job
+from dojo.core.paths import Checkout
+if __name__ == "__main__":
+    forkserver = ForkServer(Checkout(Path({str(home.root)!r})))
+    forkserver.submit(Job(1, "tiny", Path({str(tmp_path)!r}), seconds=600))
+    print(forkserver.process.pid, flush=True)
+    time.sleep(600)
+"""
+    script = tmp_path / "caller.py"
+    script.write_text(program)
+    caller = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(checkouts.REPOSITORY)}
+    )
+    forkserver = int(caller.stdout.readline())
+    end = time.monotonic() + PLENTY
+    while not (tmp_path / "pid").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    caller.kill()
+    caller.communicate()
+    assert gone(forkserver)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_nursery_that_cannot_start_says_so_once(home, tmp_path, monkeypatch):
+    """A broken torch: no endless row of starts, and a sentence."""
+    broken = tmp_path / "path"
+    broken.mkdir()
+    (broken / "jaxtyping.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{broken}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with ForkServer(home) as forkserver:
+        monkeypatch.setattr(sys, "path", [str(broken), *sys.path])
+        forkserver._start()
+        lost = last(run_in(forkserver, home, tmp_path, checkouts.SOLUTION), JobDied)
+        assert "did not begin" in lost.why
+        assert forkserver.messages(0.2) == []
+
+
+def test_the_cold_way_gives_the_same_verdict(home, tmp_path, monkeypatch):
+    """Where fork is unsafe each run starts afresh."""
+    monkeypatch.setenv("KATA_FORK", "0")
+    with ForkServer(home) as forkserver:
+        while not (found := forkserver.messages(1)):
+            pass
+        assert found[0] == Ready("spawn")
+        messages = run_in(forkserver, home, tmp_path, checkouts.SOLUTION.replace("x * 2", "x * x"), seconds=PLENTY)
+        assert last(messages, Diagnosed).mistakes[0][0] == "squares"
+
+
+@pytest.mark.parametrize(("asked", "answer"), [("0", False), ("1", True)])
+def test_the_environment_decides_about_fork(asked, answer, monkeypatch):
+    """KATA_FORK, for whoever knows better."""
+    monkeypatch.setenv("KATA_FORK", asked)
+    assert can_fork() is (answer and hasattr(os, "fork"))

@@ -1,0 +1,476 @@
+"""What a run says to the learner, and what it keeps."""
+
+import json
+import re
+import sqlite3
+
+import pytest
+
+from dojo.engine.pool import TaskDied
+from dojo.progress import runs as history
+from dojo.tests.checkouts import add_kata, pytest_in, solve
+
+ALL = {
+    "test_double_is_twice_as_much[0]",
+    "test_double_is_twice_as_much[1]",
+    "test_double_is_twice_as_much[5]",
+    "test_shift_moves_up",
+    "test_shift_moves_by_three_unless_told",
+    "test_a_negative_number_is_an_error",
+}
+
+
+def lines_with(session, text):
+    return [line for line in session.output.splitlines() if text in line]
+
+
+def runs(checkout):
+    """(kata, complete) of every recorded run."""
+    file = checkout.state / "history.sqlite"
+    if not file.exists():
+        return []
+    with sqlite3.connect(file) as db:
+        return db.execute("SELECT kata, complete FROM run").fetchall()
+
+
+# Untouched
+
+
+def test_an_untouched_stub_reads_not_started(checkout):
+    """One line a test and no traceback: nothing is wrong yet. But nothing passes either, and CI must see that."""
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert session.verdicts() == dict.fromkeys(ALL, "not started")
+    for test in ALL:
+        assert len(lines_with(session, test)) == 1
+    assert lines_with(session, "  stage 2  test_a_negative_number_is_an_error")
+    assert lines_with(session, "6 not started")
+    assert lines_with(session, "Next: open katas/tiny.py")
+    assert "FAILURES" not in session.output
+    assert "Error" not in session.output
+
+
+def test_several_untouched_katas_take_one_line_each(checkout):
+    """The whole repository, untouched, fits on one screen."""
+    add_kata(checkout, "other")
+    session = pytest_in(checkout)
+    assert len(session.outcomes) == 12
+    assert lines_with(session, "tiny: 6 tests wait for katas/tiny.py")
+    assert lines_with(session, "other: 6 tests wait for katas/other.py")
+    assert "test_shift_moves_up" not in session.output
+
+
+def test_a_solved_kata_passes(checkout):
+    """And nothing else is said."""
+    solve(checkout)
+    session = pytest_in(checkout)
+    assert session.code == 0
+    assert lines_with(session, "stage 1: all 4   stage 2: all 2 tests pass")
+    assert "not started" not in session.output
+
+
+# Wrong
+
+
+def test_a_wrong_answer_is_explained_above_a_short_traceback(checkout):
+    """Expected, got, hint; then where; and which known mistake it is."""
+    solve(checkout, "x * 2", "x * x")
+    session = pytest_in(checkout)
+    assert session.code == 1
+    failure = session.output[session.output.index("FAILURES") :]
+    failure = failure[failure.index("double(5) should be 10, but is 25") :]
+    assert failure.index("hint: add x to itself") < failure.index("tests/test_tiny.py:")
+    assert "site-packages" not in session.output
+    assert "dojo/testing/checks.py" not in session.output
+    assert lines_with(session, "tiny: Your result is exactly what you get when x is multiplied by itself.")
+    assert lines_with(session, "stage 1: 2 of 4   stage 2: all 2 tests pass")
+
+
+def test_frames_of_torch_are_left_out(checkout):
+    """The learner's own line is the one that matters; the library's five below it are noise."""
+    solve(checkout, "return x * 2", "import torch\n    return torch.nn.Linear(2, 3)(torch.zeros(5))")
+    session = pytest_in(checkout, "tests/test_tiny.py::test_double_is_twice_as_much")
+    assert lines_with(session, "katas/tiny.py:")
+    assert lines_with(session, "raised RuntimeError: ")
+    assert "site-packages" not in session.output
+
+
+def test_an_unknown_mistake_gets_no_name(checkout):
+    """A wrong name is worse than none."""
+    solve(checkout, "x * 2", "x * 9")
+    assert "Your result is exactly" not in pytest_in(checkout).output
+
+
+def test_naming_can_be_left_out(checkout):
+    """In an examination the run does not help."""
+    solve(checkout, "x * 2", "x * x")
+    session = pytest_in(checkout, "--no-naming")
+    assert "Your result is exactly" not in session.output
+    assert lines_with(session, "double(5) should be 10, but is 25")
+
+
+def test_a_kata_without_a_probe_is_still_explained(checkout):
+    """Naming is a courtesy."""
+    checkout.probe("tiny").unlink()
+    solve(checkout, "x * 2", "x * x")
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert lines_with(session, "double(5) should be 10, but is 25")
+
+
+@pytest.mark.parametrize("mistakes", ["[[mistake]]\nname = 1\n", "not toml", '[[mistake]]\nname="a"\nold="zzz"\n'])
+def test_a_broken_mistakes_file_breaks_no_run(checkout, mistakes):
+    """It is the author's; the learner's verdict stands."""
+    checkout.mistakes("tiny").write_text(mistakes)
+    solve(checkout, "x * 2", "x * x")
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert "INTERNALERROR" not in session.output
+    assert len(session.outcomes) == 6
+
+
+def test_what_the_learner_prints_is_not_repeated_while_naming(checkout):
+    """Debugging prints belong to the failed test's own section, once."""
+    solve(checkout, "return x * 2", 'print("debugging", x)\n    return x * x')
+    session = pytest_in(checkout)
+    assert lines_with(session, "Your result is exactly")
+    after = session.output[session.output.index("stage 1: 2 of 4") :]
+    assert "debugging" not in after
+
+
+# Files that do not import
+
+
+def test_a_syntax_error_is_shown_with_its_line(checkout):
+    """No screen of importlib frames for a missing colon; the other katas still run."""
+    add_kata(checkout, "other")
+    checkout.stub("tiny").write_text("def double(x)\n    return x * 2\n")
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert lines_with(session, "katas/tiny.py, line 1: expected ':'")
+    assert lines_with(session, "def double(x)")
+    assert "importlib" not in session.output
+    assert list(session.verdicts().values()) == ["error"] + ["not started"] * 6
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe bytes", b"x = 1\0\n", b"def f():\n\tx = 1\n        y = 2\n"])
+def test_a_file_that_is_not_even_text_is_blamed_by_name(checkout, content):
+    """Saved in another encoding, half a file after a crash, tabs among spaces."""
+    checkout.stub("tiny").write_bytes(content)
+    session = pytest_in(checkout)
+    assert lines_with(session, "katas/tiny.py, line "), session.output
+    assert "importlib" not in session.output
+
+
+def test_a_missing_name_is_said(checkout):
+    """Renaming a function breaks its tests' import; say which name is expected."""
+    solve(checkout, "def shift", "def move")
+    session = pytest_in(checkout)
+    assert lines_with(session, "katas/tiny.py has no `shift`, which its tests import")
+    assert "Traceback" not in session.output
+
+
+def test_a_missing_file_says_how_to_get_it_back(checkout):
+    """Deleted or never rendered."""
+    checkout.stub("tiny").unlink()
+    session = pytest_in(checkout)
+    assert session.code != 0
+    assert lines_with(session, "katas/tiny.py does not exist. Get the stub back with: kata reset tiny")
+
+
+def test_an_exception_at_import_is_said_with_its_line(checkout):
+    """The line is the learner's, however deep in a library it was raised."""
+    checkout.stub("tiny").write_text("import json\n\njson.loads('{')\n")
+    session = pytest_in(checkout)
+    assert lines_with(session, "katas/tiny.py, line 3: importing it raised JSONDecodeError")
+    assert "json/decoder.py" not in session.output
+
+
+def test_a_missing_package_is_said_with_its_line(checkout):
+    """A learner who likes numba has to install it first."""
+    checkout.stub("tiny").write_text("import no_such_package\n")
+    session = pytest_in(checkout)
+    assert lines_with(session, "katas/tiny.py, line 1: importing it raised ModuleNotFoundError")
+
+
+def test_a_fault_in_the_tests_is_not_blamed_on_the_learner(checkout):
+    """An author's slip keeps its traceback."""
+    solve(checkout)
+    checkout.tests("tiny").write_text("import katas.tiny\n\nundefined\n")
+    session = pytest_in(checkout)
+    assert lines_with(session, "NameError: name 'undefined' is not defined")
+    assert not lines_with(session, "importing it raised")
+
+
+def test_a_kata_runs_once_when_it_fails_to_import(checkout):
+    """What a module does while it loads (a download, a print) is not done again to find the words for its failure."""
+    checkout.stub("tiny").write_text("with open('loaded', 'a') as f:\n    f.write('once ')\nprint('hello')\n1 / 0\n")
+    session = pytest_in(checkout)
+    assert lines_with(session, "katas/tiny.py, line 4: importing it raised ZeroDivisionError")
+    assert (checkout.root / "loaded").read_text() == "once "
+    assert session.output.count("hello") <= 1
+
+
+def test_prints_at_import_do_not_disturb_a_run(checkout):
+    """Leftovers of debugging."""
+    solve(checkout)
+    with checkout.stub("tiny").open("a") as file:
+        file.write('\nprint("hello from the kata")\n')
+    session = pytest_in(checkout)
+    assert session.code == 0
+    assert "hello" not in session.output
+
+
+# Errors that look alike
+
+
+def test_only_the_stubs_own_error_means_not_started(checkout):
+    """A helper of the tests that raises NotImplementedError is a fault of the tests."""
+    solve(checkout)
+    checkout.tests("tiny").write_text("def test_helper():\n    raise NotImplementedError('the test is not written')\n")
+    assert pytest_in(checkout).verdicts() == {"test_helper": "failed"}
+
+
+def test_what_torch_does_not_implement_is_a_wrong_answer(checkout):
+    """torch raises NotImplementedError for a dtype without a kernel; the learner has started, and is wrong."""
+    solve(checkout, "return x * 2", "import torch\n    return torch.softmax(torch.tensor([x]), 0)")
+    session = pytest_in(checkout)
+    assert session.verdicts()["test_double_is_twice_as_much[1]"] == "failed"
+    assert lines_with(session, "not implemented for 'Long'")
+
+
+def test_a_half_written_function_is_not_started_where_it_says_so(checkout):
+    """The learner's own NotImplementedError for the branch of tomorrow."""
+    solve(checkout, "return x * 2", "if x == 5:\n        raise NotImplementedError('tomorrow')\n    return x * 2")
+    verdicts = pytest_in(checkout).verdicts()
+    assert verdicts["test_double_is_twice_as_much[5]"] == "not started"
+    assert verdicts["test_double_is_twice_as_much[1]"] == "passed"
+
+
+# Ends of processes
+
+
+def test_exiting_at_import_ends_no_run(checkout):
+    """A script's `sys.exit(main())` without a guard."""
+    add_kata(checkout, "other")
+    checkout.stub("tiny").write_text("import sys\n\nsys.exit()\n")
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert lines_with(session, "katas/tiny.py, line 3: importing it raised SystemExit")
+    assert "INTERNALERROR" not in session.output
+    assert list(session.verdicts().values()) == ["error"] + ["not started"] * 6
+
+
+def test_exiting_in_a_function_is_a_failed_test(checkout):
+    """And the run goes on to its end: summary, history and all."""
+    solve(checkout, "return x * 2", "import sys\n    sys.exit(0)")
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert session.verdicts()["test_double_is_twice_as_much[1]"] == "failed"
+    assert session.verdicts()["test_shift_moves_up"] == "passed"
+    assert lines_with(session, "3 failed, 3 passed")
+    assert runs(checkout) == [("tiny", 1)]
+
+
+def test_ending_the_process_gives_no_verdict_although_the_exit_code_is_0(checkout):
+    """`os._exit(0)` cannot be caught inside pytest: no summary, nothing recorded. A grader must ask for outcomes."""
+    solve(checkout, "return x * 2", "import os\n    os._exit(0)")
+    session = pytest_in(checkout, "--outcomes=outcomes.jsonl")
+    assert session.code == TaskDied("exited with 0 and no result")
+    assert " passed" not in session.output
+    assert (checkout.root / "outcomes.jsonl").read_text() == ""
+    assert runs(checkout) == []
+
+
+def test_an_old_outcomes_file_does_not_survive_a_run_that_dies(checkout):
+    """Or the verdict of the last run would be taken for this one's."""
+    (checkout.root / "outcomes.jsonl").write_text("{}\n")
+    solve(checkout, "return x * 2", "import os\n    os._exit(0)")
+    pytest_in(checkout, "--outcomes=outcomes.jsonl")
+    assert (checkout.root / "outcomes.jsonl").read_text() == ""
+
+
+def test_ctrl_c_stops_at_once_and_counts_for_nothing(checkout):
+    """No naming either: it would call the very function that hangs."""
+    solve(
+        checkout,
+        "return x * 2",
+        "if x == 1:\n        return 1\n    if x == 5:\n        raise KeyboardInterrupt\n    return x * x",
+    )
+    session = pytest_in(checkout)
+    assert session.code == 2
+    assert lines_with(session, "KeyboardInterrupt")
+    assert "Your result is exactly" not in session.output
+    assert runs(checkout) == [("tiny", 0)]
+
+
+# Options
+
+
+def test_stage_n_leaves_later_stages_out(checkout):
+    """A drill reveals one stage after another."""
+    solve(checkout)
+    session = pytest_in(checkout, "--stage=1")
+    assert {outcome.stage for outcome in session.outcomes} == {1}
+    assert len(session.outcomes) == 4
+    assert lines_with(session, "stage 1: all 4 tests pass")
+    assert lines_with(session, "2 deselected")
+
+
+def test_a_failure_in_one_stage_shows_in_the_stage_line(checkout):
+    """Where to go on: stage 1 stands, stage 2 does not."""
+    solve(checkout, "by: int = 3", "by: int = 4")
+    assert lines_with(pytest_in(checkout), "stage 1: all 4   stage 2: 1 of 2 tests pass")
+
+
+def test_the_seed_reaches_the_tests(checkout):
+    """Everything random in a test comes from one number that the run prints."""
+    checkout.tests("tiny").write_text(
+        "import torch\n\n\ndef test_seed(seed, rng):\n"
+        "    assert seed == 11 and rng.initial_seed() == 11 and torch.initial_seed() == 11 + 2**20\n"
+    )
+    assert pytest_in(checkout, "--kata-seed=11").code == 0
+    assert pytest_in(checkout).code == 1
+
+
+def test_outcomes_are_written_one_a_line(checkout):
+    """What a grader or an editor reads instead of the terminal."""
+    solve(checkout, "by: int = 3", "by: int = 4")
+    session = pytest_in(checkout, "--outcomes=outcomes.jsonl")
+    found = [json.loads(line) for line in (checkout.root / "outcomes.jsonl").read_text().splitlines()]
+    assert found == [outcome.as_dict() for outcome in session.outcomes]
+    wrong = [outcome for outcome in found if outcome["verdict"] != "passed"]
+    assert [(o["test"], o["kata"], o["stage"], o["verdict"]) for o in wrong] == [
+        ("test_shift_moves_by_three_unless_told", "tiny", 2, "failed")
+    ]
+    assert wrong[0]["message"] == "shift(4) should be 7, but is 8\nhint: by = 3"
+
+
+def test_an_outcomes_file_that_cannot_be_written_is_said_at_once(checkout):
+    """Not after ten minutes of tests, and not with a traceback."""
+    session = pytest_in(checkout, "--outcomes=no/such/folder/outcomes.jsonl")
+    assert session.code == 4
+    assert lines_with(session, "--outcomes")
+    assert "Traceback" not in session.output
+
+
+def test_skipped_and_broken_tests_have_verdicts_of_their_own(checkout):
+    """A missing GPU is no failure; a broken fixture is no wrong answer."""
+    checkout.tests("tiny").write_text(
+        "import pytest\n\n\n@pytest.fixture\ndef broken():\n    raise OSError('no disk')\n\n\n"
+        "def test_skipped():\n    pytest.skip('no card')\n\n\ndef test_error(broken):\n    pass\n"
+    )
+    session = pytest_in(checkout)
+    assert session.verdicts() == {"test_skipped": "skipped", "test_error": "error"}
+    assert session.message("test_skipped").endswith("no card")
+    assert session.message("test_error") == "OSError: no disk"
+
+
+# History
+
+
+def test_runs_of_the_learners_katas_are_recorded(checkout):
+    """What `kata list` shows, and what a solution opens for."""
+    solve(checkout)
+    pytest_in(checkout)
+    assert history.progress(checkout, "tiny") == history.Progress("solved", 6, 6, (1, 2))
+    assert history.ever_solved(checkout, "tiny")
+
+
+@pytest.mark.parametrize("options", [["--katas=solutions"], ["--no-history"]], ids=str)
+def test_other_runs_are_not_recorded(checkout, options):
+    """Testing the reference solves nothing."""
+    solve(checkout)
+    assert pytest_in(checkout, *options).code == 0
+    assert runs(checkout) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--stage=1"],
+        ["-k", "shift"],
+        ["tests/test_tiny.py::test_shift_moves_up"],
+        ["--deselect", "tests/test_tiny.py::test_shift_moves_up"],
+    ],
+    ids=" ".join,
+)
+def test_a_partial_run_solves_nothing(checkout, options):
+    """Every test that ran passed, but not every test ran."""
+    solve(checkout)
+    assert pytest_in(checkout, *options).code == 0
+    assert runs(checkout) == [("tiny", 0)]
+    assert history.progress(checkout, "tiny").state == "not started"
+
+
+def test_a_run_that_stops_at_the_first_failure_is_partial(checkout):
+    """`-x` saw one test fail and knows nothing of the rest."""
+    solve(checkout, "x * 2", "x * x")
+    pytest_in(checkout, "-x")
+    assert runs(checkout) == [("tiny", 0)]
+
+
+def test_rerunning_what_failed_last_is_partial(checkout):
+    """`--lf` leaves the others out without saying so; mending one test can break another."""
+    solve(checkout, "x + by", "x - by")
+    pytest_in(checkout)
+    solve(checkout, "x * 2", "x * x")
+    assert pytest_in(checkout, "--lf").code == 0
+    assert history.progress(checkout, "tiny").state != "solved"
+    assert not history.ever_solved(checkout, "tiny")
+
+
+def write_speed_test(checkout, name="tiny"):
+    (checkout.root / "tests" / "speed").mkdir()
+    (checkout.root / "tests" / "speed" / f"test_{name}_speed.py").write_text(
+        f"import pytest\n\nfrom katas.{name} import double\n\n\n"
+        "def test_speed():\n    double(1)\n\n\n@pytest.mark.gpu\ndef test_gpu():\n    double(1)\n"
+    )
+
+
+def test_a_kata_with_speed_tests_can_be_solved(checkout):
+    """Plain pytest leaves the speed tests out; the specification is complete without them."""
+    write_speed_test(checkout)
+    solve(checkout)
+    assert pytest_in(checkout).code == 0
+    assert history.progress(checkout, "tiny").state == "solved"
+
+
+def test_speed_tests_alone_solve_nothing(checkout):
+    """Fast and wrong is wrong."""
+    write_speed_test(checkout)
+    solve(checkout, "x + by", "x - by")
+    assert pytest_in(checkout, "-p", "pytest_benchmark.plugin", "--benchmark-only", "tests/speed").code in (0, 5)
+    assert pytest_in(checkout, "tests/speed").code in (0, 5)
+    assert not history.ever_solved(checkout, "tiny")
+    assert ("tiny", 1) not in runs(checkout)
+
+
+def test_a_file_that_does_not_import_is_a_run_that_is_not_complete(checkout):
+    """The last complete run still says where the learner stands; the file has changed since."""
+    solve(checkout)
+    pytest_in(checkout)
+    checkout.stub("tiny").write_text("def double(x)\n")
+    pytest_in(checkout)
+    assert runs(checkout) == [("tiny", 1), ("tiny", 0)]
+    assert history.progress(checkout, "tiny").changed
+
+
+def test_trouble_with_the_history_is_a_line_and_no_failure(checkout):
+    """Practice goes on without it."""
+    solve(checkout)
+    checkout.state.write_text("in the way")
+    session = pytest_in(checkout)
+    assert session.code == 0
+    assert lines_with(session, "progress is not recorded")
+    assert "Traceback" not in session.output
+
+
+def test_pytest_at_work_elsewhere_is_left_alone(checkout):
+    """Only files under tests/ specify katas; these tests of the trainer, say, keep pytest's own words."""
+    (checkout.root / "elsewhere").mkdir()
+    (checkout.root / "elsewhere" / "test_tiny.py").write_text("def test_x():\n    raise NotImplementedError\n")
+    session = pytest_in(checkout, "elsewhere")
+    assert session.outcomes == ()
+    assert re.search(r"FAILED elsewhere/test_tiny\.py::test_x", session.output)
+    assert runs(checkout) == []

@@ -1,0 +1,215 @@
+"""What is shared by the tests and the table: the attacks as data, running one, and looking for what it has left.
+
+An attack is a small file in a folder named after its section. Its docstring says what it tries, and then `key: value`:
+
+    kata:    the kata it plays in (noise_schedules unless told)
+    status:  what the report must say (fail unless told)
+    reason:  a part of the sentence in the report
+    policy:  a part of the sentence with which the policy refuses it; without this line the policy lets it through
+    needs:   root or user, where it can only be tried as one of them
+
+The file itself is handed in as the kata, unless it has a function build(folder) that makes the submission's folder.
+An attack that reaches what it must not reach says "GOT IT" in an exception, and "kata-planted" in the names of files.
+None of them harms the machine it is tried on: bombs are bounded, and only the process that forked it is ever signalled.
+"""
+
+import ast
+import glob
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+from dojo.core.paths import Checkout, find_checkout
+from dojo.grading.grader import Grader
+from dojo.grading.results import KataResult
+from dojo.grading.scoring.score import judge
+from dojo.grading.submission.intake import Taken, take_in
+from dojo.grading.submission.policy import review_each
+
+HERE = Path(__file__).parent
+SECTIONS = {
+    "end_early": "end the run early",
+    "patch_judge": "patch the judge",
+    "find_answer": "find the answer",
+    "forge_report": "forge the report",
+    "tree": "files and the tree",
+    "denial": "denial of service",
+    "malformed": "malformed submissions",
+    "speed": "speed claims",
+    "opinions": "opinions instead of answers",
+}
+KATAS = ["noise_schedules", "top_k_sampling", "temperature_sampling", "ddpm", "lora_linear"]
+SHORT, LONG = 0.05, 0.6  # the grader's patience with what never ends, and with the others
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One file of the suite."""
+
+    section: str
+    name: str
+    tries: str
+    text: str
+    kata: str = "noise_schedules"
+    status: str = "fail"
+    reason: str = ""
+    policy: str = ""
+    needs: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.section}/{self.name}"
+
+    @property
+    def patience(self) -> float:
+        return SHORT if "still running" in self.reason else LONG
+
+    def build(self, folder: Path) -> None:
+        """Makes the submission in `folder`."""
+        (folder / "katas").mkdir(parents=True)
+        scope: dict = {}
+        if "\ndef build(folder):" in self.text:
+            exec(compile(self.text, self.name, "exec"), scope)
+            scope["build"](folder)
+        else:
+            (folder / "katas" / f"{self.kata}.py").write_text(self.text, encoding="utf-8")
+
+
+def load_attacks() -> list[Attack]:
+    """All of them, in the order of the sections."""
+    return [_load(section, path) for section in SECTIONS for path in sorted((HERE / section).glob("*.py"))]
+
+
+def _load(section: str, path: Path) -> Attack:
+    text = path.read_text(encoding="utf-8")
+    tries, _, rest = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
+    keys = dict(line.split(": ", 1) for line in rest.splitlines() if ": " in line)
+    return Attack(section, path.stem, " ".join(tries.split()), text, **keys)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one attack."""
+
+    result: KataResult
+    refused: str  # by the policy
+    survivors: tuple[str, ...]
+    planted: tuple[str, ...]
+
+    @property
+    def said(self) -> str:
+        return " | ".join([self.result.reason, *(case.reason for case in self.result.cases)])
+
+    @property
+    def gained(self) -> str:
+        """What it has come by; empty for an attack that has failed."""
+        gains = [f"{self.result.points:g} points"] if self.result.points else []
+        if "GOT IT" in self.said:
+            gains.append(self.said.partition("GOT IT: ")[2].split(" (line")[0].split("|")[0][:60].strip())
+        if self.result.status == "error":
+            gains.append(f"an error of the grader's ({self.result.reason[:200]})")
+        gains += ["a process left"] if self.survivors else []
+        return ", ".join(gains + (["a file left"] if self.planted else []))
+
+
+def run_attacks(grader: Grader, attacks: list[Attack], folder: Path, together: int = 1) -> Iterator[Outcome]:
+    """Grades them in the cage, whatever the policy says of them, `together` at once.
+
+    What those that run together leave behind is told of each of them.
+    """
+    with ThreadPoolExecutor(together) as pool:
+        for begin in range(0, len(attacks), together):
+            some = attacks[begin : begin + together]
+            for number, attack in enumerate(some, begin):
+                attack.build(folder / str(number))
+            taken = [
+                take_in(folder / str(number), [attack.kata], checkout=grader.checkout)[attack.kata]
+                for number, attack in enumerate(some, begin)
+            ]
+            refused = _refused(grader, taken)
+            before = processes()
+            results = list(pool.map(partial(_grade, grader), some, taken))
+            after = processes()
+            for _ in range(20):  # what has been killed takes a moment to go
+                if not after.keys() - before.keys():
+                    break
+                time.sleep(0.1)
+                after = processes()
+            left, files = tuple(after[pid] for pid in after.keys() - before.keys()), planted()
+            yield from (Outcome(result, said, left, files) for result, said in zip(results, refused, strict=True))
+
+
+def _refused(grader: Grader, taken: list[Taken]) -> list[str]:
+    """What the policy says against each of them."""
+    files = [file for file in taken if file.status == "ok"]
+    found = dict(zip(map(id, files), review_each(grader.checkout, files), strict=True))
+    return [" ".join(f.sentence(f"katas/{t.kata}.py") for f in found.get(id(t), ()) if f.refuses) for t in taken]
+
+
+def _grade(grader: Grader, attack: Attack, taken: Taken) -> KataResult:
+    return grade(grader, attack.kata, taken, attack.patience)
+
+
+def grade(grader: Grader, kata: str, taken: Taken, patience: float = 1.0) -> KataResult:
+    """Grades one file with more patience, or less."""
+    kit = replace(grader.kit(kata), patience=patience)
+    if taken.status != "ok" or taken.source is None:
+        return grader.grade_file(kata, taken)
+    with grader._cell() as cell:
+        return judge(cell, kit, taken.source.decode(), taken.sha256)[0]
+
+
+def processes() -> dict[tuple[int, str], str]:
+    """Descendants of this process but the grader's own, and whatever of nobody's hangs from process 1."""
+    parents, names, begun, owners, warm = {}, {}, {}, {}, set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            before, _, after = (entry / "stat").read_text().rpartition(")")
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            owners[int(entry.name)] = entry.stat().st_uid
+        except (OSError, ValueError):
+            continue
+        state, parent, *rest = after.split()
+        if state == "Z":
+            continue
+        pid = int(entry.name)
+        parents[pid], names[pid], begun[pid] = int(parent), f"{pid} {before[-16:]} {command[:80]}", rest[17]
+        warm |= {pid} if "dojo.grading.sandbox.forkserver" in command else set()
+    mine = {os.getpid()}
+    for _ in range(20):
+        mine |= {pid for pid, parent in parents.items() if parent in mine}
+    lost = {pid for pid, parent in parents.items() if parent == 1 and owners[pid] == 65534}
+    zygotes = {pid for pid in warm if parents[pid] == os.getpid()}
+    found = (mine - zygotes - {os.getpid()}) | lost
+    return {(pid, begun[pid]): names[pid] for pid in found if pid in begun}
+
+
+@cache
+def _places() -> tuple[str, ...]:
+    import site
+    import sys
+
+    import torch
+
+    root = find_checkout().root
+    folders = [
+        root, root / "dojo", root / "solutions", root / "katas", root / "grade", "/tmp", "/var/tmp", "/dev/shm", "/etc",
+        Path.home(), "/root", "/work", "/home", "/home/*", *sys.path, *site.getsitepackages(), Path(torch.__file__).parent,
+    ]  # fmt: skip
+    return tuple({f"{folder or '.'}/kata-planted*" for folder in folders})
+
+
+def planted() -> tuple[str, ...]:
+    """Files that an attack has left outside, which are removed."""
+    found = tuple(path for place in _places() for path in glob.glob(place))
+    for path in found:
+        os.unlink(path)
+    return found
+
+
+def checkout() -> Checkout:
+    return find_checkout(Path(__file__).parent)

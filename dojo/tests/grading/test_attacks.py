@@ -1,0 +1,140 @@
+"""Every attack of the suite scores nothing, leaves nothing, and is told why; right answers of every kind score full.
+
+Each attack is run in the cage as if the policy had let it through: the policy is no boundary. That it refuses what it
+should, and lets the disguised forms through, is checked beside it. `tox -e attacks` shows which layer stops which.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dojo.grading.grader import Grader
+from dojo.grading.reports import FORMATS, read_context, render_formats
+from dojo.grading.results import Report
+from dojo.grading.sandbox.cleanup import remove_tree
+from dojo.grading.scoring.seeds import Seed
+from dojo.grading.submission.intake import take_in
+from dojo.tests.grading.attacks import suite
+
+ATTACKS = suite.load_attacks()
+TOGETHER = 2
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """Where the grader makes its folders; another user must be able to pass through it."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder goes elsewhere
+    folder = Path(tempfile.mkdtemp(prefix="kata-attacks-"))
+    folder.chmod(0o711)
+    was, tempfile.tempdir = tempfile.tempdir, str(folder)
+    yield folder
+    tempfile.tempdir = was
+    remove_tree(folder, seconds=60)
+
+
+@pytest.fixture(scope="module")
+def grader(scratch):
+    with Grader(
+        suite.checkout(),
+        suite.KATAS,
+        Seed(b"an attack may be lucky once in a thousand seeds; this one is fixed"),
+        jobs=TOGETHER,
+        naming=False,
+    ) as grader:
+        yield grader
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, grader, tmp_path_factory):
+    """All attacks whose tests were asked for, run at the first of them."""
+    asked = {item.callspec.params["attack"].id: item for item in request.session.items if "attack" in _parameters(item)}
+    attacks = [attack for attack in ATTACKS if attack.id in asked and not needs_another_user(attack)]
+    folder = tmp_path_factory.mktemp("submissions")
+    found = dict(zip([a.id for a in attacks], suite.run_attacks(grader, attacks, folder, TOGETHER), strict=True))
+    yield found
+    remove_tree(folder, seconds=60)
+
+
+def _parameters(item):
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+def needs_another_user(attack):
+    return attack.needs and attack.needs != ("root" if os.geteuid() == 0 else "user")
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
+def test_an_attack_gains_nothing_and_is_told_why(attack, outcomes, grader):
+    """No points, nothing reached, no process and no file left, a sentence; and every format can be written."""
+    if needs_another_user(attack):
+        pytest.skip(f"can only be tried as {attack.needs}")
+    outcome = outcomes[attack.id]
+    assert outcome.gained == "", (outcome.gained, outcome.survivors, outcome.planted)
+    assert (outcome.result.status, outcome.result.points) == (attack.status, 0), outcome.result.reason
+    assert attack.reason in outcome.said, outcome.said[:1000]
+    assert not any(case.passed for case in outcome.result.cases)
+    assert attack.policy in outcome.refused if attack.policy else outcome.refused == "", outcome.refused
+    report = Report("submission", grader.standing.level, {}, "", "", "", (outcome.result,))
+    assert all(render_formats(report, [name], read_context({})) for name in FORMATS)
+
+
+def test_every_section_is_there():
+    """At least eighty attacks, from every side that we know of."""
+    assert len(ATTACKS) >= 80
+    assert {attack.section for attack in ATTACKS} == set(suite.SECTIONS)
+    assert all(attack.tries and attack.reason for attack in ATTACKS)
+
+
+CONTROLS = {
+    "as it is": ("", ""),
+    "with prints": ("print('hello')\n", "\n\nprint('there', flush=True)\n"),
+    "with warnings": ("import warnings\nwarnings.warn('beware')\n", ""),
+    "with logging": ("import logging\nlogging.basicConfig(level=0)\nlogging.error('no error')\n", ""),
+    "with more threads": ("import torch as _torch\n_torch.set_num_threads(2)\n", ""),
+    "with a state of its own": (
+        "",
+        "\n\n_calls = []\n_snr = snr\n\n\ndef snr(x):\n    _calls.append(x)\n    return _snr(x)\n",
+    ),
+    "in a thread of its own": (
+        "from concurrent.futures import ThreadPoolExecutor\n",
+        "\n\n_pool, _snr = ThreadPoolExecutor(2), snr\n\n\ndef snr(x):\n    return _pool.submit(_snr, x).result()\n",
+    ),
+    "slow": ("", "\n\n_snr = snr\n\n\ndef snr(x):\n    import time\n\n    time.sleep(0.5)\n    return _snr(x)\n"),
+    "with a file in its folder": ("", "\n\nwith open('notes.txt', 'w') as _file:\n    _file.write('mine')\n"),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("how", ["as usual", "with a mark and other line ends"])
+def test_a_right_answer_scores_full(name, how, grader, tmp_path):
+    """What honest people do: none of it is an attack."""
+    before, after = CONTROLS[name]
+    text = before + grader.checkout.reference("noise_schedules").read_text(encoding="utf-8") + after
+    raw = text.encode()
+    if how != "as usual":
+        if name not in ("as it is", "with prints"):
+            pytest.skip("two are enough")
+        raw = b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n")
+    (tmp_path / "katas").mkdir()
+    (tmp_path / "katas" / "noise_schedules.py").write_bytes(raw)
+    taken = take_in(tmp_path, suite.KATAS, checkout=grader.checkout)
+    assert grader._refused(taken) == {"noise_schedules": ""}
+    result = suite.grade(grader, "noise_schedules", taken["noise_schedules"])
+    assert (result.status, result.points) == ("pass", 10), result.reason
+
+
+@pytest.mark.parametrize("kata", suite.KATAS)
+def test_the_reference_scores_full_in_every_kata_that_is_attacked(kata, grader, tmp_path):
+    """Or an attack's nothing would mean nothing."""
+    (tmp_path / f"{kata}.py").write_bytes(grader.checkout.reference(kata).read_bytes())
+    taken = take_in(tmp_path, [kata], checkout=grader.checkout)[kata]
+    assert suite.grade(grader, kata, taken).status == "pass"
+
+
+def test_nothing_is_left_of_the_grader_itself(outcomes, grader, scratch):
+    """All folders of all those processes are gone, and no process is left but the warm ones."""
+    assert os.listdir(scratch) == []
+    assert suite.processes() == {}
+    assert suite.planted() == ()

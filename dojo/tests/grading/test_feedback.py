@@ -1,0 +1,187 @@
+"""What a learner reads when a case fails: whose fault it is, what was expected, what came."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dojo.core.paths import find_checkout
+from dojo.grading.grader import Grader
+from dojo.grading.scoring import feedback
+from dojo.grading.scoring.seeds import Seed
+from dojo.grading.submission.intake import Taken
+from dojo.testing import codec, probes
+from dojo.testing.codec import HEADER, TOO_LARGE, Alien, Limits, decode, encode
+from dojo.testing.probes import Case, Draws, Pairs, Probe, Raised
+
+CHECKOUT = find_checkout(Path(__file__).parent)
+RIGHT = {"y": torch.zeros(3)}
+ASKED = {"raised": Raised("ValueError", True)}
+
+
+def raised(name, note):
+    return {"raised": Raised(name, name == "ValueError", note=note)}
+
+
+@pytest.mark.parametrize(
+    ("name", "note", "says"),
+    [
+        ("AttributeError", "module 'x' has no attribute 'f' (after f)", "there is no f in the file (the stub has it)"),
+        ("AttributeError", "'Block' object has no attribute 'merge' (after Block.forward)", "Block has no merge (the stub has it)"),
+        ("AttributeError", "type object 'Block' has no attribute 'of' (after Block)", "Block has no of (the stub has it)"),
+        ("TypeError", "f() takes 1 positional argument but 2 were given (after f)", "it cannot be called as the stub can: f() takes 1 positional argument but 2 were given"),
+        ("AttributeError", "'float' object has no attribute 'detach' (after f)", "the probe could not use what f returned: AttributeError: 'float' object has no attribute 'detach'"),
+        ("TypeError", "'NoneType' object is not iterable (after f)", "the probe could not use what f returned: TypeError: 'NoneType' object is not iterable; NoneType: is a `return` missing?"),
+        ("AttributeError", "'coroutine' object has no attribute 'y' (after f)", "the probe could not use what f returned: AttributeError: 'coroutine' object has no attribute 'y'; coroutine: write `def`, not `async def`"),
+        ("TypeError", "object of type 'generator' has no len() (after f)", "the probe could not use what f returned: TypeError: object of type 'generator' has no len(); generator: `yield` makes a generator"),
+        ("IndexError", "list index out of range (after f)", "the probe could not go on after f: IndexError: list index out of range"),
+        ("AttributeError", "'NoneType' object has no attribute 'y' (line 7)", "it raised AttributeError: 'NoneType' object has no attribute 'y' (line 7)"),
+        ("MemoryError", " (line 52)", "it ran out of memory (line 52)"),
+        ("ValueError", " (line 3)", "it raised ValueError (line 3)"),
+        ("ValueError", "", "it raised ValueError"),
+        ("TooLarge", TOO_LARGE, "the result is too large to be sent"),
+    ],
+)  # fmt: skip
+def test_an_exception_is_told_as_whose_it_is(name, note, says):
+    """The kata's with a line of it; the probe's as what the kata gave it to work with."""
+    assert feedback.why(RIGHT, raised(name, note)) == says
+
+
+def test_where_an_error_was_asked_for_the_probes_own_is_none():
+    """The function went through; what then failed in the probe is of no interest."""
+    wrong = feedback.why(ASKED, raised("TypeError", "'NoneType' object is not iterable (after f)"))
+    assert wrong == "it should have raised ValueError, and returned instead"
+    wrong = feedback.why(ASKED, raised("KeyError", "'x' (line 4)"))
+    assert wrong == "it should have raised ValueError, and raised KeyError: 'x' (line 4)"
+    assert not feedback.why(ASKED, raised("ValueError", "no (line 9)"))
+    assert "there is no f" in feedback.why(ASKED, raised("AttributeError", "module 'x' has no attribute 'f' (after f)"))
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [("def f(x): raise KeyError", " (line 1)"), ("def f(x): pass", " (after f)"), ("g = 1", " (after f)")],
+)
+def test_a_note_says_where_it_was_raised(text, ends):
+    """In a line of the kata, or in the probe after it."""
+    probe = Probe(lambda rng: iter(()), lambda kata, case: {"y": kata.f(1).item()})
+    kata = probes.load_module("tiny", text, f"{probes.KATA_FILE}tiny>")
+    assert probes.observe(probe, kata, Case("one", of="f"), 0)["raised"].note.endswith(ends)
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "says"),
+    [
+        ({"shape": [4000]}, {"shape": [4000, 1]}, "shape: expected [4000], got [4000, 1]"),
+        ({"a": {"shape": [2, 3]}}, {"a": {"shape": [3, 2]}}, "a, shape: expected [2, 3], got [3, 2]"),
+        ({"steps": [1]}, {"steps": [1, 2]}, "steps: expected 1 entry, got 2"),
+        ({"floats": True}, {"floats": False}, "floats: expected a Python float, got another type"),
+        ({"floats": [True, True]}, {"floats": [True, False]}, "floats[1]: expected a Python float, got another type"),
+        ({"lean": True}, {"lean": False}, "lean: expected True, got False"),
+        ({"y": torch.zeros(3)}, {"y": Alien(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
+        ({"y": 1}, {"y": Alien("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
+    ],
+)  # fmt: skip
+def test_a_difference_is_told(expected, seen, says):
+    assert feedback.why(expected, seen) == says
+
+
+def through(tree):
+    raw = encode(tree)
+    _, head, _ = HEADER.unpack(raw[: HEADER.size])
+    return decode(raw[HEADER.size : HEADER.size + head], raw[HEADER.size + head :], Limits())
+
+
+META, HUGE = torch.zeros(3, device="meta"), torch.zeros(1).expand(2**30)
+
+
+@pytest.mark.parametrize(
+    ("thing", "says"),
+    [
+        (META, "on the device meta"),
+        (Draws(META.long(), 4), "on the device meta"),
+        (Pairs(torch.zeros(3), META), "on the device meta"),
+        (torch.eye(3).to_sparse(), "torch.sparse_coo"),
+        (HUGE, "too large"),
+        (Draws(HUGE, 4), "too large"),
+        (Pairs(HUGE, HUGE), "too large"),
+        (bytes(Limits.body + 1), "too large"),
+        (torch.zeros(0, 2**21), "too large"),
+        (torch.zeros([1] * 17), "too large"),
+        ([0] * (Limits.nodes + 1), "too large"),
+        (torch.complex32, "complex32"),
+    ],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_what_cannot_be_sent_is_an_alien(thing, says):
+    """Never a frame that is refused as an attack; what stands beside it arrives."""
+    seen = through({"nonce": "0", "seen": {"y": thing, "z": torch.ones(2)}})["seen"]
+    assert isinstance(seen["y"], Alien)
+    assert says in seen["y"].kind
+    assert torch.equal(seen["z"], torch.ones(2))
+    assert says in feedback.why(RIGHT, seen)
+
+
+def test_nesting_ends_as_an_alien():
+    """At the depth at which the decoder would refuse."""
+    deep = 0
+    for _ in range(60):
+        deep = [deep]
+    assert through(deep)
+
+
+@pytest.mark.parametrize("tree", [[[0] * 1000] * 1000, ["x" * 4000] * 1100], ids=["things", "head"])
+def test_too_many_things_in_all_are_refused_where_they_are_encoded(tree):
+    with pytest.raises(codec.TooLarge, match="too large"):
+        encode({"y": tree})
+
+
+# With a grader
+
+
+@pytest.fixture(scope="module")
+def grader():
+    if os.name == "nt":
+        pytest.skip("submissions are fenced by forks")
+    with Grader(CHECKOUT, ["noise_schedules", "clip_loss"], Seed(b"a secret of this test"), jobs=1) as grader:
+        yield grader
+
+
+def graded(grader, kata, text):
+    result = grader.grade_file(kata, Taken(kata, text.encode(), "0" * 64, "ok"))
+    return SimpleNamespace(result=result, said={case.id: case.reason for case in result.cases})
+
+
+WRAPPED = "\n\n_inner = {0}\n\ndef {0}(*args, **options):\n    out = _inner(*args, **options)\n    return {1}\n"
+
+
+def test_another_type_than_asked_is_no_mistake_of_the_list(grader):
+    """clip_loss as a number: the probe fails on it as it fails on some mistakes."""
+    text = CHECKOUT.reference("clip_loss").read_text() + WRAPPED.format("clip_loss", "out.item()")
+    found = graded(grader, "clip_loss", text)
+    assert found.result.status == "fail"
+    assert not found.result.mistakes
+    assert any("what clip_loss returned: AttributeError: 'float' object" in said for said in found.said.values())
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        ("out.new_zeros(1).expand(2**23)", "too large to be sent; expected"),
+        ("out.to('meta')", "on the device meta"),
+    ],
+)
+def test_a_result_that_cannot_be_sent_is_no_attack(grader, gives, says):
+    text = CHECKOUT.reference("noise_schedules").read_text() + WRAPPED.format("snr", gives)
+    found = graded(grader, "noise_schedules", text)
+    assert says in found.said["snr few"], found.said["snr few"]
+    assert "pipe" not in found.result.reason
+
+
+def test_a_named_mistake_follows_a_full_stop(grader):
+    from dojo.core.mistakes import load_mistakes
+
+    mistake = load_mistakes(CHECKOUT.mistakes("clip_loss")).named[0]
+    result = graded(grader, "clip_loss", mistake.apply(CHECKOUT.reference("clip_loss").read_text())).result
+    assert f". It behaves like: {mistake.name}" in result.reason

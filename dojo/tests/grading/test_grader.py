@@ -1,0 +1,250 @@
+"""`kata grade` as a teacher meets it: scores, reasons, reports, levels. The attacks have a suite of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dojo.cli.main import main
+from dojo.core.errors import UserError
+from dojo.core.mistakes import load_mistakes
+from dojo.core.paths import find_checkout
+from dojo.grading.grader import Grader
+from dojo.grading.sandbox import selftest
+from dojo.grading.sandbox.isolation import LAYERS
+from dojo.grading.sandbox.sandbox import GraderFault
+from dojo.grading.scoring import score, seeds
+from dojo.grading.scoring.seeds import Seed
+from dojo.grading.submission.intake import Taken
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions are fenced by forks")
+CHECKOUT = find_checkout(Path(__file__).parent)
+KATAS = ["noise_schedules", "top_k_sampling"]
+STANDS = "def linear_betas(*args, **options):\n    return 1\n"
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(CHECKOUT, KATAS, Seed(b"a secret of this test"), jobs=1) as grader:
+        yield grader
+
+
+def reference(kata):
+    return CHECKOUT.reference(kata).read_text()
+
+
+def graded(grader, text, kata="noise_schedules"):
+    return grader.grade_file(kata, Taken(kata, text.encode(), "0" * 64, "ok"))
+
+
+def test_the_reference_scores_full(grader):
+    for kata in KATAS:
+        result = graded(grader, reference(kata), kata)
+        assert (result.status, result.points, result.reason) == ("pass", result.max_points, "")
+        assert all(case.passed and not case.reason for case in result.cases)
+
+
+def test_other_right_answers_score_full(grader):
+    """A grader that knows one way to write it would be of no use."""
+    for kata in KATAS:
+        for path in CHECKOUT.alternatives(kata):
+            assert graded(grader, path.read_text(), kata).status == "pass", path
+
+
+def test_a_mistake_costs_its_cases_and_is_named(grader):
+    """Partial credit, and what a learner would like to know."""
+    mistake = load_mistakes(CHECKOUT.mistakes("top_k_sampling")).named[0]
+    result = graded(grader, mistake.apply(reference("top_k_sampling")), "top_k_sampling")
+    assert result.status == "fail"
+    assert 0 < result.points < result.max_points
+    assert mistake.name in result.mistakes
+    assert mistake.name in result.reason
+
+
+def test_the_stub_is_not_attempted(grader):
+    result = graded(grader, CHECKOUT.stub("noise_schedules").read_text())
+    assert (result.status, result.points) == ("not_attempted", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1 / 0\n", "cannot be imported: ZeroDivisionError: division by zero (line 1)"),
+        ("x = 1\n", "there is no linear_betas in the file (the stub has it)"),
+        ("import os\nos._exit(0)\n", "while it was imported it ended the process (exit code 0)"),
+        ("def __getattr__(name):\n    import os\n    os.abort()\n", "aborted the interpreter (SIGABRT)"),
+        ("def __getattr__(name):\n    return lambda *a, **k: None\n", "what linear_betas returned: AttributeError: 'NoneType' object"),
+        ("def __getattr__(name):\n    def always(*a, **k):\n        raise ValueError\n    return always\n", "raised ValueError"),
+        ("def __getattr__(name):\n    return lambda *a, **k: a[0]\n", "expected"),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_scores_nothing_and_says_why(grader, text, says):
+    """Always raising, returning the input: whatever that gets right counts only beside a right result."""
+    result = graded(grader, text)
+    assert result.points == 0
+    assert result.status == "fail"
+    assert says in " ".join(case.reason for case in result.cases)
+
+
+def test_a_case_that_could_be_guessed_counts_only_beside_one_that_could_not(grader):
+    kit = grader.kit("top_k_sampling")
+    assert kit.guessable
+    assert {case.name for case in kit.cases} - kit.guessable
+    lazy = "def __getattr__(name):\n    def always(*a, **k):\n        raise ValueError\n    return always\n"
+    result = graded(grader, lazy, "top_k_sampling")
+    assert any("counts only together with" in case.reason for case in result.cases)
+
+
+def test_one_seed_gives_one_report():
+    """So that a grade can be shown to be right afterwards; another seed asks other questions."""
+
+    def report(secret):
+        with Grader(CHECKOUT, ["noise_schedules"], Seed(secret), naming=False) as grader:
+            mistake = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named[0]
+            result = graded(grader, mistake.apply(reference("noise_schedules")))
+        return [(case.id, case.reason) for case in result.cases]
+
+    first = report(b"one secret")
+    assert first == report(b"one secret")
+    assert first != report(b"another one")
+
+
+def test_a_seed_commits_and_tells_nothing():
+    seed = Seed(b"x" * 32)
+    assert seed.commitment == Seed(b"x" * 32).commitment != Seed(b"y" * 32).commitment
+    assert "xxx" not in repr(seed)
+    assert seed.number("cases", "ddpm") != seed.number("cases", "ddim")
+    assert 0 <= seed.number("cases", "ddpm") < 2**63
+
+
+def test_a_seed_file_must_hold_a_secret(tmp_path):
+    short = tmp_path / "seed"
+    short.write_text("7\n")
+    for file in (short, tmp_path / "none"):
+        with pytest.raises(UserError, match="openssl rand"):
+            seeds.choose(None, file)
+
+
+def test_a_fault_of_ours_is_no_fault_of_theirs(grader, monkeypatch):
+    """An error, never a pass and never a failed submission."""
+    monkeypatch.setattr(score, "_collect", lambda *_: (_ for _ in ()).throw(score.GraderFault("the pipe burst")))
+    result = graded(grader, reference("noise_schedules"))
+    assert (result.status, result.points) == ("error", 0)
+    assert "The grader failed: the pipe burst" in result.reason
+
+
+def test_the_canary_says_what_holds(grader):
+    """On Linux everything that a hostile kata tries is refused, by whoever this runs as."""
+    standing = grader.standing
+    assert set(standing.told()) == set(LAYERS)
+    if sys.platform == "linux" and not standing.why_off:
+        assert standing.level == "isolated"
+    assert selftest.LEVELS.index(standing.level) >= selftest.LEVELS.index("sealed")
+    with pytest.raises(UserError, match=r"reaches level 'sealed'.*Nothing was graded"):
+        selftest.require(selftest.Standing("sealed", (), {}, {"start a process": "done"}), "isolated")
+
+
+@pytest.mark.parametrize("layer", ["landlock", "seccomp", "namespaces"])
+def test_right_answers_pass_with_any_layer_off(layer):
+    """Kernels differ; the verdict must not."""
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), without=(layer,), naming=False) as grader:
+        assert graded(grader, reference("noise_schedules")).status == "pass"
+        assert grader.standing.told()[layer] != "on"
+
+
+def kata(*arguments, cwd=None):
+    command = [sys.executable, "-m", "dojo.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd or CHECKOUT.root, timeout=300)
+
+
+def test_the_command_writes_the_report_and_the_formats(tmp_path):
+    katas = tmp_path / "handed-in" / "katas"
+    katas.mkdir(parents=True)
+    (katas / "noise_schedules.py").write_text("\ufeff" + reference("noise_schedules"), encoding="utf-8")
+    (katas / "top_k_sampling.py").write_text("def top_k_filter(:\n")
+    only = [f"--only={name}" for name in (*KATAS, "ddpm")]
+    done = kata("grade", katas.parent, "--out", tmp_path / "out", *only, "--format", "junit", "--format", "gradescope")
+    assert done.returncode == 0, done.stderr
+    assert "10 of 30 points" in done.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    found = {entry["id"]: entry for entry in report["katas"]}
+    assert {name: entry["status"] for name, entry in found.items()} == {
+        "noise_schedules": "pass", "top_k_sampling": "refused", "ddpm": "not_attempted",
+    }  # fmt: skip
+    assert report["schema"] == "kata-grade/1"
+    assert (report["score"], report["max_score"]) == (10, 30)
+    assert len(found["ddpm"]["cases"]) > 20, "every case that was expected is in the table"
+    assert "line 1" in found["top_k_sampling"]["reason"]
+    assert {"junit.xml", "results.json"} <= set(os.listdir(tmp_path / "out"))
+
+
+def test_what_cannot_be_graded_exits_with_2_and_leaves_no_old_score(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text('{"score": 290}')
+    done = kata("grade", tmp_path / "nowhere", "--out", out, "--only", "noise_schedules")
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads((out / "report.json").read_text())["score"] == 0
+
+
+def test_the_references_are_never_the_submissions(tmp_path):
+    """Standing in a submission that is a whole checkout, with references that it has changed, alters nothing."""
+    for folder in ("katas", "solutions", "tests/probes"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "katas" / "catalog.toml").write_text(CHECKOUT.catalog.read_text())
+    (tmp_path / "katas" / "noise_schedules.py").write_text(STANDS)
+    (tmp_path / "solutions" / "noise_schedules.py").write_text(STANDS)
+    done = kata(
+        "grade", ".", "--out", tmp_path.parent / f"{tmp_path.name}-out", "--only", "noise_schedules", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 of 10 points" in done.stdout
+
+
+def test_the_reports_do_not_go_into_the_submission(tmp_path):
+    done = kata("grade", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "submission's own folder" in done.stderr
+
+
+def test_naming_ends_when_no_process_can_be_started():
+    """After Ctrl-C, say: trying again for ever would hold the whole grading."""
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret")) as grader:
+        kit = grader.kit("noise_schedules")
+        for cell in grader._all:
+            cell.stop()
+        assert grader._evidence_of_mistakes(kit) == {}
+
+
+def test_a_grader_that_cannot_start_says_so_in_a_sentence(tmp_path, monkeypatch):
+    """Exit code 2, and a report that holds no score."""
+    (tmp_path / "in" / "katas").mkdir(parents=True)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(STANDS)
+
+    def burst(*_):
+        raise GraderFault("the cage did not open")
+
+    monkeypatch.setattr(selftest, "stand", burst)
+    arguments = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--only", "noise_schedules"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "Nothing could be graded: the cage did not open" in done.output
+    assert "cage did not open" in json.loads((tmp_path / "out" / "report.json").read_text())["error"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="layers are Linux's")
+def test_a_machine_that_offers_less_refuses_to_grade(tmp_path):
+    """--require is for a teacher who must not find out afterwards."""
+    (tmp_path / "in" / "katas").mkdir(parents=True)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(STANDS)
+    lacking = ["--without", "seccomp", "--require", "isolated", "--only", "noise_schedules"]
+    done = kata("grade", tmp_path / "in", "--out", tmp_path / "out", *lacking)
+    assert done.returncode == 2
+    assert "Nothing was graded" in done.stderr
+    assert "start a process" in done.stderr

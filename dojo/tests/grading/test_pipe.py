@@ -1,0 +1,368 @@
+"""What arrives from a stranger's process, or lies in a stranger's folder, is refused in words, whatever it is.
+
+The fuzzers are seeded: the same bytes each time.
+"""
+
+import json
+import os
+import random
+import threading
+import time
+import tracemalloc
+from contextlib import suppress
+
+import pytest
+import torch
+
+from dojo.core.errors import UserError
+from dojo.grading.sandbox.cleanup import remove_tree
+from dojo.grading.sandbox.pipe import Silence, receive, send
+from dojo.grading.scoring import feedback
+from dojo.grading.scoring.score import _why
+from dojo.grading.submission.intake import take_in
+from dojo.testing.codec import HEADER, MAGIC, BadFrame, Limits, decode, encode
+from dojo.testing.probes import Counts, Draws, Pairs, Raised, counted, same
+
+TURNS = 400
+KINDS = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.complex64,
+    torch.bool,
+    torch.uint8,
+    torch.int64,
+]
+
+
+def through(tree, limits=None):
+    """`tree`, sent and received."""
+    return opened(encode(tree), limits)
+
+
+def opened(raw, limits=None):
+    """What receive() makes of these bytes, after which the other end closes."""
+    inbox, outbox = os.pipe()
+
+    def write():
+        try:
+            os.write(outbox, raw)  # all of it: none of these frames is larger than a pipe
+        finally:
+            os.close(outbox)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        return receive(inbox, limits or Limits(), time.monotonic() + 20)
+    finally:
+        os.close(inbox)
+        writer.join(5)
+
+
+def some_tensor(draw):
+    dtype = draw.choice(KINDS)
+    shape = [draw.randrange(4) for _ in range(draw.randrange(4))]
+    return (4 * torch.rand(shape, generator=torch.Generator().manual_seed(draw.randrange(2**31)))).to(dtype)
+
+
+def some_evidence(draw, depth=0):
+    """Anything that a probe might see."""
+    made = [
+        lambda: draw.choice([None, True, False, 0, -7, 2**100, 1.5, float("inf"), "", "text", "\ud800", torch.float32]),
+        lambda: some_tensor(draw),
+        lambda: Draws(torch.tensor([draw.randrange(5) for _ in range(30)]), 5),
+        lambda: Pairs(some_tensor(draw), some_tensor(draw), draw.random() < 0.5),
+        lambda: Raised("ValueError", True, False, "no"),
+        lambda: b"bytes",
+    ]
+    if depth < 3:
+        made += [lambda: [some_evidence(draw, depth + 1) for _ in range(draw.randrange(4))]] * 2
+        made += [lambda: {f"k{i}": some_evidence(draw, depth + 1) for i in range(draw.randrange(4))}] * 3
+    return draw.choice(made)()
+
+
+def alike(a, b):
+    """Whether b is what a becomes on its way (tuples become lists)."""
+    return same(a, b) and repr(feedback.why({"x": a}, {"x": b})) == "''"
+
+
+def test_what_is_sent_arrives():
+    """Every kind of evidence comes out as it went in."""
+    draw = random.Random(1)
+    for _ in range(TURNS):
+        tree = some_evidence(draw)
+        assert alike(tree, through(tree)), tree
+
+
+def test_random_bytes_are_no_frame():
+    """With and without the right beginning."""
+    draw = random.Random(2)
+    for turn in range(TURNS):
+        raw = draw.randbytes(draw.randrange(200))
+        if turn % 2:
+            raw = HEADER.pack(MAGIC, draw.choice([0, 1, 40, 2**32 - 1]), draw.choice([0, 9, 2**63])) + raw
+        with pytest.raises((BadFrame, Silence)):
+            opened(raw)
+
+
+def test_frames_that_were_tampered_with():
+    """Bytes changed, cut out, doubled or moved: evidence, or a refusal in words."""
+    draw = random.Random(3)
+    refused = 0
+    for _ in range(3 * TURNS):
+        raw = bytearray(encode(some_evidence(draw)))
+        for _ in range(draw.randrange(1, 4)):
+            at = draw.randrange(len(raw))
+            tamper = draw.randrange(4)
+            if tamper == 0:
+                raw[at] = draw.randrange(256)
+            elif tamper == 1:
+                del raw[at : at + draw.randrange(9)]
+            elif tamper == 2:
+                raw[at:at] = raw[at : at + draw.randrange(9)]
+            else:
+                raw[at:at] = draw.choice([b"[", b"{", b"]", b'"', b"9" * 50, b"NaN", b"-1", b"1e9", b"null", b'"t"'])
+            raw = raw or bytearray(b"k")
+        try:
+            opened(bytes(raw))
+        except (BadFrame, Silence):
+            refused += 1
+    assert refused > TURNS
+
+
+def grown(draw, depth=0):
+    """JSON in the manner of a head, with wrong types, counts and signs everywhere."""
+    leaves = [0, -1, 1, 2**40, 2**62, 10**400, True, None, "", "int64", "float64", "x" * 5000, [], {}, "0x1p3", "nan"]
+    if depth > 4 or draw.random() < 0.3:
+        return draw.choice(leaves)
+    if draw.random() < 0.4:
+        return [grown(draw, depth + 1) for _ in range(draw.randrange(5))]
+    tag = draw.choice("fdtnprbyoxT_") * draw.choice([1, 1, 1, 2])
+    return {tag: grown(draw, depth + 1) for tag in [tag, *draw.sample("fdt", draw.choice([0, 0, 1]))]}
+
+
+def test_heads_that_were_never_written_by_encode():
+    """Lying shapes and offsets, unknown kinds, numbers that no tensor has, tags of two letters."""
+    draw = random.Random(4)
+    shapes = [[0], [2**31 - 1, 0], [0, *[2**31 - 1] * 15], [2**39] * 3, [-1], [1.5], [True], [[]], [1] * 17, [1, 1]]
+    heads = [
+        {"t": [kind, shape, at]} for kind in ("uint8", "bool", "float64") for shape in shapes for at in (0, -1, 2**70)
+    ]
+    heads += [{"b": tensor} for tensor in heads]
+    heads += [{"n": [{"t": ["int64", [1], 0]}, n]} for n in (0, -1, 2**21, True, None)]
+    heads += [grown(draw) for _ in range(5 * TURNS)]
+    for head in heads:
+        try:
+            decode(json.dumps(head).encode(), bytes(16), Limits())
+        except BadFrame:
+            continue
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"d":[["a",' * 5000 + b"1" + b"]]}" * 5000,
+        b"[NaN]",
+        b"[-Infinity]",
+        b"1.5",
+        b"9" * 4000,
+        b"[" + b"9" * 1_000_000 + b"]",
+        b'{"f":"0x1p99999999999"}',
+        b'{"f":"nan","f":1}',
+        b'{"d":[["a",1],["a",2]]}',
+        b'{"d":[["a"]]}',
+        b'{"y":"float128"}',
+        b'{"init__":1}',
+        b'"\xff"',
+        b"",
+        b"[0" + b",0" * 110_000 + b"]",
+    ],
+    ids=lambda head: head[:20].decode("latin-1"),
+)
+def test_heads_that_are_refused(head):
+    """Deep, endless, doubled, unknown, and not JSON at all."""
+    with pytest.raises(BadFrame):
+        decode(head, b"", Limits())
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b'{"":1},', b'"",', b"1,", b'["\\ud800"],'])
+def test_a_head_takes_a_bounded_amount_of_memory(piece):
+    """The largest head that is read at all becomes less than half a gigabyte, however it is filled."""
+    head = b"[" + piece * ((Limits.head - 10) // len(piece)) + b"0]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadFrame):
+            decode(head, b"", Limits())
+        assert tracemalloc.get_traced_memory()[1] < 2**29
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_tensor_is_counted_as_often_as_it_is_named():
+    """A thousand names for the same bytes would be a thousand copies."""
+    head = {"d": [[str(i), {"t": ["uint8", [2**20], 0]}] for i in range(1000)]}
+    with pytest.raises(BadFrame):
+        decode(json.dumps(head).encode(), bytes(2**20), Limits())
+
+
+def test_who_says_nothing_is_not_waited_for():
+    """Silence is told from a closed pipe, also in the middle of a frame."""
+    for begun in (b"", MAGIC, HEADER.pack(MAGIC, 100, 0), HEADER.pack(MAGIC, 100, 0) + b"["):
+        inbox, outbox = os.pipe()
+        os.write(outbox, begun)
+        with pytest.raises(Silence) as silence:
+            receive(inbox, Limits(), time.monotonic() + 0.02)
+        assert silence.value.late
+        os.close(outbox)
+        with pytest.raises(Silence) as silence:
+            receive(inbox, Limits(), time.monotonic() + 20)
+        assert not silence.value.late
+        os.close(inbox)
+
+
+def test_who_does_not_read_is_not_waited_for():
+    """A question that nobody takes ends in silence too."""
+    inbox, outbox = os.pipe()
+    os.set_blocking(outbox, False)
+    with pytest.raises(Silence) as silence:
+        send(outbox, torch.zeros(10**6), time.monotonic() + 0.05)
+    assert silence.value.late
+    os.close(inbox)
+    os.close(outbox)
+
+
+def test_strangers_objects_are_sent_as_their_names():
+    """And equal nothing, not even themselves."""
+
+    class Evil:
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    seen = through({"x": Evil()})
+    assert not same(seen, seen)
+    assert "an object of class 'Evil'" in feedback.why({"x": 1}, seen)
+
+
+def changed(draw, tree):
+    """`tree` with one thing in it that is another; None where there is nothing to change."""
+    if isinstance(tree, dict) and tree:
+        key = draw.choice(list(tree))
+        return draw.choice(
+            [{**tree, key: changed(draw, tree[key])}, {**tree, "more": 1}, {k: v for k, v in tree.items() if k != key}]
+        )
+    if isinstance(tree, list) and tree:
+        at = draw.randrange(len(tree))
+        return draw.choice(
+            [[*tree[:at], changed(draw, tree[at]), *tree[at + 1 :]], tree[:at] + tree[at + 1 :], [*tree, None]]
+        )
+    if isinstance(tree, torch.Tensor) and tree.numel():
+        others = [tree[None], tree.to(torch.int16), tree.flatten()[:-1]]
+        flat = tree.clone().flatten()
+        flat[draw.randrange(len(flat))] = (flat[0] == 0) if tree.dtype == torch.bool else 77
+        others += [flat.reshape(tree.shape)] * 2 if not torch.equal(flat, tree.flatten()) else []
+        others += [tree * torch.nan] if tree.is_floating_point() else []
+        return draw.choice(others)
+    if isinstance(tree, Counts):
+        return draw.choice([Counts(tree.counts.flip(0) * 0 + tree.counts.sum()), Counts(tree.counts[1:]), tree.counts])
+    if isinstance(tree, bool):
+        return draw.choice([not tree, int(tree), None])
+    return draw.choice(
+        [x for x in (None, 12345, "other", 2.5, [], torch.zeros(2), Raised("E", False)) if type(x) is not type(tree)]
+    )
+
+
+def test_a_changed_value_is_never_the_same():
+    """And a sentence says why, without an exception, for all evidence and every change."""
+    draw = random.Random(5)
+    for _ in range(3 * TURNS):
+        right = counted({"a": some_evidence(draw), "b": some_evidence(draw)})
+        wrong = changed(draw, right)
+        assert not same(right, wrong), (right, wrong)
+        said = _why(right, wrong)
+        assert said, (right, wrong)
+        assert len(said) < 2000
+        assert "cannot be compared" not in said, (right, wrong)
+
+
+def test_evidence_of_any_two_kinds_can_be_compared():
+    """Whatever comes where something else was expected, somebody is told; counting it may fail in one known way."""
+    draw = random.Random(6)
+    for _ in range(3 * TURNS):
+        right, seen = counted({"x": some_evidence(draw)}), {"x": some_evidence(draw)}
+        seen = through(seen)
+        said = _why(right, counted(seen))
+        assert (said == "") == same(right, seen), (right, seen, said)
+
+
+def test_hostile_draws_and_pairs_are_counted_without_harm():
+    """Categories, shapes and dtypes that no sampler has."""
+    for tensor in (
+        torch.tensor([-1]),
+        torch.tensor([9]),
+        torch.rand(3),
+        torch.zeros(0),
+        torch.tensor(3),
+        torch.ones(2, 2) > 0,
+    ):
+        for draws in (
+            Draws(tensor, 5),
+            Draws(tensor.long(), 2**20),
+            Pairs(tensor, tensor, True),
+            Pairs(tensor, tensor[None]),
+        ):
+            seen = counted(through({"x": draws}))
+            assert isinstance(_why({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, seen), str)
+
+
+def grow_tree(draw, folder, depth=0):
+    """A folder with anything in it, some of it where katas are looked for."""
+    where = os.fsencode(folder)
+    names = [
+        b"katas",
+        b"tiny.py",
+        b"Tiny.py",
+        b"\xff.py",
+        b"a\nb.py",
+        b"x" * 200,
+        b"__pycache__",
+        b"tiny.py.txt",
+        b"...",
+    ]
+    for name in draw.sample(names, draw.randrange(1, len(names))):
+        path = os.path.join(where, name)
+        kind = draw.randrange(9)
+        if kind < 3 and depth < 3:
+            os.mkdir(path)
+            grow_tree(draw, os.fsdecode(path), depth + 1)
+            os.chmod(path, draw.choice([0o755, 0o755, 0o000, 0o300, 0o500]))
+        elif kind == 3:
+            os.symlink(
+                draw.choice([b"/etc/passwd", b".", b"..", name, b"katas/tiny.py", b"/dev/zero", b"nowhere"]), path
+            )
+        elif kind == 4:
+            os.mkfifo(path)
+        else:
+            text = draw.choice([b"x = 1\n", b"", b"\0", b"\xff\xfe", b"# coding: utf-7\n", b"y" * 500, b"z\n" * 40_000])
+            with open(path, "wb") as file:
+                file.write(text + draw.randbytes(draw.choice([0, 0, 3])))
+            os.chmod(path, draw.choice([0o644, 0o644, 0o000]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_trees_are_taken_in_or_refused_in_words(seed, tmp_path, checkout):
+    """Nothing but UserError comes out of a stranger's folder; afterwards it can be removed."""
+    draw = random.Random(seed)
+    for turn in range(60):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        grow_tree(draw, folder)
+        with suppress(UserError):
+            taken = take_in(folder, ["tiny"], checkout=checkout)["tiny"]
+            assert (taken.source is None) == (taken.status != "ok") or taken.status == "not_attempted"
+            assert taken.reason or taken.status == "ok"
+        assert remove_tree(folder, seconds=20)

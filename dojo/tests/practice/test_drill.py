@@ -1,0 +1,571 @@
+"""A drill's clock, stages, hints, pauses, points and last page. No terminal and no process: see dojo.tests.practice.drill_without_terminal."""
+
+import os
+import sys
+
+import pytest
+
+from dojo.core import clock
+from dojo.core.catalog import Catalog, load_catalog
+from dojo.core.errors import UserError
+from dojo.core.stubs import render
+from dojo.practice import interview
+from dojo.practice.drill import app as drill_app
+from dojo.practice.drill import lock, score
+from dojo.practice.drill.choose import choose
+from dojo.progress.sessions import Event, Log, Session, new_folder
+from dojo.tests import checkouts
+from dojo.tests.practice.drill_without_terminal import Room, outcomes, press
+from dojo.tests.progress.made_up_history import NOON
+
+
+@pytest.fixture
+def room(checkout, monkeypatch):
+    return Room(checkout, monkeypatch)
+
+
+@pytest.fixture
+def app(room):
+    """A drill of five minutes on `tiny`, which has two stages, three hints and one follow-up question."""
+    return room.drill()
+
+
+def finish(room, app, *final, ratings="3"):
+    """Finishes early with this final verdict, and answers the follow-up questions."""
+    press(app, "f", "f")
+    room.answer(app, *final)
+    for rating in ratings:
+        press(app, "enter", rating)
+    return "\n".join(app.page())
+
+
+# The clock
+
+
+def test_the_clock_is_the_file_that_kata_clock_names(tmp_path, monkeypatch):
+    """Both kinds of time: what the calendar says, and what passes."""
+    file = tmp_path / "clock"
+    monkeypatch.setenv("KATA_CLOCK", str(file))
+    file.write_text("42.5")
+    assert clock.now() == clock.monotonic() == 42.5
+    file.write_text("")
+    assert clock.now() == 42.5  # somebody is writing it just now
+    monkeypatch.delenv("KATA_CLOCK")
+    assert clock.now() > 42.5
+
+
+def test_the_drill_counts_what_passes(room, app):
+    """And shows what is left."""
+    room.wait(65, app)
+    assert app.session.elapsed == 65
+    assert "3:55 left" in room.screen(app)
+
+
+def test_a_clock_set_back_takes_nothing_and_gives_nothing(room, app):
+    """Summer time, or a hand."""
+    room.wait(30, app)
+    room.wait(-3600, app)
+    room.wait(10, app)
+    assert app.session.elapsed == 40
+
+
+def test_sleep_does_not_count_and_is_recorded_as_a_pause(room, app, monkeypatch):
+    """While a computer sleeps the calendar goes on and the ticks do not."""
+    room.wait(30, app)
+    monkeypatch.setattr(clock, "now", lambda: room.now + 7200)
+    app.tick()
+    assert app.session.elapsed == 30
+    assert app.session.detail["paused"] == 7200
+    assert (30, "sleep", "7200") in room.events(app)
+
+
+# Stages
+
+
+def test_a_drill_begins_with_a_fresh_stub_in_its_own_folder(room, checkout, app):
+    """Whatever stands in katas/ is left alone and is of no help."""
+    assert app.session.file.read_text() == render(checkout.reference("tiny").read_text(), "tiny")
+    assert app.session.folder.parent == checkout.state / "drills"
+    (job,) = app.forkserver.jobs
+    assert (job.target, job.stage) == (app.session.folder, 1)
+
+
+def test_the_first_question_is_the_katas_and_no_later_stage_shows(room, app):
+    """An interviewer does not tell what comes."""
+    screen = room.screen(app)
+    assert "How would you double?" in screen
+    assert "the definition" in screen
+    assert "limits" not in screen
+
+
+def test_a_passed_stage_opens_the_next_question(room, app):
+    """When it was first passed is kept; passing it again later is not news."""
+    room.wait(60, app)
+    room.answer(app, "ppp")
+    assert app.forkserver.jobs[-1].stage == 2
+    assert "Good. And now:" in room.screen(app)
+    assert "limits" in room.screen(app)
+    assert (60, "stage", "1") in room.events(app)
+
+
+def test_a_failed_stage_opens_nothing(room, app):
+    """The test is explained as kata watch does."""
+    room.answer(app, "ppf", message="double(5) is 25, not 10")
+    assert len(app.forkserver.jobs) == 1
+    assert "double(5) is 25, not 10" in room.screen(app)
+
+
+def test_after_the_last_stage_the_attempt_is_graded_as_a_whole(room, app):
+    """All stages, on the frozen copy."""
+    room.answer(app, "ppp")
+    room.answer(app, "ppp", "pp")
+    job = app.forkserver.jobs[-1]
+    assert (app.phase, job.stage, job.target) == ("grading", None, app.session.folder / "attempt")
+
+
+def test_only_a_save_that_changes_something_runs_the_tests(room, app):
+    """Editors touch files."""
+    room.write(app, app.session.file.read_text())
+    assert len(app.forkserver.jobs) == 1
+    room.write(app, "x = 1\n")
+    assert len(app.forkserver.jobs) == 2
+
+
+def test_a_late_verdict_on_an_older_save_is_ignored(room, app):
+    """Two saves in a row."""
+    old = app.forkserver.jobs[-1].number
+    room.write(app, "x = 1\n")
+    app.hear(drill_app.Verdict(old, outcomes("ppp"), {"tiny": 3}, "digest", 0.1))
+    assert app.stage == 1
+
+
+def test_a_hanging_test_is_said_and_the_drill_waits_for_the_next_save(room, app):
+    """Nothing is lost with it."""
+    room.hang(app)
+    assert "was still running after 20 s" in room.screen(app)
+    room.write(app, "x = 1\n")
+    assert app.phase == "work"
+    assert len(app.forkserver.jobs) == 2
+
+
+# The end of time
+
+
+def test_when_time_is_up_the_attempt_is_frozen_and_graded(room, app):
+    """What is saved afterwards does not count."""
+    room.write(app, "mine = 1\n")
+    room.wait(301, app)
+    assert app.phase == "grading"
+    assert app.session.elapsed == 300
+    room.write(app, "later = 2\n")
+    assert (app.forkserver.jobs[-1].target / "tiny.py").read_text() == "mine = 1\n"
+    room.answer(app, "ppp", "pf")
+    assert app.session.points == pytest.approx(100 * (40 + 12.5) / 65, abs=0.06)
+    assert "time is up" in room.screen(app)
+    assert (300, "time", "") in room.events(app)
+
+
+def test_time_is_up_in_an_open_editor_too(room, app, tmp_path, monkeypatch):
+    """The editor has the terminal; what it saves after the end comes too late."""
+    script = tmp_path / "editor.py"
+    script.write_text(
+        "import os, sys, time\n"
+        f"open({str(tmp_path / 'new')!r}, 'w').write('{NOON + 400}')\n"
+        f"os.replace({str(tmp_path / 'new')!r}, {str(room.clock)!r})\n"
+        f"while not os.path.exists({str(app.session.folder / 'attempt' / 'tiny.py')!r}):\n    time.sleep(0.01)\n"
+        "open(sys.argv[1], 'w').write('late = 1')\n"
+    )
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+    press(app, "e")
+    assert app.phase == "grading"
+    assert app.session.file.read_text() == "late = 1"
+    assert "late" not in (app.session.folder / "attempt" / "tiny.py").read_text()
+
+
+def test_without_an_editor_a_sentence_names_the_file(room, app, monkeypatch):
+    """Nothing is started by guess."""
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.delenv("EDITOR", raising=False)
+    press(app, "e")
+    assert "No editor is set" in room.screen(app)
+
+
+def test_finishing_early_needs_a_second_f(room, app):
+    """Any other key goes on."""
+    press(app, "f")
+    assert "f again finishes" in room.screen(app)
+    press(app, "t", "f")
+    assert app.phase == "work"
+    press(app, "f")
+    assert app.phase == "grading"
+    assert "done in 0:00" in room.screen(app)
+
+
+# Hints and pauses
+
+
+def test_hints_cost_points_and_are_recorded(room, app):
+    """The last one shown again costs nothing."""
+    room.wait(10, app)
+    press(app, "h")
+    assert "the idea" in room.screen(app)
+    press(app, "enter")
+    assert "the idea" not in room.screen(app)
+    press(app, "h", "h", "h")
+    assert [event for event in room.events(app) if event[1] == "hint"] == [(10, "hint", n) for n in "123"]
+    page = finish(room, app, "ppp", "pp")
+    assert app.session.points == 100 - 3 * score.HINT
+    assert "3 hints (-15 points)" in page
+
+
+def test_a_pause_stops_the_clock_and_is_recorded(room, app):
+    """The question is out of sight meanwhile."""
+    room.wait(20, app)
+    press(app, "p")
+    assert "How would you double?" not in room.screen(app)
+    room.wait(600, app)
+    press(app, "p")
+    room.wait(5, app)
+    assert app.session.elapsed == 25
+    assert [(at, what) for at, what, _ in room.events(app)][1:] == [(20, "pause"), (20, "resume")]
+    assert "paused for 10:00" in finish(room, app, "ppp", "pp")
+
+
+def test_what_was_saved_during_a_pause_is_run_after_it(room, app):
+    """Nobody has to save twice."""
+    press(app, "p")
+    room.write(app, "x = 1\n")
+    assert len(app.forkserver.jobs) == 1
+    press(app, "p")
+    assert len(app.forkserver.jobs) == 2
+
+
+# Left, killed, gone
+
+
+def test_a_drill_that_was_left_goes_on_with_the_same_clock(room, app):
+    """`kata drill --resume`."""
+    room.answer(app, "ppp")
+    press(app, "h", "enter")
+    room.wait(100, app)
+    press(app, "q")
+    assert app.done
+    room.wait(5000)
+    again = room.resume(app)
+    assert (again.stage, again.hints(), again.session.elapsed, again.phase) == (2, 1, 100, "work")
+    assert again.session.detail["paused"] == 5000
+
+
+def test_a_killed_drill_loses_nothing_but_the_last_heartbeat(room, app, monkeypatch):
+    """No word of farewell: the object is simply forgotten."""
+    monkeypatch.setattr(drill_app, "HEARTBEAT", -1.0)  # every tick
+    room.answer(app, "ppp")
+    press(app, "h")
+    room.wait(100, app)
+    room.wait(1.5)
+    again = room.resume(app)
+    assert (again.stage, again.hints(), again.session.elapsed) == (2, 1, 100)
+    room.wait(1, again)
+    assert again.session.elapsed == 101
+
+
+def test_a_drill_killed_while_it_is_graded_is_graded_again(room, app):
+    """The frozen file stays as it was frozen."""
+    app.session.file.write_text("mine = 1\n")
+    press(app, "f", "f")
+    app.session.file.write_text("later = 2\n")
+    again = room.resume(app)
+    assert again.phase == "grading"
+    assert (again.forkserver.jobs[-1].target / "tiny.py").read_text() == "mine = 1\n"
+
+
+def test_a_drill_left_at_the_questions_goes_on_there(room, app):
+    """With the points it had."""
+    press(app, "f", "f")
+    room.answer(app, "ppp", "pp")
+    press(app, "enter", "q")
+    again = room.resume(app)
+    assert (again.phase, again.session.points) == ("answered", 100)
+    assert "Add once more." in room.screen(again)
+
+
+def test_a_drill_cannot_be_open_twice(room, app, checkout, catalog):
+    """The one in the other terminal goes on; a second drill may begin beside it."""
+    with pytest.raises(UserError, match="open in another terminal"):
+        room.drill(app.session)
+    with pytest.raises(UserError, match="open in another terminal"):
+        interview.resume_drill(checkout, catalog)
+    other = room.drill()
+    assert other.session.folder != app.session.folder
+    app.held.close()
+    assert not lock.is_open(app.session.folder)
+
+
+def test_without_an_unfinished_drill_resume_says_how_to_begin(checkout, catalog):
+    """Not an empty screen."""
+    with pytest.raises(UserError, match=r"No drill was left unfinished\. Begin one: kata drill"):
+        interview.resume_drill(checkout, catalog)
+
+
+def test_a_deleted_folder_is_said_and_r_brings_the_stub_back(room, checkout, app):
+    """LiveRun again, too."""
+    for file in app.session.folder.iterdir():
+        file.unlink()
+    app.session.folder.rmdir()
+    assert "does not exist. Press r to get the stub back." in " ".join(room.screen(app).split())
+    press(app, "r")
+    assert app.session.file.read_text() == render(checkout.reference("tiny").read_text(), "tiny")
+    assert len(app.forkserver.jobs) == 2
+    press(app, "r")
+    assert len(app.forkserver.jobs) == 2  # r does nothing to a file that is there
+
+
+def test_a_deleted_folder_is_graded_as_an_empty_file(room, app):
+    """And the page still comes."""
+    app.session.file.unlink()
+    (app.session.folder / ".open").unlink()
+    app.session.folder.rmdir()
+    press(app, "f", "f")
+    room.broken(app, "cannot import name 'double'")
+    assert app.session.points == 0
+
+
+def test_resuming_a_deleted_drill_is_a_sentence(room, checkout, catalog, app):
+    """And the next --resume does not stumble over it again."""
+    press(app, "q")
+    app.held.close()
+    for file in app.session.folder.iterdir():
+        file.unlink()
+    app.session.folder.rmdir()
+    with pytest.raises(UserError, match="is gone, so that drill cannot go on"):
+        interview.resume_drill(checkout, catalog)
+    with pytest.raises(UserError, match="No drill was left"):
+        interview.resume_drill(checkout, catalog)
+
+
+def test_without_a_history_the_drill_goes_on_and_says_so(checkout, monkeypatch):
+    """`.dojo/history.sqlite` is a folder here, so that even root cannot write it."""
+    (checkout.state / "history.sqlite").mkdir(parents=True)
+    room = Room(checkout, monkeypatch)
+    app = room.drill()
+    assert "cannot be used" in room.screen(app)
+    room.wait(60, app)
+    room.answer(app, "ppp")
+    page = " ".join(finish(room, app, "ppp", "pf").split())
+    assert "1:00 of 5:00, 1 run, 0 hints" in page
+    assert "■ 1 3/3 62 1:00" in page
+    assert app.session.points == 80.8
+
+
+# The end
+
+
+def test_the_follow_up_questions_are_asked_answered_and_rated(room, app):
+    """Aloud first; the model answer only then."""
+    press(app, "f", "f")
+    room.answer(app, "ppp", "pp")
+    screen = room.screen(app)
+    assert "And triple?" in screen
+    assert "Add once more." not in screen
+    press(app, "2")
+    assert app.phase == "asking"
+    press(app, "enter")
+    assert "Add once more." in room.screen(app)
+    press(app, "2")
+    assert app.phase == "done"
+    assert app.session.detail["ratings"] == [2]
+    assert "follow-ups 2 of 3" in room.screen(app)
+
+
+def test_the_page_says_what_happened(room, app):
+    """Stages and when, runs, hints, the first mistake and its name, earlier attempts, what to repeat and when."""
+    room.answer(app, "pff", named=[("squares", "Your result is exactly what you get when x is multiplied by itself")])
+    room.write(app, "x = 1\n")
+    room.answer(app, "ppf", named=[("other", "another sentence")])
+    room.write(app, "x = 2\n")
+    room.wait(90, app)
+    room.answer(app, "ppp")
+    page = " ".join(finish(room, app, "ppp", "pf").split())
+    assert "■ 1 3/3 62 1:30 the definition" in page
+    assert "□ 2 1/2 19 - limits" in page
+    assert "3 runs, 0 hints" in page
+    assert "The first mistake: squares. Your result is exactly what you get when x is multiplied by itself." in page
+    assert "Your first drill of this kata." in page
+    assert "Repeat from stage 2 (limits): 1 of 2 tests pass." in page
+    assert "Rated Good. To solve again in " in page
+
+
+def test_repetition_that_fails_costs_only_its_sentence(room, app, monkeypatch):
+    """A library that is not there, a database that is full."""
+    monkeypatch.setattr("dojo.progress.schedule.schedule", lambda *_: 1 / 0)
+    page = finish(room, app, "ppp", "pp")
+    assert "Rated" not in page
+    assert "100 points" in page
+
+
+def test_earlier_drills_are_compared(room):
+    """The last one and the best one; not the one that is open elsewhere."""
+    finish(room, room.drill(), "ppp", "pp")
+    finish(room, room.drill(), "ppp", "nn")
+    room.drill()
+    page = " ".join(finish(room, room.drill(), "ppp", "pn").split())
+    assert "80.8 points, better than last time (61.5); your best of 2 earlier drills is 100." in page
+
+
+def test_a_file_that_cannot_be_imported_is_graded_nothing(room, app):
+    """The page does not claim that all stages stand."""
+    press(app, "f", "f")
+    room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
+    press(app, "enter", "1")
+    page = " ".join("\n".join(app.page()).split())
+    assert app.session.points == 0
+    assert "tiny.py, line 3: invalid syntax: what it did not reach gives no points." in page
+    assert "Repeat from stage 1 (the definition): it could not be graded." in page
+    assert "All stages stand" not in page
+
+
+def test_tests_that_hang_in_the_grading_cost_only_the_stages_not_passed_before(room, app):
+    """Stage 1 was passed on the way: it is graded without the others."""
+    room.answer(app, "ppp")
+    press(app, "f", "f")
+    room.hang(app)
+    assert app.forkserver.jobs[-1].stage == 1
+    room.answer(app, "ppp")
+    press(app, "enter", "1")
+    assert app.session.points == 61.5
+    assert "The final run was still running after 20 s, in test_1_0" in " ".join("\n".join(app.page()).split())
+
+
+def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
+    """Nothing was passed."""
+    press(app, "f", "f")
+    room.hang(app)
+    press(app, "enter", "1")
+    assert app.phase == "done"
+    assert app.session.points == 0
+    assert "could not be graded" in " ".join("\n".join(app.page()).split())
+
+
+def test_a_warm_process_that_dies_is_asked_again(room, app):
+    """At work and in the grading."""
+    app.hear(drill_app.JobDied(0, "ended"))
+    assert len(app.forkserver.jobs) == 2
+    press(app, "f", "f")
+    app.hear(drill_app.JobDied(0, "ended"))
+    assert [job.target.name for job in app.forkserver.jobs[-2:]] == ["attempt", "attempt"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 12), (200, 60)])
+def test_every_screen_fits_its_window(room, size):
+    """And the keys are always there."""
+    app = room.drill(size=size)
+    screens = [room.screen(app)]
+    press(app, "h")
+    screens.append(room.screen(app))
+    press(app, "p")
+    screens.append(room.screen(app))
+    press(app, "p", "f", "f")
+    room.answer(app, "ppp", "pf")
+    for key in ("enter", "3"):
+        screens.append(room.screen(app))
+        press(app, key)
+    screens.append(room.screen(app))
+    for screen in screens:
+        lines = screen.splitlines()
+        assert len(lines) == size[1]
+        assert max(map(len, lines)) <= size[0]
+        assert any(word in "".join(lines[-4:]) for word in ("leave", "close"))
+
+
+# Points
+
+
+def results(*rows):
+    return [score.StageResult(*row, None) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "hints", "expected"),
+    [
+        ([(1, 3, 3), (2, 2, 2)], 0, 100),
+        ([(1, 3, 3), (2, 0, 2)], 0, 61.5),
+        ([(1, 1, 2), (2, 0, 1), (3, 0, 1), (4, 0, 1)], 0, 20),
+        ([(1, 2, 2)], 2, 90),
+        ([(1, 0, 2)], 2, 0),
+        ([(1, 0, 0)], 0, 0),
+        ([], 0, 0),
+    ],
+)
+def test_points_are_shares_of_the_stages_less_hints(rows, hints, expected):
+    """Never below nothing."""
+    assert score.points(results(*rows), hints) == expected
+
+
+def test_skipped_tests_do_not_count():
+    """A stage that needs a GPU is no stage here."""
+    found = score.stage_results(outcomes("pps", "ss"), [Event(7.0, "stage", "1"), Event(9.0, "stage", "1")])
+    assert found == [score.StageResult(1, 2, 2, 7.0)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (425, "7:05"), (3600, "1:00:00"), (3723, "1:02:03")]
+)
+def test_times_read_like_a_clock(seconds, text):
+    assert score.clock_text(seconds) == text
+
+
+# Which kata
+
+
+@pytest.fixture
+def several(checkout) -> Catalog:
+    """Four katas of five minutes, tiny among them."""
+    for name in ("bit", "dot", "jot"):
+        checkouts.add_kata(checkout, name)
+    return load_catalog(checkout)
+
+
+def add(log, kata, kind="drill", **detail):
+    folder = new_folder(log.checkout, f"{kind}s", kata)
+    return log.add(Session(0, kind, kata, 5, folder, clock.now(), detail=detail))
+
+
+def test_the_kata_drilled_least_recently_is_chosen(room, several):
+    """Those never drilled first, in learning order."""
+    log = Log(room.checkout)
+    assert choose(log, several, None, None).name == "tiny"
+    add(log, "tiny")
+    assert choose(log, several, None, 5).name == "bit"
+    for name in ("bit", "dot", "jot"):
+        add(log, name)
+    assert choose(log, several, "numbers", None).name == "tiny"
+
+
+def test_a_kata_that_does_not_fit_is_not_chosen(room, several):
+    """The shortest is offered."""
+    with pytest.raises(UserError, match=r"No kata fits into 3 minutes; the shortest takes 5: kata drill tiny"):
+        choose(Log(room.checkout), several, None, 3)
+    with pytest.raises(UserError, match=r"There is no track called 'letters'. There are: numbers."):
+        choose(Log(room.checkout), several, "letters", None)
+
+
+def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
+    """60 minutes; the katas met least recently."""
+    log = Log(room.checkout)
+    add(log, "tiny")
+    parts = interview.plan_round(log, several, None)
+    assert [part[0] for part in parts] == ["drill", "drill", "hunt"]
+    assert [part[1] for part in parts] == ["bit", "dot", "jot"]
+    assert sum(part[2] for part in parts) == 60
+
+
+def test_a_round_of_one_kata_repeats_it(room, catalog):
+    """Better than none."""
+    assert [part[1] for part in interview.plan_round(Log(room.checkout), catalog, None)] == ["tiny"] * 3
+
+
+def test_two_drills_of_one_second_have_folders_of_their_own(room, checkout):
+    """The clock of the tests stands still."""
+    assert new_folder(checkout, "drills", "tiny") != new_folder(checkout, "drills", "tiny")
+    assert len(os.listdir(checkout.state / "drills")) == 2

@@ -1,0 +1,270 @@
+"""Drills, hunts and a round as a person meets them: real processes in a pseudo-terminal, a clock that the test sets."""
+
+import os
+import re
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from dojo.tests.checkouts import REPOSITORY, SOLUTION
+from dojo.tests.progress.made_up_history import NOON
+
+pexpect = pytest.importorskip("pexpect")
+if sys.platform == "win32":
+    pytest.skip("no pseudo-terminals", allow_module_level=True)
+
+STAGE_1 = "def double(x):\n    return 2 * x\n\n\ndef shift(x, by=2):\n    return x + by\n"
+SQUARES = STAGE_1.replace("2 * x", "x * x")
+WHOLE = SOLUTION.replace("# kata: begin", "").replace("# kata: end", "")
+
+
+class Sitting:
+    """A person at a terminal. `see` waits until the screen (or what was printed at the end) holds a text."""
+
+    limit = 60  # seconds until a test gives up; none takes as long
+
+    def __init__(self, checkout, columns=80, rows=24, **environment):
+        self.checkout, self.size, self.environment = checkout, (rows, columns), environment
+        self.clock = checkout.root / "clock"
+        self.child = None
+        self.set(NOON)
+
+    def set(self, now):
+        self.now = now
+        self.clock.with_name("clock.new").write_text(str(now))
+        os.replace(self.clock.with_name("clock.new"), self.clock)
+
+    def wait(self, seconds):
+        self.set(self.now + seconds)
+
+    def kata(self, *arguments):
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("KATA", "PYTEST", "FORCE_", "NO_COLOR"))
+        }
+        environment |= {"KATA_CLOCK": str(self.clock), "TERM": "xterm-256color", "PYTHONPATH": str(REPOSITORY)}
+        environment |= {"OMP_NUM_THREADS": "1"} | self.environment
+        self.text = ""
+        self.child = pexpect.spawn(
+            sys.executable,
+            ["-m", "dojo.cli.main", *arguments],
+            cwd=str(self.checkout.root),
+            env=environment,
+            dimensions=self.size,
+            encoding="utf-8",
+            timeout=self.limit,
+        )
+        return self
+
+    def press(self, *keys):
+        for key in keys:
+            self.child.send(key)
+
+    def screen(self):
+        """The words on the screen as it was drawn last."""
+        frame = self.text.rpartition("\x1b[H")[2]
+        return " ".join(re.sub(r"\x1b\][^\x1b\x07]*(\x1b\\|\x07)|\x1b\[[0-9;?]*[A-Za-z]", "", frame).split())
+
+    def see(self, text):
+        until = time.monotonic() + self.limit
+        while text not in self.screen():
+            with suppress(pexpect.TIMEOUT):
+                try:
+                    self.text += self.child.read_nonblocking(65536, timeout=0.5)
+                except pexpect.EOF:
+                    assert text in self.screen(), f"ended without {text!r}:\n{self.screen()}"
+                    return self
+            assert time.monotonic() < until, f"no {text!r} in:\n{self.screen()}"
+        return self
+
+    def leaves(self, code=0):
+        """The process ends by itself, with this code."""
+        with suppress(pexpect.EOF):
+            while True:
+                self.text += self.child.read_nonblocking(65536, timeout=self.limit)
+        self.child.close()
+        assert self.child.exitstatus == code
+        assert "\x1b[?1049l" in self.text or "\x1b[?1049h" not in self.text  # the screen was given back
+        return self
+
+    def end(self):
+        """Kill -9 for everything in the terminal."""
+        if self.child and self.child.isalive():
+            os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.close(force=True)
+
+    def file(self):
+        """The newest drill's or hunt's own file."""
+        folders = [f for room in ("drills", "hunts") for f in (self.checkout.state / room).glob("*")]
+        return max(folders, key=lambda f: f.stat().st_ctime_ns) / "tiny.py"
+
+    def save(self, text):
+        beside = self.file().with_suffix(".new")
+        beside.write_text(text)
+        os.replace(beside, self.file())
+
+    def stored(self, query):
+        with sqlite3.connect(self.checkout.state / "history.sqlite", timeout=10) as db:
+            rows = db.execute(query).fetchall()
+        db.close()
+        return rows
+
+    def until_stored(self, query, rows):
+        until = time.monotonic() + self.limit
+        while (found := self.stored(query)) != rows:
+            assert time.monotonic() < until, found
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def sit(checkout):
+    """Sittings that are over when the test is."""
+    begun = []
+
+    def begin(*arguments, **options):
+        begun.append(Sitting(checkout, **options))
+        return begun[-1].kata(*arguments)
+
+    yield begin
+    for sitting in begun:
+        sitting.end()
+
+
+def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
+    """From the first question over every stage to the follow-up and the last page; katas/ is as it was."""
+    stub = checkout.stub("tiny").read_bytes()
+    me = sit("drill", "tiny")
+    me.see("How would you double?").see("5:00 left").see("write me")
+    me.save(SQUARES)
+    me.see("exactly what you get when x is multiplied by itself")
+    me.wait(60)
+    me.press("h")
+    me.see("Hint 1 of 3").see("4:00 left")
+    me.press("\r")
+    me.save(STAGE_1)
+    me.see("Good. And now: limits")
+    me.press("p")
+    me.see("The clock stands.")
+    me.wait(600)
+    me.press("p")
+    me.see("stage 2").see("4:00 left")
+    me.press("q")
+    me.see("Left; the clock stands. Go on with: kata drill --resume").leaves()
+
+    me.wait(3600)
+    me.kata("drill", "--resume").see("Good. And now: limits").see("4:00 left")
+    me.wait(60)
+    me.see("3:00 left")
+    me.until_stored("SELECT elapsed FROM session", [(120.0,)])
+    me.end()
+
+    me.wait(3600)
+    me.kata("drill", "--resume").see("Good. And now: limits").see("3:00 left")
+    me.press("f")
+    me.see("f again finishes")
+    me.press("t")
+    me.see("test_shift_moves_up")
+    me.save(WHOLE)
+    me.see("95 points. Follow-up question 1 of 1").see("And triple?")
+    me.press("\r")
+    me.see("Add once more.")
+    me.press("3")
+    me.see("tiny in two functions: 95 points")
+    me.press("q")
+    me.leaves()
+    page = me.screen()
+    for part in (
+        "2:00 of 5:00",
+        "1 hint (-5 points), paused for 2:10:00, follow-ups 3 of 3",
+        "■ 1 4/4 62 1:00 the definition",
+        "■ 2 2/2 38 2:00 limits",
+        "All stages stand after 2:00.",
+        "The first mistake: squares. Part of your result is exactly what you get when x is multiplied by itself.",
+        "Your first drill of this kata.",
+        "To solve again in ",
+    ):
+        assert part in page
+    assert checkout.stub("tiny").read_bytes() == stub
+    assert me.stored("SELECT count(*) FROM run WHERE how != 'drill'") == [(0,)]
+    me.kata("drill", "--resume").see("No drill was left unfinished. Begin one: kata drill").leaves(2)
+
+
+def test_time_runs_out_and_what_is_saved_afterwards_does_not_count(sit):
+    """Wide, without colour; and then once more, to be compared."""
+    me = sit("drill", "tiny", columns=160, rows=50, NO_COLOR="1")
+    me.see("write me")
+    me.save(STAGE_1)
+    me.see("Good. And now: limits")
+    me.wait(301)
+    me.see("time is up").see("Follow-up question")
+    me.save(WHOLE)
+    me.press("\r", "1")
+    me.see("tiny in two functions: ").see("□ 2 0/2 0 - limits")
+    assert "\x1b[3" not in me.text
+    me.press("q")
+    me.see("61.5 points").leaves()
+
+
+def test_a_syntax_error_without_any_history_is_graded_nothing_on_a_page(sit, checkout):
+    """A sentence says that nothing is recorded; the drill goes on to its end."""
+    (checkout.state / "history.sqlite").mkdir(parents=True)  # even root cannot write it
+    me = sit("drill", "tiny")
+    me.see("write me").see("progress is not recorded")
+    me.save("def double(:\n")
+    me.see("invalid syntax")
+    me.press("f", "f")
+    me.see("0 points. Follow-up question 1 of 1")
+    me.press("\r", "1")
+    me.see("could not be graded")
+    me.press("q")
+    me.leaves()
+
+
+def test_a_hunt_is_solved(sit, checkout):
+    """The file works but for one line."""
+    stub = checkout.stub("tiny").read_bytes()
+    me = sit("hunt", "tiny", "--seed", "1")
+    me.see("One bug is planted.").see("✗ test_")
+    me.wait(300)
+    me.save(me.file().read_text().replace("x * x", "x * 2").replace("x - by", "x + by"))
+    me.see("1 of 1 bugs mended in 5:00 of 10:00, 0 lines touched beyond them, 0 hints, seed 1")
+    me.press("q")
+    me.see("Bug hunt, tiny in two functions: 90 points").leaves()
+    assert checkout.stub("tiny").read_bytes() == stub
+
+
+def test_a_round_left_in_its_second_part_goes_on_to_the_third(sit):
+    """Warm-up, core and hunt: with one kata in the catalogue it is the same in all."""
+    me = sit("drill", "--mock")
+    me.see("1 of 3: tiny").see("15:00 left").see("write me")
+    me.save(WHOLE)
+    me.see("And triple?")
+    me.press("\r", "3")
+    me.see("go on with the round")
+    me.press("\r")
+    me.see("2 of 3: tiny").see("30:00 left").see("write me")
+    me.wait(600)
+    me.see("20:00 left")
+    me.press("q")
+    me.see("Go on with the round: kata drill --resume").leaves()
+    me.wait(600)
+    me.kata("drill", "--resume").see("2 of 3: tiny").see("20:00 left")
+    me.save(STAGE_1)
+    me.see("Good. And now: limits")
+    me.press("f", "f")
+    me.see("And triple?")
+    me.press("\r", "2")
+    me.see("go on with the round")
+    me.press("\r")
+    me.see("3 of 3: tiny").see("One bug is planted.").see("✗ test_")
+    me.save(me.file().read_text().replace("x * x", "x * 2").replace("x - by", "x + by"))
+    me.see("1 of 1 bugs mended")
+    me.press("q")
+    me.see("The round: ").leaves()
+    assert "Take the weakest again: kata drill tiny" in me.screen()
+    assert me.stored("SELECT kind, ended IS NULL FROM session ORDER BY id") == [
+        ("mock", 0), ("drill", 0), ("drill", 0), ("hunt", 0)
+    ]  # fmt: skip

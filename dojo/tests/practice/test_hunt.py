@@ -1,0 +1,397 @@
+"""Bug hunts: what is planted, the proof that it is fair, what a repair touched, and how it is scored."""
+
+import ast
+import random
+
+import pytest
+
+from dojo.core import clock
+from dojo.core.catalog import load_catalog
+from dojo.core.errors import UserError
+from dojo.core.mistakes import Mistake, load_mistakes
+from dojo.core.outcome import Outcome
+from dojo.core.paths import Checkout
+from dojo.engine.forkserver import ForkServer
+from dojo.engine.messages import JobDied, Verdict
+from dojo.practice.hunt.app import hunt_points
+from dojo.practice.hunt.plant import Planted, Trier, plant, touched_beyond, undo, working_file
+from dojo.practice.hunt.start import choose, new_hunt, place
+from dojo.progress.sessions import Log
+from dojo.tests.checkouts import MISTAKES, REPOSITORY, SOLUTION, add_kata
+from dojo.tests.practice.drill_without_terminal import Room, press
+
+REAL = Checkout(REPOSITORY)
+
+
+@pytest.fixture
+def room(checkout, monkeypatch):
+    return Room(checkout, monkeypatch)
+
+
+def always(working):
+    """Stands in for the tests: whatever is not the working file fails all of them."""
+    return lambda source, test: source != working
+
+
+def planted(checkout, bugs=1, seed=0, fails=None):
+    kata = load_catalog(checkout)["tiny"]
+    return plant(checkout, kata, bugs, seed, fails or always(working_file(checkout, "tiny")))
+
+
+def hunt(room, bugs=1, seed=1):
+    """A hunt on the screen; the tests that prove it fair are stood in for."""
+    working = working_file(room.checkout, "tiny")
+    plants = pytest.MonkeyPatch()
+    plants.setattr(Trier, "fails", lambda self, source, test: source != working)
+    try:
+        session = new_hunt(room.log, room.kata, bugs, seed, None, lambda text: None)
+    finally:
+        plants.undo()
+    return room.drill(session)
+
+
+def page(app):
+    return " ".join("\n".join(app.page()).split())
+
+
+def judged(room, app, wrong=()):
+    """The verdict on the frozen file: these test functions fail."""
+    tests = ("test_double_is_twice_as_much[0]", "test_shift_moves_up", "test_shift_moves_by_three_unless_told")
+    found = tuple(Outcome(t, "tiny", 1, "failed" if t.partition("[")[0] in wrong else "passed") for t in tests)
+    app.hear(Verdict(app.forkserver.jobs[-1].number, found, {"tiny": 3}, "digest", 0.1))
+
+
+# What is planted
+
+
+def test_a_working_file_has_no_fences(checkout):
+    """They would show where the answer is."""
+    text = working_file(checkout, "tiny")
+    assert "kata:" not in text
+    assert text == "".join(line for line in SOLUTION.splitlines(True) if "# kata" not in line)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("bugs", [1, 2])
+def test_undoing_what_was_planted_gives_the_working_file(checkout, bugs, seed):
+    """So the set can be mended."""
+    found = planted(checkout, bugs, seed)
+    assert len(found.mistakes) == bugs
+    assert found.source != found.working
+    assert undo(found.source, found.mistakes) == found.working
+
+
+def test_a_seed_gives_the_same_hunt_and_others_give_others(checkout):
+    """It can be given to somebody else."""
+    assert planted(checkout, seed=3) == planted(checkout, seed=3)
+    assert {planted(checkout, seed=seed).mistakes for seed in range(8)} == {
+        (mistake,) for mistake in load_mistakes(checkout.mistakes("tiny")).named
+    }
+
+
+def test_a_mistake_that_its_test_does_not_find_is_not_planted(checkout):
+    """Each is tried alone."""
+    asked = []
+
+    def fails(source, test):
+        asked.append(test)
+        return source != working_file(checkout, "tiny") and test != "test_double_is_twice_as_much"
+
+    for seed in range(4):
+        assert [m.name for m in planted(checkout, 1, seed, fails).mistakes] == ["moves down"]
+    assert "test_double_is_twice_as_much" in asked
+
+
+def test_two_bugs_never_share_a_line(checkout):
+    """They would be one."""
+    checkout.mistakes("tiny").write_text(
+        MISTAKES
+        + '\n[[mistake]]\nname = "thrice"\nsays = "x is tripled"\nold = "return x * 2"\nnew = "return x * 3"\n'
+        + 'caught_by = "test_double_is_twice_as_much"\n'
+    )
+    for seed in range(8):
+        names = {m.name for m in planted(checkout, 2, seed).mistakes}
+        assert "moves down" in names
+        assert len(names) == 2
+
+
+def test_too_many_bugs_are_a_sentence_that_says_how_many_fit(checkout):
+    """Ready to be typed."""
+    with pytest.raises(UserError, match=r"tiny has room for 2 bugs at once: kata hunt tiny --bugs 2"):
+        planted(checkout, 3)
+
+
+def test_a_kata_without_mistakes_is_a_sentence(checkout):
+    """Not `--bugs 0`."""
+    checkout.mistakes("tiny").write_text("")
+    with pytest.raises(UserError, match=r"tiny has no bug that can be planted alone; take another kata: kata hunt"):
+        planted(checkout)
+
+
+def test_a_reference_that_fails_here_is_a_sentence(checkout):
+    """And no endless search for a fair hunt."""
+    with pytest.raises(UserError, match="The reference of tiny fails its own tests here"):
+        planted(checkout, fails=lambda source, test: True)
+
+
+def test_bugs_that_mask_each_other_are_passed_over_and_the_search_ends(checkout):
+    """Each alone fails, both together pass."""
+    names = ("x * x", "x - by")
+
+    def fails(source, test):
+        return sum(name in source for name in names) == 1
+
+    with pytest.raises(UserError, match="No fair set of 2 bugs was found in tiny: kata hunt tiny --bugs 1"):
+        planted(checkout, 2, fails=fails)
+
+
+def test_undoing_takes_the_last_bug_out_first():
+    """A later patch may stand on an earlier one."""
+    first = Mistake("a", "", (("one", "two words"),), "")
+    second = Mistake("b", "", (("words", "things"),), "")
+    assert undo("two things", [first, second]) == "one"
+
+
+def test_a_place_is_named_as_one_would_say_it():
+    """Class and method; or nowhere in particular."""
+    text = "a = 1\n\n\nclass Net:\n    def forward(self):\n        return 2\n"
+    for old, expected in (
+        ("return 2", "Net.forward"),
+        ("\n        return 2", "Net.forward"),
+        ("a = 1", "at module level"),
+    ):
+        mistake = Mistake("m", "", ((old, "wrong"),), "")
+        assert place(Planted(text, text, (mistake,)), 0) == expected
+
+
+# The proof, by the real tests
+
+
+class Answers:
+    """A forkserver that says this about every job."""
+
+    def __init__(self, *found):
+        self.found, self.jobs = list(found), []
+
+    def submit(self, job):
+        self.jobs.append(job)
+
+    def messages(self, timeout):
+        message = self.found.pop(0)
+        return [message(self.jobs[-1].number) if callable(message) else message]
+
+
+def verdict(number):
+    return Verdict(
+        number, (Outcome("test_a[1]", "tiny", 1, "failed"), Outcome("test_b", "tiny", 1, "passed")), {}, "", 0
+    )
+
+
+def test_a_test_is_known_by_its_function(checkout):
+    """Whatever its parameters."""
+    for test, expected in (("test_a", True), ("test_b", False), ("", True)):
+        assert Trier(checkout, "tiny", Answers(verdict)).fails("", test) is expected
+
+
+def test_a_run_that_hangs_proves_no_bug_and_no_working_file(checkout):
+    """A hunt whose tests hang shows nothing to hunt by."""
+    hung = lambda number: JobDied(number, "hung")  # noqa: E731
+    assert not Trier(checkout, "tiny", Answers(hung)).fails("", "test_a")
+    assert Trier(checkout, "tiny", Answers(hung)).fails("", "")
+
+
+def test_a_warm_process_that_died_is_asked_again_but_not_for_ever(checkout):
+    """Its death says nothing about the file."""
+    died = JobDied(0, "ended")
+    forkserver = Answers(died, verdict)
+    assert not Trier(checkout, "tiny", forkserver).fails("", "test_b")
+    assert len(forkserver.jobs) == 2
+    with pytest.raises(UserError, match="ends again and again"):
+        Trier(checkout, "tiny", Answers(died, died, died)).fails("", "")
+
+
+def test_generated_hunts_are_fair_by_the_real_tests(checkout):
+    """One real warm process: each bug alone fails its test, the whole fails, undone it passes."""
+    with ForkServer(checkout) as forkserver:
+        trier = Trier(checkout, "tiny", forkserver)
+        for seed in (1, 2):
+            found = planted(checkout, 2, seed, trier.fails)
+            for mistake in found.mistakes:
+                assert trier.fails(mistake.apply(found.working), mistake.caught_by)
+            assert trier.fails(found.source, "")
+            assert not trier.fails(undo(found.source, found.mistakes), "")
+
+
+@pytest.mark.parametrize("name", ["top_k_sampling", "ddpm", "lora_linear"])
+def test_hunts_of_real_katas_fit_together(name):
+    """The tests are stood in for; the patches, the places and the way back are real."""
+    kata = load_catalog(REAL)[name]
+    working = working_file(REAL, name)
+    for bugs in (1, 2, 3):
+        for seed in range(5):
+            try:
+                found = plant(REAL, kata, bugs, seed, always(working))
+            except UserError as problem:
+                assert "has room for" in str(problem)  # noqa: PT017
+                continue
+            ast.parse(found.source)
+            assert undo(found.source, found.mistakes) == working
+            assert touched_beyond(found.source, working, working) == 0
+            assert all(place(found, number) for number in range(bugs))
+
+
+def test_a_hunt_of_a_real_kata_is_fair_by_its_tests():
+    """Two bugs in top-k sampling."""
+    with ForkServer(REAL) as forkserver:
+        trier = Trier(REAL, "top_k_sampling", forkserver)
+        found = plant(REAL, load_catalog(REAL)["top_k_sampling"], 2, 1, trier.fails)
+        assert trier.fails(found.source, "")
+        assert not trier.fails(undo(found.source, found.mistakes), "")
+
+
+# What a repair touched
+
+
+LINES = "".join(f"line {n}\n" for n in range(10))
+BROKEN = LINES.replace("line 3", "wrong 3")
+
+
+@pytest.mark.parametrize(
+    ("final", "extra"),
+    [
+        (LINES, 0),
+        (BROKEN, 0),
+        (BROKEN.replace("wrong 3", "mended 3"), 0),
+        (LINES.replace("line 7", "other 7"), 1),
+        (LINES.replace("line 7\n", ""), 1),
+        (LINES.replace("line 7\n", "line 7\nnew\nnew\n"), 2),
+        ("", 9),
+        (LINES + "print()\n", 1),
+    ],
+)
+def test_only_lines_beyond_the_bug_are_counted(final, extra):
+    """Changed, taken out or put in."""
+    assert touched_beyond(BROKEN, final, LINES) == extra
+
+
+def test_a_bug_that_took_a_line_out_is_mended_by_putting_one_in():
+    """A line put in where one is missing touches nothing else; nor does taking out what was put in."""
+    without = LINES.replace("line 3\n", "")
+    assert touched_beyond(without, LINES, LINES) == 0
+    assert touched_beyond(LINES.replace("line 3\n", "line 3\nwrong\n"), LINES, LINES) == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "used", "extra", "hints", "points"),
+    [(1, 0, 0, 0, 100), (1, 1, 0, 0, 80), (0.5, 0.5, 0, 0, 40), (1, 0, 3, 1, 84), (1, 0, 500, 0, 80), (0, 1, 9, 5, 0)],
+)
+def test_points_are_bugs_less_time_lines_and_hints(share, used, extra, hints, points):
+    assert hunt_points(share, used, extra, hints) == points
+
+
+# On the screen
+
+
+def test_a_hunt_begins_with_the_broken_file_and_names_no_bug(room):
+    """Not in the file, not on the screen, and the run is not asked for names."""
+    app = hunt(room)
+    assert app.session.file.read_text() == app.session.detail["planted"]
+    assert app.session.folder.parent == room.checkout.state / "hunts"
+    screen = room.screen(app)
+    assert "One bug is planted." in screen
+    assert not any(bug["name"] in screen for bug in app.bugs)
+    (job,) = app.forkserver.jobs
+    assert (job.stage, job.naming) == (None, False)
+
+
+def test_a_mended_hunt_is_graded_with_its_points(room):
+    """Half of the time used, nothing else touched."""
+    app = hunt(room)
+    room.wait(300, app)
+    room.write(app, app.session.detail["working"])
+    room.answer(app, "pppp", "pp")
+    assert app.phase == "grading"
+    judged(room, app)
+    assert (app.phase, app.session.points) == ("done", 90)
+    assert "1 of 1 bugs mended in 5:00 of 10:00, 0 lines touched beyond them, 0 hints, seed 1" in page(app)
+    assert app.bugs[0]["says"] in page(app)
+
+
+def test_a_hunt_half_mended_when_time_is_up_gets_half(room):
+    """Less all of the time, and a line touched without need."""
+    app = hunt(room, bugs=2)
+    text = app.session.detail["planted"].replace("x * x", "x * 2").replace('"x is negative"', '"x is below zero"')
+    room.write(app, text)
+    room.answer(app, "pppf", "fp")
+    room.wait(901, app)
+    judged(room, app, wrong=("test_shift_moves_up", "test_shift_moves_by_three_unless_told"))
+    assert app.session.points == 50 - 20 - 2
+    assert "1 of 2 bugs mended" in page(app)
+    assert "1 line touched beyond them" in page(app)
+
+
+def test_a_repair_that_breaks_something_else_is_half_a_repair(room):
+    """Its own test passes, another does not."""
+    app = hunt(room)
+    press(app, "f", "f")
+    other = ({"test_double_is_twice_as_much", "test_shift_moves_by_three_unless_told"} - {app.bugs[0]["test"]}).pop()
+    judged(room, app, wrong=(other,))
+    assert app.session.points == 50
+
+
+def test_hints_say_where_and_cost(room):
+    """One bug each; no more than there are."""
+    app = hunt(room, bugs=2)
+    press(app, "h")
+    assert app.bugs[0]["where"] in room.screen(app)
+    press(app, "h", "h")
+    assert [what for _, what, _ in room.events(app)].count("hint") == 2
+    press(app, "f", "f")
+    judged(room, app)
+    assert app.session.points == 80
+
+
+def test_a_hunt_that_was_left_goes_on(room):
+    """The same file, the same bugs."""
+    app = hunt(room)
+    room.wait(60, app)
+    press(app, "q")
+    room.wait(600)
+    again = room.resume(app)
+    assert (again.session.elapsed, again.bugs, again.phase) == (60, app.bugs, "work")
+
+
+def test_a_hunt_that_cannot_be_imported_any_more_is_graded_nothing(room):
+    """With the reason."""
+    app = hunt(room)
+    press(app, "f", "f")
+    room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
+    assert app.session.points == 0
+    assert "tiny.py, line 3: invalid syntax: so no bug counts as mended." in page(app)
+
+
+def test_r_brings_back_the_broken_file_not_the_stub(room):
+    """Should it have been deleted."""
+    app = hunt(room)
+    app.session.file.unlink()
+    press(app, "r")
+    assert app.session.file.read_text() == app.session.detail["planted"]
+
+
+def test_the_kata_hunted_least_recently_is_chosen(room, catalog):
+    """Drills do not count here."""
+    add_kata(room.checkout, "bit")
+    both = load_catalog(room.checkout)
+    room.drill()
+    assert choose(Log(room.checkout), both).name == "tiny"
+    hunt(room)
+    assert choose(Log(room.checkout), both).name == "bit"
+
+
+def test_without_a_seed_hunts_differ(room, monkeypatch):
+    """The seed is drawn, and kept for the last page."""
+    drawn = iter((11, 12))
+    monkeypatch.setattr(random.SystemRandom, "randrange", lambda *_: next(drawn))
+    seeds = [hunt(room, seed=None).session.detail["seed"] for _ in range(2)]
+    assert seeds == [11, 12]
+    assert clock.now() == room.now

@@ -1,0 +1,324 @@
+"""`kata watch` as a person uses it: in a real pseudo-terminal, with real saves."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from dojo.practice.watch.view import KEYS
+from dojo.progress import runs
+from dojo.tests import checkouts
+
+pexpect = pytest.importorskip("pexpect")
+if not hasattr(pexpect, "spawn"):
+    pytest.skip("pexpect has no pseudo-terminals here", allow_module_level=True)
+
+PLENTY = 120  # a test that waits so long has found a hang
+COLOUR = re.compile(r"\x1b\[[0-9;]*\b(?:3[0-7]|9[0-7])[0-9;]*m")
+SEQUENCES = re.compile(r"\x1b\][^\x1b\x07]*(?:\x1b\\|\x07)|\x1b\[[0-?]*[ -/]*[@-~]")
+ENTER, LEAVE, SHOWN = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
+
+
+def environment(**more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KATA", "PYTEST"))}
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "VISUAL", "EDITOR", "TTY_COMPATIBLE"):
+        kept.pop(name, None)
+    return {**kept, "PYTHONPATH": str(checkouts.REPOSITORY), "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **more}
+
+
+class Person:
+    """Someone before `kata watch`: presses keys, looks at the screen."""
+
+    def __init__(self, checkout, *arguments, rows=24, columns=80, program=None, **more):
+        self.raw = ""
+        self.child = pexpect.spawn(
+            program or sys.executable,
+            list(arguments) if program else ["-m", "dojo.cli.main", "watch", *arguments],
+            cwd=str(checkout.root),
+            env=environment(**more),
+            dimensions=(rows, columns),
+            encoding="utf-8",
+            codec_errors="replace",
+            timeout=PLENTY,
+            preexec_fn=checkouts.heed_ctrl_c,
+        )
+
+    def read(self, seconds=0.1):
+        try:
+            self.raw += self.child.read_nonblocking(100_000, timeout=seconds)
+        except pexpect.TIMEOUT:
+            pass
+        except pexpect.EOF:
+            return False
+        return True
+
+    @property
+    def lines(self):
+        """The screen as it was drawn last, without colours and links."""
+        drawn = [part for part in self.raw.split("\x1b[H")[1:] if "\x1b[J" in part]
+        return SEQUENCES.sub("", drawn[-1].split("\x1b[J")[0]).replace("\r", "").split("\n") if drawn else []
+
+    @property
+    def screen(self):
+        return "\n".join(self.lines)
+
+    def sees(self, *texts, not_=()):
+        """Waits until the screen shows all of `texts` (whatever the lines' ends)."""
+        end = time.monotonic() + PLENTY
+        while time.monotonic() < end:
+            seen = " ".join(self.screen.split())
+            if self.lines and all(text in seen for text in texts) and not any(text in seen for text in not_):
+                return
+            if not self.read():
+                break
+        raise AssertionError(f"{texts} not seen on\n{self.screen}\n--- after {self.raw[-1000:]!r}")
+
+    def press(self, *keys):
+        for key in keys:
+            self.child.send(key)
+
+    def resize(self, rows, columns):
+        self.child.setwinsize(rows, columns)
+
+    def ends(self):
+        """Its exit code; the terminal is as it was."""
+        while self.read():
+            pass
+        self.child.wait()
+        after = self.raw.rpartition(ENTER)[2]
+        assert LEAVE in after
+        assert SHOWN in after
+        return self.child.exitstatus
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.child.child_fd)[3] & termios.ECHO)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.close(force=True)
+
+
+@pytest.fixture
+def other(checkout):
+    """A second kata beside `tiny`."""
+    checkouts.add_kata(checkout, "other")
+    return checkout
+
+
+def editor(folder, text):
+    """A program that edits the file it is given."""
+    script = folder / "editor"
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_an_hour_of_practice(other, tmp_path):
+    """Every key, every kind of verdict, and windows of three sizes, in one sitting."""
+    tiny = other.stub("tiny")
+    copies = editor(tmp_path, f'echo opened >> {tmp_path / "opened"}; cp {other.reference("tiny")} "$1"')
+    with Person(other, EDITOR=copies) as person:
+        person.sees("How would you double?", "6 tests wait for katas/tiny.py", "0 of 2 katas solved", "verdict in")
+        assert len(person.lines) == 24
+        assert all(f"{key} {does}" in person.screen for key, does in KEYS.items())
+        assert "file://" in person.raw  # the file can be clicked
+        assert COLOUR.search(person.raw)
+
+        # wrong: the failure, its hint and its name
+        checkouts.solve(other, "x * 2", "x * x")
+        person.sees("✗ test_double_is_twice_as_much", "hint: add x to itself", "x is multiplied by itself", "4 of 6")
+
+        # h: one rung after another
+        person.press("h")
+        person.sees("Hint 1 of 3", "the idea")
+        person.press("h")
+        person.sees("Hint 2 of 3", "the structure")
+        person.press("\r")
+        person.sees("✗ test_double_is_twice_as_much", not_=["Hint"])
+
+        # t: every test
+        person.press("t")
+        person.sees("stage 1 the definition", "✓ test_shift_moves_up", "✗ test_double_is_twice_as_much[1]")
+        person.press("\x1b[B", "j", " ", "\x1b[6~", "\x1b[5~", "k", "\x1b[A", "\x1b[C", "\x1b[3~", "?")
+        person.press("\x1b")
+        person.sees("hint: add x to itself")
+
+        # s: asks before it shows
+        person.press("s")
+        person.sees("Not solved yet", "y or n")
+        person.press("n")
+        person.sees("verdict in", not_=["Not solved yet"])
+        person.press("s")
+        person.sees("y or n")
+        person.press("y")
+        person.sees("solutions/tiny.py", "Two functions of whole numbers")
+        person.press("q")  # closes the page, not the watcher
+        person.sees("hint: add x to itself")
+        assert runs.count_events(other, "tiny", "solution") == 1
+
+        # windows
+        for rows, columns in ((40, 120), (12, 40), (6, 20), (24, 80)):
+            person.resize(rows, columns)
+            end = time.monotonic() + PLENTY
+            while len(person.lines) != rows and time.monotonic() < end:
+                person.read()
+            person.sees("q quit") if rows > 6 else None
+            assert max(map(len, person.lines)) <= columns
+
+        # e: the editor gets the terminal, and what it saved is run
+        person.press("e")
+        person.sees("Solved: every test passes.", "6 of 6 tests pass", "1 of 2 katas solved")
+        assert (tmp_path / "opened").read_text() == "opened\n"
+
+        # r: asks, and keeps a copy
+        person.press("r")
+        person.sees("Put the stub back?", "y or n")
+        person.press("n")
+        person.sees("Solved", not_=["Put the stub back"])
+        person.press("r")
+        person.sees("y or n")
+        person.press("y")
+        person.sees("The stub is back.", ".dojo/backups/tiny-", "tests wait for katas/tiny.py")
+        (copy,) = (other.state / "backups").iterdir()
+        assert copy.read_bytes() == other.reference("tiny").read_bytes()
+
+        # n, l with arrows, and a save of another kata
+        person.press("n")
+        person.sees("katas/other.py", "6 tests wait for katas/other.py")
+        person.press("l")
+        person.sees("▸ · other", "tiny")
+        person.press("\x1b[A")
+        person.sees("▸ · tiny")
+        person.press("\r")
+        person.sees("tests wait for katas/tiny.py")
+        checkouts.solve(other, name="other")
+        person.sees("katas/other.py", "Solved: every test passes.", "1 of 2 katas solved")
+        person.press("s")  # solved: no question asked
+        person.sees("solutions/other.py")
+        person.press("\x1b")
+
+        # deleted and made again
+        other.stub("other").unlink()
+        person.sees("katas/other.py does not exist. Press r")
+        person.press("r")
+        person.sees("6 tests wait for katas/other.py")
+
+        # a kata that crashes, and the save after it
+        source = other.reference("other").read_text()
+        other.stub("other").write_text(source.replace("return x * 2", "import os; os._exit(0)"))
+        person.sees("The run ended the process (exit code 0)", "Mend it and save")
+        other.stub("other").write_text(source.replace("return x * 2", "import os; os.kill(os.getppid(), 9)"))
+        person.sees("ended the trainer's warm process")
+        other.stub("other").write_text(source)
+        person.sees("Solved: every test passes.")
+
+        # trouble with .dojo is said, and practice goes on
+        (other.state).rename(tmp_path / "state")
+        other.state.write_text("")
+        checkouts.solve(other, "x * 2", "x * x", name="other")
+        person.sees("✗ test_double_is_twice_as_much", "cannot be used", "progress is not recorded")
+        person.press("h")
+        person.sees("Hint 1 of 3", "progress is not recorded")
+        assert len(person.lines) == 24
+        other.state.unlink()
+        (tmp_path / "state").rename(other.state)
+
+        person.press("\r", "q")
+        assert person.ends() == 0
+        assert person.echoes()
+    assert runs.last_kata(other) == "other"
+    assert tiny.read_text() != other.reference("tiny").read_text()
+
+
+def test_it_resumes_where_one_was_and_without_colour(other):
+    """At the kata run last; NO_COLOR is heeded."""
+    checkouts.solve(other, "x * 2", "x * x", name="other")
+    checkouts.pytest_in(other, "tests/test_other.py")
+    with Person(other, rows=40, columns=120, NO_COLOR="1") as person:
+        person.sees("other in two functions", "✗ test_double", "x is multiplied by itself")
+        assert not COLOUR.search(person.raw)
+        person.press("d")  # to the drill, which needs the screen after it was given back
+        person.sees("other")
+        person.press("\x03")
+
+
+@pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "SIGTERM", "SIGHUP"])
+def test_the_terminal_is_given_back(checkout, how):
+    """However it ends, also while torch is still being imported."""
+    with Person(checkout) as person:
+        assert person.echoes()
+        person.sees("tiny in two functions")
+        assert not person.echoes()
+        if how.startswith("SIG"):
+            person.child.kill(getattr(signal, how))
+        else:
+            person.press({"q": "q", "Ctrl-C": "\x03", "Ctrl-D": "\x04"}[how])
+        assert person.ends() == (1 if how.startswith("SIG") else 0)
+        assert person.echoes()
+        assert "Traceback" not in person.raw
+
+
+def test_ctrl_z_and_fg(checkout):
+    """The shell gets its own screen and echo; `fg` brings the watcher back."""
+    with Person(checkout, "--norc", "-i", program="bash", PS1="shell$ ") as person:
+        person.child.expect_exact("shell$ ")
+        person.child.sendline(f"{sys.executable} -m dojo.cli watch")
+        person.sees("tiny in two functions")
+        person.press("\x1a")
+        person.child.expect_exact(LEAVE)
+        person.child.expect_exact("shell$ ")
+        person.child.sendline("stty -a")
+        person.child.expect(r"[^-]icanon.*[^-]echo ")
+        person.raw = ""
+        person.child.sendline("fg")
+        person.sees("tiny in two functions", "q quit")
+        person.press("q")
+        person.child.expect_exact(LEAVE)
+        person.child.expect_exact("shell$ ")
+        person.child.sendline("stty -a")
+        person.child.expect(r"[^-]icanon.*[^-]echo ")
+
+
+@pytest.mark.parametrize("how", ["pipe", "dumb"])
+def test_without_a_terminal_it_says_what_to_do(checkout, how):
+    """In a pipe, and where no screen can be drawn."""
+    command = [sys.executable, "-m", "dojo.cli.main", "watch"]
+    if how == "pipe":
+        done = subprocess.run(
+            command, cwd=checkout.root, env=environment(), capture_output=True, text=True, check=False
+        )
+        code, said = done.returncode, done.stderr
+    else:
+        with Person(checkout, TERM="dumb") as person:
+            while person.read():
+                pass
+            person.child.wait()
+            code, said = person.child.exitstatus, person.raw
+    assert code == 2
+    assert "needs a terminal with keys and a screen. Without one: kata test NAME" in said
+    assert ENTER not in said
+
+
+def test_an_editor_that_is_not_there(checkout):
+    """A sentence, from --edit at the start too; the watcher goes on."""
+    with Person(checkout, "tiny", "--edit", VISUAL="/no/such/editor --wait") as person:
+        person.sees("could not be started", "Set EDITOR")
+        person.press("q")
+        assert person.ends() == 0
+
+
+def test_no_editor_at_all(checkout):
+    """Nor a file that must be opened with one."""
+    with Person(checkout) as person:
+        person.sees("q quit")
+        person.press("e")
+        person.sees("No editor is set: export EDITOR=vim")
+        person.press("q")
+        assert person.ends() == 0

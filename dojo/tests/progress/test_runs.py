@@ -1,0 +1,351 @@
+"""What is remembered of a learner's runs, and that trouble with it costs nobody an hour."""
+
+import errno
+import os
+import resource
+import signal
+import sqlite3
+from functools import partial
+
+import pytest
+
+from dojo.core import files
+from dojo.core.errors import UserError
+from dojo.core.files import digest
+from dojo.core.outcome import Outcome
+from dojo.engine.pool import TaskDied, run_forked
+from dojo.practice import actions
+from dojo.progress import database, runs
+from dojo.progress.runs import Progress, count_events, ever_solved, progress, record_event, record_run
+from dojo.tests.checkouts import solve
+
+
+def outcomes(*verdicts, kata="tiny", stages=(1, 1, 2, 2)):
+    return [
+        Outcome(f"test_{number}", kata, stage, verdict)
+        for number, (verdict, stage) in enumerate(zip(verdicts, stages, strict=False))
+    ]
+
+
+def record(checkout, *verdicts, expected=None):
+    record_run(checkout, outcomes(*verdicts), {"tiny": len(verdicts) if expected is None else expected})
+
+
+# Progress
+
+
+def test_nothing_recorded_is_not_started(checkout):
+    """The first look at the list."""
+    assert progress(checkout, "tiny") == Progress("not started")
+    assert not ever_solved(checkout, "tiny")
+
+
+def test_an_untouched_stub_is_not_started(checkout):
+    """Running the tests of a stub starts nothing."""
+    record(checkout, "not started", "not started")
+    assert progress(checkout, "tiny") == Progress("not started", 0, 2)
+
+
+def test_a_started_kata_tells_its_stages(checkout):
+    """Stage 1 stands, stage 2 half."""
+    record(checkout, "passed", "passed", "passed", "failed")
+    assert progress(checkout, "tiny") == Progress("started", 3, 4, (1,))
+
+
+def test_a_wrong_first_try_has_started(checkout):
+    """Even if nothing passes."""
+    record(checkout, "failed", "not started")
+    assert progress(checkout, "tiny").state == "started"
+
+
+def test_skipped_tests_count_for_nothing(checkout):
+    """A laptop without a GPU can solve everything; a run of skipped tests solves nothing."""
+    record(checkout, "passed", "passed", "skipped")
+    assert progress(checkout, "tiny") == Progress("solved", 2, 2, (1,))
+    assert ever_solved(checkout, "tiny")
+
+
+def test_a_run_of_skipped_tests_solves_nothing(checkout):
+    """There was no evidence at all."""
+    record(checkout, "skipped", "skipped")
+    assert progress(checkout, "tiny").state == "not started"
+    assert not ever_solved(checkout, "tiny")
+
+
+def test_an_incomplete_run_changes_nothing(checkout):
+    """`-k one_test` is for looking, not for the record."""
+    record(checkout, "passed", "failed")
+    record(checkout, "passed", expected=2)
+    assert progress(checkout, "tiny") == Progress("started", 1, 2)
+    assert not ever_solved(checkout, "tiny")
+
+
+def test_the_newest_complete_run_counts(checkout):
+    """Who breaks a solved kata is told; that it was solved once stays known."""
+    record(checkout, "passed", "passed")
+    record(checkout, "passed", "failed")
+    assert progress(checkout, "tiny").state == "started"
+    assert ever_solved(checkout, "tiny")
+
+
+def test_a_file_that_changed_since_is_said(checkout):
+    """The figures belong to the file as it was run."""
+    record(checkout, "passed")
+    assert not progress(checkout, "tiny").changed
+    solve(checkout)
+    assert progress(checkout, "tiny").changed
+
+
+def test_katas_are_recorded_apart(checkout):
+    """One pytest run tests many."""
+    record_run(checkout, outcomes("passed") + outcomes("failed", kata="other"), {"tiny": 1, "other": 1})
+    assert progress(checkout, "tiny").state == "solved"
+    assert progress(checkout, "other").state == "started"
+
+
+def test_a_missing_file_has_no_digest(checkout, tmp_path):
+    """And raises nothing."""
+    assert digest(tmp_path / "none.py") == ""
+    assert len(digest(checkout.stub("tiny"))) == 16
+
+
+# Events
+
+
+def test_events_are_counted_by_kata_and_kind(checkout):
+    """Hints of one kata are not hints of another."""
+    record_event(checkout, "tiny", "hint", "1")
+    record_event(checkout, "tiny", "hint", "2")
+    record_event(checkout, "tiny", "solution")
+    record_event(checkout, "other", "hint", "1")
+    assert count_events(checkout, "tiny", "hint") == 2
+    assert count_events(checkout, "tiny", "solution") == 1
+    assert count_events(checkout, "none", "hint") == 0
+
+
+def test_starting_afresh_forgets_the_hints(checkout):
+    """The ladder begins at its first rung again; that it was once solved stays."""
+    record(checkout, "passed")
+    record_event(checkout, "tiny", "hint", "1")
+    record_event(checkout, "tiny", "reset")
+    assert count_events(checkout, "tiny", "hint") == 0
+    record_event(checkout, "tiny", "hint", "1")
+    assert count_events(checkout, "tiny", "hint") == 1
+    assert ever_solved(checkout, "tiny")
+
+
+def test_a_clock_that_is_set_back_confuses_nothing(checkout, monkeypatch):
+    """Order is the order of writing."""
+    record_event(checkout, "tiny", "reset")
+    record(checkout, "failed")
+    monkeypatch.setattr(runs.time, "time", lambda: 5.0)
+    record_event(checkout, "tiny", "hint", "1")
+    record(checkout, "passed")
+    assert count_events(checkout, "tiny", "hint") == 1
+    assert progress(checkout, "tiny").state == "solved"
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("processes", [4])
+def test_processes_that_write_at_once_lose_nothing(checkout, processes):
+    """A watcher in one terminal, a hint in another; also when the file is only just being made."""
+
+    def write():
+        for number in range(10):
+            record_event(checkout, "tiny", "hint", str(number))
+            record(checkout, "passed")
+        return "done"
+
+    assert [answer for _, answer in run_forked([write] * processes, jobs=processes, seconds=60)] == ["done"] * processes
+    assert count_events(checkout, "tiny", "hint") == 10 * processes
+    with sqlite3.connect(checkout.state / "history.sqlite") as db:
+        assert db.execute("SELECT count(*), count(DISTINCT run) FROM outcome").fetchone() == (40, 40)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 40, b"\0" * 5000])
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(checkout, content):
+    """A crash of the machine must not end the practice; the damaged file is kept, should someone want to mend it."""
+    record(checkout, "passed")
+    file = checkout.state / "history.sqlite"
+    file.write_bytes(content)
+    record_event(checkout, "tiny", "hint", "1")
+    assert count_events(checkout, "tiny", "hint") == 1
+    (aside,) = checkout.state.glob("history.damaged-*.sqlite")
+    assert aside.read_bytes() == content
+
+
+def test_damage_inside_the_file_is_set_aside_too(checkout):
+    """A good header over bad pages: found only when the pages are read."""
+    for _ in range(30):
+        record(checkout, "passed", "failed")
+    file = checkout.state / "history.sqlite"
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    whole = bytearray(file.read_bytes())
+    whole[4096:] = b"\x55" * len(whole[4096:])
+    file.write_bytes(bytes(whole))
+    with pytest.raises(UserError, match="progress is not recorded"):
+        record(checkout, "passed")
+    record(checkout, "passed")
+    assert progress(checkout, "tiny") == Progress("solved", 1, 1, (1,))
+    assert list(checkout.state.glob("history.damaged-*.sqlite"))
+
+
+def test_an_empty_file_is_simply_begun(checkout):
+    """What a full disk leaves behind."""
+    checkout.state.mkdir()
+    (checkout.state / "history.sqlite").touch()
+    record(checkout, "passed")
+    assert progress(checkout, "tiny").state == "solved"
+
+
+USES = [
+    partial(progress, kata="tiny"),
+    partial(ever_solved, kata="tiny"),
+    partial(count_events, kata="tiny", what="hint"),
+    partial(record_event, kata="tiny", what="hint"),
+    partial(record_run, outcomes=outcomes("passed"), expected={"tiny": 1}),
+]
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.func.__name__)
+def test_a_folder_that_cannot_be_used_is_a_problem(checkout, use):
+    """Here a file stands in its place; a read-only folder gives the same sentence."""
+    checkout.state.write_text("in the way")
+    with pytest.raises(UserError, match=r"\.dojo/history\.sqlite cannot be used .* your work is safe"):
+        use(checkout)
+
+
+def test_a_locked_file_is_waited_for_and_then_a_problem(checkout, monkeypatch):
+    """Another program holds it; it is not damaged, so it stays where it is."""
+    record(checkout, "passed")
+    connect = sqlite3.connect
+    monkeypatch.setattr(database.sqlite3, "connect", lambda file, timeout: connect(file, timeout=0.1))
+    holder = connect(checkout.state / "history.sqlite")
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UserError, match="locked"):
+        record(checkout, "passed")
+    holder.rollback()
+    holder.close()
+    record(checkout, "passed")
+    assert not list(checkout.state.glob("history.damaged-*"))
+
+
+def limited(task, size):
+    """Runs `task` where no file may grow beyond `size` bytes, as on a full disk; its sentence if it is a UserError."""
+
+    def run():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            return task()
+        except UserError as problem:
+            return f"UserError: {problem}"
+
+    ((_, answer),) = run_forked([run], jobs=1, seconds=30)
+    assert not isinstance(answer, TaskDied), answer.why
+    return answer
+
+
+def test_a_full_disk_is_a_problem_and_loses_nothing(checkout):
+    """What was recorded before can still be read, and recording goes on when there is room again."""
+    record(checkout, "passed", "failed")
+    assert "progress is not recorded" in limited(partial(record, checkout, *["passed"] * 4), 4096)
+    assert progress(checkout, "tiny") == Progress("started", 1, 2)
+    record(checkout, "passed", "passed")
+    assert progress(checkout, "tiny").state == "solved"
+
+
+def test_a_full_disk_at_the_very_beginning_is_a_problem(checkout):
+    """And no half-made file stands in the way afterwards."""
+    assert "progress is not recorded" in limited(partial(record, checkout, "passed"), 100)
+    record(checkout, "passed")
+    assert progress(checkout, "tiny").state == "solved"
+
+
+def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
+    """Neither the copy nor the stub fits; what stood there still stands there, whole."""
+    work = lambda: checkout.stub("tiny").read_text()  # noqa: E731
+    checkout.stub("tiny").write_text("# work\n" * 100)
+    before = work()
+    assert "left as it is" in limited(lambda: actions.reset(checkout, catalog["tiny"]), 50)
+    assert work() == before
+    assert "nothing was changed" in limited(lambda: files.write(checkout.stub("tiny"), "x" * 1000), 50)
+    assert work() == before
+    assert [path.name for path in checkout.katas.glob(".*")] == []
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_text(checkout, monkeypatch):
+    """Replaced in one step or not at all."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    before = checkout.stub("tiny").read_text()
+    with pytest.raises(UserError, match="No space left on device"):
+        files.write(checkout.stub("tiny"), "new")
+    assert checkout.stub("tiny").read_text() == before
+
+
+def test_a_reset_starts_progress_afresh(checkout):
+    """Taking a solved kata again from memory must not show as solved; that it once was is remembered."""
+    record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
+    assert progress(checkout, "tiny").state == "solved"
+    record_event(checkout, "tiny", "reset")
+    assert progress(checkout, "tiny").state == "not started"
+    assert ever_solved(checkout, "tiny")
+
+
+def test_a_run_that_skips_everything_says_nothing(checkout):
+    """`--benchmark-only` skips every test of a solved kata."""
+    record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
+    record_run(checkout, outcomes("skipped", "skipped"), {"tiny": 2})
+    assert progress(checkout, "tiny").state == "solved"
+
+
+# Older and newer files
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(checkout):
+    """What it holds is kept; and two processes that open it at once migrate it once."""
+    checkout.state.mkdir()
+    with sqlite3.connect(checkout.state / "history.sqlite") as db:
+        db.executescript(database.MIGRATIONS[0] + "PRAGMA user_version = 1;")
+        db.execute("INSERT INTO run VALUES (1, 0.0, 'tiny', 'x', 1)")
+        db.execute("INSERT INTO outcome VALUES (1, 'test_0', 1, 'passed', '', 0.1)")
+    db.close()
+    answers = [answer for _, answer in run_forked([partial(progress, checkout, "tiny")] * 4, jobs=4, seconds=30)]
+    assert all(answer == Progress("solved", 1, 1, (1,), True) for answer in answers), answers
+    record(checkout, "passed", "failed")
+    assert progress(checkout, "tiny").state == "started"
+
+
+def test_a_file_of_a_newer_version_is_left_alone(checkout):
+    """An older checkout must not write into it."""
+    record(checkout, "passed")
+    with sqlite3.connect(checkout.state / "history.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(UserError, match="newer version of this repository wrote it; update with `git pull`"):
+        record(checkout, "passed")
+    assert not list(checkout.state.glob("history.damaged-*"))
+
+
+def test_runs_of_drills_are_no_progress_of_ones_own_file(checkout):
+    """A drill works on a copy."""
+    record_run(checkout, outcomes("passed"), {"tiny": 1}, how="drill")
+    assert progress(checkout, "tiny").state == "not started"
+    assert runs.last_kata(checkout) == ""
+    record(checkout, "failed")
+    assert runs.last_kata(checkout) == "tiny"
+
+
+def test_named_mistakes_are_kept_with_their_run(checkout):
+    """The report shows which ones recur."""
+    record_run(checkout, outcomes("failed"), {"tiny": 1}, named={"tiny": [("moves down", "you moved down")]})
+    with database.connect(checkout) as db:
+        assert db.execute("SELECT run, mistake, says FROM named").fetchall() == [(1, "moves down", "you moved down")]

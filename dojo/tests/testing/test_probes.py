@@ -1,0 +1,230 @@
+"""What a probe sees, and when two things that it has seen are the same."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dojo.core.errors import UserError
+from dojo.testing.probes import Case, Draws, Probe, Raised, cases, gather, load_probe, not_started, same
+
+NAN, INF = math.nan, math.inf
+
+
+def t(*values, dtype=torch.float64):
+    return torch.tensor(values, dtype=dtype)
+
+
+def draws(*values, categories=4):
+    return Draws(torch.tensor(values), categories)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (t(1, 2), t(1, 2 + 1e-12)),
+        (t(1, 2, dtype=torch.float16), t(1, 2.002, dtype=torch.float16)),
+        (t(1, 2, dtype=torch.bfloat16), t(1, 2.02, dtype=torch.bfloat16)),
+        (t(1, NAN, INF, -INF), t(1, NAN, INF, -INF)),
+        (t(1, 2).requires_grad_(), t(1, 2)),
+        (torch.zeros(0, 3), torch.zeros(0, 3)),
+        (t(1 + 1j, dtype=torch.complex128), t(1 + 1j + 1e-12, dtype=torch.complex128)),
+        (torch.tensor([1, 2]), torch.tensor([1, 2])),
+        (1.0, 1.0 + 1e-12),
+        (NAN, NAN),
+        (INF, INF),
+        ("text", "text"),
+        (None, None),
+        ([1, (2.0, t(3))], (1, [2.0, t(3)])),
+        ({"a": 1, "b": t(2)}, {"a": 1, "b": t(2)}),
+        (torch.Size([1, 2]), [1, 2]),
+        (Raised("ValueError", True), Raised("ValueError", True)),
+    ],
+    ids=str,
+)
+def test_the_same(a, b):
+    """Another order of summation, another container of the same numbers; NaN is the same as NaN here."""
+    assert same(a, b)
+    assert same(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (t(1, 2), t(1, 2.001)),
+        (t(1, 2), t(2, 1)),
+        (t(1, 2), t(1, 2).float()),
+        (t(1, 2), t(1, 2)[None]),
+        (t(1, 2), t(1, NAN)),
+        (t(INF), t(-INF)),
+        (t(0, 0), t(0, 1e-7)),
+        (torch.tensor([1, 2]), torch.tensor([1, 3])),
+        (torch.tensor([True]), torch.tensor([1])),
+        (torch.tensor([1 + 1j]), torch.tensor([1 + 1j]).conj()),
+        (1.0, 1.001),
+        (1.0, NAN),
+        (INF, -INF),
+        (1, 1.0),
+        (1, True),
+        (t(1), 1.0),
+        (None, 0),
+        ([1, 2], [1]),
+        ({"a": 1}, {"b": 1}),
+        ({"a": 1}, {"a": 1, "b": 2}),
+        (Raised("ValueError", True), Raised("ValueError", False)),
+        (Raised("ValueError", True), Raised("TypeError", False)),
+        (Raised("ValueError", True), t(1)),
+    ],
+    ids=str,
+)
+def test_not_the_same(a, b):
+    """Values, dtypes, shapes, kinds."""
+    assert not same(a, b)
+    assert not same(b, a)
+
+
+def sampled(probs, n, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return Draws(torch.multinomial(t(*probs), n, replacement=True, generator=generator), len(probs))
+
+
+def test_draws_are_compared_in_distribution():
+    """Two right samplers never draw the same tokens."""
+    probs = (0.5, 0.3, 0.2, 0.0)
+    assert same(sampled(probs, 4000, 1), sampled(probs, 4000, 2))
+    assert not same(sampled(probs, 4000, 1), sampled(probs, 1000, 2)), "one lucky draw would be enough"
+    assert not same(sampled(probs, 4000, 1), sampled((0.4, 0.4, 0.2, 0.0), 4000, 2))
+    assert not same(sampled(probs, 4000, 1), sampled((0.3, 0.2, 0.5, 0.0), 4000, 2))
+
+
+def test_equal_distributions_are_rarely_told_apart():
+    """500 pairs of right samplers; one alarm among them has probability under 1e-3."""
+    probs = (0.6, 0.3, 0.09, 0.005, 0.005)
+    assert all(same(sampled(probs, 2000, 2 * seed), sampled(probs, 2000, 2 * seed + 1)) for seed in range(500))
+
+
+def test_a_token_that_one_side_never_draws_tells():
+    """Once is chance, a hundred times is not."""
+    assert same(draws(*[0] * 4000), draws(*[0] * 3999, 1))
+    assert not same(draws(*[0] * 4000), draws(*[0] * 3900, *[1] * 100))
+
+
+def test_draws_out_of_range_are_a_difference():
+    """The same nonsense is the same mistake, however; and nothing asks for a terabyte of counters."""
+    wild = draws(0, 1, 10**12)
+    assert not same(wild, draws(0, 1, 2))
+    assert not same(draws(0, 1, 2), wild)
+    assert same(wild, draws(0, 1, 10**12))
+    assert not same(wild, draws(0, 1, -1))
+    assert not same(draws(0, 1, 2, categories=3), draws(0, 1, 2, categories=4))
+
+
+def test_draws_that_are_no_integers_are_a_difference():
+    """Probabilities where tokens should be."""
+    assert not same(Draws(torch.rand(5), 4), draws(0, 1, 2))
+    assert not same(Draws(torch.tensor([True, False]), 4), draws(0, 1))
+
+
+def test_no_draws_are_not_many_draws():
+    """An empty result is no sample."""
+    empty = Draws(torch.zeros(0, dtype=torch.int64), 4)
+    assert same(empty, empty)
+    assert not same(empty, draws(0, 1))
+
+
+# Gathering
+
+
+def probe_of(run, *names, of="f"):
+    return Probe(lambda rng: iter([Case(name, of=of, x=torch.rand(2, generator=rng)) for name in names]), run)
+
+
+def test_evidence_is_gathered_case_by_case():
+    """By the names of the cases, with inputs that come from the seed."""
+    probe = probe_of(lambda kata, case: {"y": kata.f(case.x)}, "one", "two")
+    kata = SimpleNamespace(f=lambda x: x * 2)
+    evidence = gather(probe, kata, seed=3)
+    assert list(evidence) == ["one", "two"]
+    assert same(evidence, gather(probe, kata, seed=3))
+    assert not same(evidence, gather(probe, kata, seed=4))
+
+
+def test_randomness_starts_afresh_in_every_case():
+    """So that a layer's initial weights are the same whatever was called before."""
+    probe = probe_of(lambda kata, case: {"y": torch.rand(2)}, "one", "two")
+    evidence = gather(probe, None, seed=0)
+    assert same(evidence["one"], evidence["two"])
+
+
+def test_evidence_is_a_copy():
+    """A kata that keeps working on its output must not change what was seen."""
+    kept = torch.zeros(2)
+    evidence = gather(probe_of(lambda kata, case: {"y": [kept]}, "one"), None, seed=0)
+    kept.add_(1)
+    assert evidence["one"]["y"][0].tolist() == [0, 0]
+
+
+def failing(error):
+    def run(kata, case):
+        raise error
+
+    return gather(probe_of(run, "one"), None, seed=0)["one"]
+
+
+def test_an_exception_is_evidence():
+    """By its class; whether it really is a ValueError cannot be faked by a name."""
+    assert failing(KeyError("x")) == {"raised": Raised("KeyError", False)}
+    assert failing(UnicodeError("x")) == {"raised": Raised("UnicodeError", True)}
+    assert failing(type("ValueError", (Exception,), {})()) == {"raised": Raised("ValueError", False)}
+    assert failing(SystemExit(0)) == {"raised": Raised("SystemExit", False)}
+
+
+def test_ctrl_c_is_no_evidence():
+    """Someone wants it to end."""
+    with pytest.raises(KeyboardInterrupt):
+        failing(KeyboardInterrupt())
+
+
+def test_a_stub_has_not_started():
+    """And judges nothing."""
+    assert not_started(failing(NotImplementedError("write me")))
+    assert not not_started(failing(ValueError()))
+    assert not not_started({"y": 1})
+
+
+def test_what_torch_does_not_implement_has_started():
+    """An operator without a kernel for the dtype raises the stub's class."""
+    probe = probe_of(lambda kata, case: {"y": torch.softmax(torch.tensor([1]), 0)}, "one")
+    evidence = gather(probe, None, seed=0)["one"]
+    assert evidence["raised"].name == "NotImplementedError"
+    assert not not_started(evidence)
+
+
+def test_two_cases_of_one_name_are_a_problem():
+    """One would hide the other."""
+    with pytest.raises(UserError, match="both called 'one'"):
+        cases(probe_of(None, "one", "two", "one"), seed=0)
+
+
+# Probe files
+
+
+def test_a_probe_file_needs_its_two_functions(tmp_path):
+    """Said by name."""
+    file = tmp_path / "tiny.py"
+    file.write_text("def cases(rng):\n    return []\n")
+    with pytest.raises(UserError, match=r"tiny\.py has no function run\(\)"):
+        load_probe(file)
+    file.write_text("def cases(rng):\n    return []\n\n\ndef run(kata, case):\n    return {}\n")
+    assert gather(load_probe(file), None, seed=0) == {}
+
+
+def test_a_probe_may_define_dataclasses(tmp_path):
+    """They look their module up by name while they are made."""
+    file = tmp_path / "tiny.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Input:\n    x: int\n\n\n"
+        "def cases(rng):\n    return []\n\n\ndef run(kata, case):\n    return {}\n"
+    )
+    load_probe(file)
