@@ -18,6 +18,11 @@ def _find(name: str) -> tuple[Checkout, Catalog, Kata]:
     return checkout, catalog, catalog[name]
 
 
+def print_notice(sentence: str) -> None:
+    """Prints what went wrong without stopping the command."""
+    click.echo(sentence, err=True)
+
+
 def _say_due(checkout: Checkout, catalog: Catalog) -> None:
     from dojo.progress import schedule
 

@@ -28,9 +28,9 @@ def drill(
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     if resume:
-        page = interview.resume_drill(checkout, catalog)
+        page = interview.resume(checkout, catalog)
     elif mock:
-        page = interview.start_mock(checkout, catalog, track)
+        page = interview.start_round(checkout, catalog, track)
     else:
         page = interview.start_drill(checkout, catalog, name, track, minutes)
     for line in page:

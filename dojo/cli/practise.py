@@ -7,7 +7,7 @@ import sys
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import _find, _progress, _say_due, _say_ratings
+from dojo.cli.common import _find, _progress, _say_due, _say_ratings, print_notice
 from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
@@ -34,7 +34,7 @@ def show(name: str) -> None:
     checkout, _, kata = _find(name)
     rules = actions.rules(checkout, kata)
     tables.kata_page(tables.console(), checkout, kata, rules, _progress(checkout, kata.name))
-    actions.look(checkout, kata)
+    actions.record_reading(checkout, kata, print_notice)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -76,13 +76,13 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
 def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
     """On every save a verdict, on one screen. Goes on where you were."""
     from dojo.practice.terminal import Terminal
-    from dojo.practice.watch.app import App, first_kata
+    from dojo.practice.watch.app import WatchApp, first_kata
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     kata = catalog[name or first_kata(checkout, catalog)]
     with Terminal("kata watch") as terminal:
-        to_drill = App(checkout, catalog, kata.name, terminal, edit=edit).run()
+        to_drill = WatchApp(checkout, catalog, kata.name, terminal, edit=edit).run()
     if to_drill:
         ctx.invoke(drill, name=to_drill)
 
@@ -92,7 +92,7 @@ def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
 def hint(name: str) -> None:
     """The next hint, one rung at a time. Hints are recorded."""
     checkout, _, kata = _find(name)
-    rung, text = actions.next_hint(checkout, kata)
+    rung, text = actions.next_hint(checkout, kata, print_notice)
     out = tables.console()
     out.print(f"[bold]Hint {rung} of {len(kata.hints)}[/bold]")
     out.print(text, markup=False)
@@ -109,7 +109,7 @@ def hint(name: str) -> None:
 def solution(name: str, give_up: bool) -> None:
     """The reference solution, once you have solved the kata."""
     checkout, _, kata = _find(name)
-    text = actions.solution(checkout, kata, give_up=give_up)
+    text = actions.solution(checkout, kata, print_notice, give_up=give_up)
     out = tables.console()
     if out.is_terminal:
         from rich.syntax import Syntax
@@ -133,6 +133,6 @@ def follow_ups(name: str) -> None:
 def reset(name: str) -> None:
     """Start NAME afresh. What you wrote is copied to .dojo/backups/ first."""
     checkout, _, kata = _find(name)
-    copy = actions.reset(checkout, kata)
+    copy = actions.reset(checkout, kata, print_notice)
     file = checkout.shown(checkout.stub(kata.name))
     click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))

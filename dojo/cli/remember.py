@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import _find
+from dojo.cli.common import _find, print_notice
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
@@ -37,7 +37,7 @@ def again(name: str) -> None:
     Your last attempt goes to .dojo/archive/.
     """
     checkout, _, kata = _find(name)
-    copy = actions.reset(checkout, kata, "archive")
+    copy = actions.reset(checkout, kata, print_notice, copies="archive")
     file = checkout.shown(checkout.stub(kata.name))
     click.echo(f"Your last attempt is in {checkout.shown(copy)}." if copy else "There was no attempt to put aside.")
     click.echo(f"{file} is the stub again; the clock starts now. From memory: kata watch {kata.name}")

@@ -1,1 +1,1 @@
-"""TODO: one line."""
+"""The screens that learners practise on: `kata watch`, `kata drill` and `kata hunt`. May import engine, progress and core."""

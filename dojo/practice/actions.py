@@ -1,6 +1,10 @@
-"""What a learner does to one kata besides testing it: take a hint, look at the answer, start afresh, add a new one."""
+"""What a learner does with a kata besides testing it: read it, take a hint, look at the solution, restore the stub.
+
+Each action is recorded in the history. An error of the history does not stop it: its sentence goes to `notify`.
+"""
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 
 from dojo.core.catalog import Kata
@@ -10,18 +14,20 @@ from dojo.core.paths import Checkout
 from dojo.core.stubs import _read_reference, render
 from dojo.progress import runs
 
+Notify = Callable[[str], object]
 
-def next_hint(checkout: Checkout, kata: Kata) -> tuple[int, str]:
-    """The next rung (1-based) and its text; the last one again when all have been taken."""
+
+def next_hint(checkout: Checkout, kata: Kata, notify: Notify) -> tuple[int, str]:
+    """The number (from 1) and the text of the next hint; the last one again when all have been taken."""
     if not kata.hints:
         raise UserError(f"{kata.name} has no hints; its question and rules are in `kata show {kata.name}`.")
-    rung = min(_recorded(checkout, kata.name, "hint"), len(kata.hints) - 1)
-    _record(checkout, kata.name, "hint", str(rung + 1))
-    return rung + 1, kata.hints[rung]
+    index = min(_count_events(checkout, kata.name, "hint"), len(kata.hints) - 1)
+    _record(checkout, kata.name, "hint", str(index + 1), notify=notify)
+    return index + 1, kata.hints[index]
 
 
 def rules(checkout: Checkout, kata: Kata) -> str:
-    """What the reference's docstring says: formulas, rules, stages. Stub and reference have it in common."""
+    """The docstring that stub and reference share: formulas, rules, stages."""
     try:
         return ast.get_docstring(ast.parse(_read_reference(checkout, kata.name))) or ""
     except SyntaxError as error:
@@ -29,55 +35,52 @@ def rules(checkout: Checkout, kata: Kata) -> str:
         raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error
 
 
-def solution(checkout: Checkout, kata: Kata, *, give_up: bool) -> str:
-    """The reference's text; only for who has solved the kata, or gives up.
+def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -> str:
+    """The text of the reference. Raises UserError if the kata was never solved and `give_up` is not set.
 
-    Looking before the present attempt is solved is recorded in either case: it is repeated from memory, or not.
+    Looking at it before the present attempt is solved is recorded, also when an earlier attempt was.
     """
     try:
-        solved = runs.ever_solved(checkout, kata.name)
-        afresh = not runs.ever_solved(checkout, kata.name, since_reset=True)
+        ever_solved = runs.ever_solved(checkout, kata.name)
+        solved_now = runs.ever_solved(checkout, kata.name, since_reset=True)
     except UserError:
-        solved, afresh = False, True
-    if not solved and not give_up:
+        ever_solved, solved_now = False, False
+    if not ever_solved and not give_up:
         raise UserError(
             f"The solution of {kata.name} opens when its tests pass: `kata test {kata.name}`. "
             f"A hint may do: `kata hint {kata.name}`. To see it now: `kata solution {kata.name} --give-up` (recorded)."
         )
-    if afresh:
-        _record(checkout, kata.name, "solution", "looked" if solved else "gave up")
+    if not solved_now:
+        _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)
     return _read_reference(checkout, kata.name)
 
 
-def look(checkout: Checkout, kata: Kata) -> None:
+def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
     """Records that the question was read: an attempt may begin here."""
-    _record(checkout, kata.name, "show")
+    _record(checkout, kata.name, "show", notify=notify)
 
 
-def reset(checkout: Checkout, kata: Kata, copies: str = "backups") -> Path | None:
-    """Restores the stub. What stood there is copied to .dojo/`copies`/ first; returns the copy (None: nothing was lost)."""
+def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
+    """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
     stub = render(_read_reference(checkout, kata.name), kata.name)
     file = checkout.stub(kata.name)
     copy = None
     if file.exists() and file.read_bytes() != stub.encode():
         copy = backup(checkout, file, copies)
     write(file, stub)
-    _record(checkout, kata.name, "reset")
+    _record(checkout, kata.name, "reset", notify=notify)
     return copy
 
 
-def _record(checkout: Checkout, kata: str, what: str, detail: str = "") -> None:
-    """History is a convenience: trouble with it is said, and the command goes on."""
+def _record(checkout: Checkout, kata: str, event: str, detail: str = "", *, notify: Notify) -> None:
     try:
-        runs.record_event(checkout, kata, what, detail)
-    except UserError as problem:
-        import click
-
-        click.echo(str(problem), err=True)
+        runs.record_event(checkout, kata, event, detail)
+    except UserError as error:
+        notify(str(error))
 
 
-def _recorded(checkout: Checkout, kata: str, what: str) -> int:
+def _count_events(checkout: Checkout, kata: str, event: str) -> int:
     try:
-        return runs.count_events(checkout, kata, what)
+        return runs.count_events(checkout, kata, event)
     except UserError:
         return 0

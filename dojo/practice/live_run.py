@@ -1,4 +1,4 @@
-"""What `kata watch` knows about the kata under test. No terminal, no process: messages in, facts out."""
+"""The run in progress and the last verdict, as the screens show them: messages of the fork server in, facts out."""
 
 from dataclasses import dataclass, field
 
@@ -12,57 +12,57 @@ class LiveRun:
     """One kata, the run in progress and the last verdict on it."""
 
     kata: Kata
-    number: int = 0  # of the newest job; messages of older ones are late and ignored
+    number: int = 0  # of the newest job; messages about older ones are ignored
     running: Running | None = None
-    waiting: bool = False  # a job was given and has no verdict yet
-    first: Outcome | None = None  # told before the verdict
+    waiting: bool = False  # a job was submitted and has no verdict yet
+    first_failure: Outcome | None = None  # arrives before the verdict
     verdict: Verdict | None = None
-    lost: JobDied | None = None
+    died: JobDied | None = None
     named: tuple[tuple[str, str], ...] = ()
     milliseconds: float = 0.0  # from the save to the verdict
-    began: float = 0.0
+    started_at: float = 0.0  # by the monotonic clock
     solved_before: bool = False
-    notes: list[str] = field(default_factory=list)  # trouble that stops nothing, such as a full disk
+    notices: list[str] = field(default_factory=list)  # errors that stop nothing, such as a full disk
 
-    def begin(self, number: int, now: float) -> None:
-        """A job was submitted; the old verdict stays on the screen until the new one comes."""
-        self.number, self.waiting, self.running, self.first, self.began = number, True, None, None, now
+    def start(self, number: int, now: float) -> None:
+        """Notes that a job was submitted. The old verdict stays on the screen until the new one comes."""
+        self.number, self.waiting, self.running, self.first_failure, self.started_at = number, True, None, None, now
 
-    def take(self, message: Message, now: float) -> bool:
-        """Takes in a message; False when it is about an older job, or changes nothing."""
+    def apply(self, message: Message, now: float) -> bool:
+        """Applies a message; False if it is about an older job, or changes nothing."""
         if isinstance(message, JobDied) and message.number == 0:
-            self.lost, self.waiting = message, False
+            self.died, self.waiting = message, False
             return True
         if isinstance(message, Ready) or message.number != self.number:
             return False
         if isinstance(message, Running):
             self.running = message
         elif isinstance(message, FirstFailure):
-            self.first, self.lost, self.named = message.outcome, None, ()
-            self.milliseconds = (now - self.began) * 1000
+            self.first_failure, self.died, self.named = message.outcome, None, ()
+            self.milliseconds = (now - self.started_at) * 1000
         elif isinstance(message, Verdict):
-            if not self.first:
-                self.milliseconds = (now - self.began) * 1000
-            self.verdict, self.waiting, self.lost, self.named = message, False, None, ()
+            if not self.first_failure:
+                self.milliseconds = (now - self.started_at) * 1000
+            self.verdict, self.waiting, self.died, self.named = message, False, None, ()
         elif isinstance(message, Diagnosed):
             self.named = message.mistakes
         elif isinstance(message, JobDied):
-            self.lost, self.waiting, self.verdict = message, False, None
+            self.died, self.waiting, self.verdict = message, False, None
         return True
 
     @property
     def failure(self) -> Outcome | None:
-        """What to explain: an import that broke, else the wrong answer of the lowest stage."""
-        if self.waiting and self.first:
-            return self.first
-        wrong = [o for o in self.verdict.outcomes if o.verdict in ("error", "failed")] if self.verdict else []
-        return min(wrong, key=lambda o: o.stage, default=None)
+        """The outcome to explain: an import error, else the failure of the lowest stage."""
+        if self.waiting and self.first_failure:
+            return self.first_failure
+        failures = [o for o in self.verdict.outcomes if o.verdict in ("error", "failed")] if self.verdict else []
+        return min(failures, key=lambda o: o.stage, default=None)
 
     @property
     def unwritten(self) -> list[str]:
         """The stub's own sentences ("ddpm.q_sample: write me"), in the order of the tests."""
-        found = [o.message for o in self.verdict.outcomes if o.verdict == "not started"] if self.verdict else []
-        return list(dict.fromkeys(found))
+        outcomes = self.verdict.outcomes if self.verdict else ()
+        return list(dict.fromkeys(o.message for o in outcomes if o.verdict == "not started"))
 
     def stages(self) -> list[tuple[int, int, int]]:
         """(stage, tests that pass, tests) for each stage that has tests."""
@@ -75,4 +75,4 @@ class LiveRun:
 
     @property
     def solved(self) -> bool:
-        return bool(self.verdict and self.verdict.all_passed and not self.lost)
+        return bool(self.verdict and self.verdict.all_passed and not self.died)

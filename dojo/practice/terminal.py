@@ -1,7 +1,7 @@
-"""A terminal that shows one screen and reads single keys, and is always given back as it was.
+"""Draws one screen, reads single keys, and restores the terminal on every exit.
 
-`Terminal.keys` is a pipe's end with a word for each key ("q", "enter", "up"), so it can be waited for together with
-other pipes. On Windows keys come from msvcrt, elsewhere from the terminal in cbreak mode.
+`Terminal.keys` is the reading end of a pipe with a word for each key ("q", "enter", "up"), so that one can wait for it
+together with other pipes. On Windows keys come from msvcrt, elsewhere from the terminal in cbreak mode.
 """
 
 import os
@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 
 from dojo.core.errors import UserError
 
-NAMES = {
+KEY_NAMES = {
     "\r": "enter",
     "\n": "enter",
     " ": "space",
@@ -31,47 +31,46 @@ NAMES = {
     "\x1bOA": "up",
     "\x1bOB": "down",
 }
-KEY = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\x1b]|.", re.DOTALL
-)  # arrows, F1, Alt with a key; one character
-RESIZED = "resized"
-ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor; and back
+# Control sequences (arrows), SS3 sequences (F1), Alt with a key, one character.
+KEY_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\x1b]|.", re.DOTALL)
+RESIZED = "resized"  # comes through `keys` when the window has another size
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # alternate screen without a cursor
 
 
 def is_interactive() -> bool:
-    """Whether a person sits here: keys can be read and a screen drawn."""
+    """Whether keys can be read and a screen drawn."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Terminal:
-    """`with Terminal() as terminal:` takes the screen and the keys, and gives both back whatever happens."""
+    """`with Terminal() as terminal:` takes over the screen and the keys until the block ends."""
 
     def __init__(self, command: str = "this command") -> None:
         if not is_interactive():
             raise UserError(f"{command} needs a terminal with keys and a screen. Without one: kata test NAME")
-        kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        self.console = Console(highlight=False, _environ=kept)  # as wide as the window is, also after a resize
-        self.keys, self._sent = Pipe(duplex=False)
-        self._shown: list[str] = []
-        self._wake_reader, self._wake = os.pipe()
-        self._paused = threading.Event()
-        self._resting = threading.Event()
-        self._mode: Any = None
+        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self.console = Console(highlight=False, _environ=environment)  # follows the window's size
+        self.keys, self._key_sender = Pipe(duplex=False)
+        self._drawn: list[str] = []
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._suspended = threading.Event()  # the reader thread must leave the keys alone
+        self._reader_idle = threading.Event()  # the reader thread leaves the keys alone
+        self._mode: Any = None  # of the terminal before; None on Windows
 
     def __enter__(self) -> "Terminal":
-        self._take()
+        self._enter_screen()
         if hasattr(signal, "SIGWINCH"):
-            signal.signal(signal.SIGWINCH, lambda *_: self._sent.send(RESIZED))
-            signal.signal(signal.SIGTSTP, self._stop)
+            signal.signal(signal.SIGWINCH, lambda *_: self._key_sender.send(RESIZED))
+            signal.signal(signal.SIGTSTP, self._stop_process)
         for ending in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            signal.signal(ending, _leave)  # the screen is given back on the way out
-        threading.Thread(target=self._read, daemon=True).start()
+            signal.signal(ending, _exit)  # an exception, so that `__exit__` restores the screen
+        threading.Thread(target=self._read_keys, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._paused.set()
-        os.write(self._wake, b".")
-        self._give_back()
+        self._suspended.set()
+        os.write(self._wake_writer, b".")
+        self._restore()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -79,7 +78,7 @@ class Terminal:
         return self.console.size
 
     def lines(self, *parts: RenderableType, width: int | None = None) -> list[str]:
-        """What `parts` look like, one string for each line."""
+        """The lines that `parts` take on the screen, with colours."""
         console, width = self.console, width or self.size[0]
         with console.capture() as capture:
             for part in parts:
@@ -87,50 +86,50 @@ class Terminal:
         return capture.get().rstrip("\n").split("\n")
 
     def draw(self, lines: list[str]) -> None:
-        """Replaces the screen by `lines`; nothing is written when nothing has changed, so nothing flickers."""
+        """Replaces the screen by `lines`. Writes nothing if nothing has changed, so that nothing flickers."""
         lines = lines[: self.size[1]]
-        if lines == self._shown:
+        if lines == self._drawn:
             return
-        self._shown = list(lines)
+        self._drawn = list(lines)
         text = "\x1b[H" + "\r\n".join(f"\x1b[K{line}\x1b[0m" for line in lines) + "\x1b[J"
         with suppress(BlockingIOError):
             sys.stdout.write(text)
             sys.stdout.flush()
 
     def redraw(self) -> None:
-        """The next `draw` writes everything: the window has another size, or something else wrote on it."""
-        self._shown = []
+        """Makes the next `draw` write everything, because the window has another size or something else wrote on it."""
+        self._drawn = []
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Gives keys and screen to another program, an editor for example, and takes them back."""
-        self._paused.set()
-        os.write(self._wake, b".")
-        self._resting.wait(1)
-        self._give_back()
-        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the other program's, which still gets it
+    def suspended(self) -> Iterator[None]:
+        """Leaves keys and screen to another program, an editor for example, until the block ends."""
+        self._suspended.set()
+        os.write(self._wake_writer, b".")
+        self._reader_idle.wait(1)
+        self._restore()
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the other program, which still gets it
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-            self._take()
-            self._resting.clear()
-            self._paused.clear()
+            self._enter_screen()
+            self._reader_idle.clear()
+            self._suspended.clear()
             self.redraw()
 
-    def _take(self) -> None:
+    def _enter_screen(self) -> None:
         if os.name != "nt":
             import termios
             import tty
 
             self._mode = termios.tcgetattr(sys.stdin.fileno())
             tty.setcbreak(sys.stdin.fileno())
-        sys.stdout.write(ENTER)
+        sys.stdout.write(ENTER_SCREEN)
         sys.stdout.flush()
 
-    def _give_back(self) -> None:
-        with suppress(OSError, ValueError):  # a terminal that was closed takes nothing
-            sys.stdout.write(LEAVE)
+    def _restore(self) -> None:
+        with suppress(OSError, ValueError):  # the terminal may be closed
+            sys.stdout.write(LEAVE_SCREEN)
             sys.stdout.flush()
         if self._mode is not None:
             import termios
@@ -138,17 +137,17 @@ class Terminal:
             with suppress(termios.error):
                 termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._mode)
 
-    def _stop(self, *_: object) -> None:
-        """Ctrl-Z: the shell gets its own screen, and `fg` brings this one back."""
-        self._give_back()
+    def _stop_process(self, *_: object) -> None:
+        """Ctrl-Z: restores the shell's screen and stops; after `fg` the screen is drawn again."""
+        self._restore()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, self._stop)
-        self._take()
+        signal.signal(signal.SIGTSTP, self._stop_process)
+        self._enter_screen()
         self.redraw()
-        self._sent.send(RESIZED)
+        self._key_sender.send(RESIZED)
 
-    def _read(self) -> None:
+    def _read_keys(self) -> None:
         if os.name == "nt":
             self._read_windows()
             return
@@ -159,9 +158,9 @@ class Terminal:
             ready, _, _ = select.select([source, self._wake_reader], [], [])
             if self._wake_reader in ready:
                 os.read(self._wake_reader, 1)
-            if self._paused.is_set():
-                self._resting.set()
-                while self._paused.is_set():
+            if self._suspended.is_set():
+                self._reader_idle.set()
+                while self._suspended.is_set():
                     threading.Event().wait(0.05)
                 continue
             if source in ready:
@@ -169,11 +168,11 @@ class Terminal:
                     text = os.read(source, 64).decode("utf-8", "replace")
                 except OSError:
                     text = ""
-                if not text:  # the terminal is gone
-                    self._sent.send("q")
+                if not text:  # the terminal was closed
+                    self._key_sender.send("q")
                     return
                 for key in keys_in(text):
-                    self._sent.send(key)
+                    self._key_sender.send(key)
 
     def _read_windows(self) -> None:
         import msvcrt
@@ -181,15 +180,15 @@ class Terminal:
         arrows = {"H": "up", "P": "down", "I": "page up", "Q": "page down"}
         while True:
             key = msvcrt.getwch()  # type: ignore[attr-defined]
-            key = arrows.get(msvcrt.getwch(), "") if key in "\x00\xe0" else NAMES.get(key, key)  # type: ignore[attr-defined]
+            key = arrows.get(msvcrt.getwch(), "") if key in "\x00\xe0" else KEY_NAMES.get(key, key)  # type: ignore[attr-defined]
             if key:
-                self._sent.send(key)
+                self._key_sender.send(key)
 
 
 def keys_in(text: str) -> list[str]:
-    """The keys that `text`, as a terminal sends it, stands for; several may arrive at once. Keys unknown here are none."""
-    return [NAMES.get(part, part) for part in KEY.findall(text) if part in NAMES or len(part) == 1]
+    """The keys in `text`, which a terminal sent; several may arrive at once. Unknown sequences are left out."""
+    return [KEY_NAMES.get(part, part) for part in KEY_SEQUENCE.findall(text) if part in KEY_NAMES or len(part) == 1]
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     raise SystemExit(1)

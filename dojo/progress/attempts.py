@@ -9,7 +9,6 @@ without the limit of ten minutes, and None when the first sign shows a file that
 took, nobody knows.
 """
 
-import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from itertools import pairwise
 
 from dojo.core.paths import Checkout
 from dojo.progress.database import connect
+from dojo.progress.session_state import DrillState
 
 LONGEST = 10 * 60.0  # seconds that a gap counts at most
 SITTING = 2 * 3600.0  # a look that long before anything else is not yet the beginning
@@ -246,12 +246,9 @@ def _session(
 
 
 def _graded(kind: str, at: float, detail: str) -> list[Run]:
-    """The final grading, as the session's detail keeps it: [stage, passed, tests, when] for each stage."""
-    try:
-        results = json.loads(detail).get("results", [])
-        stages = {int(stage): (int(passed), int(tests)) for stage, passed, tests, _ in results}
-    except (ValueError, TypeError, AttributeError):
-        return []
+    """The final grading of a session as a run; empty if it was never graded."""
+    results = DrillState.from_json(detail).results
+    stages = {result.stage: (result.passed, result.tests) for result in results}
     return [Run(at, kind, True, stages)] if stages else []
 
 

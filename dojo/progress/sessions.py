@@ -1,99 +1,107 @@
-"""A drill as it is remembered. Every step is committed as it happens, so a killed terminal loses two seconds at most."""
+"""Drills, hunts and mock interviews in the history.
 
-import json
-from collections.abc import Callable
+Every step is committed when it happens, so a killed terminal loses no more than the seconds since the last heartbeat.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dojo.core import clock
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import write
+from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
 from dojo.progress.database import connect
 from dojo.progress.runs import record_run
+from dojo.progress.session_state import DrillState
 
 T = TypeVar("T")
 
 
 @dataclass
 class Session:
-    """One drill. `id` is 0 when it cannot be recorded; it then runs all the same and cannot be resumed."""
+    """One drill, hunt or mock interview. `id` is 0 if it could not be recorded; it then runs and cannot be resumed."""
 
     id: int
-    kind: str  # drill; hunt and mock have rows of their own
-    kata: str
+    kind: str  # "drill", "hunt" or "mock"
+    kata: str  # empty in a mock interview
     minutes: float
     folder: Path
     started: float
     ended: float | None = None
-    elapsed: float = 0.0  # seconds, pauses left out
+    elapsed: float = 0.0  # seconds worked, without pauses
     points: float | None = None
-    detail: dict[str, Any] = field(default_factory=dict)  # stage, phase, and what the end needs
+    state: DrillState = field(default_factory=DrillState)
 
     @property
     def file(self) -> Path:
+        """The file to write in."""
         return self.folder / f"{self.kata}.py"
 
     @property
-    def left(self) -> float:
-        """Seconds until time is up."""
+    def attempt(self) -> Path:
+        """The copy of that file that is graded."""
+        return self.folder / "attempt" / f"{self.kata}.py"
+
+    @property
+    def seconds_left(self) -> float:
         return max(0.0, self.minutes * 60 - self.elapsed)
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a drill, `elapsed` seconds into it."""
+    """Something that happened in a session, `elapsed` seconds into it."""
 
     elapsed: float
-    what: str  # begin, stage, hint, pause, resume, sleep, time, grade, follow-up, end
+    kind: str  # begin, stage, hint, pause, resume, sleep, time, grade, follow-up, end
     detail: str
 
 
-class Log:
-    """Writes to the history. Trouble with it is kept in `trouble` for the screen, and the drill goes on."""
+class SessionLog:
+    """Reads and writes sessions. An error of the history is kept in `trouble` for the screen, and the session goes on."""
 
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout
         self.trouble = ""
-        self.kept: list[Event] = []  # of a session that cannot be recorded
+        self._unrecorded: list[Event] = []  # of a session that could not be recorded
 
     def _try(self, action: Callable[[], T], otherwise: T) -> T:
         try:
             return action()
-        except UserError as problem:
-            self.trouble = str(problem)
+        except UserError as error:
+            self.trouble = str(error)
             return otherwise
 
-    def begin(self, kata: Kata, minutes: float, kind: str = "drill", **detail: Any) -> Session:
-        """A session with a fresh stub in a folder of its own."""
-        folder = new_folder(self.checkout, f"{kind}s", kata.name)
+    def begin_drill(self, kata: Kata, minutes: float, round_id: int | None = None) -> Session:
+        """Records and returns a drill with a fresh stub in a folder of its own."""
+        folder = new_folder(self.checkout, "drills", kata.name)
         write(folder / f"{kata.name}.py", stub(self.checkout, kata))
-        session = Session(0, kind, kata.name, minutes, folder, clock.now(), detail={"stage": 1, **detail})
-        return self.add(session)
+        state = DrillState(round_id=round_id)
+        return self.add(Session(0, "drill", kata.name, minutes, folder, clock.now(), state=state))
 
     def add(self, session: Session) -> Session:
-        """Stores a new session, and that it has begun."""
+        """Stores a new session and its first event. Returns it with its id."""
 
         def insert() -> int:
+            folder = session.folder.relative_to(self.checkout.root).as_posix()
+            row = (session.kind, session.kata, session.started, session.minutes, folder, session.state.to_json())
             with connect(self.checkout) as db:
-                row = (session.kind, session.kata, session.started, session.minutes, _stored(self.checkout, session))
-                return int(
-                    db.execute(
-                        "INSERT INTO session(kind, kata, started, minutes, folder, detail) VALUES (?, ?, ?, ?, ?, ?)",
-                        (*row, json.dumps(session.detail)),
-                    ).lastrowid
-                    or 0
+                cursor = db.execute(
+                    "INSERT INTO session(kind, kata, started, minutes, folder, detail) VALUES (?, ?, ?, ?, ?, ?)", row
                 )
+                return int(cursor.lastrowid or 0)
 
         session.id = self._try(insert, 0)
-        self.note(session, "begin", session.kata)
+        self.add_event(session, "begin", session.kata)
         return session
 
     def save(self, session: Session) -> None:
-        """The clock, the detail, and the end once it has come."""
+        """Stores the clock, the points, the state, and the end once it has come."""
         if not session.id:
             return
 
@@ -101,36 +109,43 @@ class Log:
             with connect(self.checkout) as db:
                 db.execute(
                     "UPDATE session SET elapsed = ?, ended = ?, points = ?, detail = ? WHERE id = ?",
-                    (session.elapsed, session.ended, session.points, json.dumps(session.detail), session.id),
+                    (session.elapsed, session.ended, session.points, session.state.to_json(), session.id),
                 )
 
         self._try(update, None)
 
-    def note(self, session: Session, what: str, detail: str = "") -> None:
-        """One event, and with it where the clock stands."""
+    def add_event(self, session: Session, kind: str, detail: str = "") -> None:
+        """Stores one event, and saves the session with it."""
         if not session.id:
-            self.kept.append(Event(session.elapsed, what, detail))
+            self._unrecorded.append(Event(session.elapsed, kind, detail))
             return
 
         def insert() -> None:
             with connect(self.checkout) as db:
                 db.execute(
                     "INSERT INTO session_event(session, at, elapsed, what, detail) VALUES (?, ?, ?, ?, ?)",
-                    (session.id, clock.now(), session.elapsed, what, detail),
+                    (session.id, clock.now(), session.elapsed, kind, detail),
                 )
 
         self._try(insert, None)
         self.save(session)
 
-    def run(self, session: Session, verdict: Any, named: tuple[tuple[str, str], ...]) -> None:
-        """One run of the session's file."""
+    def add_run(
+        self,
+        session: Session,
+        outcomes: Sequence[Outcome],
+        expected: Mapping[str, int],
+        source: str,
+        named: tuple[tuple[str, str], ...],
+    ) -> None:
+        """Stores one run of the session's file; the arguments are those of `record_run`."""
         self._try(
             lambda: record_run(
                 self.checkout,
-                verdict.outcomes,
-                verdict.expected,
+                outcomes,
+                expected,
                 named={session.kata: named},
-                source=verdict.source,
+                source=source,
                 how=session.kind,
                 session=session.id or None,
             ),
@@ -139,7 +154,7 @@ class Log:
 
     def events(self, session: Session) -> list[Event]:
         if not session.id:
-            return self.kept
+            return self._unrecorded
 
         def read() -> list[Event]:
             with connect(self.checkout) as db:
@@ -150,27 +165,41 @@ class Log:
 
         return self._try(read, [])
 
-    def sessions(self, where: str = "1", *values: Any) -> list[Session]:
-        """Sessions that fit an SQL condition, oldest first."""
+    def sessions(self, only_kind: str = "") -> list[Session]:
+        """All sessions (only those of one kind), oldest first."""
 
         def read() -> list[Session]:
             with connect(self.checkout) as db:
                 rows = db.execute(
                     "SELECT id, kind, kata, minutes, folder, started, ended, elapsed, points, detail FROM session "
-                    f"WHERE {where} ORDER BY id",
-                    values,
+                    "WHERE ? IN ('', kind) ORDER BY id",
+                    (only_kind,),
                 ).fetchall()
             return [
                 Session(
-                    id, kind, kata, minutes, self.checkout.root / folder, at, end, elapsed, points, json.loads(detail)
+                    id=number,
+                    kind=kind,
+                    kata=kata,
+                    minutes=minutes,
+                    folder=self.checkout.root / folder,
+                    started=started,
+                    ended=ended,
+                    elapsed=elapsed,
+                    points=points,
+                    state=DrillState.from_json(detail),
                 )
-                for id, kind, kata, minutes, folder, at, end, elapsed, points, detail in rows
+                for number, kind, kata, minutes, folder, started, ended, elapsed, points, detail in rows
             ]
 
         return self._try(read, [])
 
+    def earlier_drills(self, session: Session) -> list[Session]:
+        """The finished drills of the same kata that began before this session."""
+        drills = self.sessions("drill")
+        return [drill for drill in drills if drill.kata == session.kata and drill.id < session.id and drill.ended]
+
     def first_mistake(self, session: Session) -> str:
-        """Name and sentence of the first mistake that a run of this session was named by; empty if none was."""
+        """Name and sentence of the first mistake diagnosed in this session; empty if there is none."""
 
         def read() -> str:
             with connect(self.checkout) as db:
@@ -182,7 +211,7 @@ class Log:
 
         return self._try(read, "")
 
-    def runs(self, session: Session) -> int:
+    def count_runs(self, session: Session) -> int:
         def read() -> int:
             with connect(self.checkout) as db:
                 return int(db.execute("SELECT count(*) FROM run WHERE session = ?", (session.id,)).fetchone()[0])
@@ -190,13 +219,11 @@ class Log:
         return self._try(read, 0)
 
 
-def new_folder(checkout: Checkout, room: str, kata: str) -> Path:
-    """`.dojo/<room>/<when>-<kata>`, made; never one that exists."""
-    import time
-
+def new_folder(checkout: Checkout, parent: str, kata: str) -> Path:
+    """Makes and returns `.dojo/<parent>/<time>-<kata>`, with a number behind it if that exists."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(clock.now()))
     for number in range(1000):
-        folder = checkout.state / room / f"{stamp}-{kata}{f'-{number}' if number else ''}"
+        folder = checkout.state / parent / f"{stamp}-{kata}{f'-{number}' if number else ''}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -206,8 +233,4 @@ def new_folder(checkout: Checkout, room: str, kata: str) -> Path:
                 f"{checkout.shown(folder)} cannot be made ({error.strerror}); make room and try again."
             ) from error
         return folder
-    raise UserError(f"{checkout.shown(checkout.state / room)} is full of drills of this second; try again.")
-
-
-def _stored(checkout: Checkout, session: Session) -> str:
-    return session.folder.relative_to(checkout.root).as_posix()
+    raise UserError(f"{checkout.shown(checkout.state / parent)} is full of drills of this second; try again.")

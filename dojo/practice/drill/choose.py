@@ -1,27 +1,34 @@
-"""TODO: one line."""
+"""Which kata to drill, and what to say when a drill is left."""
 
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
-from dojo.progress.sessions import Log, Session
+from dojo.progress.sessions import Session, SessionLog
 
 
-def left(session: Session) -> list[str]:
-    """What to say to someone who leaves before the end."""
+def leaving_sentences(session: Session) -> list[str]:
+    """What to print when a drill or hunt is left before its end."""
     if session.id:
         return ["Left; the clock stands. Go on with: kata drill --resume"]
     return ["Left. This could not be recorded, so it cannot be resumed; your file stays where it is."]
 
 
-def choose(log: Log, catalog: Catalog, track: str | None, minutes: float | None) -> Kata:
-    """The kata to drill when none was named: of the track and short enough, the one drilled least recently."""
+def choose(log: SessionLog, catalog: Catalog, track: str | None, minutes: float | None) -> Kata:
+    """The kata drilled least recently among those of the track that are short enough; the first in learning order among
+    equals. Raises UserError if there is none."""
     tracks = list(dict.fromkeys(kata.track for kata in catalog.katas))
     if track and track not in tracks:
         raise UserError(f"There is no track called '{track}'. There are: {', '.join(tracks)}.")
-    fits = [k for k in catalog.katas if (not track or k.track == track) and (not minutes or k.minutes <= minutes)]
-    if not fits:
-        shortest = min((k for k in catalog.katas if not track or k.track == track), key=lambda k: k.minutes)
+    in_track = [kata for kata in catalog.katas if not track or kata.track == track]
+    fitting = [kata for kata in in_track if not minutes or kata.minutes <= minutes]
+    if not fitting:
+        shortest = min(in_track, key=lambda kata: kata.minutes)
         raise UserError(
             f"No kata fits into {minutes:g} minutes; the shortest takes {shortest.minutes}: kata drill {shortest.name}"
         )
-    last = {session.kata: session.id for session in log.sessions()}
-    return min(fits, key=lambda kata: last.get(kata.name, 0))  # the first in learning order among equals
+    return least_recent(fitting, log.sessions())
+
+
+def least_recent(katas: list[Kata], sessions: list[Session]) -> Kata:
+    """The kata whose last session is the oldest, or that has none; the first among equals."""
+    last = {session.kata: session.id for session in sessions}
+    return min(katas, key=lambda kata: last.get(kata.name, 0))

@@ -1,13 +1,16 @@
-"""Which drills are open in some terminal, so that none goes on in two at once."""
+"""A lock on a drill's folder, so that no drill is open in two terminals at once."""
 
 from pathlib import Path
 from typing import IO
 
+from dojo.core.errors import UserError
+from dojo.core.paths import Checkout
 
-def take(folder: Path) -> IO[str] | None:
-    """Marks the drill in `folder` as open until the file is closed or the process ends, however it ends.
 
-    None when another terminal has it. Where files cannot be locked (Windows, some network folders) nobody is refused.
+def acquire(folder: Path) -> IO[str] | None:
+    """The locked file, or None if another terminal holds the lock. It is released when the file or the process ends.
+
+    Where files cannot be locked (Windows, some network folders) the file is returned without a lock.
     """
     file = (folder / ".open").open("w")
     try:
@@ -24,10 +27,25 @@ def take(folder: Path) -> IO[str] | None:
     return file
 
 
-def is_open(folder: Path) -> bool:
-    """Whether a terminal has the drill in `folder`."""
+def acquire_or_raise(checkout: Checkout, folder: Path) -> IO[str] | None:
+    """The locked file, or None if the folder is not writable: the drill then goes on without a lock.
+
+    Raises UserError if the drill is open in another terminal.
+    """
     try:
-        file = take(folder)
+        file = acquire(folder)
+    except OSError:
+        return None
+    if file is None:
+        shown = checkout.shown(folder)
+        raise UserError(f"{shown} is open in another terminal. Go on there, or begin another: kata drill")
+    return file
+
+
+def is_open(folder: Path) -> bool:
+    """Whether the drill in `folder` is open in some terminal."""
+    try:
+        file = acquire(folder)
     except OSError:
         return False
     if file:

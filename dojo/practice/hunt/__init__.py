@@ -1,1 +1,1 @@
-"""`kata hunt`: named mistakes planted into a working implementation; make the tests pass again."""
+"""`kata hunt`: mistakes are planted into a working implementation, and the learner makes its tests pass again."""

@@ -1,4 +1,4 @@
-"""Which mistakes are planted, the proof that they can be found and mended, and what a repair touched."""
+"""Plants mistakes into a working file, proves that the tests find them, and counts what a repair changed besides."""
 
 import difflib
 import random
@@ -15,8 +15,9 @@ from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Job, JobDied, Verdict
 
-TRIES = 10
-FENCE = re.compile(r"[ \t]*# kata: (?:begin|end).*\n")
+SEEDS_TO_TRY = 10
+MAX_DEATHS = 2  # of the fork server during one run of the tests
+FENCE_LINE = re.compile(r"[ \t]*# kata: (?:begin|end).*\n")
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,22 @@ class Planted:
 
 
 def working_file(checkout: Checkout, kata: str) -> str:
-    """The reference as any colleague's file: without the fences that only the trainer reads."""
-    return FENCE.sub("", checkout.reference(kata).read_text(encoding="utf-8"))
+    """The reference without the comments that mark what a stub leaves out."""
+    return FENCE_LINE.sub("", checkout.reference(kata).read_text(encoding="utf-8"))
 
 
 def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[[str, str], bool]) -> Planted:
-    """Plants `bugs` mistakes, chosen by `seed`. `fails(source, test)` runs a test; `test` "" means all of them.
+    """Plants `bugs` mistakes, chosen by `seed`. `fails(source, test)` runs a test function; `test` "" runs all.
 
-    Raises UserError when the kata has too few that fit beside one another.
+    Raises UserError if the kata has too few mistakes that can be planted together.
     """
     working = working_file(checkout, kata.name)
     if fails(working, ""):
         raise UserError(
             f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata verify {kata.name}"
         )
-    for number in range(seed, seed + TRIES):  # a set that masks itself is passed over: nobody has met one
-        planted = _plant(checkout, kata, working, bugs, number, fails)
+    for next_seed in range(seed, seed + SEEDS_TO_TRY):  # a set whose bugs cancel out is skipped (never seen so far)
+        planted = _plant(checkout, kata, working, bugs, next_seed, fails)
         if undo(planted.source, planted.mistakes) == working and fails(planted.source, ""):
             return planted
     raise UserError(
@@ -55,34 +56,35 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
 def _plant(
     checkout: Checkout, kata: Kata, working: str, bugs: int, seed: int, fails: Callable[[str, str], bool]
 ) -> Planted:
-    known = [m for m in load_mistakes(checkout.mistakes(kata.name)).named if _fits(m, working)]
-    order = random.Random(f"{kata.name} {seed}").sample(known, len(known))
+    mistakes = [m for m in load_mistakes(checkout.mistakes(kata.name)).named if _can_be_undone(m, working)]
+    order = random.Random(f"{kata.name} {seed}").sample(mistakes, len(mistakes))
     source = working
     chosen: list[Mistake] = []
     for mistake in order:
         if len(chosen) == bugs:
             break
-        if _fits(mistake, source) and _apart(mistake, chosen) and fails(mistake.apply(working), mistake.caught_by):
+        fits = _can_be_undone(mistake, source) and _on_other_lines(mistake, chosen)
+        if fits and fails(mistake.apply(working), mistake.caught_by):
             source = mistake.apply(source)
             chosen.append(mistake)
     if not chosen:
         raise UserError(f"{kata.name} has no bug that can be planted alone; take another kata: kata hunt")
     if len(chosen) < bugs:
-        room = "one bug" if len(chosen) == 1 else f"{len(chosen)} bugs"
-        raise UserError(f"{kata.name} has room for {room} at once: kata hunt {kata.name} --bugs {len(chosen)}")
+        number = "one bug" if len(chosen) == 1 else f"{len(chosen)} bugs"
+        raise UserError(f"{kata.name} has room for {number} at once: kata hunt {kata.name} --bugs {len(chosen)}")
     return Planted(working, source, tuple(chosen))
 
 
 def undo(source: str, mistakes: Iterable[Mistake]) -> str:
-    """`source` with the planted mistakes taken out again, the last one first."""
+    """`source` without the planted mistakes; the last one is taken out first."""
     for mistake in reversed(list(mistakes)):
         for old, new in reversed(mistake.edits):
             source = source.replace(new, old, 1) if source.count(new) == 1 else source
     return source
 
 
-def _fits(mistake: Mistake, source: str) -> bool:
-    """Whether each patch stands once, and can be told again once it is in."""
+def _can_be_undone(mistake: Mistake, source: str) -> bool:
+    """Whether each patch occurs exactly once in the patched source, so that undoing it gives `source` again."""
     try:
         wrong = mistake.apply(source)
     except UserError:
@@ -90,61 +92,71 @@ def _fits(mistake: Mistake, source: str) -> bool:
     return all(new.strip() and wrong.count(new) == 1 for _, new in mistake.edits) and undo(wrong, [mistake]) == source
 
 
-def _apart(mistake: Mistake, chosen: list[Mistake]) -> bool:
-    """Two bugs in one line would be one."""
-    lines = {line.strip() for old, _ in mistake.edits for line in old.splitlines() if line.strip()}
-    taken = {line.strip() for m in chosen for old, _ in m.edits for line in old.splitlines()}
-    return not any(a in b or b in a for a in lines for b in taken if b)
+def _on_other_lines(mistake: Mistake, chosen: list[Mistake]) -> bool:
+    """Whether `mistake` changes no line that a chosen one changes: two bugs in one line would be one."""
+    lines = _changed_lines(mistake)
+    chosen_lines = {line for other in chosen for line in _changed_lines(other)}
+    return not any(a in b or b in a for a in lines for b in chosen_lines)
 
 
-def touched_beyond(planted: str, final: str, working: str) -> int:
-    """How many lines a repair touched that held no planted mistake."""
-    wrong = {line for line, _ in _changes(planted, working)}
-    return sum(count for line, count in _changes(planted, final) if line not in wrong)
+def _changed_lines(mistake: Mistake) -> set[str]:
+    return {line.strip() for old, _ in mistake.edits for line in old.splitlines() if line.strip()}
+
+
+def count_extra_lines(planted: str, final: str, working: str) -> int:
+    """How many lines of `planted` were changed on the way to `final` that held no planted mistake."""
+    bug_lines = {line for line, _ in _changes(planted, working)}
+    return sum(number for line, number in _changes(planted, final) if line not in bug_lines)
 
 
 def _changes(before: str, after: str) -> list[tuple[int, int]]:
-    """(line of `before`, lines touched there): one entry a line, and what was put in counts where it stands."""
+    """(line of `before`, number of lines changed there). Added lines count where they were put in."""
     matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
-    found = []
-    for kind, a, b, c, d in matcher.get_opcodes():
-        if kind == "insert":
-            found.append((a, d - c))
-        elif kind != "equal":
-            found += [(line, 1) for line in range(a, b)]
-            if d - c > b - a:
-                found.append((b - 1, d - c - (b - a)))
-    return found
+    changes = []
+    for operation, begin, end, after_begin, after_end in matcher.get_opcodes():
+        added = after_end - after_begin
+        if operation == "insert":
+            changes.append((begin, added))
+        elif operation != "equal":
+            changes += [(line, 1) for line in range(begin, end)]
+            if added > end - begin:
+                changes.append((end - 1, added - (end - begin)))
+    return changes
 
 
-class Trier:
-    """Runs tests on a source in the forkserver, one after another."""
+class SourceTester:
+    """Runs a kata's tests on a source, one job at a time, in the fork server."""
 
     def __init__(self, checkout: Checkout, kata: str, forkserver: ForkServer) -> None:
-        self.checkout, self.kata, self.forkserver, self.number = checkout, kata, forkserver, 0
+        self.checkout, self.kata, self.forkserver = checkout, kata, forkserver
+        self.number = 0  # of the last job; negative, so that it is never the number of a job of the hunt itself
 
     def fails(self, source: str, test: str) -> bool:
         """Whether the test function `test` ("": any test) fails on `source`.
 
-        A run without a verdict (it hung, say) passes nothing, and shows no one test to be failing either.
+        If a run gives no verdict (a test hung, say), no single test counts as failing, and the source does not pass.
         """
-        self.number -= 1  # numbers of their own: the hunt's start at 1
+        self.number -= 1
         with tempfile.TemporaryDirectory(prefix="kata-hunt-") as folder:
             (Path(folder) / f"{self.kata}.py").write_text(source, encoding="utf-8")
-            job = Job(self.number, self.kata, Path(folder).resolve(), naming=False)
-            self.forkserver.submit(job)
-            deaths = 0
-            while True:
-                for message in self.forkserver.messages(1.0):
-                    if isinstance(message, JobDied) and message.number == 0:
-                        deaths += 1
-                        if deaths > 2:
-                            raise UserError(
-                                f"The warm process ends again and again; `kata test {self.kata}` may say why."
-                            )
-                        self.forkserver.submit(job)
-                    if isinstance(message, JobDied) and message.number == self.number:
-                        return not test
-                    if isinstance(message, Verdict) and message.number == self.number:
-                        wrong = [o.test for o in message.outcomes if o.verdict not in ("passed", "skipped")]
-                        return any(not test or name.partition("[")[0] == test for name in wrong)
+            verdict = self._run(Job(self.number, self.kata, Path(folder).resolve(), naming=False))
+        if verdict is None:
+            return not test
+        failed = [o.test for o in verdict.outcomes if o.verdict not in ("passed", "skipped")]
+        return any(not test or name.partition("[")[0] == test for name in failed)
+
+    def _run(self, job: Job) -> Verdict | None:
+        """The verdict on `job`, or None if it died without one."""
+        self.forkserver.submit(job)
+        deaths = 0
+        while True:
+            for message in self.forkserver.messages(1.0):
+                if isinstance(message, JobDied) and message.number == 0:
+                    deaths += 1
+                    if deaths > MAX_DEATHS:
+                        raise UserError(f"The warm process ends again and again; `kata test {self.kata}` may say why.")
+                    self.forkserver.submit(job)
+                if isinstance(message, JobDied) and message.number == job.number:
+                    return None
+                if isinstance(message, Verdict) and message.number == job.number:
+                    return message

@@ -1,1 +1,1 @@
-"""`kata watch`: on every save a verdict, on one screen."""
+"""`kata watch`: runs the tests on every save and shows the verdict on one screen."""

@@ -1,22 +1,18 @@
-"""The loop of `kata watch`: keys, saves and verdicts come in, one screen goes out."""
+"""The screen of `kata watch`: every save of a kata runs its tests."""
 
-import io
-import os
-import shlex
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr
-from multiprocessing.connection import wait
+from pathlib import Path
 
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import digest
 from dojo.core.paths import Checkout
-from dojo.engine.file_watcher import EMPTY, Contents, Saves
-from dojo.engine.forkserver import ForkServer
-from dojo.engine.messages import Diagnosed, Job, Ready, Verdict
+from dojo.engine.file_watcher import EMPTY
+from dojo.engine.messages import Job, Message, Ready, Verdict
 from dojo.practice import actions, screen
+from dojo.practice.app import SCROLL_STEPS, App
 from dojo.practice.live_run import LiveRun
 from dojo.practice.terminal import Terminal
 from dojo.practice.watch import view
@@ -24,11 +20,12 @@ from dojo.progress import runs
 from dojo.progress.runs import Progress
 from dojo.progress.standing import progress
 
-SETTLE = 0.15  # seconds that a file may be missing or empty while an editor replaces it
+SETTLE_S = 0.15  # how long a file may be missing or empty while an editor replaces it
+IDLE_S = 30.0
 
 
 def first_kata(checkout: Checkout, catalog: Catalog) -> str:
-    """Where someone left off: the kata run last, or the one after it when that one is solved."""
+    """The kata that was run last, or the next one that is not solved if that one is."""
     try:
         last = runs.last_kata(checkout)
     except UserError:
@@ -41,251 +38,219 @@ def first_kata(checkout: Checkout, catalog: Catalog) -> str:
     return last or names[0]
 
 
-class App:
-    """One sitting. `run` returns the name of the kata to drill when that was asked for, else an empty text."""
+class WatchApp(App):
+    """All katas, one of them on the screen. A method `key_x` does what key x means."""
 
     def __init__(self, checkout: Checkout, catalog: Catalog, name: str, terminal: Terminal, edit: bool = False) -> None:
-        self.checkout, self.catalog, self.terminal = checkout, catalog, terminal
-        self.forkserver = ForkServer(checkout)
-        self.saves = Saves(checkout.katas)
-        self.contents = Contents(checkout.katas)
-        self.kind = "fork"
-        self.jobs = 0
-        self.unrecorded: Verdict | None = None
-        self.settling = 0.0
-        self.leaving = ""
-        self.done = False
-        self.said = ""
-        self.reading: Callable[[], list[str]] | None = None  # what covers the verdict, if anything
-        self.asked: tuple[str, Callable[[], None]] | None = None  # a question that y answers
-        self.choosing = False
-        self.scroll = self.chosen = 0
-        self.standing: dict[str, Progress] = {}
+        super().__init__(checkout, terminal, catalog[name], checkout.katas)
+        self.catalog = catalog
         self.edit_first = edit
-        self.watch(name)
+        self.start_method = "fork"  # of the fork server's children
+        self.kata_to_drill = ""
+        self.notice = ""  # an error that stopped nothing, such as a full disk
+        self.settles_at = 0.0  # when a missing or empty file is taken as it is; 0 if no file is
+        self.question: tuple[str, Callable[[], None]] | None = None  # and what y does
+        self.choosing = False  # the list of katas is open
+        self.chosen = 0
+        self.standing: dict[str, Progress] = {}
+        self.open_kata(name)
 
     def run(self) -> str:
-        try:
-            if self.edit_first:
-                self.edit()
-            while not self.done:
-                self.draw()
-                self.turn()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self.record()
-            self.saves.close()
-            self.forkserver.close()
-        return self.leaving
+        """Returns the kata to drill if the learner asked for that, else an empty text."""
+        self.run_until_done()
+        return self.kata_to_drill
 
-    def turn(self) -> None:
-        """Waits for something to happen and deals with it."""
-        sources = [self.terminal.keys, self.saves.connection, self.forkserver.connection]
-        ready = wait(sources, timeout=SETTLE if self.settling else 30)
-        if self.saves.connection in ready:
-            self.saved(self.saves.connection.recv())
-        if self.forkserver.connection in ready:
-            for message in self.forkserver.messages():
-                self.hear(message)
-        if self.terminal.keys in ready:
-            self.press(self.terminal.keys.recv())
-        if self.settling and time.monotonic() >= self.settling:
-            self.settling = 0.0
-            self.saved({self.watched.kata.name}, settled=True)
+    def prepare(self) -> None:
+        if self.edit_first:
+            self.edit()
 
-    # -- what comes in
+    def handle_events(self) -> None:
+        self.wait_s = SETTLE_S if self.settles_at else IDLE_S
+        super().handle_events()
+        if self.settles_at and time.monotonic() >= self.settles_at:
+            self.settles_at = 0.0
+            self.handle_save({self.kata.name}, settled=True)
 
-    def watch(self, name: str) -> None:
-        """Turns to another kata and runs it."""
+    @property
+    def file(self) -> Path:
+        return self.checkout.stub(self.kata.name)
+
+    # -- runs
+
+    def open_kata(self, name: str) -> None:
+        """Shows another kata and runs it."""
         self.record()
-        self.watched = LiveRun(self.catalog[name])
+        self.live_run = LiveRun(self.catalog[name])
         self.standing = {kata.name: progress(self.checkout, kata.name) for kata in self.catalog.katas}
-        self.watched.solved_before = self.standing[name].state == "solved"
-        self.chosen = [kata.name for kata in self.catalog.katas].index(name)
-        self.said, self.reading, self.asked, self.choosing, self.scroll = "", None, None, False, 0
-        self.start()
+        self.live_run.solved_before = self.standing[name].state == "solved"
+        self.chosen = self.names.index(name)
+        self.notice, self.question = "", None
+        self.run_saved_file()
 
-    def start(self) -> None:
-        self.record()
-        if not self.checkout.stub(self.watched.kata.name).is_file():
-            return
-        self.jobs += 1
-        self.watched.begin(self.jobs, time.monotonic())
-        self.forkserver.submit(Job(self.jobs, self.watched.kata.name, self.checkout.katas))
+    @property
+    def names(self) -> list[str]:
+        return [kata.name for kata in self.catalog.katas]
 
-    def saved(self, names: set[str], *, settled: bool = False) -> None:
-        """Runs what changed. Who saves another kata alone has turned to it."""
-        known = {kata.name for kata in self.catalog.katas}
-        changed = [name for name in self.contents.changed(names, settled=settled) if name in known]
-        own = self.watched.kata.name
-        if own in changed:
-            self.settling, self.said, self.reading, self.asked, self.choosing = 0.0, "", None, None, False
-            self.scroll = 0
-            self.start()
-        elif len(changed) == 1:
-            self.watch(changed[0])
-        elif own in names and not settled and digest(self.checkout.stub(own)) in ("", EMPTY):
-            self.settling = time.monotonic() + SETTLE  # an editor is replacing it: look again in a moment
-
-    def hear(self, message: object) -> None:
-        if isinstance(message, Ready):
-            self.kind = message.kind
-            self.watched.began = time.monotonic()  # the first verdict has waited for torch
-            return
-        if not self.watched.take(message, time.monotonic()):  # type: ignore[arg-type]
-            return
-        if isinstance(message, Verdict):
-            self.unrecorded = message
-            if not any(o.verdict == "failed" for o in message.outcomes):
-                self.draw()
-                self.record()
-        elif isinstance(message, Diagnosed):
-            self.draw()
+    def start_run(self) -> None:
+        if self.file.is_file():
+            super().start_run()
+        else:
             self.record()
 
-    def record(self) -> None:
-        """Once the names are known, or when they will not come any more."""
-        told, self.unrecorded = self.unrecorded, None
-        if told is None:
-            return
-        named = {self.watched.kata.name: self.watched.named}
+    def job(self, number: int) -> Job:
+        return Job(number, self.kata.name, self.checkout.katas)
+
+    def handle_save(self, names: set[str], *, settled: bool = False) -> None:
+        """Runs the kata on the screen if it changed. If another kata alone changed, that one is opened."""
+        changed = [name for name in self.contents.changed(names, settled=settled) if name in self.names]
+        current = self.kata.name
+        if current in changed:
+            self.settles_at, self.question = 0.0, None
+            self.run_saved_file()
+        elif len(changed) == 1:
+            self.open_kata(changed[0])
+        elif current in names and not settled and digest(self.file) in ("", EMPTY):
+            self.settles_at = time.monotonic() + SETTLE_S  # an editor is replacing it
+
+    def handle_message(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            self.start_method = message.kind
+            self.live_run.started_at = time.monotonic()  # the first verdict has waited for torch
+        else:
+            super().handle_message(message)
+
+    def handle_verdict(self, verdict: Verdict) -> None:
+        self.draw()  # the screen does not wait for the history
+        super().handle_verdict(verdict)
+
+    def handle_diagnosis(self) -> None:
+        self.draw()
+        super().handle_diagnosis()
+
+    def record_run(self, verdict: Verdict) -> None:
+        named = {self.kata.name: self.live_run.named}
         try:
-            runs.record_run(self.checkout, told.outcomes, told.expected, named=named, source=told.source, how="watch")
-            self.watched.notes = []
-        except UserError as problem:
-            self.watched.notes = [str(problem)]
-        self.standing[self.watched.kata.name] = progress(self.checkout, self.watched.kata.name)
+            runs.record_run(
+                self.checkout, verdict.outcomes, verdict.expected, named=named, source=verdict.source, how="watch"
+            )
+            self.notice = ""
+        except UserError as error:
+            self.notice = str(error)
+        self.standing[self.kata.name] = progress(self.checkout, self.kata.name)
 
     # -- keys
 
-    def press(self, key: str) -> None:
-        if key == "resized":
-            self.terminal.redraw()
-            return
-        self.said = ""
-        if self.asked:
-            _, action = self.asked
-            self.asked = None
+    def handle_key(self, key: str) -> None:
+        if self.question:
+            _, action = self.question
+            self.question = None
             if key in ("y", "Y"):
                 self.attempt(action)
-            return
-        if self.choosing and key in ("up", "down", "page up", "page down", "j", "k", "enter"):
-            self.choose(key)
-        elif key in ("up", "down", "page up", "page down", "j", "k", "space"):
-            step = {"up": -1, "k": -1, "down": 1, "j": 1, "space": 10, "page up": -10, "page down": 10}[key]
-            self.scroll = max(0, self.scroll + step)
-        elif key in ("escape", "enter") or (key == "q" and self.reading):
+        elif self.choosing and key == "enter":
+            self.open_kata(self.names[self.chosen])
+        elif self.choosing and key in SCROLL_STEPS and key != "space":
+            self.choose(self.chosen + SCROLL_STEPS[key])
+        else:
+            super().handle_key(key)
+
+    def do_key_action(self, key: str) -> None:
+        if key in ("enter", "escape"):
             self.close_page()
         elif hasattr(self, f"key_{key}"):
             self.attempt(getattr(self, f"key_{key}"))
 
     def attempt(self, action: Callable[[], None]) -> None:
-        told = io.StringIO()  # trouble that stopped nothing; on the screen it would leave holes
+        """Does `action`, and shows the sentence of a UserError."""
         try:
-            with redirect_stderr(told):
-                action()
-        except UserError as problem:
-            self.said = str(problem)
-        self.watched.notes = told.getvalue().splitlines() or self.watched.notes
+            action()
+        except UserError as error:
+            self.message = str(error)
+
+    def notify(self, sentence: str) -> None:
+        self.notice = sentence
+
+    def open_page(self, lines: Callable[[], list[str]]) -> None:
+        self.choosing = False
+        super().open_page(lines)
 
     def close_page(self) -> None:
-        self.reading, self.choosing, self.scroll = None, False, 0
-
-    def show(self, title: str, text: str) -> None:
-        self.choosing, self.scroll = False, 0
-        self.reading = lambda: screen.page(self.terminal, title, text)
+        self.choosing = False
+        super().close_page()
 
     def key_q(self) -> None:
-        self.done = True
+        self.leave()
 
     def key_n(self) -> None:
-        names = [kata.name for kata in self.catalog.katas]
-        here = names.index(self.watched.kata.name)
+        names = self.names
+        here = names.index(self.kata.name)
         for name in names[here + 1 :] + names[:here]:
             if self.standing[name].state != "solved":
-                self.watch(name)
+                self.open_kata(name)
                 return
-        self.said = "Everything else is solved. Take one again from memory: kata again NAME"
+        self.message = "Everything else is solved. Take one again from memory: kata again NAME"
 
     def key_h(self) -> None:
-        rung, text = actions.next_hint(self.checkout, self.watched.kata)
-        self.show(f"Hint {rung} of {len(self.watched.kata.hints)}", f"{text}\n\nh for the next one, Enter to go back.")
+        number, text = actions.next_hint(self.checkout, self.kata, self.notify)
+        self.show_text(f"Hint {number} of {len(self.kata.hints)}", f"{text}\n\nh for the next one, Enter to go back.")
 
     def key_s(self) -> None:
-        def open_it() -> None:
-            text = actions.solution(self.checkout, self.watched.kata, give_up=True)
-            asked = "\n\n".join(f"{f.question}\n    {f.answer}" for f in self.watched.kata.follow_ups)
-            self.show(f"solutions/{self.watched.kata.name}.py", f"{text}\n\nWhat an interviewer asks next\n\n{asked}")
-
-        if self.watched.solved or self.watched.solved_before:
-            open_it()
+        if self.live_run.solved or self.live_run.solved_before:
+            self.show_solution()
         else:
-            self.asked = ("Not solved yet. Show the solution all the same (it is recorded)? y or n", open_it)
+            sentence = "Not solved yet. Show the solution all the same (it is recorded)? y or n"
+            self.question = (sentence, self.show_solution)
+
+    def show_solution(self) -> None:
+        text = actions.solution(self.checkout, self.kata, self.notify, give_up=True)
+        follow_ups = "\n\n".join(f"{f.question}\n    {f.answer}" for f in self.kata.follow_ups)
+        self.show_text(f"solutions/{self.kata.name}.py", f"{text}\n\nWhat an interviewer asks next\n\n{follow_ups}")
 
     def key_r(self) -> None:
-        def restore() -> None:
-            copy = actions.reset(self.checkout, self.watched.kata)
-            self.contents.changed({self.watched.kata.name})
-            self.start()
-            self.said = "The stub is back." + (f" What you wrote is in {self.checkout.shown(copy)}." if copy else "")
-
-        if self.checkout.stub(self.watched.kata.name).is_file():
-            self.asked = ("Put the stub back? What you wrote is copied to .dojo/backups/ first. y or n", restore)
+        if self.file.is_file():
+            sentence = "Put the stub back? What you wrote is copied to .dojo/backups/ first. y or n"
+            self.question = (sentence, self.restore_stub)
         else:
-            restore()
+            self.restore_stub()
+
+    def restore_stub(self) -> None:
+        copy = actions.reset(self.checkout, self.kata, self.notify)
+        self.contents.changed({self.kata.name})
+        self.start_run()
+        self.message = "The stub is back." + (f" What you wrote is in {self.checkout.shown(copy)}." if copy else "")
 
     def key_t(self) -> None:
-        self.choosing, self.scroll = False, 0
-        self.reading = lambda: screen.tests(self.terminal, self.watched)
+        self.show_tests()
 
     def key_l(self) -> None:
-        self.choosing, self.scroll = True, 0
-        self.reading = lambda: view.katas(self.terminal, self.catalog, self.standing, self.chosen)
-        self.choose("")
+        self.open_page(lambda: view.katas(self.terminal, self.catalog, self.standing, self.chosen))
+        self.choosing = True
+        self.choose(self.chosen)
 
-    def choose(self, key: str) -> None:
-        last = len(self.catalog.katas) - 1
-        step = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -10, "page down": 10}.get(key, 0)
-        self.chosen = min(last, max(0, self.chosen + step))
-        room = max(1, self.terminal.size[1] - 7)
-        self.scroll = min(max(self.scroll, self.chosen - room + 2), self.chosen)
-        if key == "enter":
-            self.watch(self.catalog.katas[self.chosen].name)
+    def choose(self, index: int) -> None:
+        """Marks a kata of the list, and scrolls so that it is on the screen."""
+        self.chosen = min(len(self.names) - 1, max(0, index))
+        rows = max(1, self.terminal.size[1] - 7)
+        self.scroll = min(max(self.scroll, self.chosen - rows + 2), self.chosen)
 
     def key_d(self) -> None:
-        self.leaving, self.done = self.watched.kata.name, True
+        self.kata_to_drill, self.done = self.kata.name, True
 
     def key_e(self) -> None:
         self.edit()
 
-    def edit(self) -> None:
-        """Opens the file in $VISUAL or $EDITOR; one that needs the terminal gets it."""
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-        file = self.checkout.stub(self.watched.kata.name)
-        if not editor:
-            self.said = (
-                f"No editor is set: export EDITOR=vim (or 'code -w'). Or open {self.checkout.shown(file)} yourself."
-            )
-            return
-        with self.terminal.lent():
-            try:
-                subprocess.run([*shlex.split(editor), str(file)], check=False)
-            except (OSError, ValueError) as error:
-                self.said = f"{editor} could not be started ({error}). Set EDITOR to a program that is there."
+    def run_editor(self, command: list[str]) -> None:
+        subprocess.run(command, check=False)
 
     # -- the screen
 
-    def draw(self) -> None:
-        solved = sum(p.state == "solved" for p in self.standing.values())
-        top = view.header(self.terminal, self.checkout, self.watched, solved, len(self.catalog.katas))
-        question = self.asked[0] if self.asked else self.said
-        bottom = view.footer(self.terminal, self.watched, question, self.kind)
-        if self.reading:
-            body = self.reading()
-        else:
-            file = self.checkout.stub(self.watched.kata.name)
-            missing = not self.settling and not file.is_file()
-            body = screen.verdict(self.terminal, self.checkout.shown(file), self.watched, missing)
-        self.scroll = max(0, min(self.scroll, len(body) - 1))
-        self.terminal.draw(screen.frame(self.terminal, top, body, bottom, scroll=self.scroll))
+    def header(self) -> list[str]:
+        solved = sum(standing.state == "solved" for standing in self.standing.values())
+        return view.header(self.terminal, self.checkout, self.live_run, solved, len(self.catalog.katas))
+
+    def body(self) -> list[str]:
+        missing = not self.settles_at and not self.file.is_file()
+        return screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing)
+
+    def footer(self) -> list[str]:
+        sentence = self.question[0] if self.question else self.message
+        return view.footer(self.terminal, self.live_run, self.notice, sentence, self.start_method)

@@ -1,11 +1,12 @@
-"""How `kata watch` looks. Takes facts, gives lines; nothing here decides or waits."""
+"""How `kata watch` looks: facts in, lines out."""
 
 from rich.text import Text
 
 from dojo.core.catalog import Catalog
 from dojo.core.paths import Checkout
+from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
-from dojo.practice.screen import rule, said
+from dojo.practice.screen import rule, title_line
 from dojo.practice.terminal import Terminal
 from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, where
@@ -23,51 +24,47 @@ KEYS = {
 }
 
 
-def header(terminal: Terminal, checkout: Checkout, watched: LiveRun, count: int, total: int) -> list[str]:
-    kata, file = watched.kata, checkout.stub(watched.kata.name)
-    shown = checkout.shown(file)
-    title = Text.assemble((f" {kata.title}", "bold"), "  ", (shown, f"link {file.as_uri()} underline"))
-    right = f"{count} of {total} katas solved "
-    if title.cell_len + len(right) + 2 <= terminal.size[0]:
-        title.append(" " * (terminal.size[0] - title.cell_len - len(right)) + right, "dim")
-    return [*terminal.lines(title)[:1], *terminal.lines(stage_line(watched)), rule(terminal)]
+def header(terminal: Terminal, checkout: Checkout, live_run: LiveRun, solved: int, total: int) -> list[str]:
+    """Title, file, katas solved, and the line of stages."""
+    kata, file = live_run.kata, checkout.stub(live_run.kata.name)
+    title = Text.assemble((f" {kata.title}", "bold"), "  ", (checkout.shown(file), f"link {file.as_uri()} underline"))
+    right = Text(f"{solved} of {total} katas solved ", "dim")
+    if title.cell_len + right.cell_len + 2 > terminal.size[0]:
+        right = Text()
+    return [*title_line(terminal, title, right), *terminal.lines(stage_line(live_run)), rule(terminal)]
 
 
-def stage_line(watched: LiveRun) -> Text:
-    """`■■□□  stage 3: 4 of 9`, and what is happening now."""
-    stages = watched.stages()
+def stage_line(live_run: LiveRun) -> Text:
+    """`■■□□  4 of 9 tests pass   stage 3: 0 of 2`, and the test that is running."""
+    stages = live_run.stages()
     line = Text(" ")
-    for number in range(1, len(watched.kata.stages) + 1):
-        done = any(n == number and passed == tests for n, passed, tests in stages)
-        line.append("■" if done else "□", "green" if done else "dim")
-    reached = next(((n, passed, tests) for n, passed, tests in stages if passed < tests), None)
-    if watched.verdict:
-        passed, tests = watched.verdict.passed, len(watched.verdict.counted)
-        line.append(f"  {passed} of {tests} tests pass")
-        if reached and stages:
-            line.append(f"   stage {reached[0]}: {reached[1]} of {reached[2]}", "dim")
-    if watched.waiting:
-        now = watched.running
+    for number in range(1, len(live_run.kata.stages) + 1):
+        passes = any(n == number and passed == tests for n, passed, tests in stages)
+        line.append("■" if passes else "□", "green" if passes else "dim")
+    unfinished = next(((n, passed, tests) for n, passed, tests in stages if passed < tests), None)
+    if live_run.verdict:
+        line.append(f"  {live_run.verdict.passed} of {len(live_run.verdict.counted)} tests pass")
+    if live_run.verdict and unfinished:
+        number, passed, tests = unfinished
+        line.append(f"   stage {number}: {passed} of {tests}", "dim")
+    if live_run.waiting:
+        now = live_run.running
         line.append(f"   running {now.done + 1} of {now.total}" if now and now.total else "   running", "yellow")
     return line
 
 
-def footer(terminal: Terminal, watched: LiveRun, told: str, kind: str) -> list[str]:
-    """What was said last, and the keys."""
-    lines = [rule(terminal)]
-    for sentence in [*watched.notes[-1:], *([told] if told else [])]:
-        lines += terminal.lines(said(sentence, "yellow"))
-    if not told and (watched.verdict or watched.first):
-        how = "a warm child for each save" if kind == "fork" else "a cold start for each save, fork being unsafe here"
-        lines += terminal.lines(Text(f" verdict in {watched.milliseconds:.0f} ms ({how})", "dim"))
-    keys = Text(" ")
-    for key, does in KEYS.items():
-        keys.append(key, "bold").append(f" {does}  ")
-    return lines + terminal.lines(keys)
+def footer(terminal: Terminal, live_run: LiveRun, notice: str, sentence: str, start_method: str) -> list[str]:
+    """What to heed (else how long the verdict took), and the keys."""
+    status = None
+    if not sentence and (live_run.verdict or live_run.first_failure):
+        fork = start_method == "fork"
+        how = "a warm child for each save" if fork else "a cold start for each save, fork being unsafe here"
+        status = Text(f" verdict in {live_run.milliseconds:.0f} ms ({how})", "dim")
+    return screen.footer(terminal, KEYS, [text for text in (notice, sentence) if text], status)
 
 
 def katas(terminal: Terminal, catalog: Catalog, standing: dict[str, Progress], chosen: int) -> list[str]:
-    """The list, with the chosen kata marked."""
+    """The list of katas, with the chosen one marked."""
     width = max(len(kata.name) for kata in catalog.katas)
     lines: list[str] = []
     for number, kata in enumerate(catalog.katas):

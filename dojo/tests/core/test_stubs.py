@@ -251,7 +251,7 @@ def test_what_the_learner_wrote_is_copied_before_it_is_overwritten(checkout, cat
         if how == "render":
             copies += render_stubs(checkout, ["tiny"], check=False)[1]
         else:
-            copies.append(reset(checkout, catalog["tiny"]))
+            copies.append(reset(checkout, catalog["tiny"], print))
     assert [copy.read_text() for copy in copies] == ["# first try\n", "# second try\n"]
     assert all(copy.parent == checkout.state / "backups" for copy in copies)
     assert render_stubs(checkout, ["tiny"], check=True) == ([], [])
@@ -264,7 +264,7 @@ def test_no_copy_means_no_overwriting(checkout, catalog):
     checkout.state.mkdir()
     (checkout.state / "backups").write_text("in the way")
     with pytest.raises(UserError, match="left as it is"):
-        reset(checkout, catalog["tiny"])
+        reset(checkout, catalog["tiny"], print)
     with pytest.raises(UserError, match="left as it is"):
         render_stubs(checkout, ["tiny"], check=False)
     assert checkout.stub("tiny").read_bytes() == before
@@ -272,7 +272,7 @@ def test_no_copy_means_no_overwriting(checkout, catalog):
 
 def test_resetting_an_untouched_stub_copies_nothing(checkout, catalog):
     """There is nothing to keep."""
-    assert reset(checkout, catalog["tiny"]) is None
+    assert reset(checkout, catalog["tiny"], print) is None
     assert not (checkout.state / "backups").exists()
 
 
@@ -282,5 +282,5 @@ def test_a_missing_reference_is_a_problem_and_the_work_stays(checkout, catalog):
     checkout.reference("tiny").unlink()
     before = checkout.stub("tiny").read_bytes()
     with pytest.raises(UserError, match=r"solutions/tiny\.py cannot be read"):
-        reset(checkout, catalog["tiny"])
+        reset(checkout, catalog["tiny"], print)
     assert checkout.stub("tiny").read_bytes() == before

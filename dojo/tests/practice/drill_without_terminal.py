@@ -1,4 +1,4 @@
-"""A drill without a terminal, a warm process or a watched folder: keys, saves and verdicts are handed in.
+"""A drill without a terminal, a fork server or a watched folder: keys, saves and verdicts come from the test.
 
 `room = Room(checkout, monkeypatch)`, then `app = room.drill()`, `app.press("h")`, `room.answer(app, "ppp", "pf")`,
 `room.wait(60)`; `room.screen(app)` is what a person would see at 80x24.
@@ -16,18 +16,18 @@ from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, JobDied, Verdict
-from dojo.practice.drill import app as drill_app
+from dojo.practice import app as practice_app
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.hunt.app import HuntApp
 from dojo.practice.terminal import Terminal
-from dojo.progress.sessions import Log, Session
+from dojo.progress.sessions import Session, SessionLog
 from dojo.tests.progress.made_up_history import NOON
 
 LETTERS = {"p": "passed", "f": "failed", "n": "not started", "s": "skipped", "e": "error"}
 
 
 class FakeTerminal(Terminal):
-    """80 columns, 24 lines, and nobody there."""
+    """Keeps the screen as text."""
 
     def __init__(self, columns: int = 80, rows: int = 24) -> None:
         self.console = Console(width=columns, height=rows, file=io.StringIO(), highlight=False)
@@ -41,12 +41,12 @@ class FakeTerminal(Terminal):
         pass
 
     @contextmanager
-    def lent(self):
+    def suspended(self):
         yield
 
 
-class FakeNursery:
-    """Remembers the jobs."""
+class FakeForkServer:
+    """Keeps the jobs that were submitted, and runs none."""
 
     def __init__(self, checkout: Checkout) -> None:
         self.connection, self.answers = Pipe(duplex=False)
@@ -85,12 +85,12 @@ class Room:
     def __init__(self, checkout: Checkout, monkeypatch) -> None:
         self.checkout = checkout
         self.kata = load_catalog(checkout)["tiny"]
-        self.log = Log(checkout)
+        self.log = SessionLog(checkout)
         self.clock = checkout.root / "clock"
         self.set(NOON)
         monkeypatch.setenv("KATA_CLOCK", str(self.clock))
-        monkeypatch.setattr(drill_app, "ForkServer", FakeNursery)
-        monkeypatch.setattr(drill_app, "Saves", FakeSaves)
+        monkeypatch.setattr(practice_app, "ForkServer", FakeForkServer)
+        monkeypatch.setattr(practice_app, "Saves", FakeSaves)
 
     def set(self, now: float) -> None:
         self.now = now
@@ -104,45 +104,45 @@ class Room:
             app.tick()
 
     def drill(self, session: Session | None = None, minutes: float = 5, size=(80, 24)) -> DrillApp:
-        session = session or self.log.begin(self.kata, minutes)
+        session = session or self.log.begin_drill(self.kata, minutes)
         kind = HuntApp if session.kind == "hunt" else DrillApp
         return kind(self.checkout, self.kata, session, self.log, FakeTerminal(*size))
 
     def resume(self, app: DrillApp) -> DrillApp:
-        """What another process would do after this one has ended in whatever way."""
-        if app.held:
-            app.held.close()
-        (session,) = self.log.sessions("id = ?", app.session.id)
+        """What another process does after this one has ended."""
+        if app.lock_file:
+            app.lock_file.close()
+        (session,) = [session for session in self.log.sessions() if session.id == app.session.id]
         return self.drill(session)
 
     def write(self, app: DrillApp, text: str) -> None:
-        """A save, as the watched folder tells of it."""
+        """Saves the file, and reports it as the file watcher would."""
         app.session.file.write_text(text)
         app.saves.sent.send({"tiny"})
-        app.turn()
+        app.handle_events()
 
     def answer(self, app: DrillApp, *stages: str, named=(), message: str = "wrong") -> None:
-        """The verdict on the job that was given last."""
-        found = outcomes(*stages, message=message)
+        """Sends the verdict on the newest job."""
+        results = outcomes(*stages, message=message)
         number = app.forkserver.jobs[-1].number
-        app.hear(Verdict(number, found, {"tiny": len(found)}, "digest", 0.1))
-        if any(o.verdict == "failed" for o in found):
-            app.hear(Diagnosed(number, tuple(named)))
+        app.handle_message(Verdict(number, results, {"tiny": len(results)}, "digest", 0.1))
+        if any(o.verdict == "failed" for o in results):
+            app.handle_message(Diagnosed(number, tuple(named)))
 
     def broken(self, app: DrillApp, sentence: str) -> None:
-        """The verdict on a file that cannot be imported."""
-        found = (Outcome("test_tiny.py", "tiny", 0, "error", sentence),)
-        app.hear(Verdict(app.forkserver.jobs[-1].number, found, {}, "digest", 0.1))
+        """Sends the verdict on a file that cannot be imported."""
+        results = (Outcome("test_tiny.py", "tiny", 0, "error", sentence),)
+        app.handle_message(Verdict(app.forkserver.jobs[-1].number, results, {}, "digest", 0.1))
 
     def hang(self, app: DrillApp) -> None:
-        app.hear(JobDied(app.forkserver.jobs[-1].number, "was still running after 20 s", "test_1_0"))
+        app.handle_message(JobDied(app.forkserver.jobs[-1].number, "was still running after 20 s", "test_1_0"))
 
     def screen(self, app: DrillApp) -> str:
         app.draw()
         return app.terminal.screen
 
     def events(self, app: DrillApp) -> list[tuple[float, str, str]]:
-        return [(event.elapsed, event.what, event.detail) for event in self.log.events(app.session)]
+        return [(event.elapsed, event.kind, event.detail) for event in self.log.events(app.session)]
 
 
 def press(app: DrillApp, *keys: str) -> None:

@@ -9,11 +9,13 @@ from dojo.core import clock
 from dojo.core.catalog import Catalog, load_catalog
 from dojo.core.errors import UserError
 from dojo.core.stubs import render
+from dojo.engine.messages import JobDied, Verdict
 from dojo.practice import interview
-from dojo.practice.drill import app as drill_app
+from dojo.practice.drill import clock as drill_clock
 from dojo.practice.drill import lock, score
 from dojo.practice.drill.choose import choose
-from dojo.progress.sessions import Event, Log, Session, new_folder
+from dojo.progress.session_state import StageResult
+from dojo.progress.sessions import Event, Session, SessionLog, new_folder
 from dojo.tests import checkouts
 from dojo.tests.practice.drill_without_terminal import Room, outcomes, press
 from dojo.tests.progress.made_up_history import NOON
@@ -36,7 +38,7 @@ def finish(room, app, *final, ratings="3"):
     room.answer(app, *final)
     for rating in ratings:
         press(app, "enter", rating)
-    return "\n".join(app.page())
+    return "\n".join(app.last_page())
 
 
 # The clock
@@ -75,7 +77,7 @@ def test_sleep_does_not_count_and_is_recorded_as_a_pause(room, app, monkeypatch)
     monkeypatch.setattr(clock, "now", lambda: room.now + 7200)
     app.tick()
     assert app.session.elapsed == 30
-    assert app.session.detail["paused"] == 7200
+    assert app.session.state.paused_s == 7200
     assert (30, "sleep", "7200") in room.events(app)
 
 
@@ -135,8 +137,8 @@ def test_a_late_verdict_on_an_older_save_is_ignored(room, app):
     """Two saves in a row."""
     old = app.forkserver.jobs[-1].number
     room.write(app, "x = 1\n")
-    app.hear(drill_app.Verdict(old, outcomes("ppp"), {"tiny": 3}, "digest", 0.1))
-    assert app.stage == 1
+    app.handle_message(Verdict(old, outcomes("ppp"), {"tiny": 3}, "digest", 0.1))
+    assert app.state.stage == 1
 
 
 def test_a_hanging_test_is_said_and_the_drill_waits_for_the_next_save(room, app):
@@ -215,7 +217,7 @@ def test_hints_cost_points_and_are_recorded(room, app):
     press(app, "h", "h", "h")
     assert [event for event in room.events(app) if event[1] == "hint"] == [(10, "hint", n) for n in "123"]
     page = finish(room, app, "ppp", "pp")
-    assert app.session.points == 100 - 3 * score.HINT
+    assert app.session.points == 100 - 3 * score.HINT_POINTS
     assert "3 hints (-15 points)" in page
 
 
@@ -253,19 +255,19 @@ def test_a_drill_that_was_left_goes_on_with_the_same_clock(room, app):
     assert app.done
     room.wait(5000)
     again = room.resume(app)
-    assert (again.stage, again.hints(), again.session.elapsed, again.phase) == (2, 1, 100, "work")
-    assert again.session.detail["paused"] == 5000
+    assert (again.state.stage, again.state.hints, again.session.elapsed, again.phase) == (2, 1, 100, "work")
+    assert again.session.state.paused_s == 5000
 
 
 def test_a_killed_drill_loses_nothing_but_the_last_heartbeat(room, app, monkeypatch):
     """No word of farewell: the object is simply forgotten."""
-    monkeypatch.setattr(drill_app, "HEARTBEAT", -1.0)  # every tick
+    monkeypatch.setattr(drill_clock, "HEARTBEAT_S", -1.0)  # every tick
     room.answer(app, "ppp")
     press(app, "h")
     room.wait(100, app)
     room.wait(1.5)
     again = room.resume(app)
-    assert (again.stage, again.hints(), again.session.elapsed) == (2, 1, 100)
+    assert (again.state.stage, again.state.hints, again.session.elapsed) == (2, 1, 100)
     room.wait(1, again)
     assert again.session.elapsed == 101
 
@@ -295,17 +297,17 @@ def test_a_drill_cannot_be_open_twice(room, app, checkout, catalog):
     with pytest.raises(UserError, match="open in another terminal"):
         room.drill(app.session)
     with pytest.raises(UserError, match="open in another terminal"):
-        interview.resume_drill(checkout, catalog)
+        interview.resume(checkout, catalog)
     other = room.drill()
     assert other.session.folder != app.session.folder
-    app.held.close()
+    app.lock_file.close()
     assert not lock.is_open(app.session.folder)
 
 
 def test_without_an_unfinished_drill_resume_says_how_to_begin(checkout, catalog):
     """Not an empty screen."""
     with pytest.raises(UserError, match=r"No drill was left unfinished\. Begin one: kata drill"):
-        interview.resume_drill(checkout, catalog)
+        interview.resume(checkout, catalog)
 
 
 def test_a_deleted_folder_is_said_and_r_brings_the_stub_back(room, checkout, app):
@@ -334,14 +336,14 @@ def test_a_deleted_folder_is_graded_as_an_empty_file(room, app):
 def test_resuming_a_deleted_drill_is_a_sentence(room, checkout, catalog, app):
     """And the next --resume does not stumble over it again."""
     press(app, "q")
-    app.held.close()
+    app.lock_file.close()
     for file in app.session.folder.iterdir():
         file.unlink()
     app.session.folder.rmdir()
     with pytest.raises(UserError, match="is gone, so that drill cannot go on"):
-        interview.resume_drill(checkout, catalog)
+        interview.resume(checkout, catalog)
     with pytest.raises(UserError, match="No drill was left"):
-        interview.resume_drill(checkout, catalog)
+        interview.resume(checkout, catalog)
 
 
 def test_without_a_history_the_drill_goes_on_and_says_so(checkout, monkeypatch):
@@ -374,7 +376,7 @@ def test_the_follow_up_questions_are_asked_answered_and_rated(room, app):
     assert "Add once more." in room.screen(app)
     press(app, "2")
     assert app.phase == "done"
-    assert app.session.detail["ratings"] == [2]
+    assert app.session.state.ratings == [2]
     assert "follow-ups 2 of 3" in room.screen(app)
 
 
@@ -418,7 +420,7 @@ def test_a_file_that_cannot_be_imported_is_graded_nothing(room, app):
     press(app, "f", "f")
     room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
     press(app, "enter", "1")
-    page = " ".join("\n".join(app.page()).split())
+    page = " ".join("\n".join(app.last_page()).split())
     assert app.session.points == 0
     assert "tiny.py, line 3: invalid syntax: what it did not reach gives no points." in page
     assert "Repeat from stage 1 (the definition): it could not be graded." in page
@@ -434,7 +436,7 @@ def test_tests_that_hang_in_the_grading_cost_only_the_stages_not_passed_before(r
     room.answer(app, "ppp")
     press(app, "enter", "1")
     assert app.session.points == 61.5
-    assert "The final run was still running after 20 s, in test_1_0" in " ".join("\n".join(app.page()).split())
+    assert "The final run was still running after 20 s, in test_1_0" in " ".join("\n".join(app.last_page()).split())
 
 
 def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
@@ -444,15 +446,15 @@ def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
     press(app, "enter", "1")
     assert app.phase == "done"
     assert app.session.points == 0
-    assert "could not be graded" in " ".join("\n".join(app.page()).split())
+    assert "could not be graded" in " ".join("\n".join(app.last_page()).split())
 
 
 def test_a_warm_process_that_dies_is_asked_again(room, app):
     """At work and in the grading."""
-    app.hear(drill_app.JobDied(0, "ended"))
+    app.handle_message(JobDied(0, "ended"))
     assert len(app.forkserver.jobs) == 2
     press(app, "f", "f")
-    app.hear(drill_app.JobDied(0, "ended"))
+    app.handle_message(JobDied(0, "ended"))
     assert [job.target.name for job in app.forkserver.jobs[-2:]] == ["attempt", "attempt"]
 
 
@@ -482,7 +484,7 @@ def test_every_screen_fits_its_window(room, size):
 
 
 def results(*rows):
-    return [score.StageResult(*row, None) for row in rows]
+    return [StageResult(*row, None) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -505,14 +507,14 @@ def test_points_are_shares_of_the_stages_less_hints(rows, hints, expected):
 def test_skipped_tests_do_not_count():
     """A stage that needs a GPU is no stage here."""
     found = score.stage_results(outcomes("pps", "ss"), [Event(7.0, "stage", "1"), Event(9.0, "stage", "1")])
-    assert found == [score.StageResult(1, 2, 2, 7.0)]
+    assert found == [StageResult(1, 2, 2, 7.0)]
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (425, "7:05"), (3600, "1:00:00"), (3723, "1:02:03")]
 )
 def test_times_read_like_a_clock(seconds, text):
-    assert score.clock_text(seconds) == text
+    assert drill_clock.clock_text(seconds) == text
 
 
 # Which kata
@@ -526,14 +528,13 @@ def several(checkout) -> Catalog:
     return load_catalog(checkout)
 
 
-def add(log, kata, kind="drill", **detail):
-    folder = new_folder(log.checkout, f"{kind}s", kata)
-    return log.add(Session(0, kind, kata, 5, folder, clock.now(), detail=detail))
+def add(log, kata):
+    return log.add(Session(0, "drill", kata, 5, new_folder(log.checkout, "drills", kata), clock.now()))
 
 
 def test_the_kata_drilled_least_recently_is_chosen(room, several):
     """Those never drilled first, in learning order."""
-    log = Log(room.checkout)
+    log = SessionLog(room.checkout)
     assert choose(log, several, None, None).name == "tiny"
     add(log, "tiny")
     assert choose(log, several, None, 5).name == "bit"
@@ -545,24 +546,24 @@ def test_the_kata_drilled_least_recently_is_chosen(room, several):
 def test_a_kata_that_does_not_fit_is_not_chosen(room, several):
     """The shortest is offered."""
     with pytest.raises(UserError, match=r"No kata fits into 3 minutes; the shortest takes 5: kata drill tiny"):
-        choose(Log(room.checkout), several, None, 3)
+        choose(SessionLog(room.checkout), several, None, 3)
     with pytest.raises(UserError, match=r"There is no track called 'letters'. There are: numbers."):
-        choose(Log(room.checkout), several, "letters", None)
+        choose(SessionLog(room.checkout), several, "letters", None)
 
 
 def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
     """60 minutes; the katas met least recently."""
-    log = Log(room.checkout)
+    log = SessionLog(room.checkout)
     add(log, "tiny")
     parts = interview.plan_round(log, several, None)
-    assert [part[0] for part in parts] == ["drill", "drill", "hunt"]
-    assert [part[1] for part in parts] == ["bit", "dot", "jot"]
-    assert sum(part[2] for part in parts) == 60
+    assert [part.kind for part in parts] == ["drill", "drill", "hunt"]
+    assert [part.kata for part in parts] == ["bit", "dot", "jot"]
+    assert sum(part.minutes for part in parts) == 60
 
 
 def test_a_round_of_one_kata_repeats_it(room, catalog):
     """Better than none."""
-    assert [part[1] for part in interview.plan_round(Log(room.checkout), catalog, None)] == ["tiny"] * 3
+    assert [part.kata for part in interview.plan_round(SessionLog(room.checkout), catalog, None)] == ["tiny"] * 3
 
 
 def test_two_drills_of_one_second_have_folders_of_their_own(room, checkout):

@@ -13,10 +13,10 @@ from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import JobDied, Verdict
-from dojo.practice.hunt.app import hunt_points
-from dojo.practice.hunt.plant import Planted, Trier, plant, touched_beyond, undo, working_file
+from dojo.practice.hunt.plant import Planted, SourceTester, count_extra_lines, plant, undo, working_file
+from dojo.practice.hunt.score import hunt_points
 from dojo.practice.hunt.start import choose, new_hunt, place
-from dojo.progress.sessions import Log
+from dojo.progress.sessions import SessionLog
 from dojo.tests.checkouts import MISTAKES, REPOSITORY, SOLUTION, add_kata
 from dojo.tests.practice.drill_without_terminal import Room, press
 
@@ -42,7 +42,7 @@ def hunt(room, bugs=1, seed=1):
     """A hunt on the screen; the tests that prove it fair are stood in for."""
     working = working_file(room.checkout, "tiny")
     plants = pytest.MonkeyPatch()
-    plants.setattr(Trier, "fails", lambda self, source, test: source != working)
+    plants.setattr(SourceTester, "fails", lambda self, source, test: source != working)
     try:
         session = new_hunt(room.log, room.kata, bugs, seed, None, lambda text: None)
     finally:
@@ -51,14 +51,14 @@ def hunt(room, bugs=1, seed=1):
 
 
 def page(app):
-    return " ".join("\n".join(app.page()).split())
+    return " ".join("\n".join(app.last_page()).split())
 
 
 def judged(room, app, wrong=()):
     """The verdict on the frozen file: these test functions fail."""
     tests = ("test_double_is_twice_as_much[0]", "test_shift_moves_up", "test_shift_moves_by_three_unless_told")
     found = tuple(Outcome(t, "tiny", 1, "failed" if t.partition("[")[0] in wrong else "passed") for t in tests)
-    app.hear(Verdict(app.forkserver.jobs[-1].number, found, {"tiny": 3}, "digest", 0.1))
+    app.handle_message(Verdict(app.forkserver.jobs[-1].number, found, {"tiny": 3}, "digest", 0.1))
 
 
 # What is planted
@@ -190,30 +190,30 @@ def verdict(number):
 def test_a_test_is_known_by_its_function(checkout):
     """Whatever its parameters."""
     for test, expected in (("test_a", True), ("test_b", False), ("", True)):
-        assert Trier(checkout, "tiny", Answers(verdict)).fails("", test) is expected
+        assert SourceTester(checkout, "tiny", Answers(verdict)).fails("", test) is expected
 
 
 def test_a_run_that_hangs_proves_no_bug_and_no_working_file(checkout):
     """A hunt whose tests hang shows nothing to hunt by."""
     hung = lambda number: JobDied(number, "hung")  # noqa: E731
-    assert not Trier(checkout, "tiny", Answers(hung)).fails("", "test_a")
-    assert Trier(checkout, "tiny", Answers(hung)).fails("", "")
+    assert not SourceTester(checkout, "tiny", Answers(hung)).fails("", "test_a")
+    assert SourceTester(checkout, "tiny", Answers(hung)).fails("", "")
 
 
 def test_a_warm_process_that_died_is_asked_again_but_not_for_ever(checkout):
     """Its death says nothing about the file."""
     died = JobDied(0, "ended")
     forkserver = Answers(died, verdict)
-    assert not Trier(checkout, "tiny", forkserver).fails("", "test_b")
+    assert not SourceTester(checkout, "tiny", forkserver).fails("", "test_b")
     assert len(forkserver.jobs) == 2
     with pytest.raises(UserError, match="ends again and again"):
-        Trier(checkout, "tiny", Answers(died, died, died)).fails("", "")
+        SourceTester(checkout, "tiny", Answers(died, died, died)).fails("", "")
 
 
 def test_generated_hunts_are_fair_by_the_real_tests(checkout):
     """One real warm process: each bug alone fails its test, the whole fails, undone it passes."""
     with ForkServer(checkout) as forkserver:
-        trier = Trier(checkout, "tiny", forkserver)
+        trier = SourceTester(checkout, "tiny", forkserver)
         for seed in (1, 2):
             found = planted(checkout, 2, seed, trier.fails)
             for mistake in found.mistakes:
@@ -236,14 +236,14 @@ def test_hunts_of_real_katas_fit_together(name):
                 continue
             ast.parse(found.source)
             assert undo(found.source, found.mistakes) == working
-            assert touched_beyond(found.source, working, working) == 0
+            assert count_extra_lines(found.source, working, working) == 0
             assert all(place(found, number) for number in range(bugs))
 
 
 def test_a_hunt_of_a_real_kata_is_fair_by_its_tests():
     """Two bugs in top-k sampling."""
     with ForkServer(REAL) as forkserver:
-        trier = Trier(REAL, "top_k_sampling", forkserver)
+        trier = SourceTester(REAL, "top_k_sampling", forkserver)
         found = plant(REAL, load_catalog(REAL)["top_k_sampling"], 2, 1, trier.fails)
         assert trier.fails(found.source, "")
         assert not trier.fails(undo(found.source, found.mistakes), "")
@@ -271,14 +271,14 @@ BROKEN = LINES.replace("line 3", "wrong 3")
 )
 def test_only_lines_beyond_the_bug_are_counted(final, extra):
     """Changed, taken out or put in."""
-    assert touched_beyond(BROKEN, final, LINES) == extra
+    assert count_extra_lines(BROKEN, final, LINES) == extra
 
 
 def test_a_bug_that_took_a_line_out_is_mended_by_putting_one_in():
     """A line put in where one is missing touches nothing else; nor does taking out what was put in."""
     without = LINES.replace("line 3\n", "")
-    assert touched_beyond(without, LINES, LINES) == 0
-    assert touched_beyond(LINES.replace("line 3\n", "line 3\nwrong\n"), LINES, LINES) == 0
+    assert count_extra_lines(without, LINES, LINES) == 0
+    assert count_extra_lines(LINES.replace("line 3\n", "line 3\nwrong\n"), LINES, LINES) == 0
 
 
 @pytest.mark.parametrize(
@@ -295,11 +295,11 @@ def test_points_are_bugs_less_time_lines_and_hints(share, used, extra, hints, po
 def test_a_hunt_begins_with_the_broken_file_and_names_no_bug(room):
     """Not in the file, not on the screen, and the run is not asked for names."""
     app = hunt(room)
-    assert app.session.file.read_text() == app.session.detail["planted"]
+    assert app.session.file.read_text() == app.hunt.planted
     assert app.session.folder.parent == room.checkout.state / "hunts"
     screen = room.screen(app)
     assert "One bug is planted." in screen
-    assert not any(bug["name"] in screen for bug in app.bugs)
+    assert not any(bug.name in screen for bug in app.hunt.bugs)
     (job,) = app.forkserver.jobs
     assert (job.stage, job.naming) == (None, False)
 
@@ -308,19 +308,19 @@ def test_a_mended_hunt_is_graded_with_its_points(room):
     """Half of the time used, nothing else touched."""
     app = hunt(room)
     room.wait(300, app)
-    room.write(app, app.session.detail["working"])
+    room.write(app, app.hunt.working)
     room.answer(app, "pppp", "pp")
     assert app.phase == "grading"
     judged(room, app)
     assert (app.phase, app.session.points) == ("done", 90)
     assert "1 of 1 bugs mended in 5:00 of 10:00, 0 lines touched beyond them, 0 hints, seed 1" in page(app)
-    assert app.bugs[0]["says"] in page(app)
+    assert app.hunt.bugs[0].says in page(app)
 
 
 def test_a_hunt_half_mended_when_time_is_up_gets_half(room):
     """Less all of the time, and a line touched without need."""
     app = hunt(room, bugs=2)
-    text = app.session.detail["planted"].replace("x * x", "x * 2").replace('"x is negative"', '"x is below zero"')
+    text = app.hunt.planted.replace("x * x", "x * 2").replace('"x is negative"', '"x is below zero"')
     room.write(app, text)
     room.answer(app, "pppf", "fp")
     room.wait(901, app)
@@ -334,7 +334,7 @@ def test_a_repair_that_breaks_something_else_is_half_a_repair(room):
     """Its own test passes, another does not."""
     app = hunt(room)
     press(app, "f", "f")
-    other = ({"test_double_is_twice_as_much", "test_shift_moves_by_three_unless_told"} - {app.bugs[0]["test"]}).pop()
+    other = ({"test_double_is_twice_as_much", "test_shift_moves_by_three_unless_told"} - {app.hunt.bugs[0].test}).pop()
     judged(room, app, wrong=(other,))
     assert app.session.points == 50
 
@@ -343,7 +343,7 @@ def test_hints_say_where_and_cost(room):
     """One bug each; no more than there are."""
     app = hunt(room, bugs=2)
     press(app, "h")
-    assert app.bugs[0]["where"] in room.screen(app)
+    assert app.hunt.bugs[0].where in room.screen(app)
     press(app, "h", "h")
     assert [what for _, what, _ in room.events(app)].count("hint") == 2
     press(app, "f", "f")
@@ -358,7 +358,7 @@ def test_a_hunt_that_was_left_goes_on(room):
     press(app, "q")
     room.wait(600)
     again = room.resume(app)
-    assert (again.session.elapsed, again.bugs, again.phase) == (60, app.bugs, "work")
+    assert (again.session.elapsed, again.hunt.bugs, again.phase) == (60, app.hunt.bugs, "work")
 
 
 def test_a_hunt_that_cannot_be_imported_any_more_is_graded_nothing(room):
@@ -375,7 +375,7 @@ def test_r_brings_back_the_broken_file_not_the_stub(room):
     app = hunt(room)
     app.session.file.unlink()
     press(app, "r")
-    assert app.session.file.read_text() == app.session.detail["planted"]
+    assert app.session.file.read_text() == app.hunt.planted
 
 
 def test_the_kata_hunted_least_recently_is_chosen(room, catalog):
@@ -383,15 +383,15 @@ def test_the_kata_hunted_least_recently_is_chosen(room, catalog):
     add_kata(room.checkout, "bit")
     both = load_catalog(room.checkout)
     room.drill()
-    assert choose(Log(room.checkout), both).name == "tiny"
+    assert choose(SessionLog(room.checkout), both).name == "tiny"
     hunt(room)
-    assert choose(Log(room.checkout), both).name == "bit"
+    assert choose(SessionLog(room.checkout), both).name == "bit"
 
 
 def test_without_a_seed_hunts_differ(room, monkeypatch):
     """The seed is drawn, and kept for the last page."""
     drawn = iter((11, 12))
     monkeypatch.setattr(random.SystemRandom, "randrange", lambda *_: next(drawn))
-    seeds = [hunt(room, seed=None).session.detail["seed"] for _ in range(2)]
+    seeds = [hunt(room, seed=None).session.state.hunt.seed for _ in range(2)]
     assert seeds == [11, 12]
     assert clock.now() == room.now

@@ -13,9 +13,9 @@ from dojo.engine.file_watcher import Contents, Saves
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
-from dojo.practice.terminal import NAMES, Terminal, keys_in
+from dojo.practice.terminal import KEY_NAMES, Terminal, keys_in
 from dojo.practice.watch import view
-from dojo.practice.watch.app import App, first_kata
+from dojo.practice.watch.app import WatchApp, first_kata
 from dojo.progress.runs import Progress, record_run
 from dojo.tests import checkouts
 
@@ -36,20 +36,20 @@ def verdict(*outcomes, number=1):
 @pytest.fixture
 def watched(catalog):
     made = LiveRun(catalog["tiny"])
-    made.begin(1, now=10.0)
+    made.start(1, now=10.0)
     return made
 
 
 def test_the_first_failure_is_shown_before_the_verdict(watched):
     """And is what the milliseconds are counted to."""
-    assert watched.take(Running(1, "test_a", 0, 2), 10.1)
-    assert watched.take(FirstFailure(1, outcome("test_b", "failed", 2, "wrong")), 10.2)
+    assert watched.apply(Running(1, "test_a", 0, 2), 10.1)
+    assert watched.apply(FirstFailure(1, outcome("test_b", "failed", 2, "wrong")), 10.2)
     assert watched.failure.test == "test_b"
     assert watched.waiting
-    watched.take(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
+    watched.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
     assert watched.failure.test == "test_a"  # the lowest stage is mended first
     assert watched.milliseconds == pytest.approx(200)
-    watched.take(Diagnosed(1, (("name", "sentence"),)), 10.6)
+    watched.apply(Diagnosed(1, (("name", "sentence"),)), 10.6)
     assert watched.named == (("name", "sentence"),)
 
 
@@ -59,25 +59,25 @@ def test_the_first_failure_is_shown_before_the_verdict(watched):
 )
 def test_what_belongs_to_another_job_is_ignored(watched, message):
     """A verdict on what has been overwritten would mislead."""
-    assert not watched.take(message, 11.0)
+    assert not watched.apply(message, 11.0)
     assert watched.waiting
-    assert watched.verdict is watched.lost is None
+    assert watched.verdict is watched.died is None
 
 
 def test_solved_and_its_opposites(watched):
     """Only a verdict in which everything that was not skipped passed."""
     assert not watched.solved
-    watched.take(verdict(outcome("a"), outcome("b", "skipped")), 11.0)
+    watched.apply(verdict(outcome("a"), outcome("b", "skipped")), 11.0)
     assert watched.solved
-    watched.take(JobDied(1, "hung"), 11.0)
+    watched.apply(JobDied(1, "hung"), 11.0)
     assert not watched.solved
-    watched.take(verdict(outcome("b", "skipped")), 11.0)
+    watched.apply(verdict(outcome("b", "skipped")), 11.0)
     assert not watched.solved
 
 
 def test_stages_and_what_is_unwritten(watched):
     """The stub's sentences once each; tests counted by stage, skipped ones left out."""
-    watched.take(
+    watched.apply(
         verdict(
             outcome("a"),
             outcome("b", "not started", 2, "tiny.shift: write me"),
@@ -238,8 +238,8 @@ def test_keys_in_what_a_terminal_sends(sent, keys):
 
 def test_every_key_on_the_screen_does_something():
     """And none has two meanings."""
-    assert all(hasattr(App, f"key_{key}") for key in view.KEYS)
-    assert not set(view.KEYS) & set(NAMES)
+    assert all(hasattr(WatchApp, f"key_{key}") for key in view.KEYS)
+    assert not set(view.KEYS) & set(KEY_NAMES)
 
 
 # the screen
@@ -265,18 +265,18 @@ def test_the_screen_is_full_and_never_wider_than_the_window(watched, checkout, s
     terminal = Paper(*size)
     long = "a sentence that is longer than the window is wide, " * 20
     if state == "failed":
-        watched.take(verdict(outcome("test_a", "failed", 1, f"{long}\nhint: {long}")), 11.0)
-        watched.take(Diagnosed(1, (("name", long),)), 11.0)
+        watched.apply(verdict(outcome("test_a", "failed", 1, f"{long}\nhint: {long}")), 11.0)
+        watched.apply(Diagnosed(1, (("name", long),)), 11.0)
     elif state == "lost":
-        watched.take(JobDied(1, "was still running after 20 s", "test_a"), 11.0)
+        watched.apply(JobDied(1, "was still running after 20 s", "test_a"), 11.0)
     elif state == "unwritten":
-        watched.take(verdict(outcome("test_a", "not started", 1, "tiny.double: write me")), 11.0)
+        watched.apply(verdict(outcome("test_a", "not started", 1, "tiny.double: write me")), 11.0)
     elif state == "solved":
-        watched.take(verdict(outcome("test_a"), outcome("b", "skipped")), 11.0)
+        watched.apply(verdict(outcome("test_a"), outcome("b", "skipped")), 11.0)
     elif state == "nothing ran":
-        watched.take(verdict(), 11.0)
+        watched.apply(verdict(), 11.0)
     top = view.header(terminal, checkout, watched, 0, 1)
-    bottom = view.footer(terminal, watched, "", "fork")
+    bottom = view.footer(terminal, watched, "", "", "fork")
     lines = screen.frame(terminal, top, screen.verdict(terminal, "katas/tiny.py", watched, False), bottom)
     assert len(lines) == size[1]
     assert all(len(plain(line)) <= size[0] for line in lines)
@@ -297,7 +297,7 @@ def plain(line):
 
 def test_a_lost_run_says_where_and_what_next(watched):
     """The next save runs again."""
-    watched.take(JobDied(1, "crashed the interpreter (SIGSEGV)", "test_a"), 11.0)
+    watched.apply(JobDied(1, "crashed the interpreter (SIGSEGV)", "test_a"), 11.0)
     said = words(screen.verdict(Paper(), "katas/tiny.py", watched, False))
     assert "The run crashed the interpreter (SIGSEGV), in test_a." in said
     assert "the next save runs again" in said
@@ -305,7 +305,7 @@ def test_a_lost_run_says_where_and_what_next(watched):
 
 def test_a_message_with_control_characters_stays_where_it_is(watched):
     """A kata that puts terminal sequences into an exception."""
-    watched.take(verdict(outcome("test_a", "failed", 1, "\x1b[2Jgone\x07")), 11.0)
+    watched.apply(verdict(outcome("test_a", "failed", 1, "\x1b[2Jgone\x07")), 11.0)
     lines = screen.verdict(Paper(), "katas/tiny.py", watched, False)
     assert "\x1b[2J" not in "".join(lines)
     assert "[2Jgone" in words(lines)
@@ -313,8 +313,8 @@ def test_a_message_with_control_characters_stays_where_it_is(watched):
 
 def test_the_cold_way_is_said(watched):
     """Where fork is unsafe every save takes seconds, and the person should know why."""
-    watched.take(verdict(outcome("a")), 11.0)
-    assert "a cold start for each save, fork being unsafe here" in words(view.footer(Paper(), watched, "", "spawn"))
+    watched.apply(verdict(outcome("a")), 11.0)
+    assert "a cold start for each save, fork being unsafe here" in words(view.footer(Paper(), watched, "", "", "spawn"))
 
 
 def test_the_list_marks_the_chosen_kata(catalog):

@@ -271,7 +271,7 @@ def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
     work = lambda: checkout.stub("tiny").read_text()  # noqa: E731
     checkout.stub("tiny").write_text("# work\n" * 100)
     before = work()
-    assert "left as it is" in limited(lambda: actions.reset(checkout, catalog["tiny"]), 50)
+    assert "left as it is" in limited(lambda: actions.reset(checkout, catalog["tiny"], print), 50)
     assert work() == before
     assert "nothing was changed" in limited(lambda: files.write(checkout.stub("tiny"), "x" * 1000), 50)
     assert work() == before

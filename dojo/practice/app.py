@@ -1,0 +1,234 @@
+"""The loop that watch, drill and hunt share: keys, saves and messages of the fork server come in, one screen goes out."""
+
+import os
+import shlex
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import count
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from dojo.core.catalog import Kata
+from dojo.core.paths import Checkout
+from dojo.engine.file_watcher import Contents, Saves
+from dojo.engine.forkserver import ForkServer
+from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Verdict
+from dojo.practice import screen
+from dojo.practice.live_run import LiveRun
+from dojo.practice.terminal import RESIZED, Terminal
+
+JOB_NUMBERS = count(1)  # one sequence for all apps, because they may share a fork server
+SCROLL_STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "space": 10, "page up": -10, "page down": 10}  # in lines
+
+
+class App(ABC):
+    """One kata on the screen, and its tests run on every save of `folder`.
+
+    A fork server that is passed in is not closed at the end: the parts of a mock interview share it.
+    """
+
+    wait_s = 30.0  # after which `handle_events` returns if nothing happens
+
+    def __init__(
+        self,
+        checkout: Checkout,
+        terminal: Terminal,
+        kata: Kata,
+        folder: Path,
+        forkserver: ForkServer | None = None,
+    ) -> None:
+        self.checkout, self.terminal = checkout, terminal
+        self.live_run = LiveRun(kata)
+        self.forkserver = forkserver or ForkServer(checkout)
+        self.owns_forkserver = forkserver is None
+        self.watch_folder(folder)
+        self.unrecorded: Verdict | None = None  # it waits for its diagnosis
+        self.message = ""  # the sentence above the keys, until the next key
+        self.overlay: Callable[[], list[str]] | None = None  # draws the page that covers the verdict
+        self.scroll = 0
+        self.done = False
+
+    # -- the loop
+
+    def run_until_done(self) -> None:
+        """Draws and handles events until `done` is set or Ctrl-C is pressed, then closes everything."""
+        try:
+            self.prepare()
+            while not self.done:
+                self.draw()
+                self.handle_events()
+        except KeyboardInterrupt:
+            self.leave()
+        finally:
+            self.close()
+
+    def handle_events(self) -> None:
+        """Waits until something happens, or for `wait_s` seconds, and handles it."""
+        sources = [self.terminal.keys, self.saves.connection, self.forkserver.connection]
+        ready = wait(sources, timeout=self.wait_s)
+        self.tick()
+        if self.saves.connection in ready:
+            self.handle_save(self.saves.connection.recv())
+        if self.forkserver.connection in ready:
+            for message in self.forkserver.messages():
+                self.handle_message(message)
+        if self.terminal.keys in ready:
+            self.press(self.terminal.keys.recv())
+
+    def prepare(self) -> None:  # noqa: B027 (only watch needs it)
+        """Called once, before the first drawing."""
+
+    def tick(self) -> None:  # noqa: B027 (watch has no clock)
+        """Moves the clock of a drill. Called before the events, so that a save after its end comes too late."""
+
+    @abstractmethod
+    def handle_save(self, names: set[str]) -> None:
+        """Runs the tests if files of these names (without .py) have changed."""
+
+    def leave(self) -> None:
+        self.done = True
+
+    def close(self) -> None:
+        self.record()
+        self.saves.close()
+        if self.owns_forkserver:
+            self.forkserver.close()
+
+    # -- files
+
+    @property
+    def kata(self) -> Kata:
+        return self.live_run.kata
+
+    @property
+    @abstractmethod
+    def file(self) -> Path:
+        """The file that the learner writes in."""
+
+    def watch_folder(self, folder: Path) -> None:
+        self.saves, self.contents = Saves(folder), Contents(folder)
+
+    def edit(self) -> None:
+        """Opens the file in $VISUAL or $EDITOR, which has the terminal meanwhile."""
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        if not editor:
+            file = self.checkout.shown(self.file)
+            self.message = f"No editor is set: export EDITOR=vim (or 'code -w'). Or open {file} yourself."
+            return
+        with self.terminal.suspended():
+            try:
+                self.run_editor([*shlex.split(editor), str(self.file)])
+            except (OSError, ValueError) as error:
+                self.message = f"{editor} could not be started ({error}). Set EDITOR to a program that is there."
+
+    @abstractmethod
+    def run_editor(self, command: list[str]) -> None:
+        """Runs the editor until it ends. Raises OSError or ValueError if it cannot be started."""
+
+    # -- runs
+
+    def run_saved_file(self) -> None:
+        """Runs the tests on what was saved. The verdict takes the place of an open page."""
+        self.message = ""
+        self.close_page()
+        self.start_run()
+
+    def start_run(self) -> None:
+        """Runs the tests on the file as it is now."""
+        self.record()
+        self.submit(self.job(next(JOB_NUMBERS)))
+
+    @abstractmethod
+    def job(self, number: int) -> Job:
+        """The job that a save starts."""
+
+    def submit(self, job: Job) -> None:
+        self.live_run.start(job.number, time.monotonic())
+        self.forkserver.submit(job)
+
+    def handle_message(self, message: Message) -> None:
+        """Applies a message of the fork server to `live_run`, and acts on it unless it is about an older job."""
+        if not self.live_run.apply(message, time.monotonic()):
+            return
+        if isinstance(message, Verdict):
+            self.handle_verdict(message)
+        elif isinstance(message, Diagnosed):
+            self.handle_diagnosis()
+        elif isinstance(message, JobDied):
+            self.handle_death(message)
+
+    def handle_verdict(self, verdict: Verdict) -> None:
+        """Keeps a verdict until its diagnosis arrives; records it at once if there will be none."""
+        self.unrecorded = verdict
+        if not any(o.verdict == "failed" for o in verdict.outcomes):
+            self.record()
+
+    def handle_diagnosis(self) -> None:
+        self.record()
+
+    def handle_death(self, message: JobDied) -> None:  # noqa: B027 (the screen shows it anyway)
+        """Called when a run ends without a verdict, or (number 0) the fork server ends."""
+
+    def record(self) -> None:
+        """Stores the last verdict in the history, unless that was done already."""
+        verdict, self.unrecorded = self.unrecorded, None
+        if verdict:
+            self.record_run(verdict)
+
+    @abstractmethod
+    def record_run(self, verdict: Verdict) -> None:
+        """Stores `verdict` and the diagnosis in `live_run`."""
+
+    # -- keys
+
+    def press(self, key: str) -> None:
+        if key == RESIZED:
+            self.terminal.redraw()
+        else:
+            self.message = ""
+            self.handle_key(key)
+
+    def handle_key(self, key: str) -> None:
+        """Scrolls, closes a page, or does what this app has for `key`."""
+        if key in SCROLL_STEPS:
+            self.scroll = max(0, self.scroll + SCROLL_STEPS[key])
+        elif self.overlay and key in ("enter", "escape", "q"):
+            self.close_page()
+        else:
+            self.do_key_action(key)
+
+    @abstractmethod
+    def do_key_action(self, key: str) -> None:
+        """Does what `key` means in this app; nothing for a key without a meaning."""
+
+    # -- the screen
+
+    def open_page(self, lines: Callable[[], list[str]]) -> None:
+        """Covers the verdict with a page; `lines` is called for each drawing of it."""
+        self.overlay, self.scroll = lines, 0
+
+    def show_text(self, title: str, text: str) -> None:
+        self.open_page(lambda: screen.page(self.terminal, title, text))
+
+    def show_tests(self) -> None:
+        self.open_page(lambda: screen.tests(self.terminal, self.live_run))
+
+    def close_page(self) -> None:
+        self.overlay, self.scroll = None, 0
+
+    def draw(self) -> None:
+        bottom = self.footer()
+        top = self.header()[: max(1, self.terminal.size[1] - len(bottom) - 3)]  # in a small window the keys stay
+        body = self.overlay() if self.overlay else self.body()
+        self.scroll = max(0, min(self.scroll, len(body) - 1))
+        self.terminal.draw(screen.frame(self.terminal, top, body, bottom, scroll=self.scroll))
+
+    @abstractmethod
+    def header(self) -> list[str]: ...
+
+    @abstractmethod
+    def body(self) -> list[str]: ...
+
+    @abstractmethod
+    def footer(self) -> list[str]: ...

@@ -1,0 +1,137 @@
+"""The page at the end of a drill. It is also printed after the drill has left the screen."""
+
+from dataclasses import dataclass
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dojo.core import clock, humanize
+from dojo.core.catalog import Kata, load_catalog
+from dojo.core.humanize import count
+from dojo.core.paths import Checkout
+from dojo.practice.drill.clock import clock_text
+from dojo.practice.drill.grading import graded_stages
+from dojo.practice.drill.score import HINT_POINTS, STAGE_POINTS
+from dojo.practice.screen import paragraph
+from dojo.practice.terminal import Terminal
+from dojo.progress.session_state import StageResult
+from dojo.progress.sessions import Session, SessionLog
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The facts on the page."""
+
+    session: Session
+    kata: Kata
+    stages: list[StageResult]
+    runs: int
+    first_mistake: str
+    earlier: list[Session]  # finished drills of the same kata
+
+
+def summarise(session: Session, kata: Kata, log: SessionLog) -> Summary:
+    return Summary(
+        session,
+        kata,
+        graded_stages(session, kata),
+        max(log.count_runs(session), session.state.runs),
+        log.first_mistake(session),
+        log.earlier_drills(session),
+    )
+
+
+def page(terminal: Terminal, checkout: Checkout, summary: Summary) -> list[str]:
+    """The page: points, facts, a row for each stage, and what to do next."""
+    session = summary.session
+    head = Text.assemble((f" {summary.kata.title}: ", "bold"), (f"{session.points:g} points", "bold green"))
+    attempt = f"Your attempt is kept in {checkout.shown(session.attempt)}."
+    reference = f"The reference: kata solution {summary.kata.name} --give-up"
+    advice = [*sentences(summary), *filter(None, [session.state.repeat_advice]), f"{attempt} {reference}"]
+    return terminal.lines(
+        "",
+        head,
+        paragraph(facts(summary), "dim"),
+        "",
+        Padding(stage_table(summary, terminal.size[0]), (0, 1)),
+        "",
+        *(paragraph(sentence) for sentence in advice),
+    )
+
+
+def facts(summary: Summary) -> str:
+    """`2:00 of 5:00, 3 runs, 1 hint (-5 points)`, pauses, and the follow-up questions."""
+    session, state = summary.session, summary.session.state
+    text = f"{clock_text(session.elapsed)} of {clock_text(session.minutes * 60)}, {count(summary.runs, 'run')}, "
+    text += count(state.hints, "hint")
+    if state.hints:
+        text += f" (-{HINT_POINTS * state.hints} points)"
+    if state.paused_s >= 1:
+        text += f", paused for {clock_text(state.paused_s)}"
+    if state.ratings:
+        text += f", follow-ups {sum(state.ratings)} of {3 * len(state.ratings)}"
+    return text
+
+
+def stage_table(summary: Summary, width: int) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("stage", "tests", "points", "first passed", ""):
+        table.add_column(column, justify="right" if column in ("tests", "points") else "left")
+    possible = sum(STAGE_POINTS[result.stage] for result in summary.stages) or 1
+    stages = summary.kata.stages
+    for result in summary.stages:
+        all_pass = result.share == 1
+        topic = Text(stages[result.stage - 1] if result.stage <= len(stages) else "", "dim")
+        topic.truncate(max(10, width - 40), overflow="ellipsis")  # so that the page fits into 24 lines
+        table.add_row(
+            Text(f"{'■' if all_pass else '□'} {result.stage}", "green" if all_pass else "dim"),
+            f"{result.passed}/{result.tests}" if result.tests else "-",
+            f"{100 * STAGE_POINTS[result.stage] * result.share / possible:.0f}",
+            clock_text(result.first_passed) if result.first_passed is not None else "-",
+            topic,
+        )
+    return table
+
+
+def sentences(summary: Summary) -> list[str]:
+    """What to learn from the drill, most important first."""
+    session, kata = summary.session, summary.kata
+    lines = []
+    if trouble := session.state.trouble:
+        lines.append(f"{trouble}: what it did not reach gives no points.")
+    incomplete = [result for result in summary.stages if result.share < 1]
+    if not incomplete:
+        lines.append(f"All stages stand after {clock_text(session.elapsed)}.")
+    else:
+        first = incomplete[0]
+        topic = kata.stages[first.stage - 1] if first.stage <= len(kata.stages) else ""
+        passed = f"{first.passed} of {first.tests} tests pass" if first.tests else "it could not be graded"
+        lines.append(f"Repeat from stage {first.stage} ({topic}): {passed}.")
+    if summary.first_mistake:
+        lines.append(f"The first mistake: {summary.first_mistake}.")
+    earlier_points = [drill.points for drill in summary.earlier if drill.points is not None]
+    if not earlier_points:
+        return [*lines, "Your first drill of this kata."]
+    points, last, best = session.points or 0.0, earlier_points[-1], max(earlier_points)
+    change = "better than" if points > last else "as good as" if points == last else "below"
+    return [
+        *lines,
+        f"{points:g} points, {change} last time ({last:g}); your best of {len(earlier_points)} earlier drills is {best:g}.",
+    ]
+
+
+def repeat_advice(checkout: Checkout, session: Session) -> str:
+    """When to solve the kata again; empty for a hunt, or if it cannot be computed: the page comes without it."""
+    if session.kind != "drill" or not session.id:
+        return ""
+    try:
+        from dojo.progress import schedule
+
+        items = schedule.schedule(checkout, load_catalog(checkout))
+        due = next(item for item in items if item.kata.name == session.kata)
+    except Exception:
+        return ""
+    now = clock.now()
+    when = f"{humanize.when_due(due.at, now)}, {humanize.day(due.at, now)}"
+    return f"Rated {due.last.word}. To solve again {when}: kata due"
