@@ -80,6 +80,7 @@ class DrillApp(App):
         return self.last_page() if self.phase == "done" else []
 
     def enter(self, phase: Phase) -> None:
+        """Begins another phase, and saves it."""
         self.state.phase = phase
         self.finishing = False
         self.close_page()
@@ -282,15 +283,10 @@ class DrillApp(App):
         return view.question(self.terminal, self.kata, self.state.stage, self.live_run)
 
     def body(self) -> list[str]:
-        if self.phase == "work":
-            return view.verdict(self.terminal, self.session, self.checkout.shown(self.file), self.live_run)
-        if self.phase == "paused":
-            return view.paused(self.terminal)
-        if self.phase == "grading":
-            return view.grading(self.terminal)
         if self.phase == "done":
             return self.last_page()
-        return view.follow_up(self.terminal, self.session, self.follow_ups)
+        file = self.checkout.shown(self.file)
+        return view.body(self.terminal, self.session, file, self.live_run, self.follow_ups)
 
     def last_page(self) -> list[str]:
         summary = last_page.summarise(self.session, self.kata, self.log)

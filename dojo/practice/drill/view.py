@@ -59,6 +59,20 @@ def question(terminal: Terminal, kata: Kata, stage: int, live_run: LiveRun) -> l
     return terminal.lines(*asked, paragraph(kata.stages[stage - 1], "cyan"), line)
 
 
+def body(
+    terminal: Terminal, session: Session, shown_file: str, live_run: LiveRun, follow_ups: tuple[FollowUp, ...]
+) -> list[str]:
+    """The middle of the screen in every phase but the last."""
+    phase = session.state.phase
+    if phase == "work":
+        return verdict(terminal, session, shown_file, live_run)
+    if phase == "paused":
+        return terminal.lines("", paragraph("The clock stands. The pause is recorded. p goes on."))
+    if phase == "grading":
+        return terminal.lines("", paragraph("That was it. Your attempt is frozen and being graded ..."))
+    return follow_up(terminal, session, follow_ups)
+
+
 def verdict(terminal: Terminal, session: Session, shown_file: str, live_run: LiveRun) -> list[str]:
     """What `kata watch` shows, except for an unwritten stub: the question stands above already."""
     missing = not session.file.is_file()
@@ -67,14 +81,6 @@ def verdict(terminal: Terminal, session: Session, shown_file: str, live_run: Liv
     sentences = [paragraph(sentence) for sentence in live_run.unwritten]
     advice = paragraph("Save the file and the tests run. e opens your editor.", "dim")
     return terminal.lines("", *sentences, "", advice)
-
-
-def paused(terminal: Terminal) -> list[str]:
-    return terminal.lines("", paragraph("The clock stands. The pause is recorded. p goes on."))
-
-
-def grading(terminal: Terminal) -> list[str]:
-    return terminal.lines("", paragraph("That was it. Your attempt is frozen and being graded ..."))
 
 
 def follow_up(terminal: Terminal, session: Session, follow_ups: tuple[FollowUp, ...]) -> list[str]:

@@ -243,6 +243,21 @@ def test_what_was_saved_during_a_pause_is_run_after_it(room, app):
     assert len(app.forkserver.jobs) == 2
 
 
+@pytest.mark.parametrize(("down", "up"), [("j", "k"), ("down", "up")])
+def test_a_page_scrolls_with_arrows_and_with_j_and_k(room, down, up):
+    """As in `kata watch`. Closing the page and opening it again begins at its top."""
+    app = room.drill(size=(80, 16))
+    room.answer(app, "pppf", "nn")
+    press(app, "t")
+    assert "stage 1  the definition" in room.screen(app)
+    press(app, down, down)
+    assert "stage 1  the definition" not in room.screen(app)
+    press(app, up, up)
+    assert "stage 1  the definition" in room.screen(app)
+    press(app, down, down, "q", "t")
+    assert "stage 1  the definition" in room.screen(app)
+
+
 # Left, killed, gone
 
 

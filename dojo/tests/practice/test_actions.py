@@ -1,0 +1,38 @@
+"""Hints, solutions and resets go on without a history, and pass on why it could not be written."""
+
+import pytest
+
+from dojo.practice import actions
+
+
+@pytest.fixture
+def kata(checkout, catalog):
+    """A kata of a checkout whose history cannot be written, not even by root: its file is a folder."""
+    (checkout.state / "history.sqlite").mkdir(parents=True)
+    return catalog["tiny"]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda checkout, kata, notify: actions.next_hint(checkout, kata, notify)[0] == 1,
+        lambda checkout, kata, notify: "def double" in actions.solution(checkout, kata, notify, give_up=True),
+        lambda checkout, kata, notify: actions.reset(checkout, kata, notify) is None,
+        lambda checkout, kata, notify: actions.record_reading(checkout, kata, notify) is None,
+    ],
+    ids=["hint", "solution", "reset", "reading"],
+)
+def test_an_error_of_the_history_is_passed_on_and_stops_nothing(checkout, kata, action, capsys):
+    """One sentence, and nothing is printed: the screen of `kata watch` would get holes."""
+    notices = []
+    assert action(checkout, kata, notices.append)
+    (notice,) = notices
+    assert "progress is not recorded" in notice
+    assert capsys.readouterr() == ("", "")
+
+
+def test_with_a_history_there_is_nothing_to_pass_on(checkout, catalog):
+    """The hint is counted."""
+    notices = []
+    assert [actions.next_hint(checkout, catalog["tiny"], notices.append)[0] for _ in range(4)] == [1, 2, 3, 3]
+    assert notices == []
