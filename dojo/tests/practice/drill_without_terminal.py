@@ -63,7 +63,7 @@ class FakeForkServer:
 
 
 class FakeSaves:
-    """`room.save` sends the names."""
+    """Sends the names that `Room.write` puts in."""
 
     def __init__(self, folder: Path) -> None:
         self.connection, self.sent = Pipe(duplex=False)
@@ -73,7 +73,7 @@ class FakeSaves:
 
 
 def outcomes(*stages: str, message: str = "wrong") -> tuple[Outcome, ...]:
-    """A word of letters for each stage: p(assed), f(ailed), n(ot started), s(kipped), e(rror)."""
+    """Outcomes from one word a stage, one letter a test: p(assed), f(ailed), n(ot started), s(kipped), e(rror)."""
     return tuple(
         Outcome(f"test_{stage}_{number}", "tiny", stage, LETTERS[letter], "" if letter == "p" else message)
         for stage, word in enumerate(stages, 1)
@@ -82,6 +82,8 @@ def outcomes(*stages: str, message: str = "wrong") -> tuple[Outcome, ...]:
 
 
 class Room:
+    """Makes drills in a checkout, moves their clock, and sends them saves and verdicts."""
+
     def __init__(self, checkout: Checkout, monkeypatch) -> None:
         self.checkout = checkout
         self.kata = load_catalog(checkout)["tiny"]

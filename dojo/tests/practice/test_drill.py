@@ -1,4 +1,4 @@
-"""A drill's clock, stages, hints, pauses, points and last page. No terminal and no process: see dojo.tests.practice.drill_without_terminal."""
+"""A drill's clock, stages, hints, pauses, points and last page, without a terminal or a process."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ def app(room):
 
 
 def finish(room, app, *final, ratings="3"):
-    """Finishes early with this final verdict, and answers the follow-up questions."""
+    """Finishes early with this final verdict, answers the follow-up questions, and returns the last page."""
     press(app, "f", "f")
     room.answer(app, *final)
     for rating in ratings:
@@ -45,26 +45,26 @@ def finish(room, app, *final, ratings="3"):
 
 
 def test_the_clock_is_the_file_that_kata_clock_names(tmp_path, monkeypatch):
-    """Both kinds of time: what the calendar says, and what passes."""
+    """It replaces the calendar's clock and the monotonic one."""
     file = tmp_path / "clock"
     monkeypatch.setenv("KATA_CLOCK", str(file))
     file.write_text("42.5")
     assert clock.now() == clock.monotonic() == 42.5
     file.write_text("")
-    assert clock.now() == 42.5  # somebody is writing it just now
+    assert clock.now() == 42.5  # a file that is just being written keeps the last time
     monkeypatch.delenv("KATA_CLOCK")
     assert clock.now() > 42.5
 
 
-def test_the_drill_counts_what_passes(room, app):
-    """And shows what is left."""
+def test_the_drill_counts_the_time_and_shows_the_rest(room, app):
+    """65 of 300 seconds."""
     room.wait(65, app)
     assert app.session.elapsed == 65
     assert "3:55 left" in room.screen(app)
 
 
-def test_a_clock_set_back_takes_nothing_and_gives_nothing(room, app):
-    """Summer time, or a hand."""
+def test_a_clock_that_is_set_back_changes_nothing(room, app):
+    """An hour back: neither the working time nor a pause gets it."""
     room.wait(30, app)
     room.wait(-3600, app)
     room.wait(10, app)
@@ -72,7 +72,7 @@ def test_a_clock_set_back_takes_nothing_and_gives_nothing(room, app):
 
 
 def test_sleep_does_not_count_and_is_recorded_as_a_pause(room, app, monkeypatch):
-    """While a computer sleeps the calendar goes on and the ticks do not."""
+    """While a computer sleeps, the calendar goes on and the monotonic clock does not."""
     room.wait(30, app)
     monkeypatch.setattr(clock, "now", lambda: room.now + 7200)
     app.tick()
@@ -85,7 +85,7 @@ def test_sleep_does_not_count_and_is_recorded_as_a_pause(room, app, monkeypatch)
 
 
 def test_a_drill_begins_with_a_fresh_stub_in_its_own_folder(room, checkout, app):
-    """Whatever stands in katas/ is left alone and is of no help."""
+    """The file in katas/ is neither copied nor changed."""
     assert app.session.file.read_text() == render(checkout.reference("tiny").read_text(), "tiny")
     assert app.session.folder.parent == checkout.state / "drills"
     (job,) = app.forkserver.jobs
@@ -93,7 +93,7 @@ def test_a_drill_begins_with_a_fresh_stub_in_its_own_folder(room, checkout, app)
 
 
 def test_the_first_question_is_the_katas_and_no_later_stage_shows(room, app):
-    """An interviewer does not tell what comes."""
+    """An interviewer asks one stage after another."""
     screen = room.screen(app)
     assert "How would you double?" in screen
     assert "the definition" in screen
@@ -101,7 +101,7 @@ def test_the_first_question_is_the_katas_and_no_later_stage_shows(room, app):
 
 
 def test_a_passed_stage_opens_the_next_question(room, app):
-    """When it was first passed is kept; passing it again later is not news."""
+    """The event keeps when it was passed."""
     room.wait(60, app)
     room.answer(app, "ppp")
     assert app.forkserver.jobs[-1].stage == 2
@@ -111,14 +111,14 @@ def test_a_passed_stage_opens_the_next_question(room, app):
 
 
 def test_a_failed_stage_opens_nothing(room, app):
-    """The test is explained as kata watch does."""
+    """The failure is shown as in `kata watch`."""
     room.answer(app, "ppf", message="double(5) is 25, not 10")
     assert len(app.forkserver.jobs) == 1
     assert "double(5) is 25, not 10" in room.screen(app)
 
 
 def test_after_the_last_stage_the_attempt_is_graded_as_a_whole(room, app):
-    """All stages, on the frozen copy."""
+    """Every stage again, on the frozen copy."""
     room.answer(app, "ppp")
     room.answer(app, "ppp", "pp")
     job = app.forkserver.jobs[-1]
@@ -126,7 +126,7 @@ def test_after_the_last_stage_the_attempt_is_graded_as_a_whole(room, app):
 
 
 def test_only_a_save_that_changes_something_runs_the_tests(room, app):
-    """Editors touch files."""
+    """Editors also write files without a change."""
     room.write(app, app.session.file.read_text())
     assert len(app.forkserver.jobs) == 1
     room.write(app, "x = 1\n")
@@ -134,15 +134,15 @@ def test_only_a_save_that_changes_something_runs_the_tests(room, app):
 
 
 def test_a_late_verdict_on_an_older_save_is_ignored(room, app):
-    """Two saves in a row."""
+    """It is the verdict on a text that was replaced."""
     old = app.forkserver.jobs[-1].number
     room.write(app, "x = 1\n")
     app.handle_message(Verdict(old, outcomes("ppp"), {"tiny": 3}, "digest", 0.1))
     assert app.state.stage == 1
 
 
-def test_a_hanging_test_is_said_and_the_drill_waits_for_the_next_save(room, app):
-    """Nothing is lost with it."""
+def test_a_hanging_test_is_reported_and_the_drill_waits_for_the_next_save(room, app):
+    """The drill stays in its stage."""
     room.hang(app)
     assert "was still running after 20 s" in room.screen(app)
     room.write(app, "x = 1\n")
@@ -154,7 +154,7 @@ def test_a_hanging_test_is_said_and_the_drill_waits_for_the_next_save(room, app)
 
 
 def test_when_time_is_up_the_attempt_is_frozen_and_graded(room, app):
-    """What is saved afterwards does not count."""
+    """Later saves do not count."""
     room.write(app, "mine = 1\n")
     room.wait(301, app)
     assert app.phase == "grading"
@@ -167,8 +167,8 @@ def test_when_time_is_up_the_attempt_is_frozen_and_graded(room, app):
     assert (300, "time", "") in room.events(app)
 
 
-def test_time_is_up_in_an_open_editor_too(room, app, tmp_path, monkeypatch):
-    """The editor has the terminal; what it saves after the end comes too late."""
+def test_time_is_also_up_while_an_editor_is_open(room, app, tmp_path, monkeypatch):
+    """What the editor saves after the end does not count."""
     script = tmp_path / "editor.py"
     script.write_text(
         "import os, sys, time\n"
@@ -186,7 +186,7 @@ def test_time_is_up_in_an_open_editor_too(room, app, tmp_path, monkeypatch):
 
 
 def test_without_an_editor_a_sentence_names_the_file(room, app, monkeypatch):
-    """Nothing is started by guess."""
+    """No default editor is started."""
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.delenv("EDITOR", raising=False)
     press(app, "e")
@@ -194,7 +194,7 @@ def test_without_an_editor_a_sentence_names_the_file(room, app, monkeypatch):
 
 
 def test_finishing_early_needs_a_second_f(room, app):
-    """Any other key goes on."""
+    """Any other key cancels the first."""
     press(app, "f")
     assert "f again finishes" in room.screen(app)
     press(app, "t", "f")
@@ -208,7 +208,7 @@ def test_finishing_early_needs_a_second_f(room, app):
 
 
 def test_hints_cost_points_and_are_recorded(room, app):
-    """The last one shown again costs nothing."""
+    """Showing the last one again costs nothing."""
     room.wait(10, app)
     press(app, "h")
     assert "the idea" in room.screen(app)
@@ -222,7 +222,7 @@ def test_hints_cost_points_and_are_recorded(room, app):
 
 
 def test_a_pause_stops_the_clock_and_is_recorded(room, app):
-    """The question is out of sight meanwhile."""
+    """Meanwhile the question is hidden."""
     room.wait(20, app)
     press(app, "p")
     assert "How would you double?" not in room.screen(app)
@@ -234,8 +234,8 @@ def test_a_pause_stops_the_clock_and_is_recorded(room, app):
     assert "paused for 10:00" in finish(room, app, "ppp", "pp")
 
 
-def test_what_was_saved_during_a_pause_is_run_after_it(room, app):
-    """Nobody has to save twice."""
+def test_a_save_during_a_pause_is_run_after_it(room, app):
+    """Without a second save."""
     press(app, "p")
     room.write(app, "x = 1\n")
     assert len(app.forkserver.jobs) == 1
@@ -258,11 +258,11 @@ def test_a_page_scrolls_with_arrows_and_with_j_and_k(room, down, up):
     assert "stage 1  the definition" in room.screen(app)
 
 
-# Left, killed, gone
+# Left, killed, deleted
 
 
 def test_a_drill_that_was_left_goes_on_with_the_same_clock(room, app):
-    """`kata drill --resume`."""
+    """The time between is a pause."""
     room.answer(app, "ppp")
     press(app, "h", "enter")
     room.wait(100, app)
@@ -275,7 +275,7 @@ def test_a_drill_that_was_left_goes_on_with_the_same_clock(room, app):
 
 
 def test_a_killed_drill_loses_nothing_but_the_last_heartbeat(room, app, monkeypatch):
-    """No word of farewell: the object is simply forgotten."""
+    """Nothing is called at its end."""
     monkeypatch.setattr(drill_clock, "HEARTBEAT_S", -1.0)  # every tick
     room.answer(app, "ppp")
     press(app, "h")
@@ -288,7 +288,7 @@ def test_a_killed_drill_loses_nothing_but_the_last_heartbeat(room, app, monkeypa
 
 
 def test_a_drill_killed_while_it_is_graded_is_graded_again(room, app):
-    """The frozen file stays as it was frozen."""
+    """The frozen copy is not made again."""
     app.session.file.write_text("mine = 1\n")
     press(app, "f", "f")
     app.session.file.write_text("later = 2\n")
@@ -298,7 +298,7 @@ def test_a_drill_killed_while_it_is_graded_is_graded_again(room, app):
 
 
 def test_a_drill_left_at_the_questions_goes_on_there(room, app):
-    """With the points it had."""
+    """Its points are kept."""
     press(app, "f", "f")
     room.answer(app, "ppp", "pp")
     press(app, "enter", "q")
@@ -308,7 +308,7 @@ def test_a_drill_left_at_the_questions_goes_on_there(room, app):
 
 
 def test_a_drill_cannot_be_open_twice(room, app, checkout, catalog):
-    """The one in the other terminal goes on; a second drill may begin beside it."""
+    """A second drill may begin beside it."""
     with pytest.raises(UserError, match="open in another terminal"):
         room.drill(app.session)
     with pytest.raises(UserError, match="open in another terminal"):
@@ -320,13 +320,13 @@ def test_a_drill_cannot_be_open_twice(room, app, checkout, catalog):
 
 
 def test_without_an_unfinished_drill_resume_says_how_to_begin(checkout, catalog):
-    """Not an empty screen."""
+    """The error names the command."""
     with pytest.raises(UserError, match=r"No drill was left unfinished\. Begin one: kata drill"):
         interview.resume(checkout, catalog)
 
 
-def test_a_deleted_folder_is_said_and_r_brings_the_stub_back(room, checkout, app):
-    """LiveRun again, too."""
+def test_a_deleted_folder_is_reported_and_r_restores_the_stub(room, checkout, app):
+    """It is watched again, and r does nothing once the file exists."""
     for file in app.session.folder.iterdir():
         file.unlink()
     app.session.folder.rmdir()
@@ -335,11 +335,11 @@ def test_a_deleted_folder_is_said_and_r_brings_the_stub_back(room, checkout, app
     assert app.session.file.read_text() == render(checkout.reference("tiny").read_text(), "tiny")
     assert len(app.forkserver.jobs) == 2
     press(app, "r")
-    assert len(app.forkserver.jobs) == 2  # r does nothing to a file that is there
+    assert len(app.forkserver.jobs) == 2
 
 
 def test_a_deleted_folder_is_graded_as_an_empty_file(room, app):
-    """And the page still comes."""
+    """It gives no points, and the last page still appears."""
     app.session.file.unlink()
     (app.session.folder / ".open").unlink()
     app.session.folder.rmdir()
@@ -348,8 +348,8 @@ def test_a_deleted_folder_is_graded_as_an_empty_file(room, app):
     assert app.session.points == 0
 
 
-def test_resuming_a_deleted_drill_is_a_sentence(room, checkout, catalog, app):
-    """And the next --resume does not stumble over it again."""
+def test_resuming_a_deleted_drill_is_an_error_once(room, checkout, catalog, app):
+    """The drill is then ended, so that the next --resume passes it over."""
     press(app, "q")
     app.lock_file.close()
     for file in app.session.folder.iterdir():
@@ -379,7 +379,7 @@ def test_without_a_history_the_drill_goes_on_and_says_so(checkout, monkeypatch):
 
 
 def test_the_follow_up_questions_are_asked_answered_and_rated(room, app):
-    """Aloud first; the model answer only then."""
+    """Enter shows the model answer; only then a rating counts."""
     press(app, "f", "f")
     room.answer(app, "ppp", "pp")
     screen = room.screen(app)
@@ -396,7 +396,7 @@ def test_the_follow_up_questions_are_asked_answered_and_rated(room, app):
 
 
 def test_the_page_says_what_happened(room, app):
-    """Stages and when, runs, hints, the first mistake and its name, earlier attempts, what to repeat and when."""
+    """Stages and times, runs, hints, the first mistake and its name, earlier drills, what to repeat and when."""
     room.answer(app, "pff", named=[("squares", "Your result is exactly what you get when x is multiplied by itself")])
     room.write(app, "x = 1\n")
     room.answer(app, "ppf", named=[("other", "another sentence")])
@@ -413,8 +413,8 @@ def test_the_page_says_what_happened(room, app):
     assert "Rated Good. To solve again in " in page
 
 
-def test_repetition_that_fails_costs_only_its_sentence(room, app, monkeypatch):
-    """A library that is not there, a database that is full."""
+def test_an_error_of_the_schedule_costs_only_its_sentence(room, app, monkeypatch):
+    """The last page appears without it."""
     monkeypatch.setattr("dojo.progress.schedule.schedule", lambda *_: 1 / 0)
     page = finish(room, app, "ppp", "pp")
     assert "Rated" not in page
@@ -422,7 +422,7 @@ def test_repetition_that_fails_costs_only_its_sentence(room, app, monkeypatch):
 
 
 def test_earlier_drills_are_compared(room):
-    """The last one and the best one; not the one that is open elsewhere."""
+    """With the last one and the best one; an unfinished drill does not count."""
     finish(room, room.drill(), "ppp", "pp")
     finish(room, room.drill(), "ppp", "nn")
     room.drill()
@@ -430,8 +430,8 @@ def test_earlier_drills_are_compared(room):
     assert "80.8 points, better than last time (61.5); your best of 2 earlier drills is 100." in page
 
 
-def test_a_file_that_cannot_be_imported_is_graded_nothing(room, app):
-    """The page does not claim that all stages stand."""
+def test_a_file_that_cannot_be_imported_gets_no_points(room, app):
+    """The page says why, and does not say that all stages stand."""
     press(app, "f", "f")
     room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
     press(app, "enter", "1")
@@ -443,7 +443,7 @@ def test_a_file_that_cannot_be_imported_is_graded_nothing(room, app):
 
 
 def test_tests_that_hang_in_the_grading_cost_only_the_stages_not_passed_before(room, app):
-    """Stage 1 was passed on the way: it is graded without the others."""
+    """Stage 1 was passed before: it is graded without the others."""
     room.answer(app, "ppp")
     press(app, "f", "f")
     room.hang(app)
@@ -455,7 +455,7 @@ def test_tests_that_hang_in_the_grading_cost_only_the_stages_not_passed_before(r
 
 
 def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
-    """Nothing was passed."""
+    """If no stage was passed before, nothing can be graded."""
     press(app, "f", "f")
     room.hang(app)
     press(app, "enter", "1")
@@ -464,8 +464,8 @@ def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
     assert "could not be graded" in " ".join("\n".join(app.last_page()).split())
 
 
-def test_a_warm_process_that_dies_is_asked_again(room, app):
-    """At work and in the grading."""
+def test_a_job_is_submitted_again_when_the_fork_server_dies(room, app):
+    """In phase "work" and in the grading."""
     app.handle_message(JobDied(0, "ended"))
     assert len(app.forkserver.jobs) == 2
     press(app, "f", "f")
@@ -475,7 +475,7 @@ def test_a_warm_process_that_dies_is_asked_again(room, app):
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 12), (200, 60)])
 def test_every_screen_fits_its_window(room, size):
-    """And the keys are always there."""
+    """The keys are always on it."""
     app = room.drill(size=size)
     screens = [room.screen(app)]
     press(app, "h")
@@ -515,14 +515,14 @@ def results(*rows):
     ],
 )
 def test_points_are_shares_of_the_stages_less_hints(rows, hints, expected):
-    """Never below nothing."""
+    """Never below 0."""
     assert score.points(results(*rows), hints) == expected
 
 
 def test_skipped_tests_do_not_count():
-    """A stage that needs a GPU is no stage here."""
-    found = score.stage_results(outcomes("pps", "ss"), [Event(7.0, "stage", "1"), Event(9.0, "stage", "1")])
-    assert found == [StageResult(1, 2, 2, 7.0)]
+    """A stage of which every test is skipped is left out."""
+    results = score.stage_results(outcomes("pps", "ss"), [Event(7.0, "stage", "1"), Event(9.0, "stage", "1")])
+    assert results == [StageResult(1, 2, 2, 7.0)]
 
 
 @pytest.mark.parametrize(
@@ -548,7 +548,7 @@ def add(log, kata):
 
 
 def test_the_kata_drilled_least_recently_is_chosen(room, several):
-    """Those never drilled first, in learning order."""
+    """First the katas never drilled, in learning order."""
     log = SessionLog(room.checkout)
     assert choose(log, several, None, None).name == "tiny"
     add(log, "tiny")
@@ -559,7 +559,7 @@ def test_the_kata_drilled_least_recently_is_chosen(room, several):
 
 
 def test_a_kata_that_does_not_fit_is_not_chosen(room, several):
-    """The shortest is offered."""
+    """The error names the shortest kata, or the tracks."""
     with pytest.raises(UserError, match=r"No kata fits into 3 minutes; the shortest takes 5: kata drill tiny"):
         choose(SessionLog(room.checkout), several, None, 3)
     with pytest.raises(UserError, match=r"There is no track called 'letters'. There are: numbers."):
@@ -567,7 +567,7 @@ def test_a_kata_that_does_not_fit_is_not_chosen(room, several):
 
 
 def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
-    """60 minutes; the katas met least recently."""
+    """60 minutes of the katas met least recently."""
     log = SessionLog(room.checkout)
     add(log, "tiny")
     parts = interview.plan_round(log, several, None)
@@ -577,11 +577,11 @@ def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
 
 
 def test_a_round_of_one_kata_repeats_it(room, catalog):
-    """Better than none."""
+    """If the catalogue has no other."""
     assert [part.kata for part in interview.plan_round(SessionLog(room.checkout), catalog, None)] == ["tiny"] * 3
 
 
 def test_two_drills_of_one_second_have_folders_of_their_own(room, checkout):
-    """The clock of the tests stands still."""
+    """A number is put behind the second."""
     assert new_folder(checkout, "drills", "tiny") != new_folder(checkout, "drills", "tiny")
     assert len(os.listdir(checkout.state / "drills")) == 2

@@ -1,4 +1,4 @@
-"""Drills, hunts and a round as a person meets them: real processes in a pseudo-terminal, a clock that the test sets."""
+"""Drills, hunts and a mock interview in a pseudo-terminal: real processes, and a clock that the test sets."""
 
 import os
 import re
@@ -23,9 +23,9 @@ WHOLE = SOLUTION.replace("# kata: begin", "").replace("# kata: end", "")
 
 
 class Sitting:
-    """A person at a terminal. `see` waits until the screen (or what was printed at the end) holds a text."""
+    """Runs `kata` in a pseudo-terminal. `see` waits until the screen (or the text printed at the end) holds a text."""
 
-    limit = 60  # seconds until a test gives up; none takes as long
+    limit_s = 60  # until a test gives up
 
     def __init__(self, checkout, columns=80, rows=24, **environment):
         self.checkout, self.size, self.environment = checkout, (rows, columns), environment
@@ -55,7 +55,7 @@ class Sitting:
             env=environment,
             dimensions=self.size,
             encoding="utf-8",
-            timeout=self.limit,
+            timeout=self.limit_s,
         )
         return self
 
@@ -69,7 +69,7 @@ class Sitting:
         return " ".join(re.sub(r"\x1b\][^\x1b\x07]*(\x1b\\|\x07)|\x1b\[[0-9;?]*[A-Za-z]", "", frame).split())
 
     def see(self, text):
-        until = time.monotonic() + self.limit
+        until = time.monotonic() + self.limit_s
         while text not in self.screen():
             with suppress(pexpect.TIMEOUT):
                 try:
@@ -81,23 +81,23 @@ class Sitting:
         return self
 
     def leaves(self, code=0):
-        """The process ends by itself, with this code."""
+        """Waits until the process ends by itself, with this code."""
         with suppress(pexpect.EOF):
             while True:
-                self.text += self.child.read_nonblocking(65536, timeout=self.limit)
+                self.text += self.child.read_nonblocking(65536, timeout=self.limit_s)
         self.child.close()
         assert self.child.exitstatus == code
-        assert "\x1b[?1049l" in self.text or "\x1b[?1049h" not in self.text  # the screen was given back
+        assert "\x1b[?1049l" in self.text or "\x1b[?1049h" not in self.text  # the screen was restored
         return self
 
     def end(self):
-        """Kill -9 for everything in the terminal."""
+        """Kills everything in the terminal with SIGKILL."""
         if self.child and self.child.isalive():
             os.killpg(self.child.pid, signal.SIGKILL)
             self.child.close(force=True)
 
     def file(self):
-        """The newest drill's or hunt's own file."""
+        """The file of the newest drill or hunt."""
         folders = [f for room in ("drills", "hunts") for f in (self.checkout.state / room).glob("*")]
         return max(folders, key=lambda f: f.stat().st_ctime_ns) / "tiny.py"
 
@@ -113,15 +113,15 @@ class Sitting:
         return rows
 
     def until_stored(self, query, rows):
-        until = time.monotonic() + self.limit
-        while (found := self.stored(query)) != rows:
-            assert time.monotonic() < until, found
+        until = time.monotonic() + self.limit_s
+        while (result := self.stored(query)) != rows:
+            assert time.monotonic() < until, result
             time.sleep(0.05)
 
 
 @pytest.fixture
 def sit(checkout):
-    """Sittings that are over when the test is."""
+    """Starts `kata` in pseudo-terminals that are closed after the test."""
     begun = []
 
     def begin(*arguments, **options):
@@ -193,7 +193,7 @@ def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
 
 
 def test_time_runs_out_and_what_is_saved_afterwards_does_not_count(sit):
-    """Wide, without colour; and then once more, to be compared."""
+    """In a wide window, without colour."""
     me = sit("drill", "tiny", columns=160, rows=50, NO_COLOR="1")
     me.see("write me")
     me.save(STAGE_1)
@@ -208,8 +208,8 @@ def test_time_runs_out_and_what_is_saved_afterwards_does_not_count(sit):
     me.see("61.5 points").leaves()
 
 
-def test_a_syntax_error_without_any_history_is_graded_nothing_on_a_page(sit, checkout):
-    """A sentence says that nothing is recorded; the drill goes on to its end."""
+def test_a_syntax_error_without_a_history_gets_no_points_and_a_page(sit, checkout):
+    """The screen says that nothing is recorded; the drill goes on to its end."""
     (checkout.state / "history.sqlite").mkdir(parents=True)  # even root cannot write it
     me = sit("drill", "tiny")
     me.see("write me").see("progress is not recorded")
@@ -224,7 +224,7 @@ def test_a_syntax_error_without_any_history_is_graded_nothing_on_a_page(sit, che
 
 
 def test_a_hunt_is_solved(sit, checkout):
-    """The file works but for one line."""
+    """One line of the file is wrong."""
     stub = checkout.stub("tiny").read_bytes()
     me = sit("hunt", "tiny", "--seed", "1")
     me.see("One bug is planted.").see("✗ test_")
@@ -237,7 +237,7 @@ def test_a_hunt_is_solved(sit, checkout):
 
 
 def test_a_round_left_in_its_second_part_goes_on_to_the_third(sit):
-    """Warm-up, core and hunt: with one kata in the catalogue it is the same in all."""
+    """Warm-up, core and hunt, all of the one kata in the catalogue."""
     me = sit("drill", "--mock")
     me.see("1 of 3: tiny").see("15:00 left").see("write me")
     me.save(WHOLE)

@@ -1,4 +1,4 @@
-"""Bug hunts: what is planted, the proof that it is fair, what a repair touched, and how it is scored."""
+"""Bug hunts: which mistakes are planted, the proof that they can be found, what a repair changed, and the points."""
 
 import ast
 import random
@@ -29,17 +29,17 @@ def room(checkout, monkeypatch):
 
 
 def always(working):
-    """Stands in for the tests: whatever is not the working file fails all of them."""
+    """A fake for running the tests: every source but the working file fails all of them."""
     return lambda source, test: source != working
 
 
-def planted(checkout, bugs=1, seed=0, fails=None):
+def plant_bugs(checkout, bugs=1, seed=0, fails=None):
     kata = load_catalog(checkout)["tiny"]
     return plant(checkout, kata, bugs, seed, fails or always(working_file(checkout, "tiny")))
 
 
 def hunt(room, bugs=1, seed=1):
-    """A hunt on the screen; the tests that prove it fair are stood in for."""
+    """A hunt on the screen, planted without running the tests."""
     working = working_file(room.checkout, "tiny")
     plants = pytest.MonkeyPatch()
     plants.setattr(SourceTester, "fails", lambda self, source, test: source != working)
@@ -54,18 +54,18 @@ def page(app):
     return " ".join("\n".join(app.last_page()).split())
 
 
-def judged(room, app, wrong=()):
-    """The verdict on the frozen file: these test functions fail."""
+def answer_grading(app, wrong=()):
+    """Sends the verdict on the frozen file, in which the test functions `wrong` fail."""
     tests = ("test_double_is_twice_as_much[0]", "test_shift_moves_up", "test_shift_moves_by_three_unless_told")
-    found = tuple(Outcome(t, "tiny", 1, "failed" if t.partition("[")[0] in wrong else "passed") for t in tests)
-    app.handle_message(Verdict(app.forkserver.jobs[-1].number, found, {"tiny": 3}, "digest", 0.1))
+    outcomes = tuple(Outcome(t, "tiny", 1, "failed" if t.partition("[")[0] in wrong else "passed") for t in tests)
+    app.handle_message(Verdict(app.forkserver.jobs[-1].number, outcomes, {"tiny": 3}, "digest", 0.1))
 
 
 # What is planted
 
 
 def test_a_working_file_has_no_fences(checkout):
-    """They would show where the answer is."""
+    """They would show which lines a stub leaves out."""
     text = working_file(checkout, "tiny")
     assert "kata:" not in text
     assert text == "".join(line for line in SOLUTION.splitlines(True) if "# kata" not in line)
@@ -74,86 +74,86 @@ def test_a_working_file_has_no_fences(checkout):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("bugs", [1, 2])
 def test_undoing_what_was_planted_gives_the_working_file(checkout, bugs, seed):
-    """So the set can be mended."""
-    found = planted(checkout, bugs, seed)
-    assert len(found.mistakes) == bugs
-    assert found.source != found.working
-    assert undo(found.source, found.mistakes) == found.working
+    """So the bugs can be mended."""
+    planted = plant_bugs(checkout, bugs, seed)
+    assert len(planted.mistakes) == bugs
+    assert planted.source != planted.working
+    assert undo(planted.source, planted.mistakes) == planted.working
 
 
 def test_a_seed_gives_the_same_hunt_and_others_give_others(checkout):
-    """It can be given to somebody else."""
-    assert planted(checkout, seed=3) == planted(checkout, seed=3)
-    assert {planted(checkout, seed=seed).mistakes for seed in range(8)} == {
+    """So that a hunt can be repeated elsewhere."""
+    assert plant_bugs(checkout, seed=3) == plant_bugs(checkout, seed=3)
+    assert {plant_bugs(checkout, seed=seed).mistakes for seed in range(8)} == {
         (mistake,) for mistake in load_mistakes(checkout.mistakes("tiny")).named
     }
 
 
 def test_a_mistake_that_its_test_does_not_find_is_not_planted(checkout):
-    """Each is tried alone."""
-    asked = []
+    """Each mistake is tried alone."""
+    tests = []
 
     def fails(source, test):
-        asked.append(test)
+        tests.append(test)
         return source != working_file(checkout, "tiny") and test != "test_double_is_twice_as_much"
 
     for seed in range(4):
-        assert [m.name for m in planted(checkout, 1, seed, fails).mistakes] == ["moves down"]
-    assert "test_double_is_twice_as_much" in asked
+        assert [m.name for m in plant_bugs(checkout, 1, seed, fails).mistakes] == ["moves down"]
+    assert "test_double_is_twice_as_much" in tests
 
 
 def test_two_bugs_never_share_a_line(checkout):
-    """They would be one."""
+    """They would be one bug."""
     checkout.mistakes("tiny").write_text(
         MISTAKES
         + '\n[[mistake]]\nname = "thrice"\nsays = "x is tripled"\nold = "return x * 2"\nnew = "return x * 3"\n'
         + 'caught_by = "test_double_is_twice_as_much"\n'
     )
     for seed in range(8):
-        names = {m.name for m in planted(checkout, 2, seed).mistakes}
+        names = {m.name for m in plant_bugs(checkout, 2, seed).mistakes}
         assert "moves down" in names
         assert len(names) == 2
 
 
-def test_too_many_bugs_are_a_sentence_that_says_how_many_fit(checkout):
-    """Ready to be typed."""
+def test_too_many_bugs_are_an_error_that_names_how_many_fit(checkout):
+    """With the command to type."""
     with pytest.raises(UserError, match=r"tiny has room for 2 bugs at once: kata hunt tiny --bugs 2"):
-        planted(checkout, 3)
+        plant_bugs(checkout, 3)
 
 
-def test_a_kata_without_mistakes_is_a_sentence(checkout):
-    """Not `--bugs 0`."""
+def test_a_kata_without_mistakes_is_an_error(checkout):
+    """It names another command, and not `--bugs 0`."""
     checkout.mistakes("tiny").write_text("")
     with pytest.raises(UserError, match=r"tiny has no bug that can be planted alone; take another kata: kata hunt"):
-        planted(checkout)
+        plant_bugs(checkout)
 
 
-def test_a_reference_that_fails_here_is_a_sentence(checkout):
-    """And no endless search for a fair hunt."""
+def test_a_reference_that_fails_its_tests_is_an_error(checkout):
+    """No mistake is tried then."""
     with pytest.raises(UserError, match="The reference of tiny fails its own tests here"):
-        planted(checkout, fails=lambda source, test: True)
+        plant_bugs(checkout, fails=lambda source, test: True)
 
 
-def test_bugs_that_mask_each_other_are_passed_over_and_the_search_ends(checkout):
-    """Each alone fails, both together pass."""
+def test_bugs_that_cancel_out_are_skipped_and_the_search_ends(checkout):
+    """Each alone fails the tests, both together pass them."""
     names = ("x * x", "x - by")
 
     def fails(source, test):
         return sum(name in source for name in names) == 1
 
     with pytest.raises(UserError, match="No fair set of 2 bugs was found in tiny: kata hunt tiny --bugs 1"):
-        planted(checkout, 2, fails=fails)
+        plant_bugs(checkout, 2, fails=fails)
 
 
 def test_undoing_takes_the_last_bug_out_first():
-    """A later patch may stand on an earlier one."""
+    """A later patch may have changed a line of an earlier one."""
     first = Mistake("a", "", (("one", "two words"),), "")
     second = Mistake("b", "", (("words", "things"),), "")
     assert undo("two things", [first, second]) == "one"
 
 
-def test_a_place_is_named_as_one_would_say_it():
-    """Class and method; or nowhere in particular."""
+def test_a_place_is_a_function_a_method_or_the_module():
+    """`place` is a hint that learners read."""
     text = "a = 1\n\n\nclass Net:\n    def forward(self):\n        return 2\n"
     for old, expected in (
         ("return 2", "Net.forward"),
@@ -167,17 +167,17 @@ def test_a_place_is_named_as_one_would_say_it():
 # The proof, by the real tests
 
 
-class Answers:
-    """A forkserver that says this about every job."""
+class FakeForkServer:
+    """Answers jobs with these messages."""
 
-    def __init__(self, *found):
-        self.found, self.jobs = list(found), []
+    def __init__(self, *answers):
+        self.answers, self.jobs = list(answers), []
 
     def submit(self, job):
         self.jobs.append(job)
 
     def messages(self, timeout):
-        message = self.found.pop(0)
+        message = self.answers.pop(0)
         return [message(self.jobs[-1].number) if callable(message) else message]
 
 
@@ -188,68 +188,68 @@ def verdict(number):
 
 
 def test_a_test_is_known_by_its_function(checkout):
-    """Whatever its parameters."""
+    """Without the parameters of its cases."""
     for test, expected in (("test_a", True), ("test_b", False), ("", True)):
-        assert SourceTester(checkout, "tiny", Answers(verdict)).fails("", test) is expected
+        assert SourceTester(checkout, "tiny", FakeForkServer(verdict)).fails("", test) is expected
 
 
-def test_a_run_that_hangs_proves_no_bug_and_no_working_file(checkout):
-    """A hunt whose tests hang shows nothing to hunt by."""
+def test_a_run_that_hangs_proves_neither_a_bug_nor_a_working_file(checkout):
+    """No single test counts as failing, and the source does not pass."""
     hung = lambda number: JobDied(number, "hung")  # noqa: E731
-    assert not SourceTester(checkout, "tiny", Answers(hung)).fails("", "test_a")
-    assert SourceTester(checkout, "tiny", Answers(hung)).fails("", "")
+    assert not SourceTester(checkout, "tiny", FakeForkServer(hung)).fails("", "test_a")
+    assert SourceTester(checkout, "tiny", FakeForkServer(hung)).fails("", "")
 
 
-def test_a_warm_process_that_died_is_asked_again_but_not_for_ever(checkout):
-    """Its death says nothing about the file."""
+def test_a_job_is_submitted_again_when_the_fork_server_dies_but_not_for_ever(checkout):
+    """Its death proves nothing about the file."""
     died = JobDied(0, "ended")
-    forkserver = Answers(died, verdict)
+    forkserver = FakeForkServer(died, verdict)
     assert not SourceTester(checkout, "tiny", forkserver).fails("", "test_b")
     assert len(forkserver.jobs) == 2
     with pytest.raises(UserError, match="ends again and again"):
-        SourceTester(checkout, "tiny", Answers(died, died, died)).fails("", "")
+        SourceTester(checkout, "tiny", FakeForkServer(died, died, died)).fails("", "")
 
 
 def test_generated_hunts_are_fair_by_the_real_tests(checkout):
-    """One real warm process: each bug alone fails its test, the whole fails, undone it passes."""
+    """In a real fork server: each bug alone fails its test, all together fail, and undone the tests pass."""
     with ForkServer(checkout) as forkserver:
-        trier = SourceTester(checkout, "tiny", forkserver)
+        tester = SourceTester(checkout, "tiny", forkserver)
         for seed in (1, 2):
-            found = planted(checkout, 2, seed, trier.fails)
-            for mistake in found.mistakes:
-                assert trier.fails(mistake.apply(found.working), mistake.caught_by)
-            assert trier.fails(found.source, "")
-            assert not trier.fails(undo(found.source, found.mistakes), "")
+            planted = plant_bugs(checkout, 2, seed, tester.fails)
+            for mistake in planted.mistakes:
+                assert tester.fails(mistake.apply(planted.working), mistake.caught_by)
+            assert tester.fails(planted.source, "")
+            assert not tester.fails(undo(planted.source, planted.mistakes), "")
 
 
 @pytest.mark.parametrize("name", ["top_k_sampling", "ddpm", "lora_linear"])
 def test_hunts_of_real_katas_fit_together(name):
-    """The tests are stood in for; the patches, the places and the way back are real."""
+    """Real patches and places; the tests do not run."""
     kata = load_catalog(REAL)[name]
     working = working_file(REAL, name)
     for bugs in (1, 2, 3):
         for seed in range(5):
             try:
-                found = plant(REAL, kata, bugs, seed, always(working))
+                planted = plant(REAL, kata, bugs, seed, always(working))
             except UserError as problem:
                 assert "has room for" in str(problem)  # noqa: PT017
                 continue
-            ast.parse(found.source)
-            assert undo(found.source, found.mistakes) == working
-            assert count_extra_lines(found.source, working, working) == 0
-            assert all(place(found, number) for number in range(bugs))
+            ast.parse(planted.source)
+            assert undo(planted.source, planted.mistakes) == working
+            assert count_extra_lines(planted.source, working, working) == 0
+            assert all(place(planted, number) for number in range(bugs))
 
 
 def test_a_hunt_of_a_real_kata_is_fair_by_its_tests():
     """Two bugs in top-k sampling."""
     with ForkServer(REAL) as forkserver:
-        trier = SourceTester(REAL, "top_k_sampling", forkserver)
-        found = plant(REAL, load_catalog(REAL)["top_k_sampling"], 2, 1, trier.fails)
-        assert trier.fails(found.source, "")
-        assert not trier.fails(undo(found.source, found.mistakes), "")
+        tester = SourceTester(REAL, "top_k_sampling", forkserver)
+        planted = plant(REAL, load_catalog(REAL)["top_k_sampling"], 2, 1, tester.fails)
+        assert tester.fails(planted.source, "")
+        assert not tester.fails(undo(planted.source, planted.mistakes), "")
 
 
-# What a repair touched
+# What a repair changed
 
 
 LINES = "".join(f"line {n}\n" for n in range(10))
@@ -270,12 +270,12 @@ BROKEN = LINES.replace("line 3", "wrong 3")
     ],
 )
 def test_only_lines_beyond_the_bug_are_counted(final, extra):
-    """Changed, taken out or put in."""
+    """Changed, removed or added."""
     assert count_extra_lines(BROKEN, final, LINES) == extra
 
 
-def test_a_bug_that_took_a_line_out_is_mended_by_putting_one_in():
-    """A line put in where one is missing touches nothing else; nor does taking out what was put in."""
+def test_a_bug_that_removed_a_line_is_mended_by_adding_one():
+    """Adding a missing line changes nothing else; nor does removing an added one."""
     without = LINES.replace("line 3\n", "")
     assert count_extra_lines(without, LINES, LINES) == 0
     assert count_extra_lines(LINES.replace("line 3\n", "line 3\nwrong\n"), LINES, LINES) == 0
@@ -293,7 +293,7 @@ def test_points_are_bugs_less_time_lines_and_hints(share, used, extra, hints, po
 
 
 def test_a_hunt_begins_with_the_broken_file_and_names_no_bug(room):
-    """Not in the file, not on the screen, and the run is not asked for names."""
+    """Neither in the file nor on the screen, and the run makes no diagnosis."""
     app = hunt(room)
     assert app.session.file.read_text() == app.hunt.planted
     assert app.session.folder.parent == room.checkout.state / "hunts"
@@ -305,54 +305,54 @@ def test_a_hunt_begins_with_the_broken_file_and_names_no_bug(room):
 
 
 def test_a_mended_hunt_is_graded_with_its_points(room):
-    """Half of the time used, nothing else touched."""
+    """Half of the time was used, and no other line changed."""
     app = hunt(room)
     room.wait(300, app)
     room.write(app, app.hunt.working)
     room.answer(app, "pppp", "pp")
     assert app.phase == "grading"
-    judged(room, app)
+    answer_grading(app)
     assert (app.phase, app.session.points) == ("done", 90)
     assert "1 of 1 bugs mended in 5:00 of 10:00, 0 lines touched beyond them, 0 hints, seed 1" in page(app)
     assert app.hunt.bugs[0].says in page(app)
 
 
 def test_a_hunt_half_mended_when_time_is_up_gets_half(room):
-    """Less all of the time, and a line touched without need."""
+    """Less the points for all of the time, and for a changed line that held no bug."""
     app = hunt(room, bugs=2)
     text = app.hunt.planted.replace("x * x", "x * 2").replace('"x is negative"', '"x is below zero"')
     room.write(app, text)
     room.answer(app, "pppf", "fp")
     room.wait(901, app)
-    judged(room, app, wrong=("test_shift_moves_up", "test_shift_moves_by_three_unless_told"))
+    answer_grading(app, wrong=("test_shift_moves_up", "test_shift_moves_by_three_unless_told"))
     assert app.session.points == 50 - 20 - 2
     assert "1 of 2 bugs mended" in page(app)
     assert "1 line touched beyond them" in page(app)
 
 
 def test_a_repair_that_breaks_something_else_is_half_a_repair(room):
-    """Its own test passes, another does not."""
+    """The bug's test passes, another fails."""
     app = hunt(room)
     press(app, "f", "f")
     other = ({"test_double_is_twice_as_much", "test_shift_moves_by_three_unless_told"} - {app.hunt.bugs[0].test}).pop()
-    judged(room, app, wrong=(other,))
+    answer_grading(app, wrong=(other,))
     assert app.session.points == 50
 
 
 def test_hints_say_where_and_cost(room):
-    """One bug each; no more than there are."""
+    """One bug a hint, and no more hints than bugs."""
     app = hunt(room, bugs=2)
     press(app, "h")
     assert app.hunt.bugs[0].where in room.screen(app)
     press(app, "h", "h")
     assert [what for _, what, _ in room.events(app)].count("hint") == 2
     press(app, "f", "f")
-    judged(room, app)
+    answer_grading(app)
     assert app.session.points == 80
 
 
 def test_a_hunt_that_was_left_goes_on(room):
-    """The same file, the same bugs."""
+    """With the same file and the same bugs."""
     app = hunt(room)
     room.wait(60, app)
     press(app, "q")
@@ -361,8 +361,8 @@ def test_a_hunt_that_was_left_goes_on(room):
     assert (again.session.elapsed, again.hunt.bugs, again.phase) == (60, app.hunt.bugs, "work")
 
 
-def test_a_hunt_that_cannot_be_imported_any_more_is_graded_nothing(room):
-    """With the reason."""
+def test_a_hunt_that_cannot_be_imported_any_more_gets_no_points(room):
+    """The last page says why."""
     app = hunt(room)
     press(app, "f", "f")
     room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
@@ -370,8 +370,8 @@ def test_a_hunt_that_cannot_be_imported_any_more_is_graded_nothing(room):
     assert "tiny.py, line 3: invalid syntax: so no bug counts as mended." in page(app)
 
 
-def test_r_brings_back_the_broken_file_not_the_stub(room):
-    """Should it have been deleted."""
+def test_r_restores_the_broken_file_and_not_the_stub(room):
+    """After it was deleted."""
     app = hunt(room)
     app.session.file.unlink()
     press(app, "r")
@@ -379,7 +379,7 @@ def test_r_brings_back_the_broken_file_not_the_stub(room):
 
 
 def test_the_kata_hunted_least_recently_is_chosen(room, catalog):
-    """Drills do not count here."""
+    """Drills do not count."""
     add_kata(room.checkout, "bit")
     both = load_catalog(room.checkout)
     room.drill()
@@ -389,7 +389,7 @@ def test_the_kata_hunted_least_recently_is_chosen(room, catalog):
 
 
 def test_without_a_seed_hunts_differ(room, monkeypatch):
-    """The seed is drawn, and kept for the last page."""
+    """The seed is drawn, and stored for the last page."""
     drawn = iter((11, 12))
     monkeypatch.setattr(random.SystemRandom, "randrange", lambda *_: next(drawn))
     seeds = [hunt(room, seed=None).session.state.hunt.seed for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What `kata watch` knows, which saves it heeds, and how its screen looks: no terminal, no process."""
+"""What `kata watch` shows, which saves it runs, and which keys it has; without a terminal or a process."""
 
 import io
 import os
@@ -19,10 +19,10 @@ from dojo.practice.watch.app import WatchApp, first_kata
 from dojo.progress.runs import Progress, record_run
 from dojo.tests import checkouts
 
-PLENTY = 60.0
+WAIT_S = 60.0
 
 
-# state
+# the run on the screen
 
 
 def outcome(test, verdict="passed", stage=1, message=""):
@@ -34,50 +34,51 @@ def verdict(*outcomes, number=1):
 
 
 @pytest.fixture
-def watched(catalog):
-    made = LiveRun(catalog["tiny"])
-    made.start(1, now=10.0)
-    return made
+def live_run(catalog):
+    """A run of `tiny` that has just been started."""
+    run = LiveRun(catalog["tiny"])
+    run.start(1, now=10.0)
+    return run
 
 
-def test_the_first_failure_is_shown_before_the_verdict(watched):
-    """And is what the milliseconds are counted to."""
-    assert watched.apply(Running(1, "test_a", 0, 2), 10.1)
-    assert watched.apply(FirstFailure(1, outcome("test_b", "failed", 2, "wrong")), 10.2)
-    assert watched.failure.test == "test_b"
-    assert watched.waiting
-    watched.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
-    assert watched.failure.test == "test_a"  # the lowest stage is mended first
-    assert watched.milliseconds == pytest.approx(200)
-    watched.apply(Diagnosed(1, (("name", "sentence"),)), 10.6)
-    assert watched.named == (("name", "sentence"),)
+def test_the_first_failure_is_shown_before_the_verdict(live_run):
+    """The milliseconds are counted until then."""
+    assert live_run.apply(Running(1, "test_a", 0, 2), 10.1)
+    assert live_run.apply(FirstFailure(1, outcome("test_b", "failed", 2, "wrong")), 10.2)
+    assert live_run.failure.test == "test_b"
+    assert live_run.waiting
+    live_run.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
+    assert live_run.failure.test == "test_a"  # the lowest stage comes first
+    assert live_run.milliseconds == pytest.approx(200)
+    live_run.apply(Diagnosed(1, (("name", "sentence"),)), 10.6)
+    assert live_run.named == (("name", "sentence"),)
 
 
 @pytest.mark.parametrize(
     "message",
     [verdict(outcome("a"), number=0), Running(0, "a", 0, 1), Diagnosed(0, ()), JobDied(7, "hung"), Ready("fork")],
 )
-def test_what_belongs_to_another_job_is_ignored(watched, message):
-    """A verdict on what has been overwritten would mislead."""
-    assert not watched.apply(message, 11.0)
-    assert watched.waiting
-    assert watched.verdict is watched.died is None
+def test_a_message_about_another_job_is_ignored(live_run, message):
+    """A verdict on an older text would mislead."""
+    assert not live_run.apply(message, 11.0)
+    assert live_run.waiting
+    assert live_run.verdict is live_run.died is None
 
 
-def test_solved_and_its_opposites(watched):
-    """Only a verdict in which everything that was not skipped passed."""
-    assert not watched.solved
-    watched.apply(verdict(outcome("a"), outcome("b", "skipped")), 11.0)
-    assert watched.solved
-    watched.apply(JobDied(1, "hung"), 11.0)
-    assert not watched.solved
-    watched.apply(verdict(outcome("b", "skipped")), 11.0)
-    assert not watched.solved
+def test_solved_is_a_verdict_without_failures(live_run):
+    """Every test passed that was not skipped, and at least one did."""
+    assert not live_run.solved
+    live_run.apply(verdict(outcome("a"), outcome("b", "skipped")), 11.0)
+    assert live_run.solved
+    live_run.apply(JobDied(1, "hung"), 11.0)
+    assert not live_run.solved
+    live_run.apply(verdict(outcome("b", "skipped")), 11.0)
+    assert not live_run.solved
 
 
-def test_stages_and_what_is_unwritten(watched):
-    """The stub's sentences once each; tests counted by stage, skipped ones left out."""
-    watched.apply(
+def test_stages_and_what_is_unwritten(live_run):
+    """Each of the stub's sentences once; tests counted by stage, without the skipped ones."""
+    live_run.apply(
         verdict(
             outcome("a"),
             outcome("b", "not started", 2, "tiny.shift: write me"),
@@ -86,9 +87,9 @@ def test_stages_and_what_is_unwritten(watched):
         ),
         11.0,
     )
-    assert watched.stages() == [(1, 1, 1), (2, 0, 2)]
-    assert watched.unwritten == ["tiny.shift: write me"]
-    assert watched.failure is None
+    assert live_run.stages() == [(1, 1, 1), (2, 0, 2)]
+    assert live_run.unwritten == ["tiny.shift: write me"]
+    assert live_run.failure is None
 
 
 # saves
@@ -96,32 +97,33 @@ def test_stages_and_what_is_unwritten(watched):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with two files, watched for the length of a test."""
-    made = tmp_path.resolve() / "katas"
-    made.mkdir()
+    """A folder with two files."""
+    katas = tmp_path.resolve() / "katas"
+    katas.mkdir()
     for name in ("one", "two"):
-        (made / f"{name}.py").write_text(f"# {name}\n")
-    return made
+        (katas / f"{name}.py").write_text(f"# {name}\n")
+    return katas
 
 
 @pytest.fixture
-def saves(folder):
+def changes(folder):
+    """A function that returns which files of `folder` have changed, once those that it is given have."""
     contents, watching = Contents(folder), Saves(folder)
-    end = time.monotonic() + PLENTY
+    end = time.monotonic() + WAIT_S
     while not watching.connection.poll(0.05) and time.monotonic() < end:  # until the watch is set up
         (folder / "probe.py").write_text(str(time.monotonic()))
     contents.changed({"probe"})
-    yield lambda *wanted: heard(watching, contents, set(wanted))
+    yield lambda *expected: collect_changes(watching, contents, set(expected))
     watching.close()
 
 
-def heard(watching, contents, wanted):
-    """Everything that changed until all of `wanted` did (or, when nothing is wanted, in a moment)."""
-    found, end = [], time.monotonic() + (PLENTY if wanted else 0.4)
-    while time.monotonic() < end and not (wanted and wanted <= set(found)):
+def collect_changes(watching, contents, expected):
+    """The files that changed until all of `expected` had; without `expected`, those that change in 0.4 s."""
+    changed, end = [], time.monotonic() + (WAIT_S if expected else 0.4)
+    while time.monotonic() < end and not (expected and expected <= set(changed)):
         if watching.connection.poll(0.05):
-            found += [name for name in contents.changed(watching.connection.recv()) if name != "probe"]
-    return found
+            changed += [name for name in contents.changed(watching.connection.recv()) if name != "probe"]
+    return changed
 
 
 def by_renaming(file, text):
@@ -157,15 +159,15 @@ def deleted_first(file, text):
 
 
 @pytest.mark.parametrize("way", [by_renaming, in_place, truncated_first, backup_first, deleted_first])
-def test_whatever_way_an_editor_saves_one_change_is_told(folder, saves, way):
-    """Once, and never with half of the file."""
+def test_every_way_in_which_editors_save_is_one_change(folder, changes, way):
+    """Reported once, and never with half of the file."""
     way(folder / "one.py", "# something else\n")
-    assert saves("one") == ["one"]
-    assert saves() == []
+    assert changes("one") == ["one"]
+    assert changes() == []
 
 
-def test_what_changes_nothing_is_not_told(folder, saves):
-    """Touching, saving the same text, swap files, other files."""
+def test_a_save_without_a_change_is_not_reported(folder, changes):
+    """Touching a file, saving the same text, swap files, other files."""
     (folder / "one.py").touch()
     (folder / "two.py").write_text("# two\n")
     (folder / ".one.py.swp").write_text("x")
@@ -173,29 +175,29 @@ def test_what_changes_nothing_is_not_told(folder, saves):
     (folder / "#one.py#").write_text("x")
     (folder / "notes.txt").write_text("x")
     os.symlink("somebody@here.1234", folder / ".#one.py")  # emacs' lock
-    assert saves() == []
+    assert changes() == []
 
 
-def test_save_all_tells_of_every_file(folder, saves):
+def test_save_all_reports_every_file(folder, changes):
     """Several at once."""
     for name in ("one", "two"):
         (folder / f"{name}.py").write_text("# else\n")
-    assert sorted(saves("one", "two")) == ["one", "two"]
+    assert sorted(changes("one", "two")) == ["one", "two"]
 
 
-def test_two_saves_in_50_ms_end_with_the_second(folder, saves):
-    """What is known in the end is what the file holds in the end."""
+def test_two_saves_in_50_ms_end_with_the_second(folder, changes):
+    """The text that is remembered is the one in the file."""
     (folder / "one.py").write_text("# first\n")
     time.sleep(0.03)
     (folder / "one.py").write_text("# second\n")
-    first = saves("one")
-    assert set(first + saves()) == {"one"}
+    first = changes("one")
+    assert set(first + changes()) == {"one"}
     (folder / "one.py").write_text("# second\n")
-    assert saves() == []
+    assert changes() == []
 
 
 def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
-    """An editor may have more to come; someone who emptied the file does not."""
+    """An editor that has emptied it may be about to write."""
     contents = Contents(folder)
     (folder / "one.py").write_text("")
     assert contents.changed({"one"}) == []
@@ -203,11 +205,11 @@ def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
     (folder / "two.py").unlink()
     assert contents.changed({"two"}, settled=True) == []
     (folder / "two.py").write_text("# two\n")
-    assert contents.changed({"two"}) == ["two"]  # the same text, in a file that was gone
+    assert contents.changed({"two"}) == ["two"]  # the same text, but the file was deleted between
 
 
-def test_saves_end_at_once(folder):
-    """Nobody waits for a watcher when leaving."""
+def test_the_file_watcher_ends_at_once(folder):
+    """Leaving `kata watch` does not wait for it."""
     watching = Saves(folder)
     watching.close()
     assert not watching._thread.is_alive()
@@ -232,12 +234,12 @@ def test_saves_end_at_once(folder):
     ],
 )
 def test_keys_in_what_a_terminal_sends(sent, keys):
-    """Several may arrive at once; sequences unknown here press nothing."""
+    """Several may arrive at once; unknown sequences are left out."""
     assert keys_in(sent) == keys
 
 
 def test_every_key_on_the_screen_does_something():
-    """And none has two meanings."""
+    """None has the name of a special key."""
     assert all(hasattr(WatchApp, f"key_{key}") for key in view.KEYS)
     assert not set(view.KEYS) & set(KEY_NAMES)
 
@@ -246,7 +248,7 @@ def test_every_key_on_the_screen_does_something():
 
 
 class Paper(Terminal):
-    """A terminal of a given size that nobody sits at."""
+    """A terminal of a given size without keys."""
 
     def __init__(self, columns=80, rows=24):
         self.console = Console(
@@ -259,33 +261,33 @@ def words(lines):
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 12), (20, 5), (300, 100)])
-@pytest.mark.parametrize("state", ["begun", "failed", "lost", "unwritten", "solved", "nothing ran"])
-def test_the_screen_is_full_and_never_wider_than_the_window(watched, checkout, size, state):
-    """Whatever it shows."""
+@pytest.mark.parametrize("state", ["begun", "failed", "died", "unwritten", "solved", "nothing ran"])
+def test_the_screen_is_full_and_never_wider_than_the_window(live_run, checkout, size, state):
+    """In every state of a run."""
     terminal = Paper(*size)
     long = "a sentence that is longer than the window is wide, " * 20
     if state == "failed":
-        watched.apply(verdict(outcome("test_a", "failed", 1, f"{long}\nhint: {long}")), 11.0)
-        watched.apply(Diagnosed(1, (("name", long),)), 11.0)
-    elif state == "lost":
-        watched.apply(JobDied(1, "was still running after 20 s", "test_a"), 11.0)
+        live_run.apply(verdict(outcome("test_a", "failed", 1, f"{long}\nhint: {long}")), 11.0)
+        live_run.apply(Diagnosed(1, (("name", long),)), 11.0)
+    elif state == "died":
+        live_run.apply(JobDied(1, "was still running after 20 s", "test_a"), 11.0)
     elif state == "unwritten":
-        watched.apply(verdict(outcome("test_a", "not started", 1, "tiny.double: write me")), 11.0)
+        live_run.apply(verdict(outcome("test_a", "not started", 1, "tiny.double: write me")), 11.0)
     elif state == "solved":
-        watched.apply(verdict(outcome("test_a"), outcome("b", "skipped")), 11.0)
+        live_run.apply(verdict(outcome("test_a"), outcome("b", "skipped")), 11.0)
     elif state == "nothing ran":
-        watched.apply(verdict(), 11.0)
-    top = view.header(terminal, checkout, watched, 0, 1)
-    bottom = view.footer(terminal, watched, "", "", "fork")
-    lines = screen.frame(terminal, top, screen.verdict(terminal, "katas/tiny.py", watched, False), bottom)
+        live_run.apply(verdict(), 11.0)
+    top = view.header(terminal, checkout, live_run, 0, 1)
+    bottom = view.footer(terminal, live_run, "", "", "fork")
+    lines = screen.frame(terminal, top, screen.verdict(terminal, "katas/tiny.py", live_run, False), bottom)
     assert len(lines) == size[1]
     assert all(len(plain(line)) <= size[0] for line in lines)
     if size[1] >= 12:
         assert "q quit" in words(lines)
 
 
-def test_a_window_with_one_free_line_shows_what_matters():
-    """No empty line, and no word about more, in its place."""
+def test_a_window_with_one_free_line_shows_the_first_sentence():
+    """Neither an empty line nor "... more" takes its place."""
     assert screen.frame(Paper(40, 3), ["top"], ["", "Solved", "next"], ["bottom"]) == ["top", "Solved", "bottom"]
 
 
@@ -295,41 +297,43 @@ def plain(line):
     return Text.from_ansi(line).plain
 
 
-def test_a_lost_run_says_where_and_what_next(watched):
+def test_a_run_that_died_says_where_and_what_next(live_run):
     """The next save runs again."""
-    watched.apply(JobDied(1, "crashed the interpreter (SIGSEGV)", "test_a"), 11.0)
-    said = words(screen.verdict(Paper(), "katas/tiny.py", watched, False))
-    assert "The run crashed the interpreter (SIGSEGV), in test_a." in said
-    assert "the next save runs again" in said
+    live_run.apply(JobDied(1, "crashed the interpreter (SIGSEGV)", "test_a"), 11.0)
+    text = words(screen.verdict(Paper(), "katas/tiny.py", live_run, False))
+    assert "The run crashed the interpreter (SIGSEGV), in test_a." in text
+    assert "the next save runs again" in text
 
 
-def test_a_message_with_control_characters_stays_where_it_is(watched):
-    """A kata that puts terminal sequences into an exception."""
-    watched.apply(verdict(outcome("test_a", "failed", 1, "\x1b[2Jgone\x07")), 11.0)
-    lines = screen.verdict(Paper(), "katas/tiny.py", watched, False)
+def test_a_message_with_control_characters_stays_where_it_is(live_run):
+    """A kata may put terminal sequences into an exception."""
+    live_run.apply(verdict(outcome("test_a", "failed", 1, "\x1b[2Jgone\x07")), 11.0)
+    lines = screen.verdict(Paper(), "katas/tiny.py", live_run, False)
     assert "\x1b[2J" not in "".join(lines)
     assert "[2Jgone" in words(lines)
 
 
-def test_the_cold_way_is_said(watched):
-    """Where fork is unsafe every save takes seconds, and the person should know why."""
-    watched.apply(verdict(outcome("a")), 11.0)
-    assert "a cold start for each save, fork being unsafe here" in words(view.footer(Paper(), watched, "", "", "spawn"))
+def test_a_cold_start_is_explained(live_run):
+    """Where fork is unsafe every save takes seconds, and the screen says why."""
+    live_run.apply(verdict(outcome("a")), 11.0)
+    assert "a cold start for each save, fork being unsafe here" in words(
+        view.footer(Paper(), live_run, "", "", "spawn")
+    )
 
 
 def test_the_list_marks_the_chosen_kata(catalog):
-    """With where one stands."""
+    """With the progress in each kata."""
     standing = {"tiny": Progress("started", 3, 6, (1,))}
     (line,) = view.katas(Paper(), catalog, standing, 0)
     assert "▸ ◐ tiny" in line
     assert "■□ 3 of 6 tests" in line
 
 
-# where one was
+# where practice goes on
 
 
-def test_it_begins_where_someone_left_off(checkout, catalog):
-    """The kata run last; after it is solved the next that is not; the first of all for whoever is new."""
+def test_it_begins_where_practice_stopped(checkout, catalog):
+    """The kata run last; once that is solved, the next one that is not; without a history, the first of all."""
     for name in ("second", "third"):
         checkouts.add_kata(checkout, name)
     from dojo.core.catalog import load_catalog
@@ -347,7 +351,7 @@ def test_it_begins_where_someone_left_off(checkout, catalog):
 
 
 def test_a_history_that_cannot_be_read_begins_at_the_first(checkout, catalog):
-    """Practice goes on."""
+    """The error stops nothing."""
     checkout.state.write_text("no folder")
     assert first_kata(checkout, catalog) == "tiny"
 
@@ -365,7 +369,7 @@ def test_percentiles_and_rows():
 
 
 def test_a_job_travels(tmp_path):
-    """It is sent to another process."""
+    """It is pickled on its way to another process."""
     import pickle
 
     job = Job(1, "tiny", tmp_path, stage=2)

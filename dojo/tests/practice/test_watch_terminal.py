@@ -18,21 +18,27 @@ pexpect = pytest.importorskip("pexpect")
 if not hasattr(pexpect, "spawn"):
     pytest.skip("pexpect has no pseudo-terminals here", allow_module_level=True)
 
-PLENTY = 120  # a test that waits so long has found a hang
+WAIT_S = 120  # a screen that has not come until then will not come
 COLOUR = re.compile(r"\x1b\[[0-9;]*\b(?:3[0-7]|9[0-7])[0-9;]*m")
 SEQUENCES = re.compile(r"\x1b\][^\x1b\x07]*(?:\x1b\\|\x07)|\x1b\[[0-?]*[ -/]*[@-~]")
-ENTER, LEAVE, SHOWN = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
+ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
 
 
 def environment(**more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KATA", "PYTEST"))}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("KATA", "PYTEST"))}
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "VISUAL", "EDITOR", "TTY_COMPATIBLE"):
-        kept.pop(name, None)
-    return {**kept, "PYTHONPATH": str(checkouts.REPOSITORY), "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **more}
+        variables.pop(name, None)
+    return {
+        **variables,
+        "PYTHONPATH": str(checkouts.REPOSITORY),
+        "TERM": "xterm-256color",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
 
 
 class Person:
-    """Someone before `kata watch`: presses keys, looks at the screen."""
+    """Runs `kata watch` in a pseudo-terminal, presses keys and looks at the screen."""
 
     def __init__(self, checkout, *arguments, rows=24, columns=80, program=None, **more):
         self.raw = ""
@@ -44,7 +50,7 @@ class Person:
             dimensions=(rows, columns),
             encoding="utf-8",
             codec_errors="replace",
-            timeout=PLENTY,
+            timeout=WAIT_S,
             preexec_fn=checkouts.heed_ctrl_c,
         )
 
@@ -68,11 +74,11 @@ class Person:
         return "\n".join(self.lines)
 
     def sees(self, *texts, not_=()):
-        """Waits until the screen shows all of `texts` (whatever the lines' ends)."""
-        end = time.monotonic() + PLENTY
+        """Waits until the screen shows all of `texts`, which may be wrapped, and none of `not_`."""
+        end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
-            seen = " ".join(self.screen.split())
-            if self.lines and all(text in seen for text in texts) and not any(text in seen for text in not_):
+            words = " ".join(self.screen.split())
+            if self.lines and all(text in words for text in texts) and not any(text in words for text in not_):
                 return
             if not self.read():
                 break
@@ -86,13 +92,13 @@ class Person:
         self.child.setwinsize(rows, columns)
 
     def ends(self):
-        """Its exit code; the terminal is as it was."""
+        """Waits for the end, checks that the terminal was restored, and returns the exit code."""
         while self.read():
             pass
         self.child.wait()
-        after = self.raw.rpartition(ENTER)[2]
-        assert LEAVE in after
-        assert SHOWN in after
+        after = self.raw.rpartition(ENTER_SCREEN)[2]
+        assert LEAVE_SCREEN in after
+        assert SHOW_CURSOR in after
         return self.child.exitstatus
 
     def echoes(self):
@@ -113,7 +119,7 @@ def other(checkout):
 
 
 def editor(folder, text):
-    """A program that edits the file it is given."""
+    """A shell script that stands for an editor."""
     script = folder / "editor"
     script.write_text(f"#!/bin/sh\n{text}\n")
     script.chmod(0o755)
@@ -166,7 +172,7 @@ def test_an_hour_of_practice(other, tmp_path):
         # windows
         for rows, columns in ((40, 120), (12, 40), (6, 20), (24, 80)):
             person.resize(rows, columns)
-            end = time.monotonic() + PLENTY
+            end = time.monotonic() + WAIT_S
             while len(person.lines) != rows and time.monotonic() < end:
                 person.read()
             person.sees("q quit") if rows > 6 else None
@@ -219,7 +225,7 @@ def test_an_hour_of_practice(other, tmp_path):
         other.stub("other").write_text(source)
         person.sees("Solved: every test passes.")
 
-        # trouble with .dojo is said, and practice goes on
+        # an error of .dojo is shown, and practice goes on
         (other.state).rename(tmp_path / "state")
         other.state.write_text("")
         checkouts.solve(other, "x * 2", "x * x", name="other")
@@ -237,21 +243,21 @@ def test_an_hour_of_practice(other, tmp_path):
     assert tiny.read_text() != other.reference("tiny").read_text()
 
 
-def test_it_resumes_where_one_was_and_without_colour(other):
-    """At the kata run last; NO_COLOR is heeded."""
+def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
+    """NO_COLOR is set."""
     checkouts.solve(other, "x * 2", "x * x", name="other")
     checkouts.pytest_in(other, "tests/test_other.py")
     with Person(other, rows=40, columns=120, NO_COLOR="1") as person:
         person.sees("other in two functions", "✗ test_double", "x is multiplied by itself")
         assert not COLOUR.search(person.raw)
-        person.press("d")  # to the drill, which needs the screen after it was given back
+        person.press("d")  # to the drill, which takes over the screen after it was restored
         person.sees("other")
         person.press("\x03")
 
 
 @pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "SIGTERM", "SIGHUP"])
-def test_the_terminal_is_given_back(checkout, how):
-    """However it ends, also while torch is still being imported."""
+def test_the_terminal_is_restored(checkout, how):
+    """On every way to end, also while torch is still being imported."""
     with Person(checkout) as person:
         assert person.echoes()
         person.sees("tiny in two functions")
@@ -266,13 +272,13 @@ def test_the_terminal_is_given_back(checkout, how):
 
 
 def test_ctrl_z_and_fg(checkout):
-    """The shell gets its own screen and echo; `fg` brings the watcher back."""
+    """The shell's screen and echo are restored; `fg` draws the watcher again."""
     with Person(checkout, "--norc", "-i", program="bash", PS1="shell$ ") as person:
         person.child.expect_exact("shell$ ")
         person.child.sendline(f"{sys.executable} -m dojo.cli watch")
         person.sees("tiny in two functions")
         person.press("\x1a")
-        person.child.expect_exact(LEAVE)
+        person.child.expect_exact(LEAVE_SCREEN)
         person.child.expect_exact("shell$ ")
         person.child.sendline("stty -a")
         person.child.expect(r"[^-]icanon.*[^-]echo ")
@@ -280,7 +286,7 @@ def test_ctrl_z_and_fg(checkout):
         person.child.sendline("fg")
         person.sees("tiny in two functions", "q quit")
         person.press("q")
-        person.child.expect_exact(LEAVE)
+        person.child.expect_exact(LEAVE_SCREEN)
         person.child.expect_exact("shell$ ")
         person.child.sendline("stty -a")
         person.child.expect(r"[^-]icanon.*[^-]echo ")
@@ -294,20 +300,20 @@ def test_without_a_terminal_it_says_what_to_do(checkout, how):
         done = subprocess.run(
             command, cwd=checkout.root, env=environment(), capture_output=True, text=True, check=False
         )
-        code, said = done.returncode, done.stderr
+        code, output = done.returncode, done.stderr
     else:
         with Person(checkout, TERM="dumb") as person:
             while person.read():
                 pass
             person.child.wait()
-            code, said = person.child.exitstatus, person.raw
+            code, output = person.child.exitstatus, person.raw
     assert code == 2
-    assert "needs a terminal with keys and a screen. Without one: kata test NAME" in said
-    assert ENTER not in said
+    assert "needs a terminal with keys and a screen. Without one: kata test NAME" in output
+    assert ENTER_SCREEN not in output
 
 
 def test_an_editor_that_is_not_there(checkout):
-    """A sentence, from --edit at the start too; the watcher goes on."""
+    """The screen says so, also after --edit at the start; the watcher goes on."""
     with Person(checkout, "tiny", "--edit", VISUAL="/no/such/editor --wait") as person:
         person.sees("could not be started", "Set EDITOR")
         person.press("q")
@@ -315,7 +321,7 @@ def test_an_editor_that_is_not_there(checkout):
 
 
 def test_no_editor_at_all(checkout):
-    """Nor a file that must be opened with one."""
+    """The screen says which variable to set."""
     with Person(checkout) as person:
         person.sees("q quit")
         person.press("e")
