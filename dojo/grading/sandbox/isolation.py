@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dojo.grading.sandbox import landlock, limits, namespaces, seccomp, syscalls
 
 LAYERS = ("policy", "operators", "limits", "landlock", "seccomp", "namespaces")
-EXIT_FAULT = 120  # the child failed before, or besides, what it was forked for
+EXIT_FAULT = 120  # an exception in the child, before its body or in it
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _run_in_new_tree(isolation: Isolation, keep: tuple[int, ...], body: Callable
     """
     first = os.fork()
     if first:
-        _close(keep)  # a pipe closes for the grader only when nobody else holds its end
+        _close(keep)  # the grader sees a pipe close only when no process holds its other end
         return os.waitpid(first, 0)[1]
     status, isolated = EXIT_FAULT, False
     try:

@@ -1,7 +1,7 @@
 """Which folders a worker imports from, and which files it may read.
 
 A worker needs Python, torch and this package. It must not read the rest of the checkout (solutions/, tests/, .dojo/),
-the submissions, the seed, or what else the person who grades keeps on this machine.
+the submissions, the seed, or other files of the person who grades.
 """
 
 import os
@@ -21,7 +21,7 @@ SYSTEM = (
 
 
 def import_path(private: Iterable[Path] = ()) -> list[str]:
-    """The sys.path of a worker: this process's own, without the entries that would open something private.
+    """The sys.path of a worker: that of this process, without the entries that would open private files.
 
     An entry is left out if it lies in the checkout or in one of the `private` paths, or if it holds one of them, the
     current folder, the home folder or the folder of temporary files. Python's own libraries are always kept, wherever

@@ -39,7 +39,7 @@ class Sandbox:
     def __init__(self, private: tuple[Path, ...] = ()) -> None:
         self.private = private
         self.stopped = False
-        self.may_have_orphans = False  # True once a fork server was killed: what it had started may live on
+        self.may_have_orphans = False  # True once a fork server was killed: processes of its job may live on
         self._server: subprocess.Popen[bytes] | None = None
         self._job = 0
         self._unread = b""
@@ -61,12 +61,14 @@ class Sandbox:
         message = self._receive(START_TIMEOUT_S)
         if message is None or "ready" not in message:
             self.close()
-            reason = "it did not answer" if message is None else message.get("fault")
+            reason = "it did not answer" if message is None else str(message.get("fault"))
+            if reason.startswith("ModuleNotFoundError"):
+                reason += " (it imports nothing from folders that hold the checkout, a submission, or your home folder)"
             raise GraderFault(f"the sandbox's fork server did not start: {reason}")
 
     @contextmanager
     def run(self, task: Task) -> Iterator[Session]:
-        """Yields a session with a worker for `task`. Afterwards its processes and files are gone. Raises GraderFault."""
+        """Yields a session with a worker for `task`; afterwards ends it and removes its files. Raises GraderFault."""
         if self._server is None or self._server.poll() is not None:
             self.close()
             self._start()

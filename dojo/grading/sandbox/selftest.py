@@ -1,6 +1,6 @@
 """Tests the sandbox before anything is graded: a bundled hostile submission tries what each layer must refuse.
 
-What it was refused gives the level that this machine reaches.
+From what was refused follows the level that this machine reaches.
 """
 
 import os
@@ -29,7 +29,7 @@ OPTIONAL = ("namespaces", "landlock", "seccomp")  # layers that a system may ref
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What holds on this machine: the level, the layers that apply, and what each attempt came to ("done" or not)."""
+    """What holds on this machine: the level, the layers that apply, and the result of each attempt ("done", or refused)."""
 
     level: str
     layers: tuple[str, ...]
@@ -73,7 +73,7 @@ def require(self_test: SelfTest, level: str) -> None:
 
 
 def _run_attempts(sandbox: Sandbox, layers: tuple[str, ...]) -> dict[str, str]:
-    """What the hostile submission came to under these layers, by the name of the attempt."""
+    """The results of the hostile submission under these layers, by the name of the attempt."""
     source = Path(selftest_submission.__file__).read_text(encoding="utf-8")
     task = Task("selftest", source, PROBE, layers=layers, case_seconds=20, seconds=60)
     with tempfile.TemporaryDirectory(prefix="kata-selftest-") as outside:

@@ -25,7 +25,7 @@ def serve(inbox: int, outbox: int) -> None:
         job = pipe.receive(inbox, codec.Limits())
         module = probes.load_module(f"probe_{job['kata']}", job["probe"].decode(), f"<probe {job['kata']}>")
         probe = probes.Probe(module.cases, module.run)
-        _libraries = [_ban(name) for name in job["banned"]]  # held: what they replace comes back when they are deleted
+        _libraries = [_ban(name) for name in job["banned"]]  # held: an operator comes back when its library is deleted
         kata = None
         while True:
             request = pipe.receive(inbox, codec.Limits())

@@ -1,7 +1,8 @@
-"""Every attack of the suite scores nothing, leaves nothing, and gets a reason; right answers of every kind score full.
+"""Every attack scores nothing, leaves nothing behind, and gets a reason; right answers of every kind score full.
 
-Each attack runs in the sandbox even if the policy refuses it, for the policy is no security boundary. Which attacks the
-policy refuses, and which it lets through in disguise, is checked as well. `tox -e attacks` shows which layer stops which.
+Each attack runs in the sandbox even if the policy refuses it, for the policy is no security boundary. The tests also
+check which attacks the policy refuses, and which it lets through in disguise. `tox -e attacks` shows which layer stops
+which attack.
 """
 
 import ast

@@ -36,7 +36,7 @@ KINDS = [
 ]
 
 
-def send_send_through(tree):
+def send_through(tree):
     """`tree`, sent and received."""
     return receive_bytes(encode(tree))
 

@@ -163,12 +163,12 @@ def grade(grader: Grader, kata: str, taken: Taken, patience: float = 1.0) -> Kat
     kit = replace(grader.kit(kata), patience=patience)
     if taken.status != "ok" or taken.source is None:
         return grader.grade_file(kata, taken)
-    with grader._cell() as cell:
-        return judge(cell, kit, taken.source.decode(), taken.sha256)[0]
+    with grader._cell() as sandbox:
+        return judge(sandbox, kit, taken.source.decode(), taken.sha256)[0]
 
 
 def processes() -> dict[tuple[int, str], str]:
-    """Descendants of this process other than fork servers, and processes of the user nobody whose parent is process 1."""
+    """Descendants of this process other than fork servers, and orphans of the user nobody."""
     parents, names, begun, owners, servers = {}, {}, {}, {}, set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -57,7 +57,7 @@ def report(attacks: list[Attack], outcomes: dict[str, list[Outcome]], levels: di
     refused = sum(bool(attack.policy) for attack in attacks)
     print(f"\nAs {user}: {len(attacks)} attacks; the policy alone would refuse {refused}.\n")
     print("| section | attacks | " + " | ".join(f"{turn}: {levels[turn]}" for turn in outcomes) + " |")
-    print("| --- |" + " ---: |" * (len(found) + 1))
+    print("| --- |" + " ---: |" * (len(outcomes) + 1))
     for section, title in suite.SECTIONS.items():
         places = [i for i, attack in enumerate(attacks) if attack.section == section]
         if places:
@@ -70,9 +70,7 @@ def report(attacks: list[Attack], outcomes: dict[str, list[Outcome]], levels: di
             text = "; ".join(f"{turn}: {gain}" for turn, gain in gains.items())
             print(f"| {attack.id} | {'refuses' if attack.policy else 'lets it through'} | {text} |")
     harmless = [attack.id for i, attack in enumerate(attacks) if not any(o[i].gained for o in outcomes.values())]
-    print(
-        f"\n{len(harmless)} of them gain nothing in any of these turns: not a layer but the comparison of evidence stops them."
-    )
+    print(f"\n{len(harmless)} of them gain nothing in any of these turns: the comparison of evidence stops them.")
 
 
 if __name__ == "__main__":

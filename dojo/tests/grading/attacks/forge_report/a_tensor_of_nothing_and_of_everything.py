@@ -14,7 +14,8 @@ def odd(tree):
     if "evidence" not in tree:
         return whole
     sides = b"0," + b",".join([b"2147483647"] * 15)
-    head = b'{"d":[["nonce","%s"],["evidence",{"d":[["out",{"t":["float64",[%s],0]}]]}]]}' % (tree["nonce"].encode(), sides)
+    head = b'{"d":[["nonce","%s"],["evidence",{"d":[["out",{"t":["float64",[%s],0]}]]}]]}'
+    head %= tree["nonce"].encode(), sides
     return frames.HEADER.pack(b"kata", len(head), 0) + head
 
 

@@ -11,7 +11,8 @@ encode = frames.encode
 
 def all_well(tree):
     if isinstance(tree, dict) and "evidence" in tree:
-        tree = tree | {"evidence": {"dtype": "torch.float64", "out": True, "lost": True, "infinite": False, "after": []}}
+        evidence = {"dtype": "torch.float64", "out": True, "lost": True, "infinite": False, "after": []}
+        tree = tree | {"evidence": evidence}
     return encode(tree)
 
 
