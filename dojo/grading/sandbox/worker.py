@@ -34,8 +34,7 @@ def serve(inbox: int, outbox: int) -> None:
                 pipe.send(outbox, {"nonce": request["nonce"], "error": error})
                 continue
             case = probes.Case(request["name"], of=request["of"], **request["inputs"])
-            answer = {"nonce": request["nonce"], "evidence": _observe(probe, kata, case, request["noise"])}
-            pipe.send(outbox, answer)
+            pipe.send(outbox, {"nonce": request["nonce"], "evidence": _observe(probe, kata, case, request["noise"])})
     except pipe.Closed:
         return
 

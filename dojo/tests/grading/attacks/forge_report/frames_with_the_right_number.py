@@ -1,6 +1,6 @@
 """Takes the question's number off the stack, and answers by hand that all is well.
 
-reason: fail
+reason: an answer to another question
 """
 
 import os
