@@ -29,11 +29,11 @@ def import_path(private: Iterable[Path] = ()) -> list[str]:
     """
     closed = [CHECKOUT, *(path.resolve() for path in private)]
     standard = _resolved(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    entries = []
-    for entry in _resolved(entry for entry in sys.path if entry):
-        opens = _holds(entry, [*closed, Path.cwd(), *_resolved((os.path.expanduser("~"), tempfile.gettempdir()))])
-        if _lies_in(entry, standard) or not (opens or _lies_in(entry, closed)):
-            entries.append(str(entry))
+    around = [*closed, *_resolved((os.curdir, os.path.expanduser("~"), tempfile.gettempdir()))]
+    entries = [
+        str(entry) for entry in _resolved(entry for entry in sys.path if entry)
+        if _lies_in(entry, standard) or not (_lies_in(entry, closed) or _holds_any(entry, around))
+    ]  # fmt: skip
     return [str(CHECKOUT), *entries]  # of the checkout only the package can be read
 
 
@@ -52,5 +52,5 @@ def _lies_in(path: Path, folders: Iterable[Path]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _holds(folder: Path, paths: Iterable[Path]) -> bool:
+def _holds_any(folder: Path, paths: Iterable[Path]) -> bool:
     return any(path.is_relative_to(folder) for path in paths)

@@ -39,9 +39,7 @@ class Session:
     message about its end.
     """
 
-    def __init__(
-        self, task: Task, to_worker: int, from_worker: int, end: Callable[[float], dict[str, Any]]
-    ) -> None:  # fmt: skip
+    def __init__(self, task: Task, to_worker: int, from_worker: int, end: Callable[[float], dict[str, Any]]) -> None:
         self.task, self.to_worker, self.from_worker, self.end = task, to_worker, from_worker, end
         self.deadline = time.monotonic() + task.seconds
         self.bytes_left = 0
