@@ -60,8 +60,9 @@ def grade(
     _forget(out)
     try:
         with Grader(
-            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming
-        ) as grader:
+            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming,
+            private=tuple(path for path in (submission, out, seed_file) if path),
+        ) as grader:  # fmt: skip
             selftest.require(grader.standing, require)
             report = grader.grade(submission, screen.tell)
     except KeyboardInterrupt:

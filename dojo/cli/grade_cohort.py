@@ -57,7 +57,8 @@ def grade_cohort(
     if others:
         click.echo(f"Left out, since no folders: {', '.join(others[:10])}{' ...' if others[10:] else ''}", err=True)
     plan = plans.read(checkout, found, katas)
-    order = run.Order(str(checkout.root), tuple(katas), seed.secret, not no_naming)
+    private = tuple(str(path.resolve()) for path in (folder, out, seed_file) if path)
+    order = run.Order(str(checkout.root), tuple(katas), seed.secret, not no_naming, private=private)
     with order.grader(jobs) as grader:
         selftest.require(grader.standing, require)
         results = plans.Results(out / "results", grader)

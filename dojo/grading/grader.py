@@ -16,7 +16,8 @@ from dojo.engine import diagnosis
 from dojo.engine.processes import become_subreaper, children, kill_descendants
 from dojo.grading.results import KataResult, Report
 from dojo.grading.sandbox import selftest
-from dojo.grading.sandbox.sandbox import Cell, GraderFault, Task, check_platform
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox, check_platform
+from dojo.grading.sandbox.session import Task
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import POINTS, Kit, prepare, upstream, watch
 from dojo.grading.scoring.score import failed_everywhere, judge
@@ -30,17 +31,17 @@ NOT_RUN = probes.Raised("", False, not_started=True)
 
 
 class Grader:
-    """Use as a context manager; safe for `jobs` threads at once."""
+    """Use as a context manager; safe for `jobs` threads at once. No submission may read the `private` paths."""
 
     def __init__(
         self, checkout: Checkout, katas: list[str], seed: Seed, *,
-        jobs: int = 1, without: tuple[str, ...] = (), naming: bool = True,
+        jobs: int = 1, without: tuple[str, ...] = (), naming: bool = True, private: tuple[Path, ...] = (),
     ) -> None:  # fmt: skip
         check_platform()
         self.checkout, self.katas, self.seed, self.jobs, self.naming = checkout, katas, seed, jobs, naming
         self.upstream = upstream(checkout, katas)
-        self._cells: queue.SimpleQueue[Cell] = queue.SimpleQueue()
-        self._all = [Cell() for _ in range(jobs)]
+        self._cells: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        self._all = [Sandbox(private) for _ in range(jobs)]
         for cell in self._all:
             self._cells.put(cell)
         self.stopped = False
@@ -52,13 +53,13 @@ class Grader:
         become_subreaper()
         try:
             with self._cell() as cell:
-                self.standing = selftest.stand(cell, without)
+                self.standing = selftest.run_selftest(cell, without)
         except BaseException:
             self.close()
             raise
 
     @contextmanager
-    def _cell(self) -> Iterator[Cell]:
+    def _cell(self) -> Iterator[Sandbox]:
         cell = self._cells.get()
         try:
             yield cell
@@ -99,8 +100,8 @@ class Grader:
     def report(self, name: str, taken: dict[str, Taken], results: tuple[KataResult, ...], seconds: float) -> Report:
         digest = hashlib.sha256("".join(f"{kata} {taken[kata].sha256}\n" for kata in self.katas).encode()).hexdigest()
         return Report(
-            name, self.standing.level, self.standing.told(), self.seed.commitment, self.upstream, digest, results,
-            round(seconds, 3),
+            name, self.standing.level, self.standing.layer_states(), self.seed.commitment, self.upstream, digest,
+            results, round(seconds, 3),
         )  # fmt: skip
 
     def _refused(self, taken: dict[str, Taken]) -> dict[str, str]:
@@ -168,13 +169,13 @@ class Grader:
             self.stopped = True
             for cell in self._all:
                 cell.stop()
-                cell.lost = True
+                cell.may_have_orphans = True
             raise
 
     def close(self) -> None:
         for cell in self._all:
             cell.close()
-        if any(cell.lost for cell in self._all):  # what outlived a zygote came to this process
+        if any(cell.may_have_orphans for cell in self._all):  # what outlived a zygote came to this process
             kill_descendants(self._others)
 
     def __enter__(self) -> "Grader":

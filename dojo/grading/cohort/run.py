@@ -30,12 +30,14 @@ class Order:
     secret: bytes
     naming: bool
     without: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()  # paths that no submission may read
 
     def grader(self, jobs: int) -> Grader:
         checkout = Checkout(Path(self.root))
         return Grader(
-            checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, naming=self.naming
-        )
+            checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, naming=self.naming,
+            private=tuple(map(Path, self.private)),
+        )  # fmt: skip
 
 
 def waiting(plan: Plan, results: Results) -> list[tuple[str, str]]:

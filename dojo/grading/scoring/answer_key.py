@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from dojo.core.paths import Checkout
-from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault, Session, Task
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.session import Ended, Session, Task
 from dojo.grading.scoring.seeds import Seed
 from dojo.testing import probes
 from dojo.testing.probes import Case, Probe
@@ -67,7 +68,7 @@ def upstream(checkout: Checkout, names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def prepare(cell: Cell, checkout: Checkout, kata: str, seed: Seed, layers: tuple[str, ...]) -> Kit:
+def prepare(cell: Sandbox, checkout: Checkout, kata: str, seed: Seed, layers: tuple[str, ...]) -> Kit:
     """Runs the reference, in the same cage as the submissions. Raises GraderFault when it does not come through."""
     path = checkout.probe(kata)
     text = path.read_text(encoding="utf-8")

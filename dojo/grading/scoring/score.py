@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 from dojo.grading.results import CaseResult, KataResult
-from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.session import Ended
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import POINTS, Kit
 from dojo.testing import probes
@@ -21,7 +22,7 @@ def failed_everywhere(kata: str, names: list[str], status: Any, reason: str, sha
     return KataResult(kata, status, 0.0, POINTS, cases, sha256, reason)
 
 
-def judge(cell: Cell, kit: Kit, source: str, sha256: str | None = None) -> tuple[KataResult, dict[str, Any]]:
+def judge(cell: Sandbox, kit: Kit, source: str, sha256: str | None = None) -> tuple[KataResult, dict[str, Any]]:
     """Runs one submission of one kata; the result, and the evidence that came (for naming the mistake)."""
     try:
         seen, reasons, seconds = _collect(cell, kit, source)
@@ -90,7 +91,7 @@ def counted_like(expected: Any, seen: Any) -> Any:
     return seen
 
 
-def _collect(cell: Cell, kit: Kit, source: str) -> tuple[dict[str, Any], dict[str, str], dict[str, float]]:
+def _collect(cell: Sandbox, kit: Kit, source: str) -> tuple[dict[str, Any], dict[str, str], dict[str, float]]:
     """Counted evidence by case, reasons of the cases that gave none, and seconds.
 
     After a hang or a crash a new process goes on; what remains of the function that did it comes last, so that it
