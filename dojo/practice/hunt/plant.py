@@ -41,7 +41,7 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
     working = working_file(checkout, kata.name)
     if fails(working, ""):
         raise UserError(
-            f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata verify {kata.name}"
+            f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata dev verify {kata.name}"
         )
     for number in range(seed, seed + TRIES):  # a set that masks itself is passed over: nobody has met one
         planted = _plant(checkout, kata, working, bugs, number, fails)

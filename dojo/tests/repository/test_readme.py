@@ -22,9 +22,9 @@ ROW = r"^{name} +(\d+) +[\d.]+ s +(\d+)/(\d+) +(\d+)/\d+ +(\d+)/(\d+) +([\d.]+)%
 
 @pytest.mark.parametrize("kata", KATAS, ids=lambda kata: kata.name)
 def test_the_proofs_table_counts_what_is_there(kata):
-    """Mistakes, mutants and alternatives, as `kata verify` printed them."""
+    """Mistakes, mutants and alternatives, as `kata dev verify` printed them."""
     row = re.search(ROW.format(name=kata.name), README, re.MULTILINE)
-    assert row, f"the README's table has no row for {kata.name}; paste what `kata verify {kata.name}` prints"
+    assert row, f"the README's table has no row for {kata.name}; paste what `kata dev verify {kata.name}` prints"
     _, caught, mistakes, named, killed, all_mutants, rate, accepted, others = (float(g) for g in row.groups())
     reference = CHECKOUT.reference(kata.name).read_text(encoding="utf-8")
     assert mistakes == len(load_mistakes(CHECKOUT.mistakes(kata.name)).named)
