@@ -254,7 +254,7 @@ def test_no_mutants_are_no_shortfall(tmp_path):
         '    if x < 0:\n        raise ValueError("x is negative")\n    return x * 2', "    return x"
     )
     assert mutants(constant, "tiny") == []
-    tests = SMALL_TESTS.replace("2 * x", "x")[: SMALL_TESTS.index("\n\ndef test_negative")]
+    tests = SMALL_TESTS[: SMALL_TESTS.index("\n\ndef test_negative")].replace("2 * x", "x")
     probe = SMALL_PROBE.replace("(0, 1, 5, -1)", "(0, 1, 5)")
     wrong = mistake("doubles", "return x", "return 2 * x", "test_double") + mistake(
         "adds", "return x", "return x + 1", "test_double"
