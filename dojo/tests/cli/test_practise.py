@@ -44,7 +44,7 @@ def test_the_list_shows_how_far_one_is(checkout):
     assert "kata show begun" in output
 
 
-def test_a_solved_file_that_was_edited_since_is_said(checkout):
+def test_the_list_marks_a_solved_file_that_was_edited_since(checkout):
     """Its tests have passed with another text in it."""
     mark_solved(checkout)
     solve(checkout)
@@ -212,7 +212,7 @@ def test_an_empty_variable_chooses_the_learners_katas(checkout, started, monkeyp
     assert started[0][2]["KATAS_DIR"] == str(checkout.katas)
 
 
-def test_solved_is_said_only_of_the_file_as_it_is(checkout, started):
+def test_solved_is_printed_only_for_the_file_as_it_is(checkout, started):
     """A run of one stage that passes, after an edit, solves nothing."""
     mark_solved(checkout)
     assert "Solved." in kata("test", "tiny").output
