@@ -1,15 +1,16 @@
-"""Runs the programs of notebooks/material/gallery against the reference, each in an interpreter of its own."""
+"""Runs the programs of notebooks/material/gallery against the references, each in an interpreter of its own."""
 
 import os
 import subprocess
 import sys
 
+from dojo.authoring.extras import require_notebook_libraries
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 
 
 def run(checkout: Checkout, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m material.gallery.MODULE ARGUMENTS`, in notebooks/, with what it prints."""
+    """Runs `python -m material.gallery.MODULE ARGUMENTS` in notebooks/; returns its exit code and output."""
     environment = os.environ | {
         "KATAS_DIR": str(checkout.solutions),
         "PYTHONPATH": str(checkout.root),
@@ -26,7 +27,11 @@ def run(checkout: Checkout, module: str, *arguments: str) -> subprocess.Complete
 
 
 def draw_pictures(checkout: Checkout, check: bool) -> list[str]:
-    """Draws the README's pictures and says so, a sentence each; with `check`, only says which are not as drawn now."""
+    """Draws the gallery's pictures in docs/pictures; returns a sentence for each.
+
+    With `check`, draws nothing and returns a sentence for each picture that would be another now.
+    """
+    require_notebook_libraries("Pictures", "matplotlib", "PIL", "safetensors")
     flags = ["--check"] if check else []
     done = run(checkout, "pictures", str(checkout.root / "docs" / "pictures"), *flags)
     if done.returncode and not done.stdout:

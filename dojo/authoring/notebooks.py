@@ -1,18 +1,19 @@
-"""Notebooks are written as py:percent text: `notebooks/x.py` is the source, `notebooks/x.ipynb` is built from it.
+"""Builds notebooks: `notebooks/x.py` is the source, as py:percent text, and `notebooks/x.ipynb` is built from it.
 
-Building runs the cells against the reference, in a kernel of this interpreter. The same source gives the same file:
-cell ids are counted, nothing is timed, and nothing names the machine. Checking compares sources only, since pictures
-may differ between versions of matplotlib; outputs that matter carry `# NBVAL_CHECK_OUTPUT`, and nbval runs them again.
+Building runs the cells against the references, in a kernel of this interpreter. The same source gives the same file: ids
+of cells are counted, and times and the machine's paths stay out. Checking compares the sources of cells only, since
+pictures differ between versions of matplotlib; outputs that matter are marked `# NBVAL_CHECK_OUTPUT` for nbval.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
+from dojo.authoring.extras import require_notebook_libraries
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 
-SECONDS = 300  # for one cell
+CELL_TIMEOUT_S = 300
 METADATA = {
     "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
@@ -20,20 +21,25 @@ METADATA = {
 
 
 def build_all(checkout: Checkout, check: bool) -> list[str]:
-    """Builds every notebook and says so, one sentence each; with `check`, only says which are not up to date."""
+    """Builds every notebook; returns a sentence for each.
+
+    With `check`, builds nothing and returns a sentence for each notebook that is not built from its source.
+    """
     sources = sorted((checkout.root / "notebooks").glob("*.py"))
+    if sources:
+        require_notebook_libraries("Notebooks", "jupytext", "nbformat", *([] if check else ["nbclient", "ipykernel"]))
     if check:
-        return [stale for source in sources if (stale := _stale(source))]
+        return [sentence for source in sources if (sentence := _stale(source))]
     return [f"{checkout.shown(build(source))} written." for source in sources]
 
 
 def check(path: Path) -> bool:
-    """Whether the notebook beside the source `path` holds the cells of that source."""
+    """Returns whether the notebook beside the source `path` holds the cells of that source."""
     return not _stale(path)
 
 
 def build(path: Path) -> Path:
-    """Runs the notebook whose source is `path` and writes it, outputs included, beside it."""
+    """Runs the notebook whose source is `path` and writes it with its outputs beside the source; returns its file."""
     notebook = _read(path)
     _run(notebook, path.resolve())
     for cell in notebook.cells:
@@ -45,11 +51,9 @@ def build(path: Path) -> Path:
 
 
 def _read(path: Path) -> Any:
-    """The notebook that `path` describes, not run, with ids that are the same at every build."""
-    try:
-        import jupytext
-    except ImportError:
-        raise _missing() from None
+    """Returns the notebook that `path` describes, not yet run, with ids that are the same at every build."""
+    import jupytext
+
     notebook = jupytext.read(path, fmt="py:percent")
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{path.stem.replace('_', '-')}-{number:02d}"
@@ -57,18 +61,15 @@ def _read(path: Path) -> Any:
 
 
 def _run(notebook: Any, path: Path) -> None:
-    """Executes the cells in place, with the reference as `katas`."""
-    try:
-        from ipykernel.kernelspec import get_kernel_dict
-        from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-        from jupyter_client.manager import AsyncKernelManager
-        from nbclient import NotebookClient
-        from nbclient.exceptions import CellExecutionError
-    except ImportError:
-        raise _missing() from None
+    """Executes the cells in place, with the references as `katas`."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
     class ThisInterpreter(KernelSpecManager):
-        """A "python3" that some other environment has registered would lack torch."""
+        """Starts this interpreter: a "python3" that another environment has registered may lack torch."""
 
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             return KernelSpec(**get_kernel_dict())
@@ -81,7 +82,7 @@ def _run(notebook: Any, path: Path) -> None:
     }
     client = NotebookClient(
         notebook,
-        timeout=SECONDS,
+        timeout=CELL_TIMEOUT_S,
         km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisInterpreter()),
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
@@ -95,25 +96,22 @@ def _run(notebook: Any, path: Path) -> None:
 
 
 def _stale(path: Path) -> str:
-    """Why the built notebook is not that of its source, in a sentence; empty when it is."""
+    """Returns a sentence if the built notebook is not that of its source, else ""."""
     target = path.with_suffix(".ipynb")
     if not target.is_file():
-        return f"notebooks/{target.name} does not exist; build it with `kata notebooks`."
+        return f"notebooks/{target.name} does not exist; build it with `kata dev notebooks`."
     built = _nbformat().read(target, as_version=4)
     if [(c.id, c.cell_type, c.source) for c in built.cells] != [
         (c.id, c.cell_type, c.source) for c in _read(path).cells
     ]:
-        return f"notebooks/{target.name} is not what notebooks/{path.name} says; build it again with `kata notebooks`."
+        return (
+            f"notebooks/{target.name} is not what notebooks/{path.name} says; build it again with `kata dev notebooks`."
+        )
     return ""
 
 
 def _nbformat() -> Any:
-    try:
-        import nbformat
-    except ImportError:
-        raise _missing() from None
+    """Returns the module nbformat. Its functions have no types, so it is an Any."""
+    import nbformat
+
     return nbformat
-
-
-def _missing() -> UserError:
-    return UserError("Notebooks need more packages: pip install -e '.[notebooks]'")

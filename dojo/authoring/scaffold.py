@@ -1,4 +1,4 @@
-"""`kata new NAME`: the files of a kata that is still to be written, each saying what belongs in it."""
+"""Writes the first files of a new kata. Each runs at once and describes what belongs in it."""
 
 import keyword
 from pathlib import Path
@@ -92,7 +92,7 @@ answer = "A model answer in two to five sentences."
 
 
 def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
-    """Writes the files of a new kata and its catalogue entry; raises UserError rather than overwrite anything."""
+    """Writes the files of a new kata and its catalogue entry; returns them. Raises UserError if one exists, and writes none."""
     if not (name.isidentifier() and name == name.lower()) or keyword.iskeyword(name):
         raise UserError(
             f"'{name}' cannot name a kata: use lower-case letters, digits and underscores, as in top_k_sampling."
@@ -103,13 +103,27 @@ def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
         checkout.probe(name): PROBE,
         checkout.mistakes(name): MISTAKES,
     }
-    taken = [path for path in (*files, checkout.stub(name)) if path.exists()]
-    if taken or any(kata.name == name for kata in catalog.katas):
-        where = checkout.shown(taken[0]) if taken else checkout.shown(checkout.catalog)
+    existing = [path for path in (*files, checkout.stub(name)) if path.exists()]
+    if existing or any(kata.name == name for kata in catalog.katas):
+        where = checkout.shown(existing[0]) if existing else checkout.shown(checkout.catalog)
         raise UserError(f"{where} already has {name}; nothing was written. Choose another name, or edit what is there.")
-    for path, text in files.items():
-        write(path, text.replace("NAME", name))
-    write(checkout.stub(name), render(SOLUTION.replace("NAME", name), name))
+    texts = {path: text.replace("NAME", name) for path, text in files.items()}
+    texts[checkout.stub(name)] = render(texts[checkout.reference(name)], name)
     entry = ENTRY.replace("NAME", name).replace("TITLE", name.replace("_", " ").capitalize())
-    write(checkout.catalog, checkout.catalog.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry)
-    return [*files, checkout.stub(name), checkout.catalog]
+    texts[checkout.catalog] = checkout.catalog.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry
+    _write_all(texts)
+    return list(texts)
+
+
+def _write_all(texts: dict[Path, str]) -> None:
+    """Writes files, the existing one (the catalogue) last. If one cannot be written, removes those that are new."""
+    written: list[Path] = []
+    try:
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, text)
+            written.append(path)
+    except (UserError, OSError):
+        for path in written:
+            path.unlink()
+        raise

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Writes stubs: katas/NAME.py, as rendered from solutions/NAME.py."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from dojo.core.stubs import _read_reference, render
 
 
 def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[list[str], list[Path]]:
-    """Writes the stubs of `names` from their references; returns those that were not so before, and the copies made.
+    """Writes the stubs of `names`; returns the names whose stub was another one before, and the copies of those.
 
-    With `check` nothing is written. A stub that the learner has edited is copied before it is overwritten.
+    A stub is copied before it is overwritten, since it may hold an answer. With `check` nothing is written or copied.
     """
     stale, copies = [], []
     for name in names:

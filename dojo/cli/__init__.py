@@ -1,1 +1,1 @@
-"""TODO: one line."""
+"""The `kata` command: it parses, calls and prints. May import every other room."""

@@ -1,4 +1,4 @@
-"""`python -m dojo.cli`."""
+"""Runs the `kata` command as `python -m dojo.cli`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""What several commands share: finding a kata, and the notices about repetition."""
 
 import time
 from contextlib import suppress
@@ -8,14 +8,12 @@ import click
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
-from dojo.progress import runs
-from dojo.progress.runs import Progress
 
 
-def _find(name: str) -> tuple[Checkout, Catalog, Kata]:
+def find_kata(name: str) -> tuple[Checkout, Kata]:
+    """The checkout of the current folder and its kata `name`. Raises UserError if there is none."""
     checkout = find_checkout()
-    catalog = load_catalog(checkout)
-    return checkout, catalog, catalog[name]
+    return checkout, load_catalog(checkout)[name]
 
 
 def print_notice(sentence: str) -> None:
@@ -23,7 +21,8 @@ def print_notice(sentence: str) -> None:
     click.echo(sentence, err=True)
 
 
-def _say_due(checkout: Checkout, catalog: Catalog) -> None:
+def print_due(checkout: Checkout, catalog: Catalog) -> None:
+    """Prints how many katas are due for repetition, if any. A history that cannot be read is ignored."""
     from dojo.progress import schedule
 
     with suppress(UserError):
@@ -31,17 +30,10 @@ def _say_due(checkout: Checkout, catalog: Catalog) -> None:
             click.echo(f"{len(due)} {'kata is' if len(due) == 1 else 'katas are'} due for repetition: kata due\n")
 
 
-def _say_ratings(checkout: Checkout) -> None:
-    """What the tests have just decided: rating, why, and when to solve it again."""
+def print_new_ratings(checkout: Checkout, catalog: Catalog | None = None) -> None:
+    """Prints the ratings that the newest runs have decided. A history or catalogue that cannot be read is ignored."""
     from dojo.progress import schedule
 
     with suppress(UserError):
-        for sentence in schedule.news(checkout, load_catalog(checkout), time.time()):
+        for sentence in schedule.news(checkout, catalog or load_catalog(checkout), time.time()):
             click.echo(sentence)
-
-
-def _progress(checkout: Checkout, name: str) -> Progress:
-    try:
-        return runs.progress(checkout, name)
-    except UserError:
-        return Progress("not started")

@@ -13,7 +13,7 @@ from dojo.grading.output import FORMATS, _forget, _write_failure, own_checkout, 
 from dojo.grading.results import LEVELS, KataResult, Report
 
 
-@click.command()
+@click.command(short_help="Grade one submission, which cannot forge its score.")
 @click.argument("submission", type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, metavar="KATA", help="Grade this kata alone; may be given again.")
 @click.option("--seed", type=int, help="Practise grading: the same cases each time. A real grading draws them afresh.")
@@ -70,7 +70,7 @@ def grade(
         sys.exit(130)
     except GraderFault as fault:
         problem = UserError(
-            f"Nothing could be graded: {fault}. Run it again; `kata verify NAME` tries a kata by itself."
+            f"Nothing could be graded: {fault}. Run it again; `kata dev verify NAME` tries a kata by itself."
         )
         _write_failure(out, problem)
         raise problem from fault

@@ -19,7 +19,7 @@ from dojo.grading.output import own_checkout
 from dojo.grading.results import LEVELS
 
 
-@click.command("grade-cohort")
+@click.command("grade-cohort", short_help="Grade a class: a folder of submissions.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where results go; run again to go on.")
 @click.option("--only", multiple=True, metavar="KATA", help="Grade this kata alone; may be given again.")

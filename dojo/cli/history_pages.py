@@ -1,4 +1,4 @@
-"""What `kata due` and `kata history` print: lines that fit 80 columns, plain into a pipe."""
+"""What `kata due` and `kata history` print: lines that fit 80 columns on a terminal, unwrapped plain text in a pipe."""
 
 from itertools import groupby
 
@@ -6,25 +6,25 @@ from rich.console import Console
 from rich.text import Text
 
 from dojo.core import humanize
-from dojo.core.catalog import Catalog, Kata
+from dojo.core.catalog import Kata
 from dojo.progress.attempts import Attempt, Run
 from dojo.progress.schedule import RATINGS, Due, Review
 
-SOON = 7  # days
+SOON_DAYS = 7
 STYLES = {"Again": "red", "Hard": "yellow", "Good": "green", "Easy": "green"}
 STATES = {"solved": "green", "gave up": "red", "unfinished": "yellow"}
 
 Cell = str | Text
 
 
-def due_page(out: Console, catalog: Catalog, schedule: list[Due], now: float, untried: Kata | None) -> None:
-    """What is due, overdue first; then the next days; and always one thing to do."""
+def due_page(out: Console, schedule: list[Due], now: float, untried: Kata | None) -> None:
+    """Prints what is due, overdue first, then the next days, and one command to run. `untried` is offered as new."""
     today = [due for due in schedule if due.is_now(now)]
-    soon = [due for due in schedule if not due.is_now(now) and humanize.days_until(due.at, now) <= SOON]
-    later = [due for due in schedule if humanize.days_until(due.at, now) > SOON]
+    soon = [due for due in schedule if not due.is_now(now) and humanize.days_until(due.at, now) <= SOON_DAYS]
+    later = [due for due in schedule if humanize.days_until(due.at, now) > SOON_DAYS]
     new = f" Something new: kata show {untried.name}" if untried else ""
     if not schedule:
-        _say(out, f"Nothing to repeat yet: a kata is scheduled once you have solved it.{new}")
+        _print(out, f"Nothing to repeat yet: a kata is scheduled once you have solved it.{new}")
         return
     if today:
         out.print(f"[bold]{humanize.count(len(today), 'kata is', 'katas are')} due[/bold]\n")
@@ -37,12 +37,12 @@ def due_page(out: Console, catalog: Catalog, schedule: list[Due], now: float, un
     if later:
         first = later[0]
         when = f"{humanize.day(first.at, now)} ({humanize.when_due(first.at, now)})"
-        _say(out, f"\n{'And ' if soon else ''}{humanize.count(len(later), 'kata')} later, the first on {when}.")
+        _print(out, f"\n{'And ' if soon else ''}{humanize.count(len(later), 'kata')} later, the first on {when}.")
     if today:
-        _say(out, f"\nFrom memory, on a fresh stub: kata again {today[0].kata.name}")
+        _print(out, f"\nFrom memory, on a fresh stub: kata again {today[0].kata.name}")
     else:
         first = schedule[0]
-        _say(out, f"\nNext: {first.kata.name}, {humanize.when_due(first.at, now)}.{new}")
+        _print(out, f"\nNext: {first.kata.name}, {humanize.when_due(first.at, now)}.{new}")
 
 
 def _due_table(out: Console, rows: list[Due], now: float) -> None:
@@ -67,16 +67,18 @@ def _due_when(due: Due, now: float) -> Text:
     return Text(f"for {humanize.count(days, 'day')}", "red") if days > 0 else Text(humanize.when_due(due.at, now))
 
 
-def history_page(out: Console, attempts: list[Attempt], reviews: list[Review], now: float, *, most: int) -> None:
-    """One line for each attempt, newest first, and under it the mistakes that were named."""
+def history_page(
+    out: Console, attempts: list[Attempt], reviews: list[Review], now: float, *, limit: int | None
+) -> None:
+    """Prints one line for each attempt, newest first, and under it the mistakes that were named."""
     if not attempts:
-        _say(out, "No attempt is recorded yet. Begin: kata list")
+        _print(out, "No attempt is recorded yet. Begin: kata list")
         return
-    shown = attempts[:most] if most else attempts
+    newest = attempts[:limit]
     rated = {(review.kata, review.at): review for review in reviews}
     rows: list[tuple[Cell, ...]] = []
-    below: list[str] = []
-    for attempt in shown:
+    notes: list[str] = []
+    for attempt in newest:
         review = rated.get((attempt.kata, attempt.judged or -1.0))
         rows.append(
             (
@@ -90,20 +92,20 @@ def history_page(out: Console, attempts: list[Attempt], reviews: list[Review], n
                 Text(review.word, STYLES[review.word]) if review else "",
             )
         )
-        below.append("; ".join(name for name, _ in attempt.mistakes))
-    _table(out, ("when", "kata", "how", "tests", "stage", "min", "hints", "rated"), rows, below)
-    rest = len(attempts) - len(shown)
-    _say(out, f"\n{humanize.count(rest, 'older attempt')}: kata history --all" if rest else "")
-    _say(out, "One kata with its runs: kata history NAME    As pictures: kata report")
+        notes.append("; ".join(name for name, _ in attempt.mistakes))
+    _table(out, ("when", "kata", "how", "tests", "stage", "min", "hints", "rated"), rows, notes)
+    rest = len(attempts) - len(newest)
+    _print(out, f"\n{humanize.count(rest, 'older attempt')}: kata history --all" if rest else "")
+    _print(out, "One kata with its runs: kata history NAME    As pictures: kata report")
 
 
 def kata_history(
     out: Console, kata: Kata, attempts: list[Attempt], reviews: list[Review], due: Due | None, now: float
 ) -> None:
-    """Every attempt at one kata, with its runs; runs in a row that say the same share a line."""
+    """Prints every attempt at one kata, with its runs. Equal runs in a row share a line."""
     out.print(Text(kata.title, "bold"), f"[dim]{kata.level}, {kata.minutes} minutes[/dim]")
     if not attempts:
-        _say(out, f"No attempt is recorded yet. Begin: kata show {kata.name}")
+        _print(out, f"No attempt is recorded yet. Begin: kata show {kata.name}")
         return
     rated = {review.at: review for review in reviews if review.kata == kata.name}
     for number, attempt in zip(range(len(attempts), 0, -1), attempts, strict=False):
@@ -149,21 +151,21 @@ def _boxes(run: Run) -> str:
 
 
 def _stages(attempt: Attempt) -> str:
-    known = sorted({stage for run in attempt.runs for stage in run.stages if stage})
-    return "".join("■" if stage in attempt.stages else "□" for stage in known)
+    stages = sorted({stage for run in attempt.runs for stage in run.stages if stage})
+    return "".join("■" if stage in attempt.stages else "□" for stage in stages)
 
 
-def _say(out: Console, sentence: str) -> None:
+def _print(out: Console, sentence: str) -> None:
     if sentence:
         out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
 
 
-def _table(out: Console, header: tuple[str, ...], rows: list[tuple[Cell, ...]], below: list[str] | None = None) -> None:
-    """Columns as wide as they must be; the last one, and what stands below a row, may wrap."""
+def _table(out: Console, header: tuple[str, ...], rows: list[tuple[Cell, ...]], notes: list[str] | None = None) -> None:
+    """Prints columns as wide as their widest cell, and below a row its note. The last column and notes may wrap."""
     texts = [tuple(Text(name, "dim") for name in header)]
     texts += [tuple(cell if isinstance(cell, Text) else Text(cell) for cell in row) for row in rows]
     widths = [max(row[column].cell_len for row in texts) for column in range(len(header))]
-    for row, note in zip(texts, ["", *(below or [""] * len(rows))], strict=True):
+    for row, note in zip(texts, ["", *(notes or [""] * len(rows))], strict=True):
         line = Text()
         for cell, width in zip(row, widths, strict=True):
             line.append_text(cell)

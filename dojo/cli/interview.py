@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The commands of the section Interview: a timed drill and a debugging round."""
 
 import click
 

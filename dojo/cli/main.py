@@ -1,11 +1,11 @@
-"""The `kata` command. Thin: parse, call, print. Nothing here imports torch or pytest."""
+"""The group of all `kata` commands: help in sections, errors as sentences. Nothing here imports torch or pytest."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from dojo.cli.authoring import bench, new, notebooks, render, verify
+from dojo.cli.dev import dev
 from dojo.cli.grade import check, grade
 from dojo.cli.grade_cohort import grade_cohort
 from dojo.cli.interview import drill, hunt
@@ -13,31 +13,38 @@ from dojo.cli.practise import follow_ups, hint, list_katas, reset, show, solutio
 from dojo.cli.remember import again, due, report, show_history
 from dojo.core.errors import UserError
 
-SECTIONS = {
-    "Practise": ("list", "show", "watch", "test", "hint", "solution", "follow-ups", "reset"),
-    "Interview": ("drill", "hunt"),
-    "Remember": ("due", "again", "history", "report"),
-    "Grade": ("check", "grade", "grade-cohort"),
-    "Make katas": ("new", "render", "verify", "notebooks", "bench"),
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Practise": (list_katas, show, watch, test, hint, solution, follow_ups, reset),
+    "Interview": (drill, hunt),
+    "Remember": (due, again, show_history, report),
+    "Grade": (check, grade, grade_cohort),
+    "Maintain": (dev,),
 }
 
 
-class Friendly(click.Group):
-    """Turns a UserError into its sentence, and an unknown command into a suggestion (click's own)."""
+class KataGroup(click.Group):
+    """Prints help that fits one screen of 80x24, and a UserError as its sentence, with exit code 2."""
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, names in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(60)) for name in names])
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_usage(ctx, formatter)
+        formatter.write(f"{self.help}\n\n")
+        section_width = 2 + max(len(section) for section in SECTIONS)
+        name_width = 2 + max(len(command.name or "") for commands in SECTIONS.values() for command in commands)
+        for section, commands in SECTIONS.items():
+            for command in commands:
+                title = section if command is commands[0] else ""
+                summary = command.get_short_help_str(formatter.width - section_width - name_width)
+                formatter.write(f"{title:{section_width}}{command.name:{name_width}}{summary}\n")
+        formatter.write(f"\n{self.epilog}\n")
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except UserError as problem:
-            click.echo(str(problem), err=True)
+        except UserError as error:
+            click.echo(str(error), err=True)
             ctx.exit(2)
         except BrokenPipeError:
-            raise  # whoever read this has gone away; click ends quietly
+            raise  # the reader of the pipe has closed it; click exits
         except OSError as error:
             click.echo(
                 f"{error.filename or 'A file'} cannot be used: {error.strerror}. Nothing was lost; mend that and try again.",
@@ -46,49 +53,46 @@ class Friendly(click.Group):
             ctx.exit(2)
 
 
-@click.group(cls=Friendly, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class OldSpelling(click.Command):
+    """`kata NAME` of a command that is now `kata dev NAME`: hidden, and otherwise the same."""
+
+    def __init__(self, command: click.Command) -> None:
+        super().__init__(command.name, callback=command.callback, params=command.params, help=command.help, hidden=True)
+
+    def invoke(self, ctx: click.Context) -> object:
+        if sys.stderr.isatty():  # a script's log stays as it was
+            click.echo(f"`kata {self.name}` is now `kata dev {self.name}`; the old spelling still works.", err=True)
+        return super().invoke(ctx)
+
+
+@click.group(
+    cls=KataGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Options of one command: kata COMMAND -h    Version: kata --version",
+)
 @click.version_option(package_name="katas", message="%(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Machine-learning interview katas: solve a stub, run its tests, read why a wrong answer is wrong."""
+    """Katas for machine-learning interviews: write the answer, run its tests."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_katas)
         _offer_watch(ctx)
 
 
 def _offer_watch(ctx: click.Context) -> None:
-    """On a terminal, one key goes on from the list."""
+    """Starts `kata watch` if Enter is pressed. Asks nothing where no person reads."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         click.echo("\nPress Enter to watch it: on every save a verdict. Any other key leaves.")
         if click.getchar() in ("\r", "\n"):
             ctx.invoke(watch)
 
 
-for command in (
-    list_katas,
-    show,
-    test,
-    watch,
-    hint,
-    solution,
-    follow_ups,
-    reset,
-    drill,
-    hunt,
-    due,
-    again,
-    show_history,
-    report,
-    check,
-    grade,
-    grade_cohort,
-    render,
-    verify,
-    bench,
-    notebooks,
-    new,
-):
-    main.add_command(command)
+for commands in SECTIONS.values():
+    for command in commands:
+        main.add_command(command)
+for command in dev.commands.values():
+    main.add_command(OldSpelling(command))
 
 if __name__ == "__main__":
     main(prog_name=Path(sys.argv[0]).name)

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The commands of the section Practise, from `kata list` to `kata reset`."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ import sys
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import _find, _progress, _say_due, _say_ratings, print_notice
+from dojo.cli.common import find_kata, print_due, print_new_ratings, print_notice
 from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
-from dojo.progress.runs import Progress
+from dojo.progress.standing import progress
 
 
 @click.command("list")
@@ -20,20 +20,20 @@ def list_katas() -> None:
     """All katas, how far you are, and what to do next."""
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    standing = {kata.name: _progress(checkout, kata.name) for kata in catalog.katas}
+    standing = {kata.name: progress(checkout, kata.name) for kata in catalog.katas}
     out = tables.console()
     tables.katas_table(out, catalog, standing)
-    _say_due(checkout, catalog)
+    print_due(checkout, catalog)
     tables.next_step(out, checkout, catalog, standing)
 
 
 @click.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """The question, rules, stages, minutes and file of one kata."""
-    checkout, _, kata = _find(name)
+    """One kata: question, rules, stages, minutes and file."""
+    checkout, kata = find_kata(name)
     rules = actions.rules(checkout, kata)
-    tables.kata_page(tables.console(), checkout, kata, rules, _progress(checkout, kata.name))
+    tables.kata_page(tables.console(), checkout, kata, rules, progress(checkout, kata.name))
     actions.record_reading(checkout, kata, print_notice)
 
 
@@ -49,9 +49,10 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     if name and name.startswith("-"):
         arguments.insert(0, name)
         name = None
+    catalog = None
     if name:
-        kata = load_catalog(checkout)[name]
-        arguments.insert(0, str(checkout.tests(kata.name)))
+        catalog = load_catalog(checkout)
+        arguments.insert(0, str(checkout.tests(catalog[name].name)))
     if stage:
         arguments.append(f"--stage={stage}")
     environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
@@ -60,12 +61,11 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
         try:
             code = process.wait()
             break
-        except KeyboardInterrupt:  # pytest got it too, and says so
+        except KeyboardInterrupt:  # pytest receives it as well, ends and prints why
             continue
-    standing = _progress(checkout, name) if name and code == 0 else Progress("not started")
-    if standing.state == "solved" and not standing.changed:
+    if name and code == 0 and (standing := progress(checkout, name)).state == "solved" and not standing.changed:
         click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
-    _say_ratings(checkout)
+    print_new_ratings(checkout, catalog)
     ctx.exit(code)
 
 
@@ -91,7 +91,7 @@ def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
 @click.argument("name")
 def hint(name: str) -> None:
     """The next hint, one rung at a time. Hints are recorded."""
-    checkout, _, kata = _find(name)
+    checkout, kata = find_kata(name)
     rung, text = actions.next_hint(checkout, kata, print_notice)
     out = tables.console()
     out.print(f"[bold]Hint {rung} of {len(kata.hints)}[/bold]")
@@ -107,8 +107,8 @@ def hint(name: str) -> None:
 @click.argument("name")
 @click.option("--give-up", is_flag=True, help="Show it although the tests do not pass yet; recorded.")
 def solution(name: str, give_up: bool) -> None:
-    """The reference solution, once you have solved the kata."""
-    checkout, _, kata = _find(name)
+    """The reference, once you have solved the kata."""
+    checkout, kata = find_kata(name)
     text = actions.solution(checkout, kata, print_notice, give_up=give_up)
     out = tables.console()
     if out.is_terminal:
@@ -124,7 +124,7 @@ def solution(name: str, give_up: bool) -> None:
 @click.argument("name")
 def follow_ups(name: str) -> None:
     """What an interviewer asks next, with model answers. Answer aloud first."""
-    _, _, kata = _find(name)
+    _, kata = find_kata(name)
     tables.follow_ups(tables.console(), kata)
 
 
@@ -132,7 +132,7 @@ def follow_ups(name: str) -> None:
 @click.argument("name")
 def reset(name: str) -> None:
     """Start NAME afresh. What you wrote is copied to .dojo/backups/ first."""
-    checkout, _, kata = _find(name)
+    checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice)
     file = checkout.shown(checkout.stub(kata.name))
     click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))

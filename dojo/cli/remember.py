@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The commands of the section Remember: what to repeat, and what was done so far."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import _find, print_notice
+from dojo.cli.common import find_kata, print_notice
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
@@ -19,14 +19,14 @@ def due() -> None:
     And what comes in the next days.
     """
     from dojo.cli import history_pages
-    from dojo.progress import schedule as repetition
+    from dojo.progress import schedule
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    schedule = repetition.schedule(checkout, catalog)
-    known = {item.kata.name for item in schedule}
-    untried = next((k for k in catalog.katas if k.name not in known), None)
-    history_pages.due_page(tables.console(), catalog, schedule, time.time(), untried)
+    scheduled = schedule.schedule(checkout, catalog)
+    names = {item.kata.name for item in scheduled}
+    untried = next((kata for kata in catalog.katas if kata.name not in names), None)
+    history_pages.due_page(tables.console(), scheduled, time.time(), untried)
 
 
 @click.command()
@@ -36,7 +36,7 @@ def again(name: str) -> None:
 
     Your last attempt goes to .dojo/archive/.
     """
-    checkout, _, kata = _find(name)
+    checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice, copies="archive")
     file = checkout.shown(checkout.stub(kata.name))
     click.echo(f"Your last attempt is in {checkout.shown(copy)}." if copy else "There was no attempt to put aside.")
@@ -45,26 +45,26 @@ def again(name: str) -> None:
 
 @click.command("history")
 @click.argument("name", metavar="[KATA]", required=False)
-@click.option("--all", "whole", is_flag=True, help="Every attempt, not only the newest 20.")
-def show_history(name: str | None, whole: bool) -> None:
+@click.option("--all", "every", is_flag=True, help="Every attempt, not only the newest 20.")
+def show_history(name: str | None, every: bool) -> None:
     """Your attempts, newest first.
 
     With KATA, each run of that one.
     """
     from dojo.cli import history_pages
-    from dojo.progress import schedule as repetition
+    from dojo.progress import schedule
     from dojo.progress.attempts import read_attempts
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     kata = catalog[name] if name else None
     attempts = read_attempts(checkout, kata.name if kata else None)
-    reviews = repetition.reviews(checkout, catalog)
+    reviews = schedule.reviews(checkout, catalog)
     now = time.time()
     if kata is None:
-        history_pages.history_page(tables.console(), attempts, reviews, now, most=0 if whole else 20)
+        history_pages.history_page(tables.console(), attempts, reviews, now, limit=None if every else 20)
     else:
-        next_time = next((d for d in repetition.schedule(checkout, catalog) if d.kata is kata), None)
+        next_time = next((item for item in schedule.schedule(checkout, catalog) if item.kata is kata), None)
         history_pages.kata_history(tables.console(), kata, attempts, reviews, next_time, now)
 
 

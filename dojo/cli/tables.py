@@ -1,4 +1,4 @@
-"""What `kata` prints. Rich draws colours on a terminal and plain text into a pipe; nothing here decides anything."""
+"""The tables and pages that `kata` prints: with colours on a terminal, as plain text in a pipe."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -15,17 +15,17 @@ from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, where
 
 if TYPE_CHECKING:
-    from dojo.authoring.verify.proof import Report
+    from dojo.authoring.verify.proof import ProofReport
 
 
 def console() -> Console:
-    """A console as wide as the terminal; 100 columns, without wrapping surprises, into a pipe."""
-    made = Console(highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(highlight=False, width=100)
+    """A console as wide as the terminal, or 100 columns wide in a pipe, so that a pipe's text is always the same."""
+    terminal = Console(highlight=False, soft_wrap=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=100)
 
 
 def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
-    """The list: one line a kata, by track, with progress."""
+    """Prints the katas by track, one line each, with progress."""
     solved = sum(p.state == "solved" for p in standing.values())
     out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]\n")
     width = max(len(kata.name) for kata in catalog.katas)
@@ -49,7 +49,7 @@ def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -
 
 
 def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress]) -> None:
-    """The one thing to do next."""
+    """Prints which kata to do next, and the commands for it."""
     order = sorted(catalog.katas, key=lambda kata: standing[kata.name].state != "started")
     kata = next((k for k in order if standing[k.name].state != "solved"), None)
     if kata is None:
@@ -63,7 +63,7 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
 
 
 def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, progress: Progress) -> None:
-    """Everything that someone should know before writing."""
+    """Prints the question, the rules and the stages of one kata. `docstring` is that of its reference."""
     out.print(
         f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
     )
@@ -80,15 +80,15 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
 
 
 def follow_ups(out: Console, kata: Kata) -> None:
-    """What an interviewer asks afterwards, with model answers."""
+    """Prints what an interviewer asks afterwards, with model answers."""
     if kata.follow_ups:
         out.print("\n[bold]What an interviewer asks next[/bold]")
     for item in kata.follow_ups:
         out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2), expand=False))
 
 
-def verify_table(out: Console, reports: Iterable["Report"]) -> None:
-    """The proof in figures: one row a kata, then what survived and what falls short."""
+def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
+    """Prints the proof in figures, one row a kata, then the survivors and the shortfalls."""
     reports = list(reports)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for column in (
@@ -113,7 +113,7 @@ def verify_table(out: Console, reports: Iterable["Report"]) -> None:
             share(r.caught, r.mistakes),
             share(r.named, r.mistakes),
             share(r.killed, r.mutants),
-            f"{r.kill_rate:.1%}" if r.mutants else "-",
+            "-" if r.kill_rate is None else f"{r.kill_rate:.1%}",
             share(r.alternatives - rejected, r.alternatives),
             share(r.peers - rejected, r.peers),
             Text("short", "red") if r.shortfalls else Text("ok", "green"),
@@ -125,10 +125,11 @@ def verify_table(out: Console, reports: Iterable["Report"]) -> None:
     for r in reports:
         for name in r.unnamed:
             out.print(f"[yellow]{r.kata}[/yellow] caught, not named: {escape(name)}")
-        for change, seen, why in r.survivors:
-            kind = "the probe sees it" if seen else "the probe sees no difference"
+        for survivor in r.survivors:
+            kind = "the probe sees it" if survivor.differs else "the probe sees no difference"
             out.print(
-                f"[yellow]{r.kata}[/yellow] survives ({kind}): {escape(change)}\n    {escape(why or 'not explained')}",
+                f"[yellow]{r.kata}[/yellow] survives ({kind}): {escape(survivor.change)}\n"
+                f"    {escape(survivor.why or 'not explained')}",
                 soft_wrap=True,
             )
     for r in reports:
@@ -136,12 +137,13 @@ def verify_table(out: Console, reports: Iterable["Report"]) -> None:
             out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part}/{whole}" if whole else "-"
+def share(part: int, total: int) -> str:
+    """`part` of `total` as "3/4", or a dash where there is nothing to count."""
+    return f"{part}/{total}" if total else "-"
 
 
 def latency_table(out: Console, rows: list[tuple[str, ...]]) -> None:
-    """Milliseconds from a save to the verdict, warm and cold."""
+    """Prints the milliseconds from a save to the verdict, with a running fork server and with a cold pytest."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("kata", "first failure", "95 %", "verdict", "95 %", "cold pytest", "cold / warm"):
         table.add_column(column, justify="left" if column == "kata" else "right", no_wrap=True)

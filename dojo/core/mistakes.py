@@ -8,7 +8,7 @@ new = "shifted * temperature"          # or edits = [{old = ..., new = ...}, ...
 caught_by = "test_temperature_scales_log_odds"
 
 [[survivor]]                            # an automatic mutant that no test kills, and why none could
-change = "eps=1e-05 -> eps=2e-05"       # as `kata verify` prints it
+change = "eps=1e-05 -> eps=2e-05"       # as `kata dev verify` prints it
 why = "any eps far below the variance passes; the docstring leaves it free"
 """
 

@@ -29,7 +29,7 @@ def warm() -> None:
     """Imports what every child needs. Raises UserError where fork is not to be had."""
     if not hasattr(os, "fork"):
         raise UserError(
-            "`kata verify` forks a warm process for each mutant and needs Linux or macOS; on Windows use WSL."
+            "`kata dev verify` forks a warm process for each mutant and needs Linux or macOS; on Windows use WSL."
         )
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")

@@ -195,13 +195,13 @@ def pytest_in(checkout: Checkout, *arguments: str, **environment: str) -> Sessio
     return Session(code, output, outcomes)
 
 
-def in_child(task: Callable[[], Any], otherwise: Any = None) -> Any:
+def in_child(task: Callable[[], Any], otherwise: Any = None, *, timeout_s: float = 60) -> Any:
     """What `task` returns in a forked child that knows no katas and no conftest; its death fails the test.
 
     With `otherwise` (a pair), a child that dies gives that pair with what it died of in the first place.
     """
     warm()
-    (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=60)
+    (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=timeout_s)
     if isinstance(answer, TaskDied):
         assert otherwise is not None, answer.why
         return (answer, *otherwise[1:])

@@ -1,5 +1,5 @@
-"""`kata bench`: how fast the references are, beside the naive way, the learner's own code and the libraries of the field.
+"""`kata dev bench`: how fast the references are, beside the naive way, the learner's own code and other libraries.
 
-work (what a bench file says) <- child (one process for each number of threads, measures) <- app (the command: starts
-children, gathers) ; machine, table and plot describe what was measured. torch is imported in the children only.
+`command` starts a `worker` process for each number of threads, which times the works of a bench file with `timing` and
+describes the `machine`. `results` is the data that both share; `table` and `plot` show it. Only workers import torch.
 """

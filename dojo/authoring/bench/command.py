@@ -1,15 +1,17 @@
-"""`kata bench`: starts a measuring process for each number of threads, gathers what they find, writes it down."""
+"""Starts a measuring process for each number of threads, collects what they measure, and writes it to files."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from dojo.authoring.bench.results import Found, Report, Request
+from dojo.authoring.bench import worker
+from dojo.authoring.bench.results import BenchReport, Measurement, MeasureRequest
+from dojo.authoring.extras import INSTALL_NOTEBOOKS
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
@@ -29,18 +31,20 @@ def bench(
     sweep: bool,
     seconds: float,
     progress: Progress,
-) -> Report:
-    """Measures the named katas, or all that have a bench file."""
-    katas = chosen(checkout, catalog, names)
-    report = Report(device)
-    own = {}
+) -> BenchReport:
+    """Measures the katas called `names`, or all that have a bench file if there are none."""
+    katas = choose_katas(checkout, catalog, names)
+    report = BenchReport(device)
+    learner_files = {}
     for kata in katas:
-        if file := own_file(checkout, kata, report, progress):
-            own[kata] = str(file)
+        if file := learner_file(checkout, kata, report, progress):
+            learner_files[kata] = str(file)
     for place, count in enumerate(threads):
-        # Growth is a matter of the algorithm: the sweep runs once, at the first number of threads.
-        request = Request(str(checkout.root), katas, own, count, device, peers, sweep and place == 0, seconds)
-        _run(request, report, progress)
+        # Growth does not depend on the number of threads: the sweep runs once, at the first number.
+        request = MeasureRequest(
+            str(checkout.root), katas, learner_files, count, device, peers, sweep and place == 0, seconds
+        )
+        _measure(request, report, progress)
     return report
 
 
@@ -52,17 +56,17 @@ def thread_counts(text: str) -> list[int]:
     return list(dict.fromkeys(counts))
 
 
-def chosen(checkout: Checkout, catalog: Catalog, names: Sequence[str]) -> list[str]:
-    """The katas to measure; raises UserError for one that has nothing to measure."""
-    having = [kata.name for kata in catalog.katas if checkout.bench(kata.name).is_file()]
+def choose_katas(checkout: Checkout, catalog: Catalog, names: Sequence[str]) -> list[str]:
+    """Returns the katas to measure. Raises UserError for a kata that has no bench file."""
+    benched = [kata.name for kata in catalog.katas if checkout.bench(kata.name).is_file()]
     for name in names:
-        if catalog[name].name not in having:
-            raise UserError(f"{name} has no bench file tests/bench/{name}.py. These have one: {', '.join(having)}.")
-    return list(names) or having
+        if catalog[name].name not in benched:
+            raise UserError(f"{name} has no bench file tests/bench/{name}.py. These have one: {', '.join(benched)}.")
+    return list(names) or benched
 
 
-def own_file(checkout: Checkout, kata: str, report: Report, progress: Progress) -> Path | None:
-    """The learner's file, if it holds an answer and every test passes."""
+def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: Progress) -> Path | None:
+    """Returns the learner's file if it is no stub and passes every test; notes in `report` if a test fails."""
     target = Path(os.environ.get("KATAS_DIR") or checkout.katas).resolve()
     file = target / f"{kata}.py"
     if target == checkout.solutions.resolve() or not file.is_file():
@@ -85,29 +89,29 @@ def own_file(checkout: Checkout, kata: str, report: Report, progress: Progress) 
     return file
 
 
-def _run(request: Request, report: Report, progress: Progress) -> None:
-    """One child after another, until every kata had its turn: a child that dies takes its kata with it, no more."""
-    left = list(request.katas)
-    while left:
-        at, code = _child(Request(**{**asdict(request), "katas": left}), report, progress)
+def _measure(request: MeasureRequest, report: BenchReport, progress: Progress) -> None:
+    """Runs workers until every kata was tried: after a crash the next worker goes on behind the kata that crashed."""
+    waiting = list(request.katas)
+    while waiting:
+        kata, code = _run_worker(replace(request, katas=waiting), report, progress)
         if code == 0:
             return
-        if not at:
+        if not kata:
             report.problems.append(f"The measuring process ended with {code} before it measured anything.")
             return
-        report.problems.append(f"{at}: the measuring process ended with {code}; its figures are not complete.")
-        left = left[left.index(at) + 1 :]
+        report.problems.append(f"{kata}: the measuring process ended with {code}; its figures are not complete.")
+        waiting = waiting[waiting.index(kata) + 1 :]
 
 
-def _child(request: Request, report: Report, progress: Progress) -> tuple[str, int]:
-    """Runs one child; returns the kata that it was at and its exit code."""
+def _run_worker(request: MeasureRequest, report: BenchReport, progress: Progress) -> tuple[str, int]:
+    """Runs one worker and adds its messages to `report`; returns the kata that it began last and its exit code."""
     count = str(request.threads)
     environment = {**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, [request.root, os.environ.get("PYTHONPATH", "")]))}
     environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
-    at = ""
+    kata = ""
     with subprocess.Popen(
-        [sys.executable, "-m", "dojo.authoring.bench.worker"],
+        [sys.executable, "-m", worker.__name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -122,36 +126,36 @@ def _child(request: Request, report: Report, progress: Progress) -> tuple[str, i
             for line in process.stdout:
                 kind, content = json.loads(line)
                 if kind == "begins":
-                    at = content
-                    progress(f"{at}, {count} thread{'s' * (count != '1')}")
-                _note(report, kind, content)
+                    kata = content
+                    progress(f"{kata}, {count} thread{'s' * (count != '1')}")
+                _add_message(report, kind, content)
         except BaseException:
             process.kill()
             raise
-    return at, process.returncode
+    return kata, process.returncode
 
 
-def _note(report: Report, kind: str, content: Any) -> None:
+def _add_message(report: BenchReport, kind: str, content: Any) -> None:
     if kind == "machine":
         report.machine = content
     elif kind == "ceilings":
         report.ceilings.append(content)
-    elif kind == "found":
-        report.found.append(Found(**content))
+    elif kind == "measurement":
+        report.measurements.append(Measurement(**content))
     elif kind == "missing":
         report.note(f"{content} is not installed and was left out: pip install -r requirements-peers.txt")
     elif kind == "problem":
         report.problems.append(content)
 
 
-def write(report: Report, folder: Path) -> list[Path]:
-    """bench.json, and the two pictures where matplotlib is installed; returns what was written."""
+def write(report: BenchReport, folder: Path) -> list[Path]:
+    """Writes bench.json, and two pictures if matplotlib is installed; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "bench.json"
-    file.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
     try:
         from dojo.authoring.bench.plot import draw
     except ImportError:
-        report.note("matplotlib is not installed, so nothing was drawn: pip install matplotlib")
+        report.note(f"matplotlib is not installed, so nothing was drawn: {INSTALL_NOTEBOOKS}")
         return [file]
     return [file, *draw(report, folder)]

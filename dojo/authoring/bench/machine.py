@@ -1,4 +1,4 @@
-"""What the figures were measured on; they mean nothing without it."""
+"""Describes the machine that the figures were measured on."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "diffusers", "pef
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, Python, torch's build, and the versions of what was compared. Imports torch."""
+    """Returns processor, cores, Python, torch's build, and the versions of what was compared. Imports torch."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -20,13 +20,14 @@ def describe() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: installed for name in LIBRARIES if (installed := _version(name))},
         "torch_build": torch.__config__.show().strip(),
         "torch_threads": torch.__config__.parallel_info().strip(),
     }
 
 
 def _version(library: str) -> str:
+    """Returns the installed version, or "" if there is none."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -34,7 +35,7 @@ def _version(library: str) -> str:
 
 
 def _cpu() -> str:
-    """The model as the kernel names it, with the vendor's family, since cloud machines often hide the name."""
+    """Returns the processor's name as the kernel gives it, with family and model: cloud machines often hide the name."""
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return platform.processor() or platform.machine()

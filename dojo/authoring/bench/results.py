@@ -1,19 +1,16 @@
-"""TODO: one line."""
+"""What a measuring process is asked for, what it measures, and the report of one `kata dev bench`."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to measure. `own` has the learner's files by kata; only answers that pass their tests belong in there."""
+class MeasureRequest:
+    """What one measuring process has to do."""
 
     root: str
     katas: list[str]
-    own: dict[str, str]
+    learner_files: dict[str, str]  # by kata; only files that pass their tests
     threads: int
     device: str
     peers: bool
@@ -22,8 +19,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One way of one work at one size."""
+class Measurement:
+    """How long one way of one work takes at one size."""
 
     kata: str
     work: str
@@ -33,7 +30,7 @@ class Found:
     threads: int
     way: str
     seconds: float
-    ratio: float
+    ratio: float  # times as long as the reference: median, and below it the quartiles
     low: float
     high: float
     rounds: int
@@ -45,16 +42,21 @@ class Found:
 
 
 @dataclass
-class Report:
-    """All that one run found."""
+class BenchReport:
+    """All results of one `kata dev bench`."""
 
     device: str
     machine: dict[str, Any] = field(default_factory=dict)
     ceilings: list[dict[str, float]] = field(default_factory=list)
-    found: list[Found] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what was left out, and why
     problems: list[str] = field(default_factory=list)  # what went wrong
 
     def note(self, sentence: str) -> None:
+        """Adds a note, unless it is there already."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of bench.json, where the measurements are called "found"."""
+        return {"found" if name == "measurements" else name: value for name, value in asdict(self).items()}

@@ -1,6 +1,7 @@
-"""Ways take turns: A B C, then C B A, so that a busy machine slows all of them alike; what counts is the ratio of a pair.
+"""Times several ways of the same work in turns: A B C, then C B A, so that a busy machine slows all of them alike.
 
-torch's own Timer takes the times: it warms up, fixes the number of threads, and waits for the GPU where there is one.
+Ratios are taken within each round. torch's Timer measures: it warms up, fixes the number of threads, and waits for the
+GPU if there is one.
 """
 
 import statistics
@@ -10,14 +11,14 @@ from typing import Any
 
 from torch.utils.benchmark import Timer
 
-LEAST = 5  # rounds: below, quartiles mean nothing
-MOST = 61
-BLOCK = 2e-3  # seconds that one measurement should last at least
+MIN_ROUNDS = 5  # with fewer, quartiles mean nothing
+MAX_ROUNDS = 61
+MIN_MEASUREMENT_S = 2e-3  # shorter runs are repeated within one measurement
 
 
 @dataclass(frozen=True)
 class Pace:
-    """One way: median seconds a run, and how many times as long as the first way, by quartiles of the rounds' pairs."""
+    """How fast one way is: median seconds a run, and the quartiles over all rounds of its ratio to the first way."""
 
     seconds: float
     ratio: float
@@ -27,32 +28,32 @@ class Pace:
 
 
 def race(ways: Mapping[str, Callable[[], Any]], *, threads: int, seconds: float) -> dict[str, Pace]:
-    """Times all `ways` for about `seconds` together; every ratio is to the first of them."""
+    """Times all `ways`, together for about `seconds`. Every ratio is to the first of them."""
     timers = {name: Timer("run()", globals={"run": run}, num_threads=threads) for name, run in ways.items()}
     once = {name: timer.timeit(1).median for name, timer in timers.items()}
-    numbers = {name: max(1, round(BLOCK / max(spent, 1e-7))) for name, spent in once.items()}
-    whole = sum(once[name] * (number + 2 + number // 100) for name, number in numbers.items())  # Timer warms up, too
-    rounds = max(LEAST, min(MOST, int(seconds / whole)))
+    repeats = {name: max(1, round(MIN_MEASUREMENT_S / max(duration, 1e-7))) for name, duration in once.items()}
+    round_s = sum(once[name] * (count + 2 + count // 100) for name, count in repeats.items())  # with Timer's warm-up
+    rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, int(seconds / round_s)))
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
-            times[name].append(timers[name].timeit(numbers[name]).median)
+            times[name].append(timers[name].timeit(repeats[name]).median)
     return paces(times)
 
 
 def paces(times: Mapping[str, list[float]]) -> dict[str, Pace]:
-    """Medians, and quartiles of the ratios round by round."""
+    """Returns the pace of each way from its times, round by round."""
     first = next(iter(times.values()))
-    found = {}
-    for name, own in times.items():
-        ratios = [mine / reference for mine, reference in zip(own, first, strict=True)]
+    result = {}
+    for name, durations in times.items():
+        ratios = [duration / reference for duration, reference in zip(durations, first, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        found[name] = Pace(statistics.median(own), middle, low, high, len(own))
-    return found
+        result[name] = Pace(statistics.median(durations), middle, low, high, len(durations))
+    return result
 
 
 def ceilings(device: str, threads: int) -> tuple[float, float]:
-    """Bytes a second of a large copy (reads and writes both counted), and FLOP a second of a matrix product in float32."""
+    """Measures bytes a second of a large copy (reads and writes counted), and FLOP a second of a float32 matrix product."""
     import torch
 
     size = 2**24 if device == "cpu" else 2**28
@@ -63,5 +64,7 @@ def ceilings(device: str, threads: int) -> tuple[float, float]:
     best = {}
     for name, run in (("copy", lambda: target.copy_(source)), ("product", lambda: a @ b)):
         timer = Timer("run()", globals={"run": run}, num_threads=threads)
-        best[name] = min(timer.timeit(1).median for _ in range(9))  # the least: what nothing else disturbed
+        best[name] = min(
+            timer.timeit(1).median for _ in range(9)
+        )  # the least is the one that other processes disturbed least
     return 2 * source.nbytes / best["copy"], 2 * side**3 / best["product"]

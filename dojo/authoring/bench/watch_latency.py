@@ -1,8 +1,8 @@
-"""How long a save takes to become a verdict, beside a cold pytest in the same run.
+"""Measures how long a save takes to become a verdict in `kata watch`, beside a pytest that starts cold.
 
-The file is saved the way editors do (written beside, then renamed), the operating system tells the watcher, the
-forkserver forks: all of the way that `kata watch` goes but for drawing the screen. Wrong, solved and untouched files take
-turns. Cold runs stand between the warm ones, so that both meet the same machine.
+The file is saved as editors do it: written beside, then renamed. The file watcher notices, and the fork server runs the
+tests, as in `kata watch`; only the screen is not drawn. Wrong, solved and untouched files take turns, and cold runs stand
+between the others, so that both meet the same load.
 """
 
 import math
@@ -25,75 +25,73 @@ from dojo.engine.file_watcher import Saves
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import FirstFailure, Job, JobDied, Verdict
 
+START_TIMEOUT_S = 60.0
 KATAS = ("top_k_sampling", "ddpm", "lora_linear", "classification_loop", "controlnet_block")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one kata. `first` is when the first wrong answer was told, or the verdict if there was none."""
+    """Milliseconds for one kata, one number for each save or cold run."""
 
     kata: str
-    first: list[float]
-    whole: list[float]
-    cold: list[float]
+    first_failure: list[float]  # from the save to the first failed test, or to the verdict if none failed
+    verdict: list[float]  # from the save to the verdict
+    cold: list[float]  # of a cold pytest
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that `share` of `values` do not exceed."""
+    """Returns the value that `share` of `values` do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def measure(checkout: Checkout, katas: tuple[str, ...] = KATAS, saves: int = 12, cold: int = 3) -> list[Latency]:
-    """For each kata: `saves` saves of three kinds of file in turn, with `cold` cold runs between them."""
-    found = []
+    """Measures for each kata `saves` saves of three kinds of file in turn, with `cold` cold runs between them."""
+    latencies = []
     with tempfile.TemporaryDirectory(prefix="kata-bench-") as folder, ForkServer(checkout) as forkserver:
         target = Path(folder).resolve()
-        watched = Saves(target)
-        time.sleep(0.5)  # the watch is set up in a thread of its own
+        watcher = Saves(target)
+        time.sleep(0.5)  # the watcher's thread has to start
         try:
-            _ready(forkserver)
+            if not forkserver.messages(START_TIMEOUT_S):
+                raise UserError("The warm process did not start within a minute; try again on a quieter machine.")
             for kata in katas:
-                found.append(_measure(checkout, kata, target, forkserver, watched, saves, cold))
+                latencies.append(_measure(checkout, kata, target, forkserver, watcher, saves, cold))
         finally:
-            watched.close()
-    return found
-
-
-def _ready(forkserver: ForkServer) -> None:
-    if not forkserver.messages(60):
-        raise UserError("The warm process did not start within a minute; try again on a quieter machine.")
+            watcher.close()
+    return latencies
 
 
 def _measure(
-    checkout: Checkout, kata: str, target: Path, forkserver: ForkServer, watched: Saves, saves: int, cold: int
+    checkout: Checkout, kata: str, target: Path, forkserver: ForkServer, watcher: Saves, saves: int, cold: int
 ) -> Latency:
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     wrong = load_mistakes(checkout.mistakes(kata)).named
     result = Latency(kata, [], [], [])
     for number in range(-2, saves):  # the first two load what this kata's tests import
         kinds = (render(reference, kata), wrong[number % len(wrong)].apply(reference), reference)
-        first, whole = _save(target, kata, f"{kinds[number % 3]}\n# save {number}\n", forkserver, watched, number)
+        text = f"{kinds[number % 3]}\n# save {number}\n"
+        first_failure, verdict = _save_and_wait(target, kata, text, forkserver, watcher, number)
         if number >= 0:
-            result.first.append(first)
-            result.whole.append(whole)
+            result.first_failure.append(first_failure)
+            result.verdict.append(verdict)
             if number % max(1, saves // cold) == 0 and len(result.cold) < cold:
-                result.cold.append(_cold(checkout, kata, target))
+                result.cold.append(_run_cold(checkout, kata, target))
     return result
 
 
-def _save(
-    target: Path, kata: str, text: str, forkserver: ForkServer, watched: Saves, number: int
+def _save_and_wait(
+    target: Path, kata: str, text: str, forkserver: ForkServer, watcher: Saves, number: int
 ) -> tuple[float, float]:
-    """Milliseconds from the save to the first failure told, and to the whole verdict."""
-    while watched.connection.poll(0.1):
-        watched.connection.recv()
+    """Returns the milliseconds from the save to the first failure and to the verdict."""
+    while watcher.connection.poll(0.1):
+        watcher.connection.recv()
     began = time.perf_counter()
     write(target / f"{kata}.py", text)
-    while kata not in (watched.connection.recv() if watched.connection.poll(5) else {kata}):
+    while kata not in (watcher.connection.recv() if watcher.connection.poll(5) else {kata}):
         pass
     forkserver.submit(Job(number, kata, target, naming=False))
-    first = 0.0
+    first_failure = 0.0
     while True:
         wait([forkserver.connection], timeout=30)
         for message in forkserver.messages():
@@ -103,12 +101,13 @@ def _save(
                 continue
             now = (time.perf_counter() - began) * 1000
             if isinstance(message, FirstFailure):
-                first = now
+                first_failure = now
             elif isinstance(message, Verdict):
-                return first or now, now
+                return first_failure or now, now
 
 
-def _cold(checkout: Checkout, kata: str, target: Path) -> float:
+def _run_cold(checkout: Checkout, kata: str, target: Path) -> float:
+    """Returns the milliseconds of one pytest process."""
     environment = {**os.environ, "KATAS_DIR": str(target)}
     began = time.perf_counter()
     subprocess.run(
@@ -122,19 +121,21 @@ def _cold(checkout: Checkout, kata: str, target: Path) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def rows(found: list[Latency]) -> list[tuple[str, ...]]:
-    """One line a kata and one for all: medians and 95th percentiles, and cold over warm."""
-    together = ([value for one in found for value in getattr(one, part)] for part in ("first", "whole", "cold"))
-    everything = Latency("all", *together)
+def rows(latencies: list[Latency]) -> list[tuple[str, ...]]:
+    """Formats a row for each kata and one for all: medians and 95th percentiles, and cold over warm."""
+    if len(latencies) > 1:
+        parts = ("first_failure", "verdict", "cold")
+        joined = ([value for latency in latencies for value in getattr(latency, part)] for part in parts)
+        latencies = [*latencies, Latency("all", *joined)]
     return [
         (
-            one.kata,
-            f"{statistics.median(one.first):.0f}",
-            f"{percentile(one.first, 0.95):.0f}",
-            f"{statistics.median(one.whole):.0f}",
-            f"{percentile(one.whole, 0.95):.0f}",
-            f"{statistics.median(one.cold):.0f}",
-            f"{statistics.median(one.cold) / statistics.median(one.whole):.0f}x",
+            latency.kata,
+            f"{statistics.median(latency.first_failure):.0f}",
+            f"{percentile(latency.first_failure, 0.95):.0f}",
+            f"{statistics.median(latency.verdict):.0f}",
+            f"{percentile(latency.verdict, 0.95):.0f}",
+            f"{statistics.median(latency.cold):.0f}",
+            f"{statistics.median(latency.cold) / statistics.median(latency.verdict):.0f}x",
         )
-        for one in [*found, *([everything] if len(found) > 1 else [])]
+        for latency in latencies
     ]

@@ -1,5 +1,6 @@
-"""Whether a kata's probe can grade: its cases are plain data under any seed, say something, and are fair."""
+"""Checks that a kata's probe can grade: its cases are plain data, depend on the seed, and accept every right answer."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,66 +10,67 @@ from dojo.testing import codec, probes
 SEEDS = (0, 1, 2, 3, 4, 11, 1_000_003, 2**31 + 7, 2**53 + 1, 2**63 - 25)  # the grader draws from all 63 bits
 
 
-def faults(checkout: Checkout, kata: str, others: Mapping[str, str], seeds: Sequence[int] = SEEDS) -> list[str]:
-    """What stands against grading with this probe, each in a sentence. `others` are right answers, by name."""
+def faults(checkout: Checkout, kata: str, alternatives: Mapping[str, str], seeds: Sequence[int] = SEEDS) -> list[str]:
+    """Returns what makes the probe unfit to grade, in sentences. `alternatives` are sources of right answers, by name."""
     probe = probes.load_probe(checkout.probe(kata))
     reference = probes.load_module(
         f"gradable_{kata}", checkout.reference(kata).read_text(encoding="utf-8"), f"<{kata}>"
     )
-    found: list[str] = []
+    sentences: list[str] = []
     right: dict[int, probes.Evidence] = {}
     for seed in seeds:
         right[seed] = _gather(probe, reference, seed)
-        found += _about_transport(probe, reference, seed) if seed == seeds[-1] else []
+        if seed == seeds[-1]:
+            sentences += _transport_faults(probe, reference, seed)
         if list(right[seed]) != list(right[seeds[0]]):
-            return [*found, f"the probe's cases have other names at seed {seed}; the names must not depend on the seed"]
-    found += _about_guessing(probe, right, seeds)
-    for name, source in others.items():
-        other = probes.load_module(f"gradable_{kata}", source, f"<{kata}>")
+            renamed = f"the probe's cases have other names at seed {seed}; the names must not depend on the seed"
+            return [*sentences, renamed]
+    sentences += _guessable_functions(probe, right, seeds)
+    for name, source in alternatives.items():
+        alternative = probes.load_module(f"gradable_{kata}", source, f"<{kata}>")
         for seed in seeds:
-            seen = _gather(probe, other, seed)
-            wrong = [case for case in seen if not probes.same(seen[case], right[seed][case])]
+            evidence = _gather(probe, alternative, seed)
+            wrong = [case for case in evidence if not probes.same(evidence[case], right[seed][case])]
             if wrong:
-                found.append(
+                sentences.append(
                     f"the probe tells {name} from the reference at seed {seed} ({wrong[0]}), so a right answer would "
                     f"lose marks; keep its cases clear of free conventions"
                 )
                 break
-    return found
+    return sentences
 
 
 def _gather(probe: probes.Probe, kata: Any, seed: int) -> probes.Evidence:
-    import warnings
-
     with warnings.catch_warnings(action="ignore"):
         return probes.gather(probe, kata, seed)
 
 
-def _about_guessing(probe: probes.Probe, right: dict[int, probes.Evidence], seeds: Sequence[int]) -> list[str]:
-    """Each function needs a case whose answer nobody can have written down before."""
+def _guessable_functions(probe: probes.Probe, right: dict[int, probes.Evidence], seeds: Sequence[int]) -> list[str]:
+    """Returns a sentence for each function whose answers are the same at every seed: they could be written down."""
     first, last = right[seeds[0]], right[seeds[-1]]
-    functions: dict[str, bool] = {}
+    depends: dict[str, bool] = {}
     for case in probes.cases(probe, seeds[0]):
-        tells = not probes.same(first[case.name], last[case.name])
-        functions[case.of] = functions.get(case.of, False) or tells
+        differs = not probes.same(first[case.name], last[case.name])
+        depends[case.of] = depends.get(case.of, False) or differs
     return [
         f"no case of {name} depends on the seed, so its answers could be guessed; draw inputs from rng"
-        for name, tells in functions.items()
-        if not tells
+        for name, differs in depends.items()
+        if not differs
     ]
 
 
-def _about_transport(probe: probes.Probe, reference: Any, seed: int) -> list[str]:
-    """Inputs and evidence travel between processes as plain data."""
-
-    found = []
+def _transport_faults(probe: probes.Probe, reference: Any, seed: int) -> list[str]:
+    """Returns a sentence for each case whose inputs or evidence do not survive encoding for another process."""
+    sentences = []
     for case in probes.cases(probe, seed):
         inputs = {key: value for key, value in vars(case).items() if key not in ("name", "of")}
-        for what, tree in (("inputs", inputs), ("evidence", probes.observe(probe, reference, case, seed))):
+        for label, tree in (("inputs", inputs), ("evidence", probes.observe(probe, reference, case, seed))):
             frame = codec.encode(tree)
             size = codec.HEADER.size
             head = codec.HEADER.unpack(frame[:size])[1]
-            back = codec.decode(frame[size : size + head], frame[size + head :], codec.Limits())
-            if not probes.same(probes.counted(tree), probes.counted(back)):
-                found.append(f"the {what} of the case {case.name!r} are no plain data (see Case); they cannot be sent")
-    return found
+            decoded = codec.decode(frame[size : size + head], frame[size + head :], codec.Limits())
+            if not probes.same(probes.counted(tree), probes.counted(decoded)):
+                sentences.append(
+                    f"the {label} of the case {case.name!r} are no plain data (see Case); they cannot be sent"
+                )
+    return sentences

@@ -1,4 +1,4 @@
-"""The single experiments of `kata verify`. Each runs in a forked child and returns plain data."""
+"""The trials of `kata dev verify`. Each runs in a forked child and returns plain data."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ EQUIVALENCE_SEEDS = (0, 1)
 
 @dataclass(frozen=True)
 class TestTrial:
-    """A whole run that should pass (or, for the stub, say "not started" everywhere)."""
+    """The outcomes of a complete run that should pass, or on the stub be "not started" in every test."""
 
     passed: tuple[str, ...]
     not_started: tuple[str, ...]
@@ -24,13 +24,13 @@ class TestTrial:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What a right answer must not have: wrong tests, and tests of functions that are not written."""
+        """The tests that do not pass, with their messages. On a right answer there are none."""
         return self.wrong + tuple(f"{test}: not started" for test in self.not_started)
 
 
 @dataclass(frozen=True)
 class MistakeTrial:
-    """What the named test and the run's output said about one mistake."""
+    """Whether its own test catches one mistake, and whether the run names it."""
 
     caught: bool
     named: bool
@@ -39,7 +39,7 @@ class MistakeTrial:
 
 @dataclass(frozen=True)
 class MutantTrial:
-    """Whether some test fails on a mutant; if none does, whether the probe sees a difference."""
+    """The test that fails on a mutant, or "". If none fails: whether the probe sees a difference."""
 
     killed_by: str
     differs: bool = False

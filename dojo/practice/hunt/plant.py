@@ -42,7 +42,7 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
     working = working_file(checkout, kata.name)
     if fails(working, ""):
         raise UserError(
-            f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata verify {kata.name}"
+            f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata dev verify {kata.name}"
         )
     for next_seed in range(seed, seed + SEEDS_TO_TRY):  # a set whose bugs cancel out is skipped (never seen so far)
         planted = _plant(checkout, kata, working, bugs, next_seed, fails)

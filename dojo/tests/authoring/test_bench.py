@@ -1,4 +1,4 @@
-"""`kata bench`: what it measures is right, what it leaves out it says, and it starts nothing before all ways agree."""
+"""`kata dev bench`: its figures are right, it notes what it leaves out, and it times nothing before all ways agree."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from dojo.authoring.bench import command, results
-from dojo.authoring.bench.results import Found
+from dojo.authoring.bench.results import Measurement
 from dojo.authoring.bench.table import counted, digits, growth, timed
 from dojo.authoring.bench.timing import paces, race
 from dojo.authoring.bench.worker import load_source
@@ -51,21 +51,23 @@ def benched(checkout):
     return checkout
 
 
-def measured(checkout, **options):
-    chosen = {"peers": False, "device": "cpu", "threads": [1], "sweep": False, "seconds": 0.0, **options}
-    return command.bench(checkout, load_catalog(checkout), [], progress=lambda sentence: None, **chosen)
+def measure(checkout, **options):
+    """Returns the report of a bench of all katas; quick unless `options` say otherwise."""
+    settings = {"peers": False, "device": "cpu", "threads": [1], "sweep": False, "seconds": 0.0, **options}
+    return command.bench(checkout, load_catalog(checkout), [], progress=lambda sentence: None, **settings)
 
 
-def found(way="reference", **more):
+def measurement(way="reference", **more):
+    """A made-up measurement."""
     size = {"numbers": 64}
-    fixed = {"kata": "tiny", "work": "shift", "says": "Moved up", "size": size, "swept": "", "threads": 1, "way": way}
+    names = {"kata": "tiny", "work": "shift", "says": "Moved up", "size": size, "swept": "", "threads": 1, "way": way}
     figures = {"seconds": 1e-3, "ratio": 1.0, "low": 0.9, "high": 1.1, "rounds": 5, "floor": 0.0}
-    return Found(**{**fixed, **figures, "counts": "bytes", "bytes": 512, "flops": 0, "operators": 1, **more})
+    return Measurement(**{**names, **figures, "counts": "bytes", "bytes": 512, "flops": 0, "operators": 1, **more})
 
 
 @pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
 def test_the_references_and_the_naive_ways_agree(path):
-    """Every bench file, at its small sizes: what is timed is one and the same work."""
+    """In every bench file, at its small sizes, all ways do the same work."""
     torch.set_num_threads(1)
     plan = load_plan(path)
     files = {"reference": REAL.reference(path.stem)}
@@ -82,9 +84,9 @@ def test_ways_take_turns_and_the_first_is_the_measure():
     """Each round runs every way, forwards and then backwards; the first way's ratio to itself is 1."""
     order = []
     ways = {name: partial(order.append, name) for name in "ab"}
-    found = race(ways, threads=1, seconds=0.0)
-    assert found["a"].ratio == found["a"].low == found["a"].high == 1.0
-    assert found["b"].rounds == 5
+    paces = race(ways, threads=1, seconds=0.0)
+    assert paces["a"].ratio == paces["a"].low == paces["a"].high == 1.0
+    assert paces["b"].rounds == 5
     runs = "".join(name for name, before in zip(order, ["", *order], strict=False) if name != before)
     assert runs.startswith("abab")  # once each to learn how long they take, then the first round
     assert "abba" in runs.replace("bb", "b").replace("ab" * 2, "abba", 1)
@@ -111,71 +113,81 @@ def test_a_way_that_gives_another_result_is_named(benched):
 
 
 def test_a_way_that_raises_is_named(benched):
-    """Nobody should have to read a traceback of the measuring process."""
+    """One sentence instead of a traceback of the measuring process."""
     with pytest.raises(UserError, match="'naive: two sums' raises TypeError"):
         shift_at(benched, "x + 1 + 2", "x + 'x'").agree()
 
 
 def test_a_file_without_work_is_refused(benched):
-    """With where to read how one looks."""
+    """The sentence names the file that describes works."""
     benched.bench("tiny").write_text("x = 1\n")
     with pytest.raises(UserError, match="holds no @work"):
         load_plan(benched.bench("tiny"))
 
 
-def test_a_whole_run_measures_describes_and_draws(benched, tmp_path):
-    """The way of the command: two numbers of threads, a sweep, a library that is not there; JSON and pictures."""
-    report = measured(benched, threads=[1, 2], sweep=True, peers=True)
-    assert [(f.threads, f.swept, f.size["numbers"]) for f in report.found if f.way == "reference"] == [
+def test_a_complete_run_measures_describes_and_draws(benched, tmp_path):
+    """With two numbers of threads, a sweep and a library that is missing; writes JSON and pictures."""
+    report = measure(benched, threads=[1, 2], sweep=True, peers=True)
+    assert [(f.threads, f.swept, f.size["numbers"]) for f in report.measurements if f.way == "reference"] == [
         (1, "", 64),
         (1, "numbers", 128),
         (1, "numbers", 256),
         (2, "", 64),
     ]
-    assert {f.way for f in report.found} == {"reference", "naive: two sums"}
-    assert all(f.bytes == 2 * 4 * f.size["numbers"] for f in report.found if f.way == "reference")
+    assert {f.way for f in report.measurements} == {"reference", "naive: two sums"}
+    assert all(f.bytes == 2 * 4 * f.size["numbers"] for f in report.measurements if f.way == "reference")
     assert report.notes == ["no_such_library is not installed and was left out: pip install -r requirements-peers.txt"]
     assert not report.problems
     assert report.machine["libraries"]["torch"] == torch.__version__
     files = command.write(report, tmp_path / "out")
     assert [file.name for file in files] == ["bench.json", "ratios.svg", "growth.svg"]
-    kept = json.loads(files[0].read_text())
-    assert len(kept["found"]) == len(report.found)
-    assert kept["machine"]["cores"] >= 1
+    content = json.loads(files[0].read_text())
+    assert list(content) == ["device", "machine", "ceilings", "found", "notes", "problems"]
+    assert len(content["found"]) == len(report.measurements)
+    assert content["machine"]["cores"] >= 1
     assert "  tiny shift: numbers 128 to 256: 2.0 times the bytes" in growth(report)[1]
 
 
+def test_without_matplotlib_the_figures_are_written_and_a_note_says_how_to_get_it(tmp_path, monkeypatch):
+    """The measurements took minutes; they are not lost for want of pictures."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "dojo.authoring.bench.plot", raising=False)
+    report = results.BenchReport("cpu", measurements=[measurement()])
+    assert [file.name for file in command.write(report, tmp_path)] == ["bench.json"]
+    assert report.notes == ["matplotlib is not installed, so nothing was drawn: pip install -e '.[notebooks]'"]
+
+
 def test_your_own_code_takes_part_once_it_passes(benched):
-    """A stub is passed over in silence, a wrong answer with a sentence; a right one is measured beside the reference."""
-    report = results.Report("cpu")
-    assert command.own_file(benched, "tiny", report, print) is None
+    """A stub is left out in silence, a wrong answer with a note; a right one is measured beside the reference."""
+    report = results.BenchReport("cpu")
+    assert command.learner_file(benched, "tiny", report, print) is None
     assert report.notes == []
     solve(benched, "return x + by", "return x - by")
-    assert command.own_file(benched, "tiny", report, print) is None
+    assert command.learner_file(benched, "tiny", report, print) is None
     assert "tests do not pass yet" in report.notes[0]
     solve(benched)
-    assert {f.way for f in measured(benched).found} == {"reference", "yours", "naive: two sums"}
+    assert {f.way for f in measure(benched).measurements} == {"reference", "yours", "naive: two sums"}
 
 
 def test_nothing_is_timed_before_all_ways_agree(benched):
-    """The sentence of the measuring process arrives, and the command fails."""
+    """The report has the sentence of the measuring process."""
     benched.bench("tiny").write_text(TINY.replace("x + 1 + 2", "x - 3"))
-    report = measured(benched)
-    assert report.found == []
+    report = measure(benched)
+    assert report.measurements == []
     assert report.problems[0].startswith("tiny: 'naive: two sums' gives another result")
 
 
 def test_a_measuring_process_that_dies_costs_its_own_kata_only(benched):
     """The rest is measured by another process."""
     benched.bench("tiny").write_text(TINY.replace("x + 1 + 2", "__import__('os')._exit(3)"))
-    (problem,) = measured(benched).problems
+    (problem,) = measure(benched).problems
     assert problem == "tiny: the measuring process ended with 3; its figures are not complete."
 
 
-def test_katas_without_a_bench_file_are_refused_with_those_that_have_one(benched):
-    """The sentence says what could be asked for instead."""
+def test_katas_without_a_bench_file_are_refused(benched):
+    """The sentence lists those that have one."""
     with pytest.raises(UserError, match=r"mutability has no bench file .* These have one: .*top_k_sampling"):
-        command.chosen(REAL, load_catalog(REAL), ["mutability"])
+        command.choose_katas(REAL, load_catalog(REAL), ["mutability"])
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,x", "1,,2", "-1"])
@@ -188,21 +200,21 @@ def test_wrong_numbers_of_threads_are_refused(text):
 
 def test_the_command_prints_a_table(benched, tmp_path):
     """Ratios to the reference, the floor, and where the figures are."""
-    done = CliRunner().invoke(main, ["bench", "tiny", "--quick", "--seconds", "0", "--out", str(tmp_path / "o")])
+    done = CliRunner().invoke(main, ["dev", "bench", "tiny", "--quick", "--seconds", "0", "--out", str(tmp_path / "o")])
     assert done.exit_code == 0, done.output
     for text in ("tiny each number moved up: numbers 64", "reference", "naive: two sums", "the floor", "bench.json"):
         assert text in done.output
 
 
 def test_figures_are_short():
-    """Three digits and a unit; ratios with as many digits as they are worth."""
+    """Three digits and a unit; ratios with at most three digits."""
     assert [timed(s) for s in (1.5, 2.5e-3, 1e-7, 0)] == ["1.5 s", "2.5 ms", "100 ns", ""]
     assert [digits(r) for r in (0.5, 15.37, 152.2)] == ["0.50", "15.4", "152"]
-    assert [counted(found(bytes=b)) for b in (0, 12, 2_500_000)] == ["", "12 B", "2.5 MB"]
-    assert counted(found(counts="flops", flops=3 * 10**9)) == "3 GFLOP"
+    assert [counted(measurement(bytes=b)) for b in (0, 12, 2_500_000)] == ["", "12 B", "2.5 MB"]
+    assert counted(measurement(counts="flops", flops=3 * 10**9)) == "3 GFLOP"
 
 
 def test_the_parent_of_the_measurements_stays_without_torch():
-    """Threads that ran in it would make later forks hang, and the command should start at once."""
+    """The command starts at once, and no thread of its own disturbs the measurements."""
     code = "import sys, dojo.cli.main, dojo.authoring.bench.command, dojo.authoring.bench.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0

@@ -1,7 +1,7 @@
 """How the references' cost grows: doubling a dimension multiplies the counted work as the bench file promises.
 
-Counted by `dojo.testing.cost`, so the verdict is the same on every machine; what a sort or a search does inside one operator is
-not seen, and neither is what Python does beside torch.
+`dojo.testing.cost` counts, so the result is the same on every machine. It does not count what a sort does inside one
+operator, nor what Python does beside torch.
 """
 
 import pytest
@@ -23,7 +23,7 @@ PROMISES = [
 
 
 def spent(path, work, size):
-    """Bytes or FLOPs, and operators, of the reference's work at this size."""
+    """Returns the bytes or FLOPs, and the operators, of the reference's work at this size."""
     torch.manual_seed(0)
     bench = work.set_up(Bench({"reference": load_source("reference", CHECKOUT.reference(path.stem))}), size)
     with measure() as total:
@@ -45,7 +45,7 @@ def test_twice_the_size_costs_what_was_promised(path, work, dimension):
 
 
 def test_without_a_cache_the_work_grows_with_the_square_of_the_length():
-    """Which is what beam_search_with_cache is for: without it, a doubled text costs nearly four times the projections."""
+    """A text of twice the length costs nearly four times the projections, which beam_search_with_cache avoids."""
     plan = load_plan(CHECKOUT.bench("beam_search"))
     size = {"beams": 2, "vocab": 16, "length": 32}
     flops = []

@@ -1,4 +1,4 @@
-"""The gallery: its weights draw digits, its metrics are those that its files claim, its pictures are drawn by its code."""
+"""The gallery: its weights draw digits, its metrics are good, and its pictures are what its code draws."""
 
 import json
 import re
@@ -20,14 +20,14 @@ def _installed():
 
 
 def test_nine_of_ten_guided_samples_are_recognised():
-    """A gallery that is not good enough to judge would prove nothing. The samples are the same at every run."""
+    """Otherwise the notebooks' comparisons would mean nothing. The samples are the same at every run."""
     done = gallery.run(HERE, "measure", "--quick")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recognised"] >= 0.9
 
 
-def test_the_metrics_say_that_every_model_does_its_work():
-    """These are the figures that the training script measured when it wrote the weights beside them."""
+def test_the_metrics_show_that_every_model_works():
+    """The training script measured them when it wrote the weights beside them."""
     metrics = json.loads((WEIGHTS / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["judge"]["accuracy on unseen digits"] > 0.97
     assert metrics["painter"]["recognised"] > 0.95
@@ -43,22 +43,22 @@ def test_the_metrics_say_that_every_model_does_its_work():
 
 
 def test_the_weights_are_small():
-    """They are cloned by everybody."""
+    """Every clone of the repository contains them."""
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 400_000
 
 
 def test_the_pictures_are_what_the_code_draws():
-    """A README that shows what the code no longer does would be a lie."""
+    """The README shows them."""
     assert gallery.draw_pictures(HERE, check=True) == []
     for path in (REPOSITORY / "docs" / "pictures").iterdir():
         assert path.stat().st_size < 60_000, path.name
 
 
-def test_a_picture_that_is_missing_is_found(tmp_path):
-    """The check says which, and the command that mends it."""
+def test_a_missing_picture_is_reported(tmp_path):
+    """The check names it, and the command that draws it."""
     done = gallery.run(HERE, "pictures", str(tmp_path), "--check")
     assert done.returncode == 1
-    assert re.findall(r"docs/pictures/(\w+\.png) is not .* `kata notebooks --pictures`", done.stdout) == [
+    assert re.findall(r"docs/pictures/(\w+\.png) is not .* `kata dev notebooks --pictures`", done.stdout) == [
         "guidance.png",
         "adapters.png",
     ]

@@ -1,4 +1,4 @@
-"""Automatic mutants: one small change each, where it matters and nowhere else."""
+"""Automatic mutants: one small change each, in the learner's code and nowhere else."""
 
 import ast
 from textwrap import dedent, indent
@@ -62,12 +62,12 @@ def changes(body, signature="f(x, y)"):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_expressions_change_in_these_ways(body, expected):
-    """One change at a time, each in its own mutant."""
+    """Each mutant has one change."""
     assert sorted(changes(body)) == sorted(f"f: {body} -> {new}" for new in expected)
 
 
 @pytest.mark.parametrize(
-    ("statement", "gone"),
+    ("statement", "change"),
     [
         ("z = x", "z = x -> pass"),
         ("z: int = x", "z: int = x -> pass"),
@@ -76,30 +76,30 @@ def test_expressions_change_in_these_ways(body, expected):
         ("assert x", "assert x -> pass"),
     ],
 )
-def test_statements_are_dropped(statement, gone):
-    """The line that someone forgets."""
-    assert f"f: {gone}" in changes(f"{statement}\nreturn x")
+def test_statements_are_dropped(statement, change):
+    """As if a learner forgot the line."""
+    assert f"f: {change}" in changes(f"{statement}\nreturn x")
 
 
 def test_conditions_are_fixed():
-    """A branch that is always or never taken; a loop that is never entered (one that never ends proves nothing)."""
-    found = changes("""
+    """A branch is always or never taken, a loop never entered. A loop that never ends would prove nothing."""
+    result = changes("""
         if x:
             return y
         while y:
             y = g(y)
         return x
         """)
-    assert "f: if x: -> if True:" in found
-    assert "f: if x: -> if False:" in found
-    assert "f: while y: -> while False:" in found
-    assert "f: while y: -> while True:" not in found
+    assert "f: if x: -> if True:" in result
+    assert "f: if x: -> if False:" in result
+    assert "f: while y: -> while False:" in result
+    assert "f: while y: -> while True:" not in result
 
 
 def test_defaults_of_the_learners_functions_change():
     """They are part of the interface; `=None` has no neighbour."""
-    found = changes("return x", "f(x, eps=1e-05, *, keep=True, n=2, g=None)")
-    assert sorted(found) == [
+    result = changes("return x", "f(x, eps=1e-05, *, keep=True, n=2, g=None)")
+    assert sorted(result) == [
         "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=1e-05, *, keep=False, n=2, g=None):",
         "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=1e-05, *, keep=True, n=1, g=None):",
         "f: def f(x, eps=1e-05, *, keep=True, n=2, g=None): -> def f(x, eps=1e-05, *, keep=True, n=3, g=None):",
@@ -107,7 +107,7 @@ def test_defaults_of_the_learners_functions_change():
     ]
 
 
-def test_what_is_given_stays_as_it_is():
+def test_given_code_stays_as_it_is():
     """Code outside the fences, annotations, decorators and docstrings are not the learner's."""
     source = dedent('''\
         LIMIT = 3 + 4
@@ -134,19 +134,19 @@ def test_what_is_given_stays_as_it_is():
     assert mutants(source, "demo") == []
 
 
-def test_error_sentences_are_free():
-    """A learner words them differently; that an error is raised at all is another mutant's matter."""
-    found = changes("""
+def test_error_messages_do_not_change():
+    """A learner may word them freely. Other mutants drop the error."""
+    result = changes("""
         if x < 1:
             raise ValueError(f"x is {x + 1}, but should be {2 * y}")
         return x
         """)
-    assert not any("raise" in change for change in found)
-    assert "f: if x < 1: -> if False:" in found
+    assert not any("raise" in change for change in result)
+    assert "f: if x < 1: -> if False:" in result
 
 
 def test_fenced_helpers_and_methods_are_mutated_under_their_names():
-    """Qualified, as the stub names them."""
+    """Qualified, as in the stub's sentences."""
     source = dedent("""\
         # kata: begin
         def helper(x):
@@ -160,33 +160,33 @@ def test_fenced_helpers_and_methods_are_mutated_under_their_names():
                 return helper(x) - 1
                 # kata: end
         """)
-    found = [mutant.change for mutant in mutants(source, "demo")]
-    assert "helper: return x + 1 -> return x - 1" in found
-    assert "Layer.forward: return helper(x) - 1 -> return helper(x) + 1" in found
+    result = [mutant.change for mutant in mutants(source, "demo")]
+    assert "helper: return x + 1 -> return x - 1" in result
+    assert "Layer.forward: return helper(x) - 1 -> return helper(x) + 1" in result
 
 
 def test_no_two_mutants_are_alike_and_each_is_one_change():
-    """A duplicate would be counted twice; the plain reference is no mutant."""
-    found = mutants(SOLUTION, "tiny")
-    sources = [mutant.source for mutant in found]
+    """A duplicate would be counted twice, and the plain reference is no mutant."""
+    result = mutants(SOLUTION, "tiny")
+    sources = [mutant.source for mutant in result]
     assert len(set(sources)) == len(sources)
     assert ast.unparse(ast.parse(SOLUTION)) not in [source.rstrip("\n") for source in sources]
 
 
 def test_changes_name_their_mutants():
-    """An explained survivor must not excuse another mutant of the same words: equal lines are told apart."""
-    found = changes("""
+    """Changes to equal lines have different names, so that an explained survivor excuses only one of them."""
+    result = changes("""
         x = x + y
         x = g(x)
         x = x + y
         return x
         """)
-    assert len(set(found)) == len(found)
-    assert "f: x = x + y -> x = x - y" in found
+    assert len(set(result)) == len(result)
+    assert "f: x = x + y -> x = x - y" in result
 
 
-def test_the_words_of_a_change_do_not_depend_on_the_rest_of_the_file():
-    """`[[survivor]]` entries refer to them; a new paragraph elsewhere must not orphan them."""
+def test_the_name_of_a_change_does_not_depend_on_the_rest_of_the_file():
+    """`[[survivor]]` entries stay valid when a paragraph is added elsewhere."""
     moved = '"""Longer."""\n\nimport math\n\n' + SOLUTION.split('"""', 2)[2].replace("Twice x.", "Twice x, always.")
     assert [m.change for m in mutants(SOLUTION, "tiny")] == [m.change for m in mutants(moved, "tiny")]
 
@@ -198,14 +198,14 @@ def test_making_mutants_twice_gives_the_same():
 
 @pytest.mark.parametrize("kata", ["top_k_sampling", "lora_linear"])  # functions, and a class; verify runs them all
 def test_every_mutant_of_a_real_reference_compiles(kata):
-    """A mutant that is no Python is killed by nobody's test."""
-    found = mutants(Checkout(REPOSITORY).reference(kata).read_text(encoding="utf-8"), kata)
-    assert len(found) > 10
-    for mutant in found:
+    """One that does not would count as killed without a test."""
+    result = mutants(Checkout(REPOSITORY).reference(kata).read_text(encoding="utf-8"), kata)
+    assert len(result) > 10
+    for mutant in result:
         compile(mutant.source, mutant.change, "exec")
 
 
 def test_a_reference_without_fences_is_a_problem():
-    """There is nothing of the learner's in it."""
+    """There is nothing for the learner to write."""
     with pytest.raises(UserError, match="no fence"):
         mutants("def f():\n    return 1\n", "demo")

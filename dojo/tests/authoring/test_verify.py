@@ -1,13 +1,18 @@
-"""The proof proves something: a sound kata passes it, and each way to fall short is said in a sentence.
+"""`kata dev verify`: a sound kata passes the proof, and each way to fall short gets a sentence.
 
-All katas of this file are verified together, once without and once with mutants; every test reads one of the reports.
+All katas of this file are verified together, once without and once with mutants; most tests read one of the reports.
 """
+
+import io
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from dojo.authoring.verify import proof as module
-from dojo.authoring.verify.proof import Report
+from dojo.authoring.verify import proof
+from dojo.authoring.verify.mutants import mutants
+from dojo.authoring.verify.proof import ProofReport, Survivor
+from dojo.cli import tables
 from dojo.cli.main import main
 from dojo.tests.checkouts import MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
 
@@ -43,7 +48,13 @@ def run(kata, case):
 """
 
 
+# A busy machine slows trials down; what these tests ask is not how long they take.
+TRIAL_TIMEOUT_S = 600
+PROOF_TIMEOUT_S = 3000
+
+
 def mistake(name, old, new, test):
+    """An entry of a mistakes file."""
     return f'\n[[mistake]]\nname = "{name}"\nsays = "{name}"\nold = "{old}"\nnew = "{new}"\ncaught_by = "{test}"\n'
 
 
@@ -52,18 +63,19 @@ LIMIT = "double: if x < 0: -> if x <= 0:"
 LIMIT_1 = "double: if x < 0: -> if x < 1:"
 
 
-def survivor(change):
+def survivor_entry(change):
+    """An entry of a mistakes file that explains a survivor."""
     return f'\n[[survivor]]\nchange = "{change}"\nwhy = "a convention"\n'
 
 
-def alternative(checkout, kata, name, source):
+def add_alternative(checkout, kata, name, source):
     folder = checkout.solutions / "alternatives" / kata
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.py").write_text(source)
 
 
-def build(checkout):
-    """Katas that fall short without any mutant, named after what is wrong with them."""
+def add_faulty_katas(checkout):
+    """Adds katas that fall short without any mutant, named after their fault."""
     nothing = "\n\ndef test_nothing():\n    pass\n\n\ndef test_broken():\n    assert double.written\n"
     add_kata(checkout, "bad_tests", tests=TESTS + nothing)
     unfinished = "if x == 5:\n        raise NotImplementedError\n    return "
@@ -81,11 +93,11 @@ def build(checkout):
     add_kata(checkout, "patch_does_not_fit", mistakes=MISTAKES.replace("x + by", "x + bye"))
     add_kata(checkout, "blind_probe", probe=PROBE.replace('yield Case("shift', 'Case("shift'))
     add_kata(checkout, "bad_alternatives")
-    alternative(checkout, "bad_alternatives", "wrong", SOLUTION.replace("x * 2", "x * 4"))
-    alternative(checkout, "bad_alternatives", "unfinished", SOLUTION.replace("return x * 2", unfinished + "x * 2"))
+    add_alternative(checkout, "bad_alternatives", "wrong", SOLUTION.replace("x * 2", "x * 4"))
+    add_alternative(checkout, "bad_alternatives", "unfinished", SOLUTION.replace("return x * 2", unfinished + "x * 2"))
     strict = PROBE.replace("kata.double(case.x)}", 'kata.double(case.x), "how": kata.double.__doc__}')
     add_kata(checkout, "strict_probe", probe=strict)
-    alternative(checkout, "strict_probe", "other", SOLUTION.replace("Twice x.", "x and x."))
+    add_alternative(checkout, "strict_probe", "other", SOLUTION.replace("Twice x.", "x and x."))
     add_kata(checkout, "guessable", probe=PROBE.replace("(any_number, 3)", "(9, 3)"))
     add_kata(checkout, "no_plain_data", probe=PROBE.replace("arguments=(4,)", "arguments=(4,), how=print"))
     add_kata(checkout, "names_change", probe=PROBE.replace('"shift 4"', 'f"shift {rng.initial_seed()}"'))
@@ -102,8 +114,8 @@ def build(checkout):
         path(name).unlink()
 
 
-def build_small(checkout):
-    """Katas that are verified with their mutants."""
+def add_small_katas(checkout):
+    """Adds katas that are verified with their mutants."""
 
     def add(name, *, without_zero=False, mistakes=SMALL_MISTAKES, blind=False):
         tests = SMALL_TESTS.replace("0, 1, 5", "1, 5") if without_zero else SMALL_TESTS
@@ -111,33 +123,36 @@ def build_small(checkout):
         add_kata(checkout, name, solution=SMALL, tests=tests, probe=probe, mistakes=mistakes)
 
     add("sound")
-    alternative(checkout, "sound", "adds", SMALL.replace("x * 2", "x + x"))
+    add_alternative(checkout, "sound", "adds", SMALL.replace("x * 2", "x + x"))
     add("unexplained", without_zero=True)
-    both = SMALL_MISTAKES + survivor(LIMIT) + survivor(LIMIT_1)
+    both = SMALL_MISTAKES + survivor_entry(LIMIT) + survivor_entry(LIMIT_1)
     add("explained", without_zero=True, mistakes=both, blind=True)
-    add("stale_survivor", mistakes=SMALL_MISTAKES + survivor(LIMIT))
+    add("stale_survivor", mistakes=SMALL_MISTAKES + survivor_entry(LIMIT))
 
 
-def proof(checkout, **options):
+def verified(checkout, **options):
+    """Returns the report of each kata. Two mistakes and one seed are enough here."""
+
     def run():
-        module.MISTAKES, module.SEEDS = 2, (7,)
-        return {report.kata: report for report in module.verify(checkout, [], jobs=2, **options)}
+        proof.MIN_MISTAKES, proof.SEEDS = 2, (7,)
+        reports = proof.verify(checkout, [], jobs=2, trial_timeout_s=TRIAL_TIMEOUT_S, **options)
+        return {report.kata: report for report in reports}
 
-    return in_child(run)
+    return in_child(run, timeout_s=PROOF_TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory) -> dict[str, Report]:
-    """The reports of all katas: those of build() without mutants, those of build_small() with them."""
+def reports(tmp_path_factory) -> dict[str, ProofReport]:
+    """The reports of all katas: the faulty ones without mutants, the small ones with them."""
     first = make_checkout(tmp_path_factory.mktemp("verify") / "first")
-    build(first)
+    add_faulty_katas(first)
     second = make_checkout(tmp_path_factory.mktemp("verify") / "second")
-    build_small(second)
-    return {**proof(first, with_mutants=False), **proof(second)}
+    add_small_katas(second)
+    return {**verified(first, with_mutants=False), **verified(second)}
 
 
 def test_a_sound_kata_has_no_shortfall(reports):
-    """Everything counted, nothing missed, and not one surviving mutant."""
+    """All is counted, and no mutant survives."""
     report = reports["sound"]
     assert report.shortfalls == report.survivors == report.unnamed == []
     assert (report.tests, report.mistakes, report.caught, report.named) == (4, 2, 2, 2)
@@ -177,8 +192,8 @@ def test_a_sound_kata_has_no_shortfall(reports):
         ("stale_survivor", f"a [[survivor]] entry explains no surviving mutant: {LIMIT}"),
     ],
 )
-def test_each_shortfall_is_said(reports, kata, sentence):
-    """By the file, the test or the mistake to mend."""
+def test_each_shortfall_has_a_sentence(reports, kata, sentence):
+    """It names the file, the test or the mistake to mend."""
     assert any(sentence in shortfall for shortfall in reports[kata].shortfalls), reports[kata].shortfalls
 
 
@@ -195,36 +210,74 @@ def test_explained_survivors_are_no_shortfall(reports):
     """The probe sees no difference either, so they do not lower the rate."""
     report = reports["explained"]
     assert report.shortfalls == []
-    assert set(report.survivors) == {(LIMIT, False, "a convention"), (LIMIT_1, False, "a convention")}
+    assert set(report.survivors) == {Survivor(change, False, "a convention") for change in (LIMIT, LIMIT_1)}
 
 
 def test_survivors_that_the_probe_sees_lower_the_rate(reports):
     """The probe tells them apart, so a test could."""
     report = reports["unexplained"]
-    assert set(report.survivors) == {(LIMIT, True, ""), (LIMIT_1, True, "")}
+    assert set(report.survivors) == {Survivor(change, True, "") for change in (LIMIT, LIMIT_1)}
     assert report.kill_rate < 0.95
 
 
 def test_rejected_alternatives_are_counted(reports):
-    """In the table, not only in the sentences."""
+    """The table shows them, and the sentences name them."""
     report = reports["bad_alternatives"]
     assert report.alternatives == len(report.rejected) == 2
 
 
+def printed_table(report):
+    """What `kata dev verify` prints for this report, as one line of words."""
+    out = Console(file=io.StringIO(), width=120)
+    tables.verify_table(out, [report])
+    return " ".join(out.file.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("report", "row"),
+    [
+        (ProofReport("tiny"), "tiny - - - - - - - - ok"),
+        (ProofReport("tiny", mutants=1, survivors=[Survivor(LIMIT, False, "why")]), "tiny - - - - 0/1 - - - ok"),
+        (ProofReport("tiny", mutants=1, survivors=[Survivor(LIMIT, True, "why")]), "tiny - - - - 0/1 0.0% - - ok"),
+    ],
+    ids=["no mutants", "only equivalent mutants", "one that should die"],
+)
+def test_a_rate_of_no_mutants_is_a_dash(report, row):
+    """0 of 0 is not 0 %: where no mutant can die, none is missed."""
+    assert row in printed_table(report)
+
+
+def test_no_mutants_are_no_shortfall(tmp_path):
+    """A new kata's reference, `return x`, has none."""
+    checkout = make_checkout(tmp_path / "checkout")
+    constant = SMALL.replace(
+        '    if x < 0:\n        raise ValueError("x is negative")\n    return x * 2', "    return x"
+    )
+    assert mutants(constant, "tiny") == []
+    tests = SMALL_TESTS[: SMALL_TESTS.index("\n\ndef test_negative")].replace("2 * x", "x")
+    probe = SMALL_PROBE.replace("(0, 1, 5, -1)", "(0, 1, 5)")
+    wrong = mistake("doubles", "return x", "return 2 * x", "test_double") + mistake(
+        "adds", "return x", "return x + 1", "test_double"
+    )
+    add_kata(checkout, "constant", solution=constant, tests=tests, probe=probe, mistakes=wrong)
+    report = verified(checkout)["constant"]
+    assert (report.mutants, report.kill_rate, report.shortfalls) == (0, None, [])
+
+
 @pytest.mark.parametrize("name", ["sound", "few_mistakes"])
-def test_the_command_says_so_with_its_exit_code(tmp_path, monkeypatch, name):
-    """0 when everything holds; 1, and the sentence, when something falls short."""
+def test_the_command_exits_with_1_where_a_kata_falls_short(tmp_path, monkeypatch, name):
+    """And with 0 where everything holds."""
     checkout = make_checkout(tmp_path / "checkout")
     add_kata(checkout, "sound")
     add_kata(checkout, "few_mistakes", mistakes=MISTAKES.split("\n\n")[0])
     monkeypatch.chdir(checkout.root)
 
     def run():
-        module.MISTAKES, module.SEEDS = 2, (0,)
-        result = CliRunner().invoke(main, ["verify", name, "--jobs", "2", "--no-mutants"])
+        proof.MIN_MISTAKES, proof.SEEDS = 2, (0,)
+        result = CliRunner().invoke(main, ["dev", "verify", name, "--jobs", "2", "--no-mutants"])
         return result.exit_code, result.output
 
-    code, output = in_child(run)
+    code, output = in_child(run, timeout_s=PROOF_TIMEOUT_S)
     assert code == (name != "sound"), output
     assert "1 katas in " in output
     if name == "sound":
@@ -233,7 +286,7 @@ def test_the_command_says_so_with_its_exit_code(tmp_path, monkeypatch, name):
         assert "few_mistakes: 1 named mistakes; a kata has at least 2" in output
 
 
-def test_an_adapter_that_fails_is_said(tmp_path):
+def test_an_adapter_that_fails_is_a_shortfall(tmp_path):
     """`--peers` tries installed libraries behind adapters, and nothing else."""
     checkout = make_checkout(tmp_path / "checkout")
     add_kata(checkout, "tiny")
@@ -241,19 +294,19 @@ def test_an_adapter_that_fails_is_said(tmp_path):
     folder.mkdir(parents=True)
     (folder / "good.py").write_text(SOLUTION.replace("x * 2", "x + x"))
     (folder / "absent.py").write_text("import no_such_library\n")
-    report = proof(checkout, peers=True)["tiny"]
+    report = verified(checkout, peers=True)["tiny"]
     assert (report.peers, report.tests, report.mistakes) == (2, 0, 0)
     assert report.rejected == {"solutions/peers/tiny/absent.py"}
     assert all("no_such_library" in shortfall for shortfall in report.shortfalls)
 
 
 def test_a_sample_tries_few_and_judges_only_those(tmp_path):
-    """It says nothing of the kill rate or of survivors' entries, which only the whole proof can judge."""
+    """Only the complete proof judges rates and survivors' entries."""
     checkout = make_checkout(tmp_path)
-    build_small(checkout)
-    sampled = proof(checkout, sample=1)
+    add_small_katas(checkout)
+    sampled = verified(checkout, sample=1)
     assert all((r.mistakes, r.mutants) == (1, 1) for r in sampled.values())
     assert sampled["stale_survivor"].shortfalls == sampled["sound"].shortfalls == []
     assert sampled["sound"].alternatives == 1
-    again = proof(checkout, sample=1)
+    again = verified(checkout, sample=1)
     assert {k: r.survivors for k, r in again.items()} == {k: r.survivors for k, r in sampled.items()}

@@ -220,7 +220,7 @@ def test_every_real_reference_renders_to_its_stub_but_not_to_itself(reference):
     assert stub != source
     assert "# kata:" not in stub
     stale, _ = render_stubs(REAL, [reference.stem], check=True)
-    assert not stale, f"run `kata render {reference.stem}` (or, if you have solved it: that is why)"
+    assert not stale, f"run `kata dev render {reference.stem}` (or, if you have solved it: that is why)"
 
 
 def test_rendering_again_writes_nothing(checkout):

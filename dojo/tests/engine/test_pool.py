@@ -202,7 +202,7 @@ def test_who_stops_listening_stops_the_children(tmp_path):
 
 
 def test_ctrl_c_leaves_no_children(tmp_path):
-    """Someone who gives up on `kata verify` gets the machine back at once."""
+    """Someone who gives up on `kata dev verify` gets the machine back at once."""
     program = f"""
 import os, pathlib, time
 from dojo.engine.pool import run_forked

@@ -1,4 +1,4 @@
-"""The README's figures are those of the files: a table that nobody checks is wrong within a month."""
+"""The README's tables agree with the files."""
 
 import re
 import subprocess
@@ -21,10 +21,10 @@ ROW = r"^{name} +(\d+) +[\d.]+ s +(\d+)/(\d+) +(\d+)/\d+ +(\d+)/(\d+) +([\d.]+)%
 
 
 @pytest.mark.parametrize("kata", KATAS, ids=lambda kata: kata.name)
-def test_the_proofs_table_counts_what_is_there(kata):
-    """Mistakes, mutants and alternatives, as `kata verify` printed them."""
+def test_the_proofs_table_has_the_numbers_of_the_files(kata):
+    """Mistakes, mutants and alternatives, as `kata dev verify` printed them."""
     row = re.search(ROW.format(name=kata.name), README, re.MULTILINE)
-    assert row, f"the README's table has no row for {kata.name}; paste what `kata verify {kata.name}` prints"
+    assert row, f"the README's table has no row for {kata.name}; paste what `kata dev verify {kata.name}` prints"
     _, caught, mistakes, named, killed, all_mutants, rate, accepted, others = (float(g) for g in row.groups())
     reference = CHECKOUT.reference(kata.name).read_text(encoding="utf-8")
     assert mistakes == len(load_mistakes(CHECKOUT.mistakes(kata.name)).named)
@@ -37,17 +37,19 @@ def test_the_proofs_table_counts_what_is_there(kata):
 
 
 @pytest.mark.parametrize("kata", KATAS, ids=lambda kata: kata.name)
-def test_the_list_of_katas_is_the_catalogues(kata):
-    """Name, level and minutes."""
+def test_the_list_of_katas_agrees_with_the_catalogue(kata):
+    """In name, level and minutes."""
     assert re.search(rf"\| `{kata.name}` .*\| {kata.level} \| {kata.minutes} \|", README), (
         f"the README's list lacks `{kata.name}`, {kata.level}, {kata.minutes} minutes"
     )
 
 
-def test_the_number_of_tests_is_pytests():
-    """Parametrised tests count each."""
+def test_the_numbers_of_tests_are_those_that_pytest_collects():
+    """Each set of parameters counts."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qm", "not gpu", "--katas=solutions", "tests"]
-    listed = subprocess.run(command, cwd=CHECKOUT.root, capture_output=True, text=True, check=False).stdout
-    counts = Counter(re.findall(r"^tests/test_(\w+)\.py::", listed, re.MULTILINE))
-    shown = {kata.name: int(row[1]) for kata in KATAS if (row := re.search(ROW.format(name=kata.name), README, re.M))}
-    assert shown == {kata.name: counts[kata.name] for kata in KATAS}
+    output = subprocess.run(command, cwd=CHECKOUT.root, capture_output=True, text=True, check=False).stdout
+    counts = Counter(re.findall(r"^tests/test_(\w+)\.py::", output, re.MULTILINE))
+    in_readme = {
+        kata.name: int(row[1]) for kata in KATAS if (row := re.search(ROW.format(name=kata.name), README, re.M))
+    }
+    assert in_readme == {kata.name: counts[kata.name] for kata in KATAS}

@@ -1,4 +1,4 @@
-"""The pictures of the README: `kata notebooks --pictures` draws them into docs/pictures, `--check` compares.
+"""The pictures of the README: `kata dev notebooks --pictures` draws them into docs/pictures, `--check` compares.
 
 Compared is what is to be seen, not the bytes of the file, and a pixel may be a little off: sums come in another order on
 another machine.
@@ -90,7 +90,7 @@ def main(folder: Path, check: bool) -> int:
             continue
         drawn = np.asarray(Image.open(path).convert("RGB")) if path.is_file() else np.zeros(0)
         if drawn.shape != now.shape or np.abs(drawn.astype(float) - now).mean() > TOLERANCE:
-            print(f"docs/pictures/{name} is not what the code draws now; draw it with `kata notebooks --pictures`.")
+            print(f"docs/pictures/{name} is not what the code draws now; draw it with `kata dev notebooks --pictures`.")
             stale = 1
     return stale
 

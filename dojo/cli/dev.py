@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""`kata dev`: the commands of people who make katas."""
 
 import sys
 import time
@@ -12,7 +12,24 @@ from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 
 
-@click.command()
+@click.group(short_help="Make katas: new, render, verify, bench, notebooks.")
+def dev() -> None:
+    """Make katas, and prove that their tests are right."""
+
+
+@dev.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Scaffold the files of a new kata."""
+    from dojo.authoring.scaffold import scaffold
+
+    checkout = find_checkout()
+    for path in scaffold(checkout, load_catalog(checkout), name):
+        click.echo(f"wrote {checkout.shown(path)}")
+    click.echo(f"Now write solutions/{name}.py, then: kata dev render {name} && kata dev verify {name}")
+
+
+@dev.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--check", is_flag=True, help="Only say which stubs differ; exit 1 if any does.")
 @click.pass_context
@@ -28,7 +45,8 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
     for name in stale:
         file = checkout.shown(checkout.stub(name))
         click.echo(
-            f"{file} is not what solutions/{name}.py renders to; unless it holds an answer of your own: kata render {name}"
+            f"{file} is not what solutions/{name}.py renders to; unless it holds an answer of your own: "
+            f"kata dev render {name}"
             if check
             else f"{file} written."
         )
@@ -39,7 +57,7 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
     ctx.exit(1 if check and stale else 0)
 
 
-@click.command()
+@dev.command()
 @click.argument("names", nargs=-1, metavar="[KATA]...")
 @click.option("--jobs", type=click.IntRange(1), help="Trials at a time; one a core unless told.")
 @click.option("--no-mutants", is_flag=True, help="Leave the automatic mutants out.")
@@ -57,7 +75,7 @@ def verify(
 
     And that they accept right ones: stubs, references, named mistakes, mutants and alternatives of KATA.
     """
-    from dojo.authoring.verify.proof import verify as prove
+    from dojo.authoring.verify import proof
 
     checkout = find_checkout()
     out = tables.console()
@@ -67,22 +85,22 @@ def verify(
         if sys.stderr.isatty():
             click.echo(f"\r{done} of {total} trials, {time.monotonic() - started:.0f} s ", nl=done == total, err=True)
 
-    reports = prove(
+    reports = proof.verify(
         checkout,
         list(names),
-        jobs=jobs or 0,
+        jobs=jobs,
         with_mutants=not no_mutants,
         sample=sample,
         peers=peers,
         progress=progress,
     )
     tables.verify_table(out, reports)
-    tried = f", a sample of {sample} mistakes and mutants each; all of them: kata verify" if sample else ""
-    out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{tried}.")
+    sampled = f", a sample of {sample} mistakes and mutants each; all of them: kata dev verify" if sample else ""
+    out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{sampled}.")
     ctx.exit(1 if any(report.shortfalls for report in reports) else 0)
 
 
-@click.command()
+@dev.command()
 @click.argument("names", nargs=-1, metavar="[watch] [KATA]...")
 @click.option("--peers", is_flag=True, help="Also the libraries that are installed (requirements-peers.txt).")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -111,10 +129,11 @@ def bench(
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     if names[:1] == ("watch",):
-        from dojo.authoring.bench.watch_latency import KATAS, measure, rows
+        from dojo.authoring.bench import watch_latency
 
-        found = measure(checkout, tuple(catalog[name].name for name in names[1:]) or KATAS, saves)
-        tables.latency_table(tables.console(), rows(found))
+        katas = tuple(catalog[name].name for name in names[1:]) or watch_latency.KATAS
+        latencies = watch_latency.measure(checkout, katas, saves)
+        tables.latency_table(tables.console(), watch_latency.rows(latencies))
         return
     from dojo.authoring.bench import command, table
 
@@ -136,13 +155,13 @@ def bench(
         progress=progress,
     )
     progress("")
-    written = command.write(report, folder)
+    files = command.write(report, folder)
     table.show(tables.console(), report)
-    click.echo("Written: " + ", ".join(checkout.shown(file) for file in written))
+    click.echo("Written: " + ", ".join(checkout.shown(file) for file in files))
     ctx.exit(1 if report.problems else 0)
 
 
-@click.command()
+@dev.command()
 @click.option("--check", is_flag=True, help="Only say which are not built from their sources; exit 1 if any is not.")
 @click.option("--pictures", is_flag=True, help="Draw the README's pictures instead (or check them).")
 @click.pass_context
@@ -151,24 +170,18 @@ def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
 
     Each notebooks/NAME.py becomes NAME.ipynb, run against the reference.
     """
-    from dojo.authoring.gallery import draw_pictures
-    from dojo.authoring.notebooks import build_all
-
-    said = (draw_pictures if pictures else build_all)(find_checkout(), check)
-    for sentence in said or [
-        f"Every {'picture is as drawn now' if pictures else 'notebook is built from its source'}."
-    ]:
-        click.echo(sentence)
-    ctx.exit(1 if check and said else 0)
-
-
-@click.command()
-@click.argument("name")
-def new(name: str) -> None:
-    """Scaffold the files of a new kata."""
-    from dojo.authoring.scaffold import scaffold
-
     checkout = find_checkout()
-    for path in scaffold(checkout, load_catalog(checkout), name):
-        click.echo(f"wrote {checkout.shown(path)}")
-    click.echo(f"Now write solutions/{name}.py, then: kata render {name} && kata verify {name}")
+    if pictures:
+        from dojo.authoring.gallery import draw_pictures
+        from dojo.practice.watch.picture import draw_picture
+
+        notices = draw_pictures(checkout, check) + draw_picture(checkout, check)
+    else:
+        from dojo.authoring.notebooks import build_all
+
+        notices = build_all(checkout, check)
+    for sentence in notices:
+        click.echo(sentence)
+    if not notices:
+        click.echo(f"Every {'picture is as drawn now' if pictures else 'notebook is built from its source'}.")
+    ctx.exit(1 if check and notices else 0)

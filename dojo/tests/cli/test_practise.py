@@ -1,0 +1,269 @@
+"""The commands of the section Practise, as someone types them."""
+
+import os
+import signal
+import subprocess
+import time
+import tomllib
+from typing import ClassVar
+
+import pytest
+
+from dojo.core.outcome import Outcome
+from dojo.progress.runs import Progress, count_events, progress, record_run
+from dojo.tests.checkouts import add_kata, heed_ctrl_c, solve
+from dojo.tests.cli.commands import environment, kata, mark_solved, program
+
+
+def test_the_bare_command_lists(checkout):
+    """It is what most people type first."""
+    bare, listed = kata(), kata("list")
+    assert bare.exit_code == listed.exit_code == 0
+    assert bare.output == listed.output
+    assert "0 of 1 katas solved" in bare.output
+    assert "tiny" in bare.output
+    assert "not started" in bare.output
+
+
+def test_the_list_ends_with_the_one_next_step(checkout):
+    """The commands to type next, and the file to open."""
+    output = kata("list").output
+    for line in ("kata show tiny", "katas/tiny.py", "kata test tiny"):
+        assert line in output
+
+
+def test_the_list_shows_how_far_one_is(checkout):
+    """A kata that was begun is offered before a new one; a solved one is ticked."""
+    for name in ("begun", "done"):
+        add_kata(checkout, name)
+    record_run(checkout, [Outcome("a", "begun", 1, "passed"), Outcome("b", "begun", 2, "failed")], {"begun": 2})
+    mark_solved(checkout, "done")
+    output = kata("list").output
+    assert "1 of 3 katas solved" in output
+    assert "■□ 1 of 2 tests" in output
+    assert "kata show begun" in output
+
+
+def test_the_list_marks_a_solved_file_that_was_edited_since(checkout):
+    """Its tests have passed with another text in it."""
+    mark_solved(checkout)
+    solve(checkout)
+    assert "solved, file changed since" in kata("list").output
+
+
+def test_the_list_offers_repetition_once_everything_is_solved(checkout):
+    """There is always a next step."""
+    mark_solved(checkout)
+    assert "kata reset" in kata("list").output
+
+
+def test_show_prints_what_one_needs_before_writing(checkout):
+    """Question, rules, stages, minutes and file."""
+    output = kata("show", "tiny").output
+    for text in (
+        "5 minutes",
+        "How would you double?",
+        "Two functions of whole numbers.",
+        "katas/tiny.py",
+        "1. the definition",
+    ):
+        assert text in output
+
+
+def test_brackets_in_a_text_are_text(checkout):
+    """`[batch]` is a shape, not a colour."""
+    text = checkout.catalog.read_text()
+    for old in (
+        "tiny in two functions",
+        "numbers",
+        "How would you double?",
+        "the idea",
+        "And triple?",
+        "Add once more.",
+    ):
+        text = text.replace(old, f"{old} [batch] [/b]")
+    checkout.catalog.write_text(text.replace('"the definition"', '"shape [n]"'))
+    for command in (("list",), ("show", "tiny"), ("hint", "tiny"), ("follow-ups", "tiny")):
+        result = kata(*command)
+        assert result.exit_code == 0, result.output
+        assert "[batch] [/b]" in result.output
+    assert "shape [n]" in kata("show", "tiny").output
+
+
+def test_hints_come_rung_by_rung_and_the_last_repeats(checkout):
+    """Never the answer at once, and no error after the last."""
+    outputs = [kata("hint", "tiny").output for _ in range(4)]
+    assert [output.splitlines()[0] for output in outputs] == [f"Hint {n} of 3" for n in (1, 2, 3, 3)]
+    assert ["the idea" in output for output in outputs] == [True, False, False, False]
+    assert "--give-up" in outputs[2]
+    assert outputs[2] == outputs[3]
+    assert count_events(checkout, "tiny", "hint") == 4
+
+
+def test_a_kata_without_hints_says_so(checkout):
+    """It says where its question is."""
+    checkout.catalog.write_text(
+        checkout.catalog.read_text().replace('hints = ["the idea", "the structure", "the detail"]', "hints = []")
+    )
+    result = kata("hint", "tiny")
+    assert result.exit_code == 2
+    assert "no hints" in result.output
+
+
+def test_the_solution_stays_closed_until_the_tests_pass(checkout):
+    """It names the two ways to it: the tests and --give-up."""
+    result = kata("solution", "tiny")
+    assert result.exit_code == 2
+    assert "return x * 2" not in result.output
+    assert "kata test tiny" in result.output
+    assert "--give-up" in result.output
+    assert count_events(checkout, "tiny", "solution") == 0
+
+
+def test_the_solution_opens_once_it_is_solved(checkout):
+    """With the follow-up questions; nothing is recorded as given up."""
+    mark_solved(checkout)
+    result = kata("solution", "tiny")
+    assert result.exit_code == 0
+    assert result.output.startswith(checkout.reference("tiny").read_text())
+    assert "And triple?" in result.output
+    assert count_events(checkout, "tiny", "solution") == 0
+
+
+def test_giving_up_opens_it_and_is_recorded(checkout):
+    """The schedule rates it as not known."""
+    result = kata("solution", "tiny", "--give-up")
+    assert "return x * 2" in result.output
+    assert count_events(checkout, "tiny", "solution") == 1
+
+
+def test_follow_ups_have_answers(checkout):
+    """The question comes first."""
+    output = kata("follow-ups", "tiny").output
+    assert output.index("And triple?") < output.index("Add once more.")
+
+
+def test_reset_gives_the_stub_back_and_keeps_a_copy(checkout):
+    """The copy's name is printed, and hints start at the first again."""
+    solve(checkout)
+    kata("hint", "tiny")
+    output = kata("reset", "tiny").output
+    assert "katas/tiny.py is the stub again. What you wrote is in .dojo/backups/tiny-" in output
+    assert "write me" in checkout.stub("tiny").read_text()
+    assert "Hint 1 of 3" in kata("hint", "tiny").output
+    assert "What you wrote" not in kata("reset", "tiny").output
+
+
+class FakeProcess:
+    """A pytest process that only records how it was called."""
+
+    calls: ClassVar[list] = []
+
+    def __init__(self, command, cwd, env):
+        self.calls.append((command[1:], cwd, env))
+
+    def wait(self):
+        return 0
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The calls that would have started pytest: (arguments, folder, environment)."""
+    monkeypatch.setattr(FakeProcess, "calls", [])
+    monkeypatch.setattr(subprocess, "Popen", FakeProcess)
+    return FakeProcess.calls
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed_on"),
+    [
+        (["tiny"], ["tests/test_tiny.py"]),
+        (["tiny", "-k", "shift", "--stage", "2"], ["tests/test_tiny.py", "-k", "shift", "--stage", "2"]),
+        (["--stage", "2", "tiny", "-x"], ["tests/test_tiny.py", "-x", "--stage=2"]),
+        (["tiny", "--kata-seed=3", "-vv"], ["tests/test_tiny.py", "--kata-seed=3", "-vv"]),
+        ([], []),
+        (["-x"], ["-x"]),
+        (["-k", "shift"], ["-k", "shift"]),
+    ],
+    ids=lambda value: " ".join(value) or "nothing",
+)
+def test_what_follows_the_name_goes_on_to_pytest(checkout, started, typed, passed_on):
+    """All of pytest's options can be used."""
+    assert kata("test", *typed).exit_code == 0
+    ((arguments, folder, env),) = started
+    assert [argument.replace(f"{checkout.root}/", "") for argument in arguments] == ["-m", "pytest", "-q", *passed_on]
+    assert folder == checkout.root
+    assert env["KATAS_DIR"] == str(checkout.katas)
+
+
+def test_a_chosen_folder_is_passed_on(checkout, started, monkeypatch):
+    """Relative to where the command was typed, not to the checkout's root."""
+    monkeypatch.setenv("KATAS_DIR", "../solutions")
+    monkeypatch.chdir(checkout.root / "tests")
+    kata("test", "tiny")
+    _, folder, env = started[0]
+    assert (folder / env["KATAS_DIR"]).resolve() == checkout.solutions
+
+
+def test_an_empty_variable_chooses_the_learners_katas(checkout, started, monkeypatch):
+    """As plain pytest does."""
+    monkeypatch.setenv("KATAS_DIR", "")
+    kata("test", "tiny")
+    assert started[0][2]["KATAS_DIR"] == str(checkout.katas)
+
+
+def test_solved_is_printed_only_for_the_file_as_it_is(checkout, started):
+    """A run of one stage that passes, after an edit, solves nothing."""
+    mark_solved(checkout)
+    assert "Solved." in kata("test", "tiny").output
+    solve(checkout, "x * 2", "x * 3")
+    assert "Solved." not in kata("test", "tiny", "--stage", "1").output
+
+
+def test_one_run_reads_the_catalogue_once(checkout, started, monkeypatch):
+    """Finding the kata and rating the attempt need the same catalogue."""
+    texts = []
+    parse = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: texts.append(text) or parse(text))
+    assert kata("test", "tiny").exit_code == 0
+    assert len(texts) == 1
+
+
+def test_a_real_run_passes_its_options_on(checkout):
+    """Through command, pytest, plugin and history."""
+    solve(checkout)
+    run = subprocess.run(
+        program("test", "tiny", "-k", "shift", "--stage", "1"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 passed, 5 deselected" in run.stdout
+    assert "katas: katas/ (yours)" in run.stdout
+    assert "Solved" not in run.stdout
+    assert progress(checkout, "tiny") == Progress("not started")
+
+
+def test_ctrl_c_during_a_run_ends_both_without_a_traceback(checkout):
+    """The terminal sends the signal to both processes. pytest reports it, and its exit code is passed on."""
+    solve(checkout, "return x * 2", "import pathlib, time\n    pathlib.Path('asleep').touch()\n    time.sleep(60)")
+    process = subprocess.Popen(
+        program("test", "tiny"),
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not (checkout.root / "asleep").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "KeyboardInterrupt" in output
+    assert "Traceback" not in output + errors
+    assert errors == ""
