@@ -47,8 +47,8 @@ def verdict(terminal: Terminal, file: str, watched: LiveRun, missing: bool) -> l
         first, *rest = failure.message.splitlines() or [""]
         parts: list[Padding | str] = ["", said(f"✗ {failure.test}", "bold red"), said(first, "bold", 3)]
         parts += [said(line, "cyan" if line.startswith(("hint:", "why")) else "", 3) for line in rest]
-        for _, sentence in watched.named:
-            parts += ["", said(f"{sentence}.", "bold yellow", 3)]
+        for diagnosis in watched.diagnoses:
+            parts += ["", said(f"{diagnosis.sentence}.", "bold yellow", 3)]
         return terminal.lines(*parts)
     if watched.unwritten:
         waiting = sum(o.verdict == "not started" for o in watched.verdict.outcomes) if watched.verdict else 0

@@ -1,7 +1,7 @@
 """A drill as it is remembered. Every step is committed as it happens, so a killed terminal loses two seconds at most."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from dojo.core import clock
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import write
+from dojo.core.outcome import Diagnosis
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
 from dojo.progress.database import connect
@@ -122,14 +123,14 @@ class Log:
         self._try(insert, None)
         self.save(session)
 
-    def run(self, session: Session, verdict: Any, named: tuple[tuple[str, str], ...]) -> None:
+    def run(self, session: Session, verdict: Any, diagnoses: Sequence[Diagnosis]) -> None:
         """One run of the session's file."""
         self._try(
             lambda: record_run(
                 self.checkout,
                 verdict.outcomes,
                 verdict.expected,
-                named={session.kata: named},
+                diagnoses={session.kata: diagnoses},
                 source=verdict.source,
                 how=session.kind,
                 session=session.id or None,
@@ -170,15 +171,19 @@ class Log:
         return self._try(read, [])
 
     def first_mistake(self, session: Session) -> str:
-        """Name and sentence of the first mistake that a run of this session was named by; empty if none was."""
+        """Name and sentence of the first diagnosis of this session's runs; empty if there is none."""
 
         def read() -> str:
             with connect(self.checkout) as db:
                 row = db.execute(
-                    "SELECT mistake, says FROM named JOIN run ON run = run.id WHERE session = ? ORDER BY run.id LIMIT 1",
+                    "SELECT mistake, says, whole FROM named JOIN run ON run = run.id WHERE session = ? "
+                    "ORDER BY run.id LIMIT 1",
                     (session.id,),
                 ).fetchone()
-            return f"{row[0]}. {row[1]}" if row else ""
+            if row is None:
+                return ""
+            mistake, says, whole = row
+            return f"{mistake}. {Diagnosis(mistake, says, bool(whole)).sentence}"
 
         return self._try(read, "")
 

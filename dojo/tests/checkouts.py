@@ -17,7 +17,9 @@ import dojo
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
-from dojo.engine.pool import TaskDied, run_forked, warm
+from dojo.engine.pool import TaskDied, run_forked
+from dojo.engine.preload import preload
+from dojo.engine.runner import SessionKeeper
 
 REPOSITORY = Path(dojo.__file__).resolve().parent.parent
 
@@ -200,7 +202,7 @@ def in_child(task: Callable[[], Any], otherwise: Any = None) -> Any:
 
     With `otherwise` (a pair), a child that dies gives that pair with what it died of in the first place.
     """
-    warm()
+    preload()
     (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=60)
     if isinstance(answer, TaskDied):
         assert otherwise is not None, answer.why
@@ -218,14 +220,6 @@ def _afresh(task: Callable[[], Any]) -> Any:
     return task()
 
 
-class _Grab:
-    outcomes: Sequence[Outcome] = ()
-
-    def pytest_unconfigure(self, config: Any) -> None:
-        if session := config.pluginmanager.get_plugin("dojo-session"):
-            self.outcomes = session.outcomes
-
-
 def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[str, str]) -> Any:
     import pytest
 
@@ -236,11 +230,11 @@ def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[
         os.dup2(file.fileno(), 2)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    grab = _Grab()
-    code = int(pytest.main(list(arguments), plugins=[grab]))
+    keeper = SessionKeeper()
+    code = int(pytest.main(list(arguments), plugins=[keeper]))
     sys.stdout.flush()
     sys.stderr.flush()
-    return code, tuple(grab.outcomes)
+    return code, tuple(keeper.session.outcomes) if keeper.session else ()
 
 
 def heed_ctrl_c() -> None:

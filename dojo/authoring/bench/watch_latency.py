@@ -21,7 +21,7 @@ from dojo.core.files import write
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
-from dojo.engine.file_watcher import Saves
+from dojo.engine.file_watcher import FileWatcher
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import FirstFailure, Job, JobDied, Verdict
 
@@ -49,7 +49,7 @@ def measure(checkout: Checkout, katas: tuple[str, ...] = KATAS, saves: int = 12,
     found = []
     with tempfile.TemporaryDirectory(prefix="kata-bench-") as folder, ForkServer(checkout) as forkserver:
         target = Path(folder).resolve()
-        watched = Saves(target)
+        watched = FileWatcher(target)
         time.sleep(0.5)  # the watch is set up in a thread of its own
         try:
             _ready(forkserver)
@@ -66,7 +66,7 @@ def _ready(forkserver: ForkServer) -> None:
 
 
 def _measure(
-    checkout: Checkout, kata: str, target: Path, forkserver: ForkServer, watched: Saves, saves: int, cold: int
+    checkout: Checkout, kata: str, target: Path, forkserver: ForkServer, watched: FileWatcher, saves: int, cold: int
 ) -> Latency:
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     wrong = load_mistakes(checkout.mistakes(kata)).named
@@ -83,7 +83,7 @@ def _measure(
 
 
 def _save(
-    target: Path, kata: str, text: str, forkserver: ForkServer, watched: Saves, number: int
+    target: Path, kata: str, text: str, forkserver: ForkServer, watched: FileWatcher, number: int
 ) -> tuple[float, float]:
     """Milliseconds from the save to the first failure told, and to the whole verdict."""
     while watched.connection.poll(0.1):

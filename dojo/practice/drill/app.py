@@ -22,7 +22,7 @@ from dojo.core.files import write
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
-from dojo.engine.file_watcher import Contents, Saves
+from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Ready, Verdict
 from dojo.practice import screen
@@ -57,8 +57,8 @@ class DrillApp:
         self.held = self.hold()
         self.lent = forkserver  # whoever lends one ends it
         self.forkserver = forkserver or ForkServer(checkout)
-        self.saves = Saves(session.folder)
-        self.contents = Contents(session.folder)
+        self.saves = FileWatcher(session.folder)
+        self.contents = Fingerprints(session.folder)
         self.watched = LiveRun(kata)
         self.jobs = 0
         self.graded_to: int | None = None  # the final run is of all stages, or of those up to this one
@@ -221,7 +221,7 @@ class DrillApp:
         told, self.unrecorded = self.unrecorded, None
         if told:
             self.session.detail["runs"] = self.session.detail.get("runs", 0) + 1  # also where no history can be written
-            self.log.run(self.session, told, self.watched.named)
+            self.log.run(self.session, told, self.watched.diagnoses)
 
     def pass_stage(self) -> None:
         """The interviewer goes on; after the last stage the drill is over."""
@@ -399,7 +399,7 @@ class DrillApp:
             self.told = str(error)
             return
         self.saves.close()
-        self.saves, self.contents = Saves(self.session.folder), Contents(self.session.folder)
+        self.saves, self.contents = FileWatcher(self.session.folder), Fingerprints(self.session.folder)
         self.start()
 
     def beginning(self) -> str:

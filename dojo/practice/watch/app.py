@@ -13,7 +13,7 @@ from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import digest
 from dojo.core.paths import Checkout
-from dojo.engine.file_watcher import EMPTY, Contents, Saves
+from dojo.engine.file_watcher import EMPTY_DIGEST, FileWatcher, Fingerprints
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, Ready, Verdict
 from dojo.practice import actions, screen
@@ -47,8 +47,8 @@ class App:
     def __init__(self, checkout: Checkout, catalog: Catalog, name: str, terminal: Terminal, edit: bool = False) -> None:
         self.checkout, self.catalog, self.terminal = checkout, catalog, terminal
         self.forkserver = ForkServer(checkout)
-        self.saves = Saves(checkout.katas)
-        self.contents = Contents(checkout.katas)
+        self.saves = FileWatcher(checkout.katas)
+        self.contents = Fingerprints(checkout.katas)
         self.kind = "fork"
         self.jobs = 0
         self.unrecorded: Verdict | None = None
@@ -125,7 +125,7 @@ class App:
             self.start()
         elif len(changed) == 1:
             self.watch(changed[0])
-        elif own in names and not settled and digest(self.checkout.stub(own)) in ("", EMPTY):
+        elif own in names and not settled and digest(self.checkout.stub(own)) in ("", EMPTY_DIGEST):
             self.settling = time.monotonic() + SETTLE  # an editor is replacing it: look again in a moment
 
     def hear(self, message: object) -> None:
@@ -149,9 +149,11 @@ class App:
         told, self.unrecorded = self.unrecorded, None
         if told is None:
             return
-        named = {self.watched.kata.name: self.watched.named}
+        diagnoses = {self.watched.kata.name: self.watched.diagnoses}
         try:
-            runs.record_run(self.checkout, told.outcomes, told.expected, named=named, source=told.source, how="watch")
+            runs.record_run(
+                self.checkout, told.outcomes, told.expected, diagnoses=diagnoses, source=told.source, how="watch"
+            )
             self.watched.notes = []
         except UserError as problem:
             self.watched.notes = [str(problem)]

@@ -6,8 +6,7 @@ import pytest
 
 from dojo.core.errors import UserError
 from dojo.core.mistakes import Mistake, load_mistakes
-from dojo.engine import diagnosis
-from dojo.engine.diagnosis import gather_known, name_mistakes, name_parts
+from dojo.engine.diagnosis import diagnose, diagnose_partly, known_evidence
 from dojo.testing import probes
 from dojo.testing.probes import Case, Probe, Raised, gather
 from dojo.tests.checkouts import SOLUTION
@@ -110,7 +109,7 @@ WRONG = {
 
 
 def named(kata, wrong=WRONG):
-    return name_mistakes(probes.cases(PROBE, 0), evidence(kata), RIGHT, wrong)
+    return diagnose(probes.cases(PROBE, 0), evidence(kata), RIGHT, wrong)
 
 
 def test_a_right_answer_has_no_name():
@@ -180,30 +179,29 @@ def test_two_mistakes_in_one_function_are_told_in_parts():
         SQUARES: WRONG[SQUARES],
     }
     seen = evidence(two(double=lambda x: 1 if x == 0 else x * 2 + (x == 5)))
-    assert name_mistakes(probes.cases(PROBE, 0), seen, RIGHT, wrong) == []
-    assert name_parts(seen, RIGHT, wrong, []) == [zero, five]
+    assert diagnose(probes.cases(PROBE, 0), seen, RIGHT, wrong) == []
+    assert diagnose_partly(seen, RIGHT, wrong, []) == [zero, five]
 
 
 def test_parts_do_not_repeat_what_the_whole_has_explained():
     """One fault, one sentence."""
     seen = evidence(two(double=lambda x: x * x))
-    assert name_parts(seen, RIGHT, WRONG, [SQUARES]) == []
-    assert name_parts(evidence(two()), RIGHT, WRONG, []) == []
+    assert diagnose_partly(seen, RIGHT, WRONG, [SQUARES]) == []
+    assert diagnose_partly(evidence(two()), RIGHT, WRONG, []) == []
 
 
 # The cache
 
 
 def known(checkout, seed=0):
-    return gather_known(checkout, "tiny", probes.load_probe(checkout.probe("tiny")), seed)
+    return known_evidence(checkout, "tiny", probes.load_probe(checkout.probe("tiny")), seed)
 
 
 @pytest.fixture
 def gathered(monkeypatch):
     """How often evidence was gathered anew."""
     calls = []
-    original = diagnosis._evidence
-    monkeypatch.setattr(diagnosis, "_evidence", lambda *arguments: calls.append(1) or original(*arguments))
+    monkeypatch.setattr(probes, "gather", lambda *arguments: calls.append(1) or gather(*arguments))
     return calls
 
 

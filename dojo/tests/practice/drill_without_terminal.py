@@ -90,7 +90,7 @@ class Room:
         self.set(NOON)
         monkeypatch.setenv("KATA_CLOCK", str(self.clock))
         monkeypatch.setattr(drill_app, "ForkServer", FakeNursery)
-        monkeypatch.setattr(drill_app, "Saves", FakeSaves)
+        monkeypatch.setattr(drill_app, "FileWatcher", FakeSaves)
 
     def set(self, now: float) -> None:
         self.now = now
@@ -121,13 +121,13 @@ class Room:
         app.saves.sent.send({"tiny"})
         app.turn()
 
-    def answer(self, app: DrillApp, *stages: str, named=(), message: str = "wrong") -> None:
+    def answer(self, app: DrillApp, *stages: str, diagnoses=(), message: str = "wrong") -> None:
         """The verdict on the job that was given last."""
         found = outcomes(*stages, message=message)
         number = app.forkserver.jobs[-1].number
         app.hear(Verdict(number, found, {"tiny": len(found)}, "digest", 0.1))
         if any(o.verdict == "failed" for o in found):
-            app.hear(Diagnosed(number, tuple(named)))
+            app.hear(Diagnosed(number, tuple(diagnoses)))
 
     def broken(self, app: DrillApp, sentence: str) -> None:
         """The verdict on a file that cannot be imported."""

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from dojo.authoring.bench.watch_latency import Latency, percentile, rows
-from dojo.core.outcome import Outcome
-from dojo.engine.file_watcher import Contents, Saves
+from dojo.core.outcome import Diagnosis, Outcome
+from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
@@ -49,8 +49,8 @@ def test_the_first_failure_is_shown_before_the_verdict(watched):
     watched.take(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
     assert watched.failure.test == "test_a"  # the lowest stage is mended first
     assert watched.milliseconds == pytest.approx(200)
-    watched.take(Diagnosed(1, (("name", "sentence"),)), 10.6)
-    assert watched.named == (("name", "sentence"),)
+    watched.take(Diagnosed(1, (Diagnosis("name", "clause", True),)), 10.6)
+    assert watched.diagnoses == (Diagnosis("name", "clause", True),)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def saves(folder):
-    contents, watching = Contents(folder), Saves(folder)
+    contents, watching = Fingerprints(folder), FileWatcher(folder)
     end = time.monotonic() + PLENTY
     while not watching.connection.poll(0.05) and time.monotonic() < end:  # until the watch is set up
         (folder / "probe.py").write_text(str(time.monotonic()))
@@ -196,7 +196,7 @@ def test_two_saves_in_50_ms_end_with_the_second(folder, saves):
 
 def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
     """An editor may have more to come; someone who emptied the file does not."""
-    contents = Contents(folder)
+    contents = Fingerprints(folder)
     (folder / "one.py").write_text("")
     assert contents.changed({"one"}) == []
     assert contents.changed({"one"}, settled=True) == ["one"]
@@ -208,7 +208,7 @@ def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
 
 def test_saves_end_at_once(folder):
     """Nobody waits for a watcher when leaving."""
-    watching = Saves(folder)
+    watching = FileWatcher(folder)
     watching.close()
     assert not watching._thread.is_alive()
 
