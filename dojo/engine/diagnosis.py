@@ -110,16 +110,16 @@ def known_evidence(checkout: Checkout, kata: str, probe: Probe, seed: int) -> Kn
     named = load_mistakes(checkout.mistakes(kata)).named
     sources = [source, *(mistake.apply(source) for mistake in named)]
     reference, *others = probes.gather_sources(probe, kata, sources, seed)
-    known = reference, dict(zip(named, others, strict=True))
+    evidence = reference, dict(zip(named, others, strict=True))
     cache = _cache_file(checkout, kata, seed)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         for stale in cache.parent.glob(f"{kata}-*.pickle"):
             stale.unlink(missing_ok=True)
-        cache.write_bytes(_pickled(known))
+        cache.write_bytes(_pickled(evidence))
     except OSError:  # a read-only checkout or a full disk: the next run gathers it again
         pass
-    return known
+    return evidence
 
 
 def cached_evidence(checkout: Checkout, kata: str, seed: int) -> KnownEvidence | None:
@@ -127,11 +127,11 @@ def cached_evidence(checkout: Checkout, kata: str, seed: int) -> KnownEvidence |
     cache = _cache_file(checkout, kata, seed)
     if cache not in _read_before:
         try:
-            known = pickle.loads(cache.read_bytes())
+            evidence = pickle.loads(cache.read_bytes())
         except Exception:  # absent or damaged: it will be written anew
             return None
         _read_before.clear()
-        _read_before[cache] = known
+        _read_before[cache] = evidence
     return _read_before[cache]
 
 
@@ -156,7 +156,7 @@ def _tensor(raw: bytes, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Ten
     return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(shape) if raw else torch.empty(shape, dtype=dtype)
 
 
-def _pickled(known: KnownEvidence) -> bytes:
+def _pickled(evidence: KnownEvidence) -> bytes:
     file = io.BytesIO()
-    _Pickler(file, protocol=5).dump(known)
+    _Pickler(file, protocol=5).dump(evidence)
     return file.getvalue()

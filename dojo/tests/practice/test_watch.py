@@ -266,7 +266,7 @@ def test_the_screen_is_full_and_never_wider_than_the_window(watched, checkout, s
     long = "a sentence that is longer than the window is wide, " * 20
     if state == "failed":
         watched.take(verdict(outcome("test_a", "failed", 1, f"{long}\nhint: {long}")), 11.0)
-        watched.take(Diagnosed(1, (("name", long),)), 11.0)
+        watched.take(Diagnosed(1, (Diagnosis("name", long, True),)), 11.0)
     elif state == "lost":
         watched.take(JobDied(1, "was still running after 20 s", "test_a"), 11.0)
     elif state == "unwritten":
