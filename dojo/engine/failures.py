@@ -86,7 +86,7 @@ def _one_line(excinfo: pytest.ExceptionInfo[BaseException], style: str | None = 
 
 def _is_library_frame(entry: Any) -> bool:
     path = str(getattr(getattr(entry, "reprfileloc", None), "path", ""))
-    return "site-packages" in path or path.endswith(("dojo/testing/checks.py", "contextlib.py"))
+    return "site-packages" in path or path.endswith("contextlib.py") or Path(path).parts[-3:-1] == ("dojo", "testing")
 
 
 def _last_line_in(error: BaseException, file: Path) -> int | None:

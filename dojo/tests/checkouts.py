@@ -197,13 +197,13 @@ def pytest_in(checkout: Checkout, *arguments: str, **environment: str) -> Sessio
     return Session(code, output, outcomes)
 
 
-def in_child(task: Callable[[], Any], otherwise: Any = None) -> Any:
+def in_child(task: Callable[[], Any], otherwise: Any = None, *, timeout_s: float = 60) -> Any:
     """The result of `task` in a forked child that has imported no katas and no conftest. If the child dies, the test fails.
 
     With `otherwise` (a pair), a child that dies gives that pair, with TaskDied in the first place.
     """
     preload()
-    (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=60)
+    (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=timeout_s)
     if isinstance(answer, TaskDied):
         assert otherwise is not None, answer.why
         return (answer, *otherwise[1:])

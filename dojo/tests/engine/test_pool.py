@@ -205,7 +205,7 @@ def test_closing_the_generator_stops_the_children(tmp_path):
 
 
 def test_ctrl_c_leaves_no_children(tmp_path):
-    """`kata verify` can be stopped at once."""
+    """`kata dev verify` can be stopped at once."""
     program = f"""
 import os, pathlib, time
 from dojo.engine.pool import run_forked
