@@ -1,8 +1,8 @@
 """The katas under test, and the only switch that decides which code that is.
 
 `import katas.ddpm` loads `ddpm.py` from this directory, or from the one that the environment variable `KATAS_DIR`
-names (`pytest --katas=DIR` sets it). Modules are compiled from their source on every import: Python trusts a cached
-.pyc whose whole-second time and size match, so two quick saves could otherwise run yesterday's code.
+names (`pytest --katas=DIR` sets it). Modules are compiled from their source on every import: Python uses a cached
+.pyc file if size and time (in whole seconds) match, so after two quick saves it could run the older code.
 """
 
 import os

@@ -92,7 +92,7 @@ def history_page(
                 Text(review.word, STYLES[review.word]) if review else "",
             )
         )
-        notes.append("; ".join(name for name, _ in attempt.mistakes))
+        notes.append("; ".join(diagnosis.mistake for diagnosis in attempt.diagnoses))
     _table(out, ("when", "kata", "how", "tests", "stage", "min", "hints", "rated"), rows, notes)
     rest = len(attempts) - len(newest)
     _print(out, f"\n{humanize.count(rest, 'older attempt')}: kata history --all" if rest else "")
@@ -119,7 +119,7 @@ def kata_history(
         if attempt.judged in rated:
             review = rated[attempt.judged]
             out.print(Text(f"   rated {review.word}: {review.why}", STYLES[review.word]))
-        for _, group in groupby(attempt.runs, key=lambda run: (run.how, run.complete, run.stages, run.mistakes)):
+        for _, group in groupby(attempt.runs, key=lambda run: (run.how, run.complete, run.stages, run.diagnoses)):
             _run_line(out, list(group))
     if due:
         _say(
@@ -138,8 +138,8 @@ def _run_line(out: Console, runs: list[Run]) -> None:
         line.append("  chosen tests only", "dim")
     line.rstrip()
     out.print(line)
-    for _, says in run.mistakes:
-        out.print(Text(f"      {says}.", "yellow"), soft_wrap=not out.is_terminal)
+    for diagnosis in run.diagnoses:
+        out.print(Text(f"      {diagnosis.sentence}.", "yellow"), soft_wrap=not out.is_terminal)
 
 
 def _tests(run: Run | None) -> str:

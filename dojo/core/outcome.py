@@ -23,6 +23,24 @@ class Outcome:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """A named mistake that some code behaves like.
+
+    `whole` is False when the code behaves like it only in the cases where the mistake shows, and differently elsewhere.
+    """
+
+    mistake: str  # its name
+    says: str  # completes the sentence below
+    whole: bool
+
+    @property
+    def sentence(self) -> str:
+        """What the learner reads, without the full stop."""
+        subject = "Your result" if self.whole else "Part of your result"
+        return f"{subject} is exactly what you get when {self.says}"
+
+
 def is_unwritten(error: BaseException | None, directory: Path | None = None) -> bool:
     """Whether `error` is a stub's: a NotImplementedError that a `raise` (in a file of `directory`) gave.
 

@@ -1,7 +1,7 @@
-"""Tells which kata files were saved, whatever way the editor does it.
+"""Reports which kata files were saved, however the editor saves them.
 
-A thread waits for the operating system's word and sends the names on; `Contents` then decides by content, because
-editors touch files without changing them, write swap files beside them, and replace them by renaming.
+The operating system reports writes, and `Fingerprints` then compares contents: editors touch files without changing them,
+write swap files beside them, and replace them by renaming.
 """
 
 import hashlib
@@ -11,62 +11,64 @@ from pathlib import Path
 
 from dojo.core.files import digest
 
-EMPTY = hashlib.sha256(b"").hexdigest()[:16]  # an editor that truncates before it writes has more to come
+EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()[:16]  # an editor that truncates before it writes has more to come
+DEBOUNCE_MS, STEP_MS, POLL_MS = 20, 5, 50
+STOP_TIMEOUT_S = 1.0
 
 
-class Saves:
-    """`connection` gets a set of names (files of `folder` without their .py) whenever some were written."""
+class FileWatcher:
+    """A thread that sends into `connection` a set of names (files of `folder`, without .py) whenever some were written."""
 
     def __init__(self, folder: Path) -> None:
-        self.connection, self._sent = Pipe(duplex=False)
+        self.connection, self._sending_end = Pipe(duplex=False)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, args=(folder,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(1)
+        self._thread.join(STOP_TIMEOUT_S)
 
     def _watch(self, folder: Path) -> None:
         from watchfiles import watch
 
-        def python_file(_: object, path: str) -> bool:
+        def is_python_file(_: object, path: str) -> bool:
             return path.endswith(".py")
 
-        for polling in (None, True):  # no inotify left, or a network folder: look every 50 ms instead
+        for polling in (None, True):  # without inotify (none free, or a network folder) look again and again
             try:
                 for changes in watch(
                     folder,
-                    watch_filter=python_file,
-                    debounce=20,
-                    step=5,
-                    poll_delay_ms=50,
+                    watch_filter=is_python_file,
+                    debounce=DEBOUNCE_MS,
+                    step=STEP_MS,
+                    poll_delay_ms=POLL_MS,
                     stop_event=self._stop,
                     recursive=False,
                     force_polling=polling,
                     raise_interrupt=False,
                 ):
-                    self._sent.send({Path(path).stem for _, path in changes})
+                    self._sending_end.send({Path(path).stem for _, path in changes})
                 return
             except OSError:
                 continue
 
 
-class Contents:
-    """What each file held when it was last looked at."""
+class Fingerprints:
+    """The digest of each file of a folder when it was last looked at."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.known = {file.stem: digest(file) for file in folder.glob("*.py")}
+        self._digests = {file.stem: digest(file) for file in folder.glob("*.py")}
 
     def changed(self, names: set[str], *, settled: bool = False) -> list[str]:
-        """Those of `names` that now hold something else, in alphabetical order; empty files only once `settled`."""
-        found = []
+        """Those of `names` whose content has changed, in alphabetical order; empty files only once `settled`."""
+        changed = []
         for name in sorted(names):
             now = digest(self.folder / f"{name}.py")
             if not now:
-                self.known.pop(name, None)  # deleted: whatever is written there next is new
-            elif now != self.known.get(name) and (settled or now != EMPTY):
-                self.known[name] = now
-                found.append(name)
-        return found
+                self._digests.pop(name, None)  # deleted: any content that comes next is a change
+            elif now != self._digests.get(name) and (settled or now != EMPTY_DIGEST):
+                self._digests[name] = now
+                changed.append(name)
+        return changed

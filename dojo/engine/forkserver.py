@@ -1,10 +1,10 @@
-"""A warm process that runs a kata's tests on request, each run in a child of its own.
+"""The caller's end of the fork server: a process that runs a kata's tests on request, each run in a child of its own.
 
-The forkserver imports torch and pytest once and forks for every job, so a verdict takes a tenth of a second and whatever
-the kata does (hang, crash, print, eat memory, close its files) ends with its child. A newer job ends the one that is
-running. Where fork is unsafe (Windows, and macOS with torch) children start cold; `Ready.kind` says which.
+The fork server imports torch and pytest once and forks for every job. So a verdict takes a tenth of a second, and a kata
+that hangs, crashes, prints, uses up memory or closes its files harms only its child. A newer job ends the running one.
+Where fork is unsafe (Windows, and macOS with torch) each child imports torch for itself; `Ready.kind` tells which it is.
 
-This is the caller's end; dojo.engine.forkserver_main is the process, dojo.engine.worker its child. The process ends when its caller does.
+`forkserver_main` is the process, `worker` its child. The fork server ends when its caller does.
 """
 
 import signal
@@ -17,9 +17,12 @@ from dojo.engine.forkserver_main import serve
 from dojo.engine.messages import Job, JobDied, Message, Ready, Running, Verdict
 from dojo.engine.processes import can_fork
 
+EXIT_TIMEOUT_S = 2.0  # for a fork server that kills its child and ends
+NO_JOB = Running(0, "", 0, 0)
+
 
 class ForkServer:
-    """The caller's end. `connection` becomes readable when messages wait."""
+    """Starts a fork server, and another when it has died. `connection` becomes readable when messages wait."""
 
     def __init__(self, checkout: Checkout) -> None:
         self.checkout = checkout
@@ -29,14 +32,14 @@ class ForkServer:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, self.checkout, can_fork()), daemon=False)
-        self.warm = False
-        self.under_way = Running(0, "", 0, 0)  # the job that has no verdict yet, if its number is not 0
-        with _no_ctrl_c():
+        self.ready = False
+        self.current = NO_JOB  # the job that has no verdict yet, and where it is
+        with _ctrl_c_blocked():
             self.process.start()
         theirs.close()
 
     def submit(self, job: Job) -> None:
-        """Starts `job`; what is running is ended first. A forkserver that has died is replaced."""
+        """Starts `job`; the running one is ended first. A fork server that has died is replaced."""
         try:
             if not self.process.is_alive():
                 raise OSError
@@ -45,43 +48,44 @@ class ForkServer:
             self.close()
             self._start()
             self.connection.send(job)
-        self.under_way = Running(job.number, "", 0, 0)
+        self.current = Running(job.number, "", 0, 0)
 
     def messages(self, timeout: float = 0.0) -> list[Message]:
-        """What has arrived, after waiting `timeout` seconds at most for the first.
+        """The messages that have arrived, after waiting `timeout` seconds at most for the first.
 
-        A forkserver that has died is replaced, and the job that it ran is JobDied; JobDied(0, ...) if it ran none.
+        A fork server that has died is replaced. Its job is JobDied; if it ran none, the message is JobDied(0, ...).
         """
-        found: list[Message] = []
+        messages: list[Message] = []
         try:
-            while self.connection.poll(0 if found else timeout):
+            while self.connection.poll(0 if messages else timeout):
                 message = self.connection.recv()
-                found.append(message)
+                messages.append(message)
                 if isinstance(message, Ready):
-                    self.warm = True
-                elif message.number == self.under_way.number:
-                    self.under_way = message if isinstance(message, Running) else self.under_way
+                    self.ready = True
+                elif message.number == self.current.number:
+                    self.current = message if isinstance(message, Running) else self.current
                     if isinstance(message, Verdict | JobDied):
-                        self.under_way = Running(0, "", 0, 0)
+                        self.current = NO_JOB
         except (EOFError, OSError):
-            found.append(self._replaced())
-        return found
+            messages.append(self._replace())
+        return messages
 
-    def _replaced(self) -> JobDied:
-        number, test, warm = self.under_way.number, self.under_way.test, self.warm
+    def _replace(self) -> JobDied:
+        number, test, was_ready = self.current.number, self.current.test, self.ready
         self.close()
-        if warm:
+        if was_ready:
             self._start()
             why = "ended the trainer's warm process (look for os.kill(), or for want of memory); it was started again"
             return JobDied(number, why if number else "the warm process ended and was started again", test)
-        # It would most likely end again: the next job tries. Until then nothing arrives.
-        self.connection, self._nobody = get_context("spawn").Pipe()
+        # Starting another now would probably fail again, so that waits for the next submit(). Until then the connection
+        # is one that never becomes readable; its other end has to stay open.
+        self.connection, self._unused_end = get_context("spawn").Pipe()
         return JobDied(number, "did not begin: the warm process ended while it started; `kata test NAME` shows why")
 
     def close(self) -> None:
-        """Ends the forkserver and whatever it runs."""
+        """Ends the fork server and the job that it runs."""
         self.connection.close()
-        self.process.join(2 if self.warm else 0)  # one that is still importing torch runs nothing yet
+        self.process.join(EXIT_TIMEOUT_S if self.ready else 0)  # one that still imports torch runs no job
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -94,12 +98,12 @@ class ForkServer:
 
 
 @contextmanager
-def _no_ctrl_c() -> Iterator[None]:
-    """A process that starts inherits this, until it has left the terminal: Ctrl-C is the caller's."""
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Blocks Ctrl-C, for a process that starts inside: it inherits this, until `leave_terminal` unblocks it there."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # multiprocessing's helper; starting it unblocks Ctrl-C
+    resource_tracker.ensure_running()  # multiprocessing starts it otherwise now, which would unblock Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

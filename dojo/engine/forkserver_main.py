@@ -1,169 +1,168 @@
-"""The warm process of dojo.engine.forkserver: takes jobs, forks for each, relays what the child says, and ends what it leaves."""
+"""The fork server's process: receives jobs, forks a worker for each, relays its messages, kills what it leaves behind.
 
+multiprocessing has a fork server too. It imports a fixed list of modules when it starts, so runs of katas whose tests
+import scikit-learn took two seconds longer (the others took as long as here); and it does not kill orphaned daemons.
+"""
+
+import ast
+import importlib
 import os
 import pickle
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Ready, Running, Verdict
-from dojo.engine.processes import become_subreaper, kill_descendants
-from dojo.engine.worker import DEAF, run_job
+from dojo.engine.processes import become_subreaper, describe_exit, kill_descendants, kill_group, leave_terminal
+from dojo.engine.worker import EXIT_UNREPORTED, run_job
+
+READ_BYTES = 2**20
+MAX_MESSAGE_BYTES = 2**26
 
 
 @dataclass
-class _Child:
+class _Worker:
+    """A running worker and how far its job is."""
+
     job: Job
-    process: Any
+    process: BaseProcess
     pipe: Connection
     deadline: float
-    test: str = ""
-    judged: bool = False
-    nameless: bool = False  # names of mistakes are still to come
+    test: str = ""  # the one that runs
+    has_verdict: bool = False
+    awaits_diagnosis: bool = False
     unread: bytearray = field(default_factory=bytearray)
 
-    def arrived(self) -> Iterator[Message]:
-        """The messages that are here. Never waits for the rest of one: a kata may write anything into any file."""
+    def receive(self) -> Iterator[Message]:
+        """The messages that have arrived completely. Never waits for the rest of one: a kata may write into the pipe."""
         if os.name == "nt":
             yield self.pipe.recv()
             return
-        part = os.read(self.pipe.fileno(), 2**20)
+        part = os.read(self.pipe.fileno(), READ_BYTES)
         if not part:
             raise EOFError
         self.unread += part
         while len(self.unread) >= 4:
             size = int.from_bytes(self.unread[:4], "big")
-            if not 0 < size < 2**26:
+            if not 0 < size < MAX_MESSAGE_BYTES:
                 raise ValueError("no message is so long")
             if len(self.unread) < size + 4:
                 break
             message = pickle.loads(self.unread[4 : size + 4])
             if not isinstance(message, Message):
-                raise TypeError("no message")
+                raise TypeError("this is not a message")
             del self.unread[: size + 4]
             yield message
 
 
 def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
-    """The warm process: takes jobs from `caller`, relays what their children say, and ends with its caller."""
-    _leave_the_terminal()
-    adopts = become_subreaper()
+    """Runs the jobs that `caller` sends, until it closes the connection."""
+    leave_terminal()
+    is_subreaper = become_subreaper()
     context = get_context("fork" if fork else "spawn")
     if fork:
-        from dojo.engine.pool import warm
+        from dojo.engine.preload import preload
 
-        warm()
-    child: _Child | None = None
+        preload()
+    worker: _Worker | None = None
+
+    def clean_up() -> None:
+        if worker:
+            _end(worker)
+        if is_subreaper:  # a daemon has left its worker's process group, and is now a child of this process
+            kill_descendants()
+
     try:
         caller.send(Ready("fork" if fork else "spawn"))
         while True:
-            left = max(0.0, child.deadline - time.monotonic()) if child else None
-            ready = wait([caller, *([child.pipe] if child else [])], timeout=left)
+            timeout = max(0.0, worker.deadline - time.monotonic()) if worker else None
+            ready = wait([caller, *([worker.pipe] if worker else [])], timeout=timeout)
             if caller in ready:
                 job = caller.recv()
-                _end(child)
-                _end_strays(adopts)
+                clean_up()
                 if fork:
-                    _warm_for(checkout, job)
-                child = _begin(context, checkout, job)
-            elif child and child.pipe in ready:
-                child = _relay(caller, child)
-                if not child:
-                    _end_strays(adopts)
-            elif child:
-                _end(child)
-                _end_strays(adopts)
-                _lose(caller, child, f"was still running after {child.job.seconds:g} s")
-                child = None
-    except (EOFError, OSError):  # the caller has gone
+                    _preload_kata(checkout, job)
+                worker = _start(context, checkout, job)
+            elif worker and worker.pipe in ready:
+                if not _relay(caller, worker):
+                    clean_up()
+                    worker = None
+            elif worker:
+                clean_up()
+                _report_end(caller, worker, f"was still running after {worker.job.seconds:g} s")
+                worker = None
+    except (EOFError, OSError):  # the caller has closed the connection, or has ended
         pass
     finally:
-        _end(child)
-        _end_strays(adopts)
+        clean_up()
 
 
-def _begin(context: Any, checkout: Checkout, job: Job) -> _Child:
+def _start(context: Any, checkout: Checkout, job: Job) -> _Worker:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=run_job, args=(theirs, checkout, job))
     process.start()
     theirs.close()
-    return _Child(job, process, ours, time.monotonic() + job.seconds)
+    return _Worker(job, process, ours, time.monotonic() + job.seconds)
 
 
-def _relay(caller: Connection, child: _Child) -> _Child | None:
+def _relay(caller: Connection, worker: _Worker) -> bool:
+    """Sends on what the worker has sent. False when it has ended, or was ended because its pipe holds something else."""
     try:
-        for message in child.arrived():
+        for message in worker.receive():
             if isinstance(message, Running):
-                child.test = message.test
-            child.judged = child.judged or isinstance(message, Verdict | JobDied)
+                worker.test = message.test
+            worker.has_verdict = worker.has_verdict or isinstance(message, Verdict | JobDied)
             if isinstance(message, Verdict):
-                child.nameless = child.job.naming and any(o.verdict == "failed" for o in message.outcomes)
+                worker.awaits_diagnosis = worker.job.naming and any(o.verdict == "failed" for o in message.outcomes)
             elif isinstance(message, Diagnosed):
-                child.nameless = False
+                worker.awaits_diagnosis = False
             caller.send(message)
     except (EOFError, OSError):
-        child.process.join(1)
-        code = child.process.exitcode
-        _end(child)
-        _lose(caller, child, _why(code))
-        return None
-    except Exception:  # no message: the kata has written into the pipe
-        _end(child)
-        _lose(caller, child, "wrote into a file that is not its own, the trainer's pipe")
-        return None
-    return child
+        worker.process.join(1)
+        code = worker.process.exitcode
+        _end(worker)
+        _report_end(caller, worker, _describe(code))
+        return False
+    except Exception:  # not a message
+        _end(worker)
+        _report_end(caller, worker, "wrote into a file that is not its own, the trainer's pipe")
+        return False
+    return True
 
 
-def _lose(caller: Connection, child: _Child, why: str) -> None:
-    """The child has ended, or was ended: says so, unless it had told everything."""
-    if not child.judged:
-        caller.send(JobDied(child.job.number, why, child.test))
-    elif child.nameless:  # it hung or crashed on the way to the name
-        caller.send(Diagnosed(child.job.number, ()))
-
-
-def _why(code: int | None) -> str:
-    if code in (None, DEAF):
+def _describe(code: int | None) -> str:
+    if code is None or code == EXIT_UNREPORTED:
         return "closed a file that is not its own, the trainer's pipe"
-    if code >= 0:
-        return f"ended the process (exit code {code}) before its tests were through; look for exit() or os._exit()"
-    name = signal.Signals(-code).name
-    return {
-        "SIGKILL": "was killed (SIGKILL), most likely because it used up the memory",
-        "SIGSEGV": "crashed the interpreter (SIGSEGV)",
-        "SIGABRT": "aborted the interpreter (SIGABRT)",
-    }.get(name, f"was ended by {name}")
+    return describe_exit(code, "its tests were through", ", most likely because it used up the memory")
 
 
-def _end(child: _Child | None) -> None:
-    if child is None:
+def _report_end(caller: Connection, worker: _Worker, why: str) -> None:
+    """Sends what is missing when a worker has ended: the job's end, or an empty diagnosis after its verdict."""
+    if not worker.has_verdict:
+        caller.send(JobDied(worker.job.number, why, worker.test))
+    elif worker.awaits_diagnosis:  # it hung or crashed on an input that only the probe has
+        caller.send(Diagnosed(worker.job.number, ()))
+
+
+def _end(worker: _Worker) -> None:
+    """Kills the worker and its process group, if that has not been done."""
+    if worker.pipe.closed:
         return
-    child.pipe.close()
-    with suppress(ProcessLookupError, PermissionError, AttributeError):
-        os.killpg(child.process.pid, signal.SIGKILL)  # whatever it has started goes with it
-    child.process.kill()
-    child.process.join()
+    worker.pipe.close()
+    if worker.process.pid:
+        kill_group(worker.process.pid)
+    worker.process.kill()
+    worker.process.join()
 
 
-def _end_strays(adopted: bool) -> None:
-    """A daemon, say, left its kata's process group and came here when its parent ended."""
-    if adopted:
-        kill_descendants()
-
-
-def _warm_for(checkout: Checkout, job: Job) -> None:
-    """Imports what the kata's tests import besides the kata (scikit-learn takes a second), and the known evidence."""
-    import ast
-    import importlib
-
-    from dojo.engine import diagnosis
-
+def _preload_kata(checkout: Checkout, job: Job) -> None:
+    """Imports what the kata's tests import besides the kata (scikit-learn takes a second), and reads the cached evidence."""
     with suppress(Exception):
         tree = ast.parse(checkout.tests(job.kata).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -173,17 +172,6 @@ def _warm_for(checkout: Checkout, job: Job) -> None:
                 if name.partition(".")[0] not in ("katas", "tests", "solutions"):
                     importlib.import_module(name)
     with suppress(Exception):
-        diagnosis.recall(checkout, job.kata, job.seed)
+        from dojo.engine.diagnosis import cached_evidence
 
-
-def _leave_the_terminal() -> None:
-    """No keys, no Ctrl-C, nothing on the screen: these belong to the caller."""
-    if hasattr(os, "setsid"):
-        with suppress(OSError):
-            os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
+        cached_evidence(checkout, job.kata, job.seed)

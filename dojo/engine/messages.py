@@ -1,30 +1,30 @@
-"""What the caller, the warm process and its children say to each other: a job goes in, messages come back."""
+"""The messages between the caller, the fork server and its workers: a job goes in, the others come back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 
-SECONDS = 20.0  # a right answer takes three at most
+JOB_TIMEOUT_S = 20.0  # a right answer takes three at most
 
 
 @dataclass(frozen=True)
 class Job:
-    """Run the tests of `kata` against `target`/kata.py, up to `stage`; `number` comes back in every message."""
+    """Run the tests of `kata` against `target`/kata.py, up to `stage`. Every message about it carries its `number`."""
 
     number: int
     kata: str
     target: Path
     stage: int | None = None
     seed: int = 0
-    seconds: float = SECONDS
-    naming: bool = True
+    seconds: float = JOB_TIMEOUT_S
+    naming: bool = True  # whether a wrong answer is diagnosed
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The forkserver is warm; `kind` is "fork" or "spawn"."""
+    """The fork server accepts jobs. `kind` is "fork", or "spawn" where forking is unsafe."""
 
     kind: str
 
@@ -41,7 +41,7 @@ class Running:
 
 @dataclass(frozen=True)
 class FirstFailure:
-    """The first wrong answer, told while the other tests still run."""
+    """The first wrong answer of the job. Sent while the other tests still run."""
 
     number: int
     outcome: Outcome
@@ -49,11 +49,11 @@ class FirstFailure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All tests of the job have run. `source` is the digest of the file that was tested."""
+    """All tests of the job have run. `source` is the digest of the tested file."""
 
     number: int
     outcomes: tuple[Outcome, ...]
-    expected: Mapping[str, int]
+    expected: Mapping[str, int]  # kata -> its tests, for each kata whose tests were all to run
     source: str
     seconds: float
 
@@ -72,15 +72,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """After a failing verdict: the name and the sentence of each mistake that the code behaves like."""
+    """The diagnoses of a wrong answer. Follows its verdict, and may be empty."""
 
     number: int
-    mistakes: tuple[tuple[str, str], ...]
+    diagnoses: tuple[Diagnosis, ...]
 
 
 @dataclass(frozen=True)
 class JobDied:
-    """The job gave no verdict: it hung, crashed, or left. `why` is a clause, `test` where it was."""
+    """The job ended without a verdict. `why` is a clause about the kata; `test` is the test that was running.
+
+    Number 0: the fork server itself ended, while it ran no job.
+    """
 
     number: int
     why: str

@@ -1,62 +1,124 @@
-"""Ends what a kata's process has started and left behind."""
+"""Starting, leaving, killing and explaining processes: what the engine's and the grader's fork servers both need."""
 
 import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-
-def become_subreaper() -> bool:
-    """From now on, whatever this process's descendants leave behind becomes its child; False where that cannot be."""
-    if sys.platform != "linux":
-        return False
+if TYPE_CHECKING:
     import ctypes
 
-    with suppress(OSError, AttributeError):
-        return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
-    return False
-
-
-def kill_descendants(spare: frozenset[int] = frozenset()) -> int:
-    """Kills all children of this process but `spare`, and theirs as they come here. Returns how many there were."""
-    ended = 0
-    for _ in range(1000):
-        strays = [pid for pid in children() if pid not in spare]
-        if not strays:
-            break
-        for pid in strays:  # stopped first: what forks on and on would outrun a killer
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGSTOP)
-        for pid in strays:
-            with suppress(ProcessLookupError, PermissionError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                ended += 1
-    return ended
-
-
-def children() -> list[int]:
-    """The pids of this process's children, whichever thread started them."""
-    found: list[int] = []
-    for thread in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):
-            found += [int(pid) for pid in thread.read_text().split()]
-    return found
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+KILL_ROUNDS = 1000  # each takes the children that the round before has orphaned
 
 
 def can_fork() -> bool:
-    """Whether a process that holds torch may be forked: on Linux; KATA_FORK=0 or 1 overrules."""
-    asked = os.environ.get("KATA_FORK")
-    return hasattr(os, "fork") and (asked == "1" if asked in ("0", "1") else sys.platform == "linux")
+    """Whether a process that holds torch may be forked: by default on Linux; KATA_FORK=0 or 1 overrides that."""
+    override = os.environ.get("KATA_FORK")
+    return hasattr(os, "fork") and (override == "1" if override in ("0", "1") else sys.platform == "linux")
 
 
-def prctl(option: int, value: int = 1) -> bool:
-    """Linux's prctl(2); False where it is not to be had."""
-    if sys.platform != "linux":
-        return False
+def prctl(option: int, *values: "int | ctypes.c_void_p") -> None:
+    """Calls Linux's prctl(2). Raises OSError, also on other systems."""
     import ctypes
 
+    if sys.platform != "linux":
+        raise OSError("prctl needs Linux")
+    arguments = [ctypes.c_ulong(v) if isinstance(v, int) else v for v in (*values, 0, 0, 0, 0)[:4]]
+    if ctypes.CDLL(None, use_errno=True).prctl(option, *arguments) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def become_subreaper() -> bool:
+    """From now on this process becomes the parent of its descendants' orphans. Returns False where that is impossible."""
     with suppress(OSError, AttributeError):
-        return ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        return True
     return False
+
+
+def leave_terminal() -> None:
+    """Moves this process into a session of its own, without keys, Ctrl-C and output: these belong to its caller."""
+    if hasattr(os, "setsid"):
+        with suppress(OSError):
+            os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # the caller may have blocked it until here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+
+
+def lower_limit(kind: int, limit: int) -> None:
+    """Lowers one resource limit (resource.RLIMIT_...) of this process, soft and hard. Never raises it."""
+    import resource
+
+    hard = resource.getrlimit(kind)[1]  # the shell may have set a lower one (ulimit)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(kind, (limit, limit))
+
+
+def kill_group(pid: int) -> None:
+    """Kills the process group that `pid` leads. Does nothing if there is none, or none yet."""
+    with suppress(ProcessLookupError, PermissionError, AttributeError):  # AttributeError: Windows has no groups
+        os.killpg(pid, signal.SIGKILL)
+
+
+def kill_descendants(spare: frozenset[int] = frozenset()) -> int:
+    """Kills the children of this process, except `spare`, and their orphans. Returns how many it killed.
+
+    Only a subreaper (`become_subreaper`) receives the orphans.
+    """
+    killed = 0
+    for _ in range(KILL_ROUNDS):
+        pids = [pid for pid in children() if pid not in spare]
+        if not pids:
+            break
+        for pid in pids:  # SIGSTOP first, or a fork bomb would outrun this loop
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                killed += 1
+    return killed
+
+
+def children() -> list[int]:
+    """The pids of this process's children, of all its threads."""
+    pids: list[int] = []
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            pids += [int(pid) for pid in file.read_text().split()]
+    return pids
+
+
+def describe_exit(code: int, before: str, killed: str) -> str:
+    """Why a process ended too early, as a clause without its subject: "crashed the interpreter (SIGSEGV)".
+
+    `code` is as in `multiprocessing.Process.exitcode`: an exit code, or minus the number of the signal that ended it.
+    `before` names what it should have done first ("its tests were through"), `killed` what SIGKILL most likely means.
+    """
+    if code >= 0:
+        return f"ended the process (exit code {code}) before {before}; look for exit() or os._exit()"
+    name = signal_name(-code)
+    return {
+        "SIGKILL": f"was killed (SIGKILL){killed}",
+        "SIGSEGV": "crashed the interpreter (SIGSEGV)",
+        "SIGABRT": "aborted the interpreter (SIGABRT)",
+        "SIGXCPU": "used up its computing time",
+        "SIGXFSZ": "wrote a larger file than a kata may",
+    }.get(name, f"was ended by {name}")
+
+
+def signal_name(number: int) -> str:
+    """ "SIGTERM"; "signal 40" for one that has no name, such as a real-time signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,90 +1,109 @@
-"""Runs the tests of one kata on one source text, inside this process. Call it in a forked child (dojo.engine.pool)."""
+"""Runs the tests of one kata on one source text, inside this process. Call it only in a forked child (`pool`)."""
 
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.core.outcome import Outcome
-from dojo.core.paths import Checkout
+import pytest
 
-# Start-up is most of what a killed mutant costs: pytest's own plugins that no kata test needs stay out.
-UNUSED = "doctest unittest pastebin junitxml stepwise setuponly setupplan faulthandler threadexception unraisableexception legacypath logging cacheprovider warnings"
+from dojo.core.outcome import Diagnosis, Outcome
+from dojo.core.paths import Checkout
+from dojo.engine.session import PLUGIN_NAME, KataSession
+
+# Starting pytest is most of what a killed mutant costs, so its own plugins that no kata's test needs stay out.
+UNUSED_PLUGINS = [
+    "doctest",
+    "unittest",
+    "pastebin",
+    "junitxml",
+    "stepwise",
+    "setuponly",
+    "setupplan",
+    "faulthandler",
+    "threadexception",
+    "unraisableexception",
+    "legacypath",
+    "logging",
+    "cacheprovider",
+    "warnings",
+]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one pytest run said."""
+    """The result of one pytest session."""
 
     outcomes: tuple[Outcome, ...]
+    expected: Mapping[str, int]  # kata -> its tests, for each kata whose tests were all to run
+    diagnoses: tuple[Diagnosis, ...]
     output: str
-    code: int
+    exit_code: int
 
     @property
     def all_passed(self) -> bool:
-        return self.code == 0 and any(o.verdict == "passed" for o in self.outcomes) and not self.failures
+        return self.exit_code == 0 and any(o.verdict == "passed" for o in self.outcomes) and not self.failures
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
         return tuple(o for o in self.outcomes if o.verdict not in ("passed", "skipped"))
 
 
-class Grab:
-    """Takes what the session knows at its end."""
+class SessionKeeper:
+    """A pytest plugin that keeps the KataSession, which pytest.main() does not return."""
 
-    outcomes: tuple[Outcome, ...] = ()
-    expected: dict[str, int]
-    output = ""
-    code = 0
+    session: KataSession | None = None
 
-    def __init__(self) -> None:
-        self.expected = {}
-
-    def pytest_unconfigure(self, config) -> None:
-        dojo = config.pluginmanager.get_plugin("dojo-session")
-        if dojo:
-            self.outcomes, self.expected = tuple(dojo.outcomes), dict(dojo.expected)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        self.session = config.pluginmanager.get_plugin(PLUGIN_NAME)
 
 
 def run_tests(
     checkout: Checkout, kata: str, source: str, *, seed: int = 0, only: str = "", extra: Sequence[str] = ()
 ) -> Run:
-    """The tests of `kata` against `source` (beside the references of all other katas); `only` names one test function."""
+    """Runs the tests of `kata` on `source`, beside the references of all other katas.
+
+    `only` names one test function; `extra` holds further arguments of pytest.
+    """
     with tempfile.TemporaryDirectory(prefix="kata-") as folder:
         target = Path(folder).resolve()
         for reference in checkout.solutions.glob("*.py"):
             if reference.stem != kata:
                 (target / reference.name).symlink_to(reference)
         (target / f"{kata}.py").write_text(source, encoding="utf-8")
-        grab = run_pytest(checkout, kata, target, [f"--kata-seed={seed}", *extra], only=only)
-    return Run(grab.outcomes, grab.output, grab.code)
+        return run_pytest(checkout, kata, target, [f"--kata-seed={seed}", *extra], only=only)
 
 
 def run_pytest(
     checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object, only: str = ""
-) -> Grab:
-    """One pytest session on `target`/kata.py, with its output taken from the file descriptors. Nothing is recorded."""
-    import pytest
+) -> Run:
+    """Runs one pytest session on `target`/kata.py. Its output is taken from file descriptors 1 and 2, for good.
 
+    Nothing is recorded in the history.
+    """
     os.environ["KATAS_DIR"] = str(target)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.chdir(checkout.root)
     if str(checkout.root) not in sys.path:
         sys.path.insert(0, str(checkout.root))
     tests = str(checkout.tests(kata)) + (f"::{only}" if only else "")
-    fixed = ["-q", "--no-history", f"--rootdir={checkout.root}"] + [f"-pno:{plugin}" for plugin in UNUSED.split()]
-    grab = Grab()
+    fixed = ["-q", "--no-history", f"--rootdir={checkout.root}", *(f"-pno:{plugin}" for plugin in UNUSED_PLUGINS)]
+    keeper = SessionKeeper()
     with tempfile.TemporaryFile() as log:
         sys.stdout.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        grab.code = int(pytest.main([tests, *fixed, *arguments], plugins=[grab, *plugins]))
+        exit_code = int(pytest.main([tests, *fixed, *arguments], plugins=[keeper, *plugins]))
         sys.stdout.flush()
         sys.stderr.flush()
         log.seek(0)
-        grab.output = log.read().decode("utf-8", "replace")
-    return grab
+        output = log.read().decode("utf-8", "replace")
+    session = keeper.session
+    if session is None:
+        return Run((), {}, (), output, exit_code)
+    diagnoses = session.diagnoses.get(kata, ())
+    return Run(tuple(session.outcomes), dict(session.expected), diagnoses, output, exit_code)

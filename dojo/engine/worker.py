@@ -1,4 +1,4 @@
-"""The child of dojo.engine.forkserver_main: one run of a kata's tests, in a process that can harm nothing but itself."""
+"""The fork server's child: runs the tests of one kata once, in a process of its own that has limits."""
 
 import os
 import pickle
@@ -12,94 +12,117 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from dojo.core.files import digest
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
-from dojo.engine.processes import prctl
+from dojo.engine.processes import PR_SET_PDEATHSIG, lower_limit, prctl
 
-MEMORY = 4 * 2**30  # bytes beyond what the warm process holds
-FILE = 64 * 2**20  # bytes that a kata may write into one file
-LONG = 10_000  # characters of one test's message; an exception may hold megabytes
-DEAF = 213  # exit code of a child that could not tell its verdict
+MAX_EXTRA_MEMORY_BYTES = 4 * 2**30  # beyond what the fork server holds
+MAX_FILE_BYTES = 64 * 2**20  # in one file that the kata writes
+MAX_MESSAGE_CHARS = 10_000  # of one test; an exception may hold megabytes
+EXIT_UNREPORTED = 213  # exit code of a worker that could not send its result
 
 
 def run_job(pipe: Connection, checkout: Checkout, job: Job) -> None:
-    tell = _Teller(pipe)
+    """Runs `job` and sends its messages into `pipe`. Ends the process."""
+    sender = Sender(pipe)
     try:
         _prepare(pipe)
-        _judge(tell, checkout, job)
-    except BaseException as error:  # its files are closed, or no memory is left
+        _run_tests(sender, checkout, job)
+    except BaseException as error:  # the kata has closed our files, say, or no memory is left
         try:
-            tell(JobDied(job.number, f"broke the test run itself ({type(error).__name__}: {error})"[:200]))
+            why = f"broke the test run itself ({type(error).__name__}: {error})"
+            sender.send(JobDied(job.number, why[:200]))
         except BaseException:
-            os._exit(DEAF)
+            os._exit(EXIT_UNREPORTED)
     os._exit(0)
 
 
 def _prepare(pipe: Connection) -> None:
-    """A process that holds nothing of the trainer's but one end of `pipe`, and ends with the trainer."""
+    """Keeps nothing of the trainer's but `pipe`, and makes sure that this process ends with the fork server."""
     if hasattr(os, "setsid"):
         with suppress(OSError):
             os.setsid()
-    prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if "torch" not in sys.modules:  # spawned, not forked
-        from dojo.engine.pool import warm
+    with suppress(OSError):
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if "torch" in sys.modules:
+        _close_pipes_except(pipe.fileno())
+    else:  # spawned, not forked
+        from dojo.engine.preload import preload
 
-        warm()
-    else:
-        _close_pipes(pipe.fileno())
-    _limit()
+        preload()
+    _limit_resources()
 
 
-def _close_pipes(but: int) -> None:
-    """What was inherited leads to the caller: a kata that writes into every file must not reach it."""
+def _close_pipes_except(kept: int) -> None:
+    """Closes the inherited pipes and sockets. They lead to the caller, and a kata may write into every open file."""
     from multiprocessing import resource_tracker
 
     with suppress(OSError):
         for name in os.listdir("/dev/fd"):
-            number = int(name)
+            descriptor = int(name)
             with suppress(OSError):
-                mode = os.fstat(number).st_mode
-                if number > 2 and number != but and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
-                    os.close(number)
+                mode = os.fstat(descriptor).st_mode
+                if descriptor > 2 and descriptor != kept and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+                    os.close(descriptor)
     resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]  # a kata's own workers start another
 
 
-def _judge(tell: "_Teller", checkout: Checkout, job: Job) -> None:
-    from dojo.core.files import digest
-    from dojo.engine.diagnosis import find_mistakes
+def _limit_resources() -> None:
+    """Limits memory and file sizes: a kata that needs too much gets an error, and the machine stays usable."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    lower_limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
+    lower_limit(resource.RLIMIT_CORE, 0)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process is killed first
+    if sys.platform == "linux" and not Path("/dev/nvidiactl").exists():  # CUDA reserves far more than it uses
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + MAX_EXTRA_MEMORY_BYTES)
+
+
+def _run_tests(sender: "Sender", checkout: Checkout, job: Job) -> None:
+    from dojo.engine.diagnosis import diagnose_kata
     from dojo.engine.runner import run_pytest
 
     source = digest(job.target / f"{job.kata}.py")
-    arguments = ["--no-naming", "--no-tracebacks", f"--kata-seed={job.seed}"] + (
-        [f"--stage={job.stage}"] if job.stage else []
-    )
+    arguments = ["--no-naming", "--no-tracebacks", f"--kata-seed={job.seed}"]
+    arguments += [f"--stage={job.stage}"] if job.stage else []
     started = time.monotonic()
-    live = _Live(tell, job.number)
-    grab = run_pytest(checkout, job.kata, job.target, arguments, live)
-    outcomes = tuple(_short(outcome) for outcome in grab.outcomes)
-    if len(outcomes) < live.total:  # half a verdict would look like a whole one
-        said = "it was interrupted, by KeyboardInterrupt or pytest.exit()" if grab.code == 2 else "pytest itself broke"
-        tell(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {said}", live.test))
+    live = _LivePlugin(sender, job.number)
+    run = run_pytest(checkout, job.kata, job.target, arguments, live)
+    outcomes = tuple(_shortened(outcome) for outcome in run.outcomes)
+    if len(outcomes) < live.total:  # a partial run must not be reported as a complete one
+        interrupted = "it was interrupted, by KeyboardInterrupt or pytest.exit()"
+        reason = interrupted if run.exit_code == 2 else "pytest itself broke"
+        sender.send(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {reason}", live.test))
         return
-    tell(Verdict(job.number, outcomes, grab.expected, source, time.monotonic() - started))
+    sender.send(Verdict(job.number, outcomes, run.expected, source, time.monotonic() - started))
     if job.naming and any(o.verdict == "failed" for o in outcomes):
-        found, _ = find_mistakes(checkout, job.kata, job.seed)
-        tell(Diagnosed(job.number, tuple((mistake.name, sentence) for mistake, sentence in found)))
+        diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed)
+        sender.send(Diagnosed(job.number, diagnoses))
 
 
-def _short(outcome: Outcome) -> Outcome:
-    return replace(outcome, message=f"{outcome.message[:LONG]} ...") if len(outcome.message) > LONG else outcome
+def _shortened(outcome: Outcome) -> Outcome:
+    if len(outcome.message) <= MAX_MESSAGE_CHARS:
+        return outcome
+    return replace(outcome, message=f"{outcome.message[:MAX_MESSAGE_CHARS]} ...")
 
 
-class _Teller:
-    """Sends messages to the forkserver, from the process that it was made in: a kata may fork and go on twice."""
+class Sender:
+    """Sends messages to the fork server.
+
+    A forked copy of this process ends instead: a kata may call os.fork(), and then both would report.
+    """
 
     def __init__(self, pipe: Connection) -> None:
-        self.pipe, self.process = pipe, os.getpid()
+        self.pipe, self.pid = pipe, os.getpid()
 
-    def __call__(self, message: Message) -> None:
-        if os.getpid() != self.process:
+    def send(self, message: Message) -> None:
+        if os.getpid() != self.pid:
             os._exit(0)
         if os.name == "nt":
             self.pipe.send(message)
@@ -110,43 +133,27 @@ class _Teller:
             data = data[os.write(self.pipe.fileno(), data) :]
 
 
-class _Live:
-    """Tells the forkserver which test has begun, and of the first wrong answer at once."""
+class _LivePlugin:
+    """A pytest plugin that reports each test as it begins, and the first wrong answer at once."""
 
-    def __init__(self, tell: _Teller, number: int) -> None:
-        self.tell, self.number, self.done, self.total, self.failed, self.test = tell, number, 0, 0, False, ""
+    def __init__(self, sender: Sender, number: int) -> None:
+        self.sender, self.number = sender, number
+        self.started = self.total = 0
+        self.test = ""  # the one that runs
+        self.any_failed = False
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.total = len(session.items)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.test = nodeid.rpartition("::")[2]
-        self.tell(Running(self.number, self.test, self.done, self.total))
-        self.done += 1
+        self.sender.send(Running(self.number, self.test, self.started, self.total))
+        self.started += 1
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        data = getattr(report, "kata_outcome", None)
-        if data and data["verdict"] == "failed" and not self.failed:
-            self.failed = True
-            self.tell(FirstFailure(self.number, _short(Outcome(**data))))
+        from dojo.engine.session import outcome_of  # brings pytest, which the caller of a fork server does not need
 
-
-def _limit() -> None:
-    """A kata that eats memory or fills the disk gets an error of its own, and the machine stays usable."""
-    try:
-        import resource
-    except ImportError:
-        return
-
-    def lower(kind: int, limit: int) -> None:
-        hard = resource.getrlimit(kind)[1]  # the shell's own (ulimit) cannot be raised
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (limit, limit))
-
-    lower(resource.RLIMIT_FSIZE, FILE)
-    lower(resource.RLIMIT_CORE, 0)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process goes first
-    if sys.platform == "linux" and not Path("/dev/nvidiactl").exists():  # CUDA reserves far more than it uses
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        lower(resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY)
+        outcome = outcome_of(report)
+        if outcome and outcome.verdict == "failed" and not self.any_failed:
+            self.any_failed = True
+            self.sender.send(FirstFailure(self.number, _shortened(outcome)))

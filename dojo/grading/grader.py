@@ -141,8 +141,10 @@ class Grader:
         with suppress(Exception):
             wrong = self._known[kit.kata]
             seen = _without_upsets(kit, seen, wrong)
-            whole = diagnosis.name_mistakes(kit.cases, seen, kit.evidence, wrong)
-            return tuple(mistake.name for mistake in whole or diagnosis.name_parts(seen, kit.evidence, wrong, whole))
+            whole = diagnosis.diagnose(kit.cases, seen, kit.evidence, wrong)
+            return tuple(
+                mistake.name for mistake in whole or diagnosis.diagnose_partly(seen, kit.evidence, wrong, whole)
+            )
         return ()
 
     def _evidence_of_mistakes(self, kit: Kit) -> dict[Mistake, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dojo.core.catalog import Kata
 from dojo.core.paths import Checkout
-from dojo.engine.file_watcher import Contents, Saves
+from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Verdict
 from dojo.practice import screen
@@ -107,7 +107,7 @@ class App(ABC):
         """The file that the learner writes in."""
 
     def watch_folder(self, folder: Path) -> None:
-        self.saves, self.contents = Saves(folder), Contents(folder)
+        self.saves, self.contents = FileWatcher(folder), Fingerprints(folder)
 
     def edit(self) -> None:
         """Opens the file in $VISUAL or $EDITOR, which has the terminal meanwhile."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dojo.core.catalog import Kata
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.messages import Diagnosed, FirstFailure, JobDied, Message, Ready, Running, Verdict
 
 
@@ -18,7 +18,7 @@ class LiveRun:
     first_failure: Outcome | None = None  # arrives before the verdict
     verdict: Verdict | None = None
     died: JobDied | None = None
-    named: tuple[tuple[str, str], ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
     milliseconds: float = 0.0  # from the save to the verdict
     started_at: float = 0.0  # by the monotonic clock
     solved_before: bool = False
@@ -38,14 +38,14 @@ class LiveRun:
         if isinstance(message, Running):
             self.running = message
         elif isinstance(message, FirstFailure):
-            self.first_failure, self.died, self.named = message.outcome, None, ()
+            self.first_failure, self.died, self.diagnoses = message.outcome, None, ()
             self.milliseconds = (now - self.started_at) * 1000
         elif isinstance(message, Verdict):
             if not self.first_failure:
                 self.milliseconds = (now - self.started_at) * 1000
-            self.verdict, self.waiting, self.died, self.named = message, False, None, ()
+            self.verdict, self.waiting, self.died, self.diagnoses = message, False, None, ()
         elif isinstance(message, Diagnosed):
-            self.named = message.mistakes
+            self.diagnoses = message.diagnoses
         elif isinstance(message, JobDied):
             self.died, self.waiting, self.verdict = message, False, None
         return True

@@ -81,8 +81,8 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool) -> 
         first, *rest = failure.message.splitlines() or [""]
         parts: list[Padding | str] = ["", paragraph(f"✗ {failure.test}", "bold red"), paragraph(first, "bold", 3)]
         parts += [paragraph(line, "cyan" if line.startswith(("hint:", "why")) else "", 3) for line in rest]
-        for _, sentence in live_run.named:
-            parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
+        for diagnosis in live_run.diagnoses:
+            parts += ["", paragraph(f"{diagnosis.sentence}.", "bold yellow", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from dojo.core.outcome import Diagnosis
 from dojo.core.paths import Checkout
 from dojo.progress.database import connect
 from dojo.progress.session_state import DrillState
@@ -34,7 +35,7 @@ class Run:
     complete: bool
     stages: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     untouched: bool = False  # every test said "not started"
-    mistakes: tuple[tuple[str, str], ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     @property
     def passed(self) -> int:
@@ -93,9 +94,9 @@ class Attempt:
         return max(runs, key=lambda run: run.passed, default=None)
 
     @property
-    def mistakes(self) -> tuple[tuple[str, str], ...]:
-        """The named mistakes, each once, in the order in which they were made: (name, sentence)."""
-        return tuple({name: (name, says) for run in self.runs for name, says in run.mistakes}.values())
+    def diagnoses(self) -> tuple[Diagnosis, ...]:
+        """The diagnoses of the runs, each mistake once, in the order in which they were first made."""
+        return tuple({diagnosis.mistake: diagnosis for run in self.runs for diagnosis in run.diagnoses}.values())
 
 
 def read_attempts(checkout: Checkout, kata: str | None = None) -> list[Attempt]:
@@ -136,9 +137,9 @@ def attempts_in(db: sqlite3.Connection, kata: str | None = None) -> list[Attempt
 
 def _runs(db: sqlite3.Connection, kata: str | None) -> list[tuple[int, str, int | None, Run]]:
     only, known = ("WHERE kata = ?", (kata,)) if kata else ("", ())
-    named = defaultdict(list)
-    for number, mistake, says in db.execute("SELECT run, mistake, says FROM named"):
-        named[number].append((mistake, says))
+    diagnoses = defaultdict(list)
+    for number, mistake, says, whole in db.execute("SELECT run, mistake, says, whole FROM named"):
+        diagnoses[number].append(Diagnosis(mistake, says, bool(whole)))
     rows = db.execute(
         f"""SELECT run.id, run.kata, session, at, how, complete, stage, sum(verdict = 'passed'),
                    sum(verdict != 'skipped'), sum(verdict NOT IN ('skipped', 'not started'))
@@ -154,7 +155,7 @@ def _runs(db: sqlite3.Connection, kata: str | None) -> list[tuple[int, str, int 
             stages[number][stage] = (passed, counted)
             touched[number] += begun
     return [
-        (n, name, session, Run(at, how, complete, stages[n], not touched[n], tuple(named[n])))
+        (n, name, session, Run(at, how, complete, stages[n], not touched[n], tuple(diagnoses[n])))
         for n, (name, session, at, how, complete) in found.items()
         if stages[n]  # a run of skipped tests says nothing
     ]

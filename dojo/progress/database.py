@@ -51,6 +51,14 @@ MIGRATIONS = (
         hints INTEGER NOT NULL, source TEXT NOT NULL  -- what was judged: practice, drill
     );
     """,
+    # `says` was the whole sentence that a run had printed; now it is the mistake's clause, and `whole` tells which sentence.
+    """
+    ALTER TABLE named ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;  -- 0: only part of the result is the mistake's
+    UPDATE named SET whole = 0, says = substr(says, length('Part of your result is exactly what you get when ') + 1)
+        WHERE says LIKE 'Part of your result is exactly what you get when %';
+    UPDATE named SET says = substr(says, length('Your result is exactly what you get when ') + 1)
+        WHERE says LIKE 'Your result is exactly what you get when %';
+    """,
 )
 
 

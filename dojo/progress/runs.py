@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dojo.core.files import digest
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
 from dojo.progress.database import connect
 
@@ -28,15 +28,15 @@ def record_run(
     outcomes: Sequence[Outcome],
     expected: Mapping[str, int],
     *,
-    named: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    diagnoses: Mapping[str, Sequence[Diagnosis]] | None = None,
     source: str | None = None,
     how: str = "test",
     session: int | None = None,
 ) -> None:
     """Stores one run per kata among `outcomes`.
 
-    `expected` counts the tests of each kata whose tests were all to run; `named` holds, for each kata, the (name, says)
-    of the mistakes that were named; `source` is the digest of the file that was run (None: of the file as it now is).
+    `expected` counts the tests of each kata whose tests were all to run; `diagnoses` holds those of each kata;
+    `source` is the digest of the file that was run (None: of the file as it now is).
     """
     by_kata: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -51,8 +51,8 @@ def record_run(
             ).lastrowid
             rows = [(run, o.test, o.stage, o.verdict, o.message[:2000], o.seconds) for o in found]
             db.executemany("INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?)", rows)
-            says = (named or {}).get(kata, ())
-            db.executemany("INSERT INTO named VALUES (?, ?, ?)", [(run, name, sentence) for name, sentence in says])
+            named = [(run, d.mistake, d.says, d.whole) for d in (diagnoses or {}).get(kata, ())]
+            db.executemany("INSERT INTO named(run, mistake, says, whole) VALUES (?, ?, ?, ?)", named)
 
 
 def record_event(checkout: Checkout, kata: str, what: str, detail: str = "") -> None:

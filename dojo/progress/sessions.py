@@ -13,7 +13,7 @@ from dojo.core import clock
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import write
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
 from dojo.progress.database import connect
@@ -136,7 +136,7 @@ class SessionLog:
         outcomes: Sequence[Outcome],
         expected: Mapping[str, int],
         source: str,
-        named: tuple[tuple[str, str], ...],
+        diagnoses: Sequence[Diagnosis],
     ) -> None:
         """Stores one run of the session's file; the arguments are those of `record_run`."""
         self._try(
@@ -144,7 +144,7 @@ class SessionLog:
                 self.checkout,
                 outcomes,
                 expected,
-                named={session.kata: named},
+                diagnoses={session.kata: diagnoses},
                 source=source,
                 how=session.kind,
                 session=session.id or None,
@@ -204,10 +204,14 @@ class SessionLog:
         def read() -> str:
             with connect(self.checkout) as db:
                 row = db.execute(
-                    "SELECT mistake, says FROM named JOIN run ON run = run.id WHERE session = ? ORDER BY run.id LIMIT 1",
+                    "SELECT mistake, says, whole FROM named JOIN run ON run = run.id WHERE session = ? "
+                    "ORDER BY run.id LIMIT 1",
                     (session.id,),
                 ).fetchone()
-            return f"{row[0]}. {row[1]}" if row else ""
+            if row is None:
+                return ""
+            mistake, says, whole = row
+            return f"{mistake}. {Diagnosis(mistake, says, bool(whole)).sentence}"
 
         return self._try(read, "")
 

@@ -13,7 +13,7 @@ import importlib.util
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -134,6 +134,11 @@ def load_module(name: str, source: str, filename: str) -> ModuleType:
 def gather(probe: Probe, kata: Any, seed: int) -> Evidence:
     """Everything the probe sees of `kata` (a module, or anything with its functions as attributes)."""
     return {case.name: counted(observe(probe, kata, case, seed + 2**20)) for case in cases(probe, seed)}
+
+
+def gather_sources(probe: Probe, kata: str, sources: Iterable[str], seed: int) -> list[Evidence]:
+    """The evidence of each of several source texts of one kata."""
+    return [gather(probe, load_module(f"reference_{kata}", source, f"<{kata}>"), seed) for source in sources]
 
 
 def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What the trainer's tests share: a small checkout of its own for each test, and pytest sessions in forked children.
+"""Helpers of the trainer's tests: a small checkout for each test, and pytest sessions in forked children.
 
-The tiny kata needs no torch, so a session in a child of this warm process takes a tenth of a second.
+The tiny kata needs no torch, so a session in a child that has everything preloaded takes a tenth of a second.
 """
 
 import os
@@ -17,7 +17,9 @@ import dojo
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
-from dojo.engine.pool import TaskDied, run_forked, warm
+from dojo.engine.pool import TaskDied, run_forked
+from dojo.engine.preload import preload
+from dojo.engine.runner import SessionKeeper
 
 REPOSITORY = Path(dojo.__file__).resolve().parent.parent
 
@@ -45,7 +47,7 @@ def shift(x: int, by: int = 3) -> int:
 '''
 
 TESTS = '''\
-"""What any right tiny does."""
+"""The specification of tiny."""
 
 import pytest
 
@@ -80,7 +82,7 @@ def test_a_negative_number_is_an_error():
 '''
 
 PROBE = '''\
-"""What can be seen of tiny."""
+"""Observes tiny."""
 
 from dojo.testing.probes import Case
 
@@ -174,7 +176,7 @@ def solve(checkout: Checkout, old: str = "", new: str = "", name: str = "tiny") 
 
 @dataclass(frozen=True)
 class Session:
-    """What one pytest session did. `code` is TaskDied when the process ended without one."""
+    """The result of one pytest session. `code` is its exit code; TaskDied when the process ended without one."""
 
     code: int | TaskDied
     output: str
@@ -196,11 +198,11 @@ def pytest_in(checkout: Checkout, *arguments: str, **environment: str) -> Sessio
 
 
 def in_child(task: Callable[[], Any], otherwise: Any = None, *, timeout_s: float = 60) -> Any:
-    """What `task` returns in a forked child that knows no katas and no conftest; its death fails the test.
+    """The result of `task` in a forked child that has imported no katas and no conftest. If the child dies, the test fails.
 
-    With `otherwise` (a pair), a child that dies gives that pair with what it died of in the first place.
+    With `otherwise` (a pair), a child that dies gives that pair, with TaskDied in the first place.
     """
-    warm()
+    preload()
     (_, answer), *_ = run_forked([partial(_afresh, task)], jobs=1, seconds=timeout_s)
     if isinstance(answer, TaskDied):
         assert otherwise is not None, answer.why
@@ -218,14 +220,6 @@ def _afresh(task: Callable[[], Any]) -> Any:
     return task()
 
 
-class _Grab:
-    outcomes: Sequence[Outcome] = ()
-
-    def pytest_unconfigure(self, config: Any) -> None:
-        if session := config.pluginmanager.get_plugin("dojo-session"):
-            self.outcomes = session.outcomes
-
-
 def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[str, str]) -> Any:
     import pytest
 
@@ -236,13 +230,13 @@ def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[
         os.dup2(file.fileno(), 2)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    grab = _Grab()
-    code = int(pytest.main(list(arguments), plugins=[grab]))
+    keeper = SessionKeeper()
+    code = int(pytest.main(list(arguments), plugins=[keeper]))
     sys.stdout.flush()
     sys.stderr.flush()
-    return code, tuple(grab.outcomes)
+    return code, tuple(keeper.session.outcomes) if keeper.session else ()
 
 
 def heed_ctrl_c() -> None:
-    """For Popen's preexec_fn: a shell that runs the tests in the background has SIGINT ignored, and children inherit it."""
+    """For Popen's preexec_fn: a shell that runs the tests in the background ignores SIGINT, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

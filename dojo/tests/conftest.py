@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # children of a process whose torch has used threads hang
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process whose torch has used several threads cannot fork safely
 
 import pytest
 
@@ -21,12 +21,12 @@ def _one_thread():
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Checkout:
     """A checkout with one kata, `tiny`, as the learner gets it; also the current folder."""
-    made = checkouts.make_checkout(tmp_path / "checkout")
-    checkouts.add_kata(made)
-    monkeypatch.chdir(made.root)
+    checkout = checkouts.make_checkout(tmp_path / "checkout")
+    checkouts.add_kata(checkout)
+    monkeypatch.chdir(checkout.root)
     for variable in ("KATAS_DIR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)
-    return made
+    return checkout
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from dojo.core.files import write
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
-from dojo.engine.file_watcher import Saves
+from dojo.engine.file_watcher import FileWatcher
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import FirstFailure, Job, JobDied, Verdict
 
@@ -50,7 +50,7 @@ def measure(checkout: Checkout, katas: tuple[str, ...] = KATAS, saves: int = 12,
     latencies = []
     with tempfile.TemporaryDirectory(prefix="kata-bench-") as folder, ForkServer(checkout) as forkserver:
         target = Path(folder).resolve()
-        watcher = Saves(target)
+        watcher = FileWatcher(target)
         time.sleep(0.5)  # the watcher's thread has to start
         try:
             if not forkserver.messages(START_TIMEOUT_S):
@@ -63,7 +63,7 @@ def measure(checkout: Checkout, katas: tuple[str, ...] = KATAS, saves: int = 12,
 
 
 def _measure(
-    checkout: Checkout, kata: str, target: Path, forkserver: ForkServer, watcher: Saves, saves: int, cold: int
+    checkout: Checkout, kata: str, target: Path, forkserver: ForkServer, watcher: FileWatcher, saves: int, cold: int
 ) -> Latency:
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     wrong = load_mistakes(checkout.mistakes(kata)).named
@@ -81,7 +81,7 @@ def _measure(
 
 
 def _save_and_wait(
-    target: Path, kata: str, text: str, forkserver: ForkServer, watcher: Saves, number: int
+    target: Path, kata: str, text: str, forkserver: ForkServer, watcher: FileWatcher, number: int
 ) -> tuple[float, float]:
     """Returns the milliseconds from the save to the first failure and to the verdict."""
     while watcher.connection.poll(0.1):

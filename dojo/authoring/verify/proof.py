@@ -28,7 +28,8 @@ from dojo.core.errors import UserError
 from dojo.core.mistakes import Mistake, Mistakes, load_mistakes
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
-from dojo.engine.pool import TaskDied, run_forked, warm
+from dojo.engine.pool import TaskDied, require_fork, run_forked
+from dojo.engine.preload import preload
 
 SEEDS = (0, 1, 2, 3, 4)
 MIN_KILL_RATE = 0.95
@@ -107,7 +108,8 @@ def verify(
             report.shortfalls.append(
                 f"{error.filename} cannot be read ({error.strerror}); CONTRIBUTING.md lists a kata's files"
             )
-    warm()
+    require_fork()
+    preload()
     with tempfile.TemporaryDirectory(prefix="kata-verify-") as scratch:
         before, tempfile.tempdir = tempfile.tempdir, scratch  # so that files of killed children are deleted as well
         try:

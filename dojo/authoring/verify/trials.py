@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from dojo.core.mistakes import Mistake
 from dojo.core.paths import Checkout
-from dojo.engine.diagnosis import SAYS, gather_known
+from dojo.engine.diagnosis import known_evidence
 from dojo.engine.runner import run_tests
 from dojo.testing import probes
 
@@ -30,7 +30,7 @@ class TestTrial:
 
 @dataclass(frozen=True)
 class MistakeTrial:
-    """Whether its own test catches one mistake, and whether the run names it."""
+    """Whether the named test catches one mistake, and whether the run diagnoses it."""
 
     caught: bool
     named: bool
@@ -57,8 +57,7 @@ def try_source(checkout: Checkout, kata: str, source: str, seed: int) -> TestTri
 def try_mistake(checkout: Checkout, kata: str, mistake: Mistake, source: str, seed: int) -> MistakeTrial:
     run = run_tests(checkout, kata, source, seed=seed, only=mistake.caught_by)
     failed = [o for o in run.failures if o.verdict == "failed"]
-    flat = " ".join(run.output.split())
-    named = f"{SAYS} {mistake.says}" in flat
+    named = any(diagnosis.whole and diagnosis.says == mistake.says for diagnosis in run.diagnoses)
     return MistakeTrial(
         bool(failed), named, _first_line(failed[0].message) if failed else " ".join(run.output.split())[-200:]
     )
@@ -73,9 +72,9 @@ def try_mutant(checkout: Checkout, kata: str, source: str, seed: int) -> MutantT
 
 
 def unseen_mistakes(checkout: Checkout, kata: str, seed: int) -> list[int]:
-    """The numbers of the named mistakes whose evidence equals the reference's. Fills the cache of `gather_known`."""
+    """The numbers of the named mistakes whose evidence equals the reference's. Fills the cache of `known_evidence`."""
     with warnings.catch_warnings(action="ignore"):
-        right, wrong = gather_known(checkout, kata, probes.load_probe(checkout.probe(kata)), seed)
+        right, wrong = known_evidence(checkout, kata, probes.load_probe(checkout.probe(kata)), seed)
     return [number for number, evidence in enumerate(wrong.values()) if probes.same(evidence, right)]
 
 

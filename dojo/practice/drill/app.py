@@ -142,7 +142,7 @@ class DrillApp(App):
 
     def record_run(self, verdict: Verdict) -> None:
         self.state.runs += 1  # for the last page, should the history not be writable
-        self.log.add_run(self.session, verdict.outcomes, verdict.expected, verdict.source, self.live_run.named)
+        self.log.add_run(self.session, verdict.outcomes, verdict.expected, verdict.source, self.live_run.diagnoses)
 
     def pass_stage(self) -> None:
         """Opens the next stage; after the last one the drill is graded."""

@@ -9,7 +9,7 @@ from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import digest
 from dojo.core.paths import Checkout
-from dojo.engine.file_watcher import EMPTY
+from dojo.engine.file_watcher import EMPTY_DIGEST
 from dojo.engine.messages import Job, Message, Ready, Verdict
 from dojo.practice import actions, screen
 from dojo.practice.app import SCROLL_STEPS, App
@@ -109,7 +109,7 @@ class WatchApp(App):
             self.run_saved_file()
         elif len(changed) == 1:
             self.open_kata(changed[0])
-        elif current in names and not settled and digest(self.file) in ("", EMPTY):
+        elif current in names and not settled and digest(self.file) in ("", EMPTY_DIGEST):
             self.settles_at = time.monotonic() + SETTLE_S  # an editor is replacing it
 
     def handle_message(self, message: Message) -> None:
@@ -128,10 +128,15 @@ class WatchApp(App):
         super().handle_diagnosis()
 
     def record_run(self, verdict: Verdict) -> None:
-        named = {self.kata.name: self.live_run.named}
+        diagnoses = {self.kata.name: self.live_run.diagnoses}
         try:
             runs.record_run(
-                self.checkout, verdict.outcomes, verdict.expected, named=named, source=verdict.source, how="watch"
+                self.checkout,
+                verdict.outcomes,
+                verdict.expected,
+                diagnoses=diagnoses,
+                source=verdict.source,
+                how="watch",
             )
             self.notice = ""
         except UserError as error:

@@ -86,9 +86,8 @@ class Recurring:
 
     @property
     def clause(self) -> str:
-        """The sentence without the words that all such sentences begin with."""
-        clause = self.says.partition(" is exactly what you get when ")[2] or self.says
-        return f"{clause[:1].upper()}{clause[1:]}."
+        """What the mistake says, as a sentence of its own."""
+        return f"{self.says[:1].upper()}{self.says[1:]}."
 
 
 @dataclass(frozen=True)
@@ -193,8 +192,8 @@ def _recurring(attempts: Sequence[Attempt]) -> list[Recurring]:
     tried: dict[str, int] = defaultdict(int)
     for attempt in attempts:
         tried[attempt.kata] += 1
-        for name, says in attempt.mistakes:
-            made[attempt.kata, name].append((attempt.started, says))
+        for diagnosis in attempt.diagnoses:
+            made[attempt.kata, diagnosis.mistake].append((attempt.started, diagnosis.says))
     found = [
         Recurring(kata, name, times[0][1], len(times), tried[kata], max(at for at, _ in times))
         for (kata, name), times in made.items()

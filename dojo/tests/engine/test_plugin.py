@@ -1,4 +1,4 @@
-"""What a run says to the learner, and what it keeps."""
+"""What a run shows to the learner, and what it records."""
 
 import json
 import re
@@ -6,8 +6,10 @@ import sqlite3
 
 import pytest
 
+from dojo.core.outcome import Diagnosis
 from dojo.engine.pool import TaskDied
 from dojo.progress import runs as history
+from dojo.progress.attempts import read_attempts
 from dojo.tests.checkouts import add_kata, pytest_in, solve
 
 ALL = {
@@ -33,11 +35,11 @@ def runs(checkout):
         return db.execute("SELECT kata, complete FROM run").fetchall()
 
 
-# Untouched
+# not started
 
 
 def test_an_untouched_stub_reads_not_started(checkout):
-    """One line a test and no traceback: nothing is wrong yet. But nothing passes either, and CI must see that."""
+    """One line for each test and no traceback: nothing is wrong yet. But nothing passes, so the exit code is 1."""
     session = pytest_in(checkout)
     assert session.code == 1
     assert session.verdicts() == dict.fromkeys(ALL, "not started")
@@ -61,7 +63,7 @@ def test_several_untouched_katas_take_one_line_each(checkout):
 
 
 def test_a_solved_kata_passes(checkout):
-    """And nothing else is said."""
+    """No further section is printed."""
     solve(checkout)
     session = pytest_in(checkout)
     assert session.code == 0
@@ -69,11 +71,11 @@ def test_a_solved_kata_passes(checkout):
     assert "not started" not in session.output
 
 
-# Wrong
+# wrong answers
 
 
 def test_a_wrong_answer_is_explained_above_a_short_traceback(checkout):
-    """Expected, got, hint; then where; and which known mistake it is."""
+    """Expected, got, hint; then the place; at the end the named mistake."""
     solve(checkout, "x * 2", "x * x")
     session = pytest_in(checkout)
     assert session.code == 1
@@ -87,7 +89,7 @@ def test_a_wrong_answer_is_explained_above_a_short_traceback(checkout):
 
 
 def test_frames_of_torch_are_left_out(checkout):
-    """The learner's own line is the one that matters; the library's five below it are noise."""
+    """The learner needs the line of the kata, not the library's five below it."""
     solve(checkout, "return x * 2", "import torch\n    return torch.nn.Linear(2, 3)(torch.zeros(5))")
     session = pytest_in(checkout, "tests/test_tiny.py::test_double_is_twice_as_much")
     assert lines_with(session, "katas/tiny.py:")
@@ -95,14 +97,14 @@ def test_frames_of_torch_are_left_out(checkout):
     assert "site-packages" not in session.output
 
 
-def test_an_unknown_mistake_gets_no_name(checkout):
-    """A wrong name is worse than none."""
+def test_a_wrong_answer_that_fits_no_mistake_gets_no_diagnosis(checkout):
+    """A wrong diagnosis is worse than none."""
     solve(checkout, "x * 2", "x * 9")
     assert "Your result is exactly" not in pytest_in(checkout).output
 
 
-def test_naming_can_be_left_out(checkout):
-    """In an examination the run does not help."""
+def test_diagnosis_can_be_left_out(checkout):
+    """For examinations."""
     solve(checkout, "x * 2", "x * x")
     session = pytest_in(checkout, "--no-naming")
     assert "Your result is exactly" not in session.output
@@ -110,7 +112,7 @@ def test_naming_can_be_left_out(checkout):
 
 
 def test_a_kata_without_a_probe_is_still_explained(checkout):
-    """Naming is a courtesy."""
+    """A diagnosis is an extra."""
     checkout.probe("tiny").unlink()
     solve(checkout, "x * 2", "x * x")
     session = pytest_in(checkout)
@@ -120,7 +122,7 @@ def test_a_kata_without_a_probe_is_still_explained(checkout):
 
 @pytest.mark.parametrize("mistakes", ["[[mistake]]\nname = 1\n", "not toml", '[[mistake]]\nname="a"\nold="zzz"\n'])
 def test_a_broken_mistakes_file_breaks_no_run(checkout, mistakes):
-    """It is the author's; the learner's verdict stands."""
+    """The fault is the author's; the learner's verdict stays."""
     checkout.mistakes("tiny").write_text(mistakes)
     solve(checkout, "x * 2", "x * x")
     session = pytest_in(checkout)
@@ -129,7 +131,7 @@ def test_a_broken_mistakes_file_breaks_no_run(checkout, mistakes):
     assert len(session.outcomes) == 6
 
 
-def test_what_the_learner_prints_is_not_repeated_while_naming(checkout):
+def test_prints_of_the_kata_are_not_repeated_by_the_diagnosis(checkout):
     """Debugging prints belong to the failed test's own section, once."""
     solve(checkout, "return x * 2", 'print("debugging", x)\n    return x * x')
     session = pytest_in(checkout)
@@ -138,11 +140,11 @@ def test_what_the_learner_prints_is_not_repeated_while_naming(checkout):
     assert "debugging" not in after
 
 
-# Files that do not import
+# files that do not import
 
 
 def test_a_syntax_error_is_shown_with_its_line(checkout):
-    """No screen of importlib frames for a missing colon; the other katas still run."""
+    """Without importlib's frames; the other katas still run."""
     add_kata(checkout, "other")
     checkout.stub("tiny").write_text("def double(x)\n    return x * 2\n")
     session = pytest_in(checkout)
@@ -154,47 +156,47 @@ def test_a_syntax_error_is_shown_with_its_line(checkout):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe bytes", b"x = 1\0\n", b"def f():\n\tx = 1\n        y = 2\n"])
-def test_a_file_that_is_not_even_text_is_blamed_by_name(checkout, content):
-    """Saved in another encoding, half a file after a crash, tabs among spaces."""
+def test_a_file_that_python_cannot_read_is_named(checkout, content):
+    """Another encoding, half a file after a crash, tabs among spaces."""
     checkout.stub("tiny").write_bytes(content)
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py, line "), session.output
     assert "importlib" not in session.output
 
 
-def test_a_missing_name_is_said(checkout):
-    """Renaming a function breaks its tests' import; say which name is expected."""
+def test_a_missing_name_is_reported(checkout):
+    """Renaming a function breaks its tests' import; the message has the name that they expect."""
     solve(checkout, "def shift", "def move")
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py has no `shift`, which its tests import")
     assert "Traceback" not in session.output
 
 
-def test_a_missing_file_says_how_to_get_it_back(checkout):
-    """Deleted or never rendered."""
+def test_a_missing_file_is_reported_with_the_command_that_restores_it(checkout):
+    """It was deleted, or never rendered."""
     checkout.stub("tiny").unlink()
     session = pytest_in(checkout)
     assert session.code != 0
     assert lines_with(session, "katas/tiny.py does not exist. Get the stub back with: kata reset tiny")
 
 
-def test_an_exception_at_import_is_said_with_its_line(checkout):
-    """The line is the learner's, however deep in a library it was raised."""
+def test_an_exception_at_import_is_reported_with_its_line(checkout):
+    """The line in the learner's file, however deep in a library it was raised."""
     checkout.stub("tiny").write_text("import json\n\njson.loads('{')\n")
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py, line 3: importing it raised JSONDecodeError")
     assert "json/decoder.py" not in session.output
 
 
-def test_a_missing_package_is_said_with_its_line(checkout):
-    """A learner who likes numba has to install it first."""
+def test_a_missing_package_is_reported_with_its_line(checkout):
+    """The learner may have to install it first."""
     checkout.stub("tiny").write_text("import no_such_package\n")
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py, line 1: importing it raised ModuleNotFoundError")
 
 
 def test_a_fault_in_the_tests_is_not_blamed_on_the_learner(checkout):
-    """An author's slip keeps its traceback."""
+    """An author's error keeps its traceback."""
     solve(checkout)
     checkout.tests("tiny").write_text("import katas.tiny\n\nundefined\n")
     session = pytest_in(checkout)
@@ -203,7 +205,7 @@ def test_a_fault_in_the_tests_is_not_blamed_on_the_learner(checkout):
 
 
 def test_a_kata_runs_once_when_it_fails_to_import(checkout):
-    """What a module does while it loads (a download, a print) is not done again to find the words for its failure."""
+    """Its side effects (a download, a print) do not happen again when the failure is explained."""
     checkout.stub("tiny").write_text("with open('loaded', 'a') as f:\n    f.write('once ')\nprint('hello')\n1 / 0\n")
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py, line 4: importing it raised ZeroDivisionError")
@@ -212,7 +214,7 @@ def test_a_kata_runs_once_when_it_fails_to_import(checkout):
 
 
 def test_prints_at_import_do_not_disturb_a_run(checkout):
-    """Leftovers of debugging."""
+    """They are captured, as pytest captures those of tests."""
     solve(checkout)
     with checkout.stub("tiny").open("a") as file:
         file.write('\nprint("hello from the kata")\n')
@@ -221,37 +223,37 @@ def test_prints_at_import_do_not_disturb_a_run(checkout):
     assert "hello" not in session.output
 
 
-# Errors that look alike
+# errors that look alike
 
 
 def test_only_the_stubs_own_error_means_not_started(checkout):
-    """A helper of the tests that raises NotImplementedError is a fault of the tests."""
+    """One that is raised in the tests is a failure."""
     solve(checkout)
     checkout.tests("tiny").write_text("def test_helper():\n    raise NotImplementedError('the test is not written')\n")
     assert pytest_in(checkout).verdicts() == {"test_helper": "failed"}
 
 
 def test_what_torch_does_not_implement_is_a_wrong_answer(checkout):
-    """torch raises NotImplementedError for a dtype without a kernel; the learner has started, and is wrong."""
+    """torch raises NotImplementedError for a dtype without a kernel."""
     solve(checkout, "return x * 2", "import torch\n    return torch.softmax(torch.tensor([x]), 0)")
     session = pytest_in(checkout)
     assert session.verdicts()["test_double_is_twice_as_much[1]"] == "failed"
     assert lines_with(session, "not implemented for 'Long'")
 
 
-def test_a_half_written_function_is_not_started_where_it_says_so(checkout):
-    """The learner's own NotImplementedError for the branch of tomorrow."""
+def test_a_half_written_function_is_not_started_where_it_raises_so(checkout):
+    """The learner's own NotImplementedError in a branch that is still to be written."""
     solve(checkout, "return x * 2", "if x == 5:\n        raise NotImplementedError('tomorrow')\n    return x * 2")
     verdicts = pytest_in(checkout).verdicts()
     assert verdicts["test_double_is_twice_as_much[5]"] == "not started"
     assert verdicts["test_double_is_twice_as_much[1]"] == "passed"
 
 
-# Ends of processes
+# processes that end early
 
 
 def test_exiting_at_import_ends_no_run(checkout):
-    """A script's `sys.exit(main())` without a guard."""
+    """A script's `sys.exit(main())` without `if __name__ ...`."""
     add_kata(checkout, "other")
     checkout.stub("tiny").write_text("import sys\n\nsys.exit()\n")
     session = pytest_in(checkout)
@@ -262,7 +264,7 @@ def test_exiting_at_import_ends_no_run(checkout):
 
 
 def test_exiting_in_a_function_is_a_failed_test(checkout):
-    """And the run goes on to its end: summary, history and all."""
+    """The run goes on to its end, with summary and history."""
     solve(checkout, "return x * 2", "import sys\n    sys.exit(0)")
     session = pytest_in(checkout)
     assert session.code == 1
@@ -273,7 +275,7 @@ def test_exiting_in_a_function_is_a_failed_test(checkout):
 
 
 def test_ending_the_process_gives_no_verdict_although_the_exit_code_is_0(checkout):
-    """`os._exit(0)` cannot be caught inside pytest: no summary, nothing recorded. A grader must ask for outcomes."""
+    """`os._exit(0)` cannot be caught inside pytest: no summary, nothing recorded. So an exit code alone proves nothing."""
     solve(checkout, "return x * 2", "import os\n    os._exit(0)")
     session = pytest_in(checkout, "--outcomes=outcomes.jsonl")
     assert session.code == TaskDied("exited with 0 and no result")
@@ -283,7 +285,7 @@ def test_ending_the_process_gives_no_verdict_although_the_exit_code_is_0(checkou
 
 
 def test_an_old_outcomes_file_does_not_survive_a_run_that_dies(checkout):
-    """Or the verdict of the last run would be taken for this one's."""
+    """Otherwise the verdicts of the last run would look like this one's."""
     (checkout.root / "outcomes.jsonl").write_text("{}\n")
     solve(checkout, "return x * 2", "import os\n    os._exit(0)")
     pytest_in(checkout, "--outcomes=outcomes.jsonl")
@@ -291,7 +293,7 @@ def test_an_old_outcomes_file_does_not_survive_a_run_that_dies(checkout):
 
 
 def test_ctrl_c_stops_at_once_and_counts_for_nothing(checkout):
-    """No naming either: it would call the very function that hangs."""
+    """No diagnosis either: it would call the very function that hangs."""
     solve(
         checkout,
         "return x * 2",
@@ -304,7 +306,7 @@ def test_ctrl_c_stops_at_once_and_counts_for_nothing(checkout):
     assert runs(checkout) == [("tiny", 0)]
 
 
-# Options
+# options
 
 
 def test_stage_n_leaves_later_stages_out(checkout):
@@ -318,13 +320,13 @@ def test_stage_n_leaves_later_stages_out(checkout):
 
 
 def test_a_failure_in_one_stage_shows_in_the_stage_line(checkout):
-    """Where to go on: stage 1 stands, stage 2 does not."""
+    """Stage 1 passes, stage 2 does not."""
     solve(checkout, "by: int = 3", "by: int = 4")
     assert lines_with(pytest_in(checkout), "stage 1: all 4   stage 2: 1 of 2 tests pass")
 
 
 def test_the_seed_reaches_the_tests(checkout):
-    """Everything random in a test comes from one number that the run prints."""
+    """Everything random in a test depends on one number, which the run prints."""
     checkout.tests("tiny").write_text(
         "import torch\n\n\ndef test_seed(seed, rng):\n"
         "    assert seed == 11 and rng.initial_seed() == 11 and torch.initial_seed() == 11 + 2**20\n"
@@ -334,20 +336,20 @@ def test_the_seed_reaches_the_tests(checkout):
 
 
 def test_outcomes_are_written_one_a_line(checkout):
-    """What a grader or an editor reads instead of the terminal."""
+    """For programs that read results, such as editors."""
     solve(checkout, "by: int = 3", "by: int = 4")
     session = pytest_in(checkout, "--outcomes=outcomes.jsonl")
-    found = [json.loads(line) for line in (checkout.root / "outcomes.jsonl").read_text().splitlines()]
-    assert found == [outcome.as_dict() for outcome in session.outcomes]
-    wrong = [outcome for outcome in found if outcome["verdict"] != "passed"]
+    written = [json.loads(line) for line in (checkout.root / "outcomes.jsonl").read_text().splitlines()]
+    assert written == [outcome.as_dict() for outcome in session.outcomes]
+    wrong = [outcome for outcome in written if outcome["verdict"] != "passed"]
     assert [(o["test"], o["kata"], o["stage"], o["verdict"]) for o in wrong] == [
         ("test_shift_moves_by_three_unless_told", "tiny", 2, "failed")
     ]
     assert wrong[0]["message"] == "shift(4) should be 7, but is 8\nhint: by = 3"
 
 
-def test_an_outcomes_file_that_cannot_be_written_is_said_at_once(checkout):
-    """Not after ten minutes of tests, and not with a traceback."""
+def test_an_outcomes_file_that_cannot_be_written_is_an_error_at_once(checkout):
+    """Not after the tests, and without a traceback."""
     session = pytest_in(checkout, "--outcomes=no/such/folder/outcomes.jsonl")
     assert session.code == 4
     assert lines_with(session, "--outcomes")
@@ -366,20 +368,29 @@ def test_skipped_and_broken_tests_have_verdicts_of_their_own(checkout):
     assert session.message("test_error") == "OSError: no disk"
 
 
-# History
+# history
 
 
 def test_runs_of_the_learners_katas_are_recorded(checkout):
-    """What `kata list` shows, and what a solution opens for."""
+    """`kata list` shows it, and `kata solution` depends on it."""
     solve(checkout)
     pytest_in(checkout)
     assert history.progress(checkout, "tiny") == history.Progress("solved", 6, 6, (1, 2))
     assert history.ever_solved(checkout, "tiny")
 
 
+@pytest.mark.parametrize("options", [["--no-summary"], ["-qq"]], ids=" ".join)
+def test_a_run_that_prints_less_is_recorded_all_the_same(checkout, options):
+    """With its diagnoses: the history does not depend on what is on the screen."""
+    solve(checkout, "x * 2", "x * x")
+    pytest_in(checkout, *options)
+    (attempt,) = read_attempts(checkout)
+    assert attempt.diagnoses == (Diagnosis("squares", "x is multiplied by itself", True),)
+
+
 @pytest.mark.parametrize("options", [["--katas=solutions"], ["--no-history"]], ids=str)
 def test_other_runs_are_not_recorded(checkout, options):
-    """Testing the reference solves nothing."""
+    """A run of the reference solves nothing."""
     solve(checkout)
     assert pytest_in(checkout, *options).code == 0
     assert runs(checkout) == []
@@ -404,14 +415,14 @@ def test_a_partial_run_solves_nothing(checkout, options):
 
 
 def test_a_run_that_stops_at_the_first_failure_is_partial(checkout):
-    """`-x` saw one test fail and knows nothing of the rest."""
+    """With `-x` the other tests have no verdict."""
     solve(checkout, "x * 2", "x * x")
     pytest_in(checkout, "-x")
     assert runs(checkout) == [("tiny", 0)]
 
 
-def test_rerunning_what_failed_last_is_partial(checkout):
-    """`--lf` leaves the others out without saying so; mending one test can break another."""
+def test_a_run_of_the_last_failures_is_partial(checkout):
+    """`--lf` leaves the others out without pytest_deselected; mending one test can break another."""
     solve(checkout, "x + by", "x - by")
     pytest_in(checkout)
     solve(checkout, "x * 2", "x * x")
@@ -429,7 +440,7 @@ def write_speed_test(checkout, name="tiny"):
 
 
 def test_a_kata_with_speed_tests_can_be_solved(checkout):
-    """Plain pytest leaves the speed tests out; the specification is complete without them."""
+    """Plain pytest leaves the speed tests out, and a run without them is complete."""
     write_speed_test(checkout)
     solve(checkout)
     assert pytest_in(checkout).code == 0
@@ -437,7 +448,7 @@ def test_a_kata_with_speed_tests_can_be_solved(checkout):
 
 
 def test_speed_tests_alone_solve_nothing(checkout):
-    """Fast and wrong is wrong."""
+    """They are not part of the specification."""
     write_speed_test(checkout)
     solve(checkout, "x + by", "x - by")
     assert pytest_in(checkout, "-p", "pytest_benchmark.plugin", "--benchmark-only", "tests/speed").code in (0, 5)
@@ -456,8 +467,8 @@ def test_a_file_that_does_not_import_is_a_run_that_is_not_complete(checkout):
     assert history.progress(checkout, "tiny").changed
 
 
-def test_trouble_with_the_history_is_a_line_and_no_failure(checkout):
-    """Practice goes on without it."""
+def test_a_history_that_cannot_be_written_is_a_line_and_no_failure(checkout):
+    """The run is valid without it."""
     solve(checkout)
     checkout.state.write_text("in the way")
     session = pytest_in(checkout)
@@ -466,8 +477,8 @@ def test_trouble_with_the_history_is_a_line_and_no_failure(checkout):
     assert "Traceback" not in session.output
 
 
-def test_pytest_at_work_elsewhere_is_left_alone(checkout):
-    """Only files under tests/ specify katas; these tests of the trainer, say, keep pytest's own words."""
+def test_other_tests_are_left_as_pytest_shows_them(checkout):
+    """Only files under tests/ specify katas. The trainer's own tests do not."""
     (checkout.root / "elsewhere").mkdir()
     (checkout.root / "elsewhere" / "test_tiny.py").write_text("def test_x():\n    raise NotImplementedError\n")
     session = pytest_in(checkout, "elsewhere")

@@ -1,4 +1,4 @@
-"""Tasks in forked children: whatever becomes of a child, the parent gets an answer and nothing is left over."""
+"""Tasks in forked children: however a child ends, the parent gets a result or TaskDied, and no process is left behind."""
 
 import faulthandler
 import os
@@ -14,7 +14,7 @@ import pytest
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.tests.checkouts import REPOSITORY, heed_ctrl_c
 
-# These tests fork at once: no torch work with several threads may come before them (conftest.py sees to it).
+# These tests fork without preload(). dojo/tests/conftest.py makes sure that torch has used one thread only.
 
 
 def answers(*tasks, jobs=2, seconds=20.0):
@@ -29,7 +29,8 @@ def alive(pid):
         return False
 
 
-def gone(pid, within=30.0):
+def has_ended(pid, within=30.0):
+    """Waits for the process to end; False if it does not."""
     end = time.monotonic() + within
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
@@ -54,17 +55,17 @@ def hang():
 
 
 def test_results_come_back_with_their_index():
-    """In the order in which they end, each saying whose it is."""
-    found = dict(run_forked([partial(int, n) for n in "123"], jobs=2, seconds=20))
-    assert found == {0: 1, 1: 2, 2: 3}
+    """They come in the order in which the tasks end."""
+    results = dict(run_forked([partial(int, n) for n in "123"], jobs=2, seconds=20))
+    assert results == {0: 1, 1: 2, 2: 3}
 
 
-def test_no_tasks_is_no_work():
+def test_no_tasks_give_no_results():
     """A kata without mutants."""
     assert answers() == []
 
 
-def test_a_childs_changes_stay_its_own():
+def test_changes_of_a_child_do_not_reach_the_parent():
     """Each trial imports another kata under the same name."""
 
     def change():
@@ -78,8 +79,8 @@ def test_a_childs_changes_stay_its_own():
     assert "KATA_TEST_FORK" not in os.environ
 
 
-def test_an_exception_is_an_answer():
-    """With its class and sentence."""
+def test_an_exception_is_a_task_that_died():
+    """With its class and message."""
     assert answers(partial(int, "x"), partial(int, "5")) == [
         TaskDied("ValueError: invalid literal for int() with base 10: 'x'"),
         5,
@@ -87,8 +88,8 @@ def test_an_exception_is_an_answer():
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("now")], ids=["exit", "interrupt"])
-def test_exits_and_interrupts_are_answers_too(error):
-    """A mutant that calls sys.exit() is dead like any other."""
+def test_exits_and_interrupts_are_tasks_that_died(error):
+    """A mutant that calls sys.exit() is killed like any other."""
 
     def task():
         raise error
@@ -96,19 +97,19 @@ def test_exits_and_interrupts_are_answers_too(error):
     assert answers(task) == [TaskDied(f"{type(error).__name__}: {error}")]
 
 
-def test_a_result_that_cannot_travel_is_an_answer():
-    """Not a wait for ever."""
+def test_a_result_that_cannot_be_pickled_is_a_task_that_died():
+    """The parent does not wait for ever."""
     (answer,) = answers(lambda: lambda: 1)
     assert isinstance(answer, TaskDied)
 
 
 def test_a_hanging_child_is_stopped_at_its_time():
-    """An endless loop costs `seconds`, and the others go on meanwhile."""
+    """An endless loop takes `seconds`, and the other tasks go on meanwhile."""
     assert answers(hang, partial(int, "1"), partial(int, "2"), seconds=1.5) == [TaskDied("timed out after 1.5 s"), 1, 2]
 
 
 def test_a_child_that_ignores_signals_is_stopped_too():
-    """Python loops that swallow every exception, or a handler of its own."""
+    """SIGKILL cannot be ignored."""
 
     def stubborn():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -118,21 +119,23 @@ def test_a_child_that_ignores_signals_is_stopped_too():
     assert answers(stubborn, seconds=0.3) == [TaskDied("timed out after 0.3 s")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT], ids=lambda n: n.name)
-def test_a_crash_is_an_answer_that_names_the_signal(number):
-    """A wrong stride or an exhausted memory ends the child, not the proof."""
-    assert answers(partial(crash, number), partial(int, "7")) == [TaskDied(f"killed by {number.name}"), 7]
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "SIGKILL"), (40, "signal 40")]
+)
+def test_a_crash_is_reported_with_its_signal(number, name):
+    """A wrong stride or exhausted memory ends the child, and the proof goes on."""
+    assert answers(partial(crash, number), partial(int, "7")) == [TaskDied(f"killed by {name}"), 7]
 
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_a_child_that_ends_without_a_result_has_failed(code):
-    """`os._exit(0)` is no success."""
+def test_a_child_that_ends_without_a_result_died(code):
+    """Also after `os._exit(0)`."""
     assert answers(lambda: os._exit(code)) == [TaskDied(f"exited with {code} and no result")]
 
 
 @pytest.mark.parametrize("end", ["returns", "exits", "crashes", "hangs"])
-def test_what_a_child_has_started_ends_with_it(tmp_path, end):
-    """A grandchild that outlives its parent would slow everything that is measured later."""
+def test_processes_that_a_child_has_started_end_with_it(tmp_path, end):
+    """A grandchild that goes on would slow everything that is measured later."""
     file = tmp_path / "pid"
 
     def task():
@@ -147,11 +150,11 @@ def test_what_a_child_has_started_ends_with_it(tmp_path, end):
             hang()
 
     answers(task, seconds=2 if end == "hangs" else 20)
-    assert gone(int(file.read_text()))
+    assert has_ended(int(file.read_text()))
 
 
 def test_a_forked_grandchild_that_holds_the_pipe_ends_with_its_parent(tmp_path):
-    """It inherits the pipe, so the parent cannot wait for the pipe to close; its time still comes."""
+    """It inherits the pipe, which therefore does not close; the time limit ends both."""
     file = tmp_path / "pid"
 
     def task():
@@ -162,32 +165,32 @@ def test_a_forked_grandchild_that_holds_the_pipe_ends_with_its_parent(tmp_path):
 
     (answer,) = answers(task, seconds=2)
     assert isinstance(answer, TaskDied)
-    assert gone(int(file.read_text()))
+    assert has_ended(int(file.read_text()))
 
 
 def test_a_big_result_arrives_whole():
     """Larger than any pipe's buffer, from several children at once."""
-    found = answers(*[lambda: b"x" * 30_000_000] * 3, jobs=3)
-    assert [len(answer) for answer in found] == [30_000_000] * 3
+    results = answers(*[lambda: b"x" * 30_000_000] * 3, jobs=3)
+    assert [len(answer) for answer in results] == [30_000_000] * 3
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_no_more_than_jobs_run_at_once(tmp_path, jobs):
-    """Each holds a file while it runs, and counts the files it sees."""
+    """Each task has a file while it runs, and counts the files."""
 
     def task():
         mine = tmp_path / str(os.getpid())
         mine.touch()
         time.sleep(0.05)
-        seen = len(list(tmp_path.iterdir()))
+        running = len(list(tmp_path.iterdir()))
         mine.unlink()
-        return seen
+        return running
 
     assert max(answers(*[task] * 7, jobs=jobs)) <= jobs
 
 
-def test_who_stops_listening_stops_the_children(tmp_path):
-    """A generator that is closed early, as by an exception in the loop over it."""
+def test_closing_the_generator_stops_the_children(tmp_path):
+    """As an exception in the loop over it does."""
     file = tmp_path / "pid"
 
     def task():
@@ -198,11 +201,11 @@ def test_who_stops_listening_stops_the_children(tmp_path):
     assert next(run) == (0, 1)
     pid = wait_for(file)
     run.close()
-    assert gone(pid)
+    assert has_ended(pid)
 
 
 def test_ctrl_c_leaves_no_children(tmp_path):
-    """Someone who gives up on `kata dev verify` gets the machine back at once."""
+    """`kata dev verify` can be stopped at once."""
     program = f"""
 import os, pathlib, time
 from dojo.engine.pool import run_forked
@@ -225,4 +228,4 @@ list(run_forked([lambda: task("a"), lambda: task("b")], jobs=2, seconds=60))
     pids = [wait_for(tmp_path / name) for name in "ab"]
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.wait(timeout=60) != 0
-    assert all(map(gone, pids))
+    assert all(map(has_ended, pids))

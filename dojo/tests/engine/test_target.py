@@ -1,4 +1,4 @@
-"""Which code is under test: the one switch, and that every run says where it stands."""
+"""Which katas a run tests, and that every run shows it."""
 
 import os
 import subprocess
@@ -14,14 +14,14 @@ def header(session):
 
 
 def python(checkout, code, **environment):
-    """A fresh interpreter at the root of the checkout; what it printed."""
+    """Runs `code` in a fresh interpreter at the root of the checkout."""
     command = [sys.executable, "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(checkout.root), "PYTHONDONTWRITEBYTECODE": "", **environment}
     return subprocess.run(command, cwd=checkout.root, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_plain_pytest_tests_the_learners_katas(checkout):
-    """Nobody should have to name a folder to test what they have just written."""
+    """Without any option."""
     session = checkouts.pytest_in(checkout)
     assert header(session).startswith("katas: katas/ (yours), hash ")
     assert set(session.verdicts().values()) == {"not started"}
@@ -30,7 +30,7 @@ def test_plain_pytest_tests_the_learners_katas(checkout):
 @pytest.mark.parametrize("absolute", [False, True], ids=["relative", "absolute"])
 @pytest.mark.parametrize("way", ["option", "variable"])
 def test_a_run_can_be_pointed_at_the_reference(checkout, way, absolute):
-    """The same tests judge the learner's code and the reference; relative and absolute folders mean the same."""
+    """By a relative or an absolute path."""
     directory = str(checkout.solutions) if absolute else "solutions"
     session = (
         checkouts.pytest_in(checkout, f"--katas={directory}")
@@ -42,7 +42,7 @@ def test_a_run_can_be_pointed_at_the_reference(checkout, way, absolute):
 
 
 def test_the_option_wins_over_the_variable(checkout):
-    """A variable that was exported last week must not decide silently what a command line says openly."""
+    """The variable may have been exported long ago."""
     session = checkouts.pytest_in(checkout, "--katas=katas", KATAS_DIR="solutions")
     assert header(session).startswith("katas: katas/ (yours)")
     assert set(session.verdicts().values()) == {"not started"}
@@ -54,7 +54,7 @@ def test_an_empty_variable_is_no_choice(checkout):
 
 
 def test_a_folder_outside_the_checkout_is_shown_in_full(checkout, tmp_path):
-    """A grader's submissions lie elsewhere; its log must say where."""
+    """The log of a run on submissions shows where they are."""
     folder = tmp_path / "handed in"
     folder.mkdir()
     (folder / "tiny.py").write_text(checkouts.SOLUTION)
@@ -65,13 +65,13 @@ def test_a_folder_outside_the_checkout_is_shown_in_full(checkout, tmp_path):
 
 @pytest.mark.parametrize("quiet", ["-q", "-qq", "--no-header"])
 def test_the_header_line_is_never_hidden(checkout, quiet):
-    """A green run that does not say whose code it tested proves nothing. Once is enough."""
+    """A run that passes proves nothing unless it shows whose code it tested. One line is enough."""
     session = checkouts.pytest_in(checkout, quiet, "--katas=solutions")
     assert session.output.count("katas: solutions/ (reference), hash ") == 1
 
 
 def test_the_header_names_the_seed_and_changes_with_the_code(checkout):
-    """Two logs with one hash tested the same code."""
+    """Runs with equal hashes have tested equal code."""
     before = header(checkouts.pytest_in(checkout, "--kata-seed=7"))
     checkouts.solve(checkout)
     after = header(checkouts.pytest_in(checkout, "--kata-seed=7"))
@@ -81,8 +81,8 @@ def test_the_header_names_the_seed_and_changes_with_the_code(checkout):
 
 
 @pytest.mark.parametrize("way", ["option", "variable"])
-def test_a_missing_folder_is_said_in_a_sentence(checkout, way):
-    """A typing error must not fall back to some other code. 4 is pytest's code for a wrong command line."""
+def test_a_missing_folder_is_a_usage_error(checkout, way):
+    """A typing error must not lead to other code. 4 is pytest's exit code for a wrong command line."""
     session = (
         checkouts.pytest_in(checkout, "--katas=solution")
         if way == "option"
@@ -96,8 +96,8 @@ def test_a_missing_folder_is_said_in_a_sentence(checkout, way):
 @pytest.mark.parametrize(
     "statement", ["import solutions.tiny", "from solutions.tiny import double", "from solutions import tiny"]
 )
-def test_a_kata_that_imports_the_answer_fails_with_a_sentence(checkout, statement):
-    """The easiest way to pass is to import the answer; it must be closed, and say so."""
+def test_a_kata_that_imports_the_reference_fails(checkout, statement):
+    """With a sentence that tells why."""
     checkout.stub("tiny").write_text(statement + "\n\n\ndef shift(x, by=3):\n    return x + by\n")
     session = checkouts.pytest_in(checkout)
     assert session.code not in (0, 4)
@@ -105,8 +105,8 @@ def test_a_kata_that_imports_the_answer_fails_with_a_sentence(checkout, statemen
     assert "katas/tiny.py, line 1" in session.output
 
 
-def test_importing_the_answer_inside_a_function_fails_too(checkout):
-    """Hidden in a function it is found when the function runs."""
+def test_importing_the_reference_inside_a_function_fails_too(checkout):
+    """When the function runs."""
     checkouts.solve(checkout, "return x * 2", "from solutions.tiny import double as answer\n    return answer(x)")
     session = checkouts.pytest_in(checkout)
     assert session.verdicts()["test_double_is_twice_as_much[1]"] == "failed"
@@ -115,7 +115,7 @@ def test_importing_the_answer_inside_a_function_fails_too(checkout):
 
 
 def test_a_kata_may_import_another_kata(checkout):
-    """Katas build on each other; the switch serves both from the same folder."""
+    """Both come from the folder under test."""
     (checkout.solutions / "base.py").write_text("def twice(x):\n    return x * 2\n")
     checkout.reference("tiny").write_text(
         "from katas.base import twice\n" + checkouts.SOLUTION.replace("return x * 2", "return twice(x)")
@@ -124,7 +124,7 @@ def test_a_kata_may_import_another_kata(checkout):
 
 
 def test_two_saves_within_a_second_run_the_newer_code(checkout):
-    """Python trusts a .pyc of the same size and whole second; most quick saves would run yesterday's code."""
+    """Python uses a .pyc file if size and whole second are the same; two quick saves would run the older code."""
     show = "from katas.tiny import double; print(double(3))"
     for new in ("x * 7", "x * 8"):
         checkouts.solve(checkout, "x * 2", new)
@@ -134,20 +134,20 @@ def test_two_saves_within_a_second_run_the_newer_code(checkout):
 
 
 def test_child_processes_see_the_same_katas(checkout):
-    """A test that starts an interpreter, and a notebook's kernel, inherit the target wherever they run."""
+    """A test may start an interpreter, in whatever folder."""
     checkout.tests("tiny").write_text(
         "import subprocess, sys\n\n\n"
         "def test_child(tmp_path):\n"
         "    show = 'import katas.tiny; print(katas.tiny.__file__)'\n"
         "    command = [sys.executable, '-S', '-c', show]  # -S: not by way of an installation\n"
-        "    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)\n"
-        f"    assert said.stdout.strip() == {str(checkout.reference('tiny'))!r}, said\n"
+        "    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)\n"
+        f"    assert run.stdout.strip() == {str(checkout.reference('tiny'))!r}, run\n"
     )
     assert checkouts.pytest_in(checkout, "--katas=solutions", PYTHONPATH="").code == 0
 
 
 def test_a_notebooks_kernel_sees_the_target(checkout):
-    """Notebooks import `katas` from their own folder; run against the reference they must show the reference."""
+    """Notebooks run in a folder of their own; with --katas=solutions they must show the reference."""
     pytest.importorskip("nbval")
     nbformat = pytest.importorskip("nbformat")
     cell = f"import katas.tiny\nassert katas.tiny.__file__ == {str(checkout.reference('tiny'))!r}, katas.tiny.__file__"

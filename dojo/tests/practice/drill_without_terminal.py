@@ -92,7 +92,7 @@ class Room:
         self.set(NOON)
         monkeypatch.setenv("KATA_CLOCK", str(self.clock))
         monkeypatch.setattr(practice_app, "ForkServer", FakeForkServer)
-        monkeypatch.setattr(practice_app, "Saves", FakeSaves)
+        monkeypatch.setattr(practice_app, "FileWatcher", FakeSaves)
 
     def set(self, now: float) -> None:
         self.now = now
@@ -118,18 +118,18 @@ class Room:
         return self.drill(session)
 
     def write(self, app: DrillApp, text: str) -> None:
-        """Saves the file, and reports it as the file watcher would."""
+        """FileWatcher the file, and reports it as the file watcher would."""
         app.session.file.write_text(text)
         app.saves.sent.send({"tiny"})
         app.handle_events()
 
-    def answer(self, app: DrillApp, *stages: str, named=(), message: str = "wrong") -> None:
+    def answer(self, app: DrillApp, *stages: str, diagnoses=(), message: str = "wrong") -> None:
         """Sends the verdict on the newest job."""
         results = outcomes(*stages, message=message)
         number = app.forkserver.jobs[-1].number
         app.handle_message(Verdict(number, results, {"tiny": len(results)}, "digest", 0.1))
         if any(o.verdict == "failed" for o in results):
-            app.handle_message(Diagnosed(number, tuple(named)))
+            app.handle_message(Diagnosed(number, tuple(diagnoses)))
 
     def broken(self, app: DrillApp, sentence: str) -> None:
         """Sends the verdict on a file that cannot be imported."""

@@ -8,6 +8,7 @@ import pytest
 from dojo.core import clock
 from dojo.core.catalog import Catalog, load_catalog
 from dojo.core.errors import UserError
+from dojo.core.outcome import Diagnosis
 from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
 from dojo.practice import interview
@@ -397,9 +398,9 @@ def test_the_follow_up_questions_are_asked_answered_and_rated(room, app):
 
 def test_the_page_says_what_happened(room, app):
     """Stages and times, runs, hints, the first mistake and its name, earlier drills, what to repeat and when."""
-    room.answer(app, "pff", named=[("squares", "Your result is exactly what you get when x is multiplied by itself")])
+    room.answer(app, "pff", diagnoses=[Diagnosis("squares", "x is multiplied by itself", True)])
     room.write(app, "x = 1\n")
-    room.answer(app, "ppf", named=[("other", "another sentence")])
+    room.answer(app, "ppf", diagnoses=[Diagnosis("other", "another clause", True)])
     room.write(app, "x = 2\n")
     room.wait(90, app)
     room.answer(app, "ppp")

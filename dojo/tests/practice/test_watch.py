@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from dojo.authoring.bench.watch_latency import Latency, percentile, rows
-from dojo.core.outcome import Outcome
-from dojo.engine.file_watcher import Contents, Saves
+from dojo.core.outcome import Diagnosis, Outcome
+from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
@@ -50,8 +50,8 @@ def test_the_first_failure_is_shown_before_the_verdict(live_run):
     live_run.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
     assert live_run.failure.test == "test_a"  # the lowest stage comes first
     assert live_run.milliseconds == pytest.approx(200)
-    live_run.apply(Diagnosed(1, (("name", "sentence"),)), 10.6)
-    assert live_run.named == (("name", "sentence"),)
+    live_run.apply(Diagnosed(1, (Diagnosis("name", "clause", True),)), 10.6)
+    assert live_run.diagnoses == (Diagnosis("name", "clause", True),)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def folder(tmp_path):
 @pytest.fixture
 def changes(folder):
     """A function that returns which files of `folder` have changed, once those that it is given have."""
-    contents, watching = Contents(folder), Saves(folder)
+    contents, watching = Fingerprints(folder), FileWatcher(folder)
     end = time.monotonic() + WAIT_S
     while not watching.connection.poll(0.05) and time.monotonic() < end:  # until the watch is set up
         (folder / "probe.py").write_text(str(time.monotonic()))
@@ -198,7 +198,7 @@ def test_two_saves_in_50_ms_end_with_the_second(folder, changes):
 
 def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
     """An editor that has emptied it may be about to write."""
-    contents = Contents(folder)
+    contents = Fingerprints(folder)
     (folder / "one.py").write_text("")
     assert contents.changed({"one"}) == []
     assert contents.changed({"one"}, settled=True) == ["one"]
@@ -210,7 +210,7 @@ def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
 
 def test_the_file_watcher_ends_at_once(folder):
     """Leaving `kata watch` does not wait for it."""
-    watching = Saves(folder)
+    watching = FileWatcher(folder)
     watching.close()
     assert not watching._thread.is_alive()
 
@@ -268,7 +268,7 @@ def test_the_screen_is_full_and_never_wider_than_the_window(live_run, checkout, 
     long = "a sentence that is longer than the window is wide, " * 20
     if state == "failed":
         live_run.apply(verdict(outcome("test_a", "failed", 1, f"{long}\nhint: {long}")), 11.0)
-        live_run.apply(Diagnosed(1, (("name", long),)), 11.0)
+        live_run.apply(Diagnosed(1, (Diagnosis("name", long, True),)), 11.0)
     elif state == "died":
         live_run.apply(JobDied(1, "was still running after 20 s", "test_a"), 11.0)
     elif state == "unwritten":

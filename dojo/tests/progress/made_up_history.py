@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from dojo.core.catalog import Catalog
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
 from dojo.progress import runs, schedule
 from dojo.progress.database import connect
@@ -43,10 +43,10 @@ class Past:
             for number, letter in enumerate(letters)
         ]
         pairs = [(item, item) if isinstance(item, str) else item for item in named]
-        says = [(name, f"Your result is exactly what you get when {clause}") for name, clause in pairs]
+        diagnoses = {kata: [Diagnosis(name, clause, True) for name, clause in pairs]}
         with self._clock():
             expected = {kata: len(outcomes) if complete else -1}
-            runs.record_run(self.checkout, outcomes, expected, named={kata: says}, source="x", how=how)
+            runs.record_run(self.checkout, outcomes, expected, diagnoses=diagnoses, source="x", how=how)
         return self
 
     def event(self, kata: str, what: str) -> "Past":

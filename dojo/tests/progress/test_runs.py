@@ -12,10 +12,11 @@ import pytest
 from dojo.core import files
 from dojo.core.errors import UserError
 from dojo.core.files import digest
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.practice import actions
 from dojo.progress import database, runs
+from dojo.progress.attempts import read_attempts
 from dojo.progress.runs import Progress, count_events, ever_solved, progress, record_event, record_run
 from dojo.tests.checkouts import solve
 
@@ -344,8 +345,34 @@ def test_runs_of_drills_are_no_progress_of_ones_own_file(checkout):
     assert runs.last_kata(checkout) == "tiny"
 
 
-def test_named_mistakes_are_kept_with_their_run(checkout):
-    """The report shows which ones recur."""
-    record_run(checkout, outcomes("failed"), {"tiny": 1}, named={"tiny": [("moves down", "you moved down")]})
+def test_diagnoses_are_stored_with_their_run(checkout):
+    """The report shows which mistakes recur."""
+    diagnoses = (Diagnosis("moves down", "you moved down", True), Diagnosis("squares", "x is squared", False))
+    record_run(checkout, outcomes("failed"), {"tiny": 1}, diagnoses={"tiny": diagnoses})
+    (attempt,) = read_attempts(checkout)
+    assert attempt.diagnoses == diagnoses
+
+
+def test_diagnoses_of_the_second_version_are_converted(checkout):
+    """It stored the printed sentence. The clause stays, and which of the two sentences it was."""
+    checkout.state.mkdir()
+    sentences = [
+        "Your result is exactly what you get when you moved down",
+        "Part of your result is exactly what you get when x is what you get when it is squared",
+        "another sentence",
+    ]
+    with sqlite3.connect(checkout.state / "history.sqlite") as db:
+        db.executescript("".join(database.MIGRATIONS[:2]) + "PRAGMA user_version = 2;")
+        db.execute("INSERT INTO run(id, at, kata, source, complete) VALUES (1, 0.0, 'tiny', 'x', 1)")
+        db.execute("INSERT INTO outcome VALUES (1, 'test_0', 1, 'failed', '', 0.1)")
+        db.executemany("INSERT INTO named VALUES (1, ?, ?)", enumerate(sentences))
+    db.close()
+    (attempt,) = read_attempts(checkout)
+    assert attempt.diagnoses == (
+        Diagnosis("0", "you moved down", True),
+        Diagnosis("1", "x is what you get when it is squared", False),
+        Diagnosis("2", "another sentence", True),
+    )
+    assert [diagnosis.sentence for diagnosis in attempt.diagnoses[:2]] == sentences[:2]
     with database.connect(checkout) as db:
-        assert db.execute("SELECT run, mistake, says FROM named").fetchall() == [(1, "moves down", "you moved down")]
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)

@@ -1,0 +1,98 @@
+"""How a failing test is shown: the sentence for the learner first, then a short traceback."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest._code.code import ExceptionChainRepr, ReprEntry, TerminalRepr
+
+from dojo.core.paths import Checkout
+
+
+class ExplainedFailure(TerminalRepr):
+    """The learner's sentence, then the traceback that led to it."""
+
+    def __init__(self, sentence: str, traceback: ExceptionChainRepr) -> None:
+        self.sentence = sentence
+        self.traceback = traceback
+
+    def toterminal(self, tw: Any) -> None:
+        for line in self.sentence.splitlines():
+            tw.line(line, red=not line.startswith(("hint:", "why")), bold=True)
+        tw.line("")
+        self.traceback.toterminal(tw)
+
+
+def explain_import_error(checkout: Checkout, file: Path, error: BaseException | None) -> str:
+    """Why the learner's `file` does not import, in a sentence; empty when the fault lies elsewhere."""
+    kata = file.stem
+    shown = checkout.shown(file)
+    if not file.is_file():
+        return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
+    if isinstance(error, SyntaxError) and Path(error.filename or file).parent == file.parent:
+        shown = checkout.shown(Path(error.filename or file))
+        text = (error.text or "").rstrip()
+        caret = " " * ((error.offset or 1) - 1) + "^"
+        return f"{shown}, line {error.lineno or 1}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
+    if missing := re.match(rf"cannot import name '(\w+)' from 'katas\.{kata}'", str(error)):
+        return f"{shown} has no `{missing[1]}`, which its tests import. Keep the names of the stub (kata show {kata})."
+    number = _last_line_in(error, file) if error else None
+    return f"{shown}, line {number}: importing it raised {type(error).__name__}: {error}" if number else ""
+
+
+def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None) -> str:
+    """What stands above the traceback of a failed test; empty when the fault lies outside the learner's `file`."""
+    from dojo.testing import Wrong
+
+    if isinstance(error, Wrong):
+        return str(error)
+    line = _last_line_in(error, file) if error else None
+    if line is None:
+        return ""
+    why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
+    sentence = f"{checkout.shown(file)}, line {line}, raised {type(error).__name__}: {error}"
+    return f"{sentence}\nwhy it is tested: {why}" if why else sentence
+
+
+def shorten_traceback(longrepr: Any, error: BaseException | None, sentence: str) -> Any:
+    """`longrepr` without the frames of torch and of the checks, below `sentence` if there is one."""
+    from dojo.testing import Wrong
+
+    if not isinstance(longrepr, ExceptionChainRepr):
+        return longrepr
+    if isinstance(error, Wrong):  # the exceptions that it was raised from explain nothing
+        longrepr.chain = longrepr.chain[-1:]
+    for traceback, _, _ in longrepr.chain:
+        entries = traceback.reprentries
+        kept = [entry for entry in entries if not _is_library_frame(entry)] or entries
+        error_lines = [line for line in getattr(entries[-1], "lines", ()) if line.startswith("E")]
+        traceback.reprentries = kept
+        last = kept[-1]
+        if isinstance(last, ReprEntry):
+            code_lines = [line for line in last.lines if not line.startswith("E")]
+            last.lines = code_lines if sentence else [*code_lines, *error_lines]  # the sentence says the same
+    return ExplainedFailure(sentence, longrepr) if sentence else longrepr
+
+
+def leave_out_traceback(item: pytest.Item) -> None:
+    """Gives `item` failures of one line: to read and parse sources for tracebacks is most of a failing run's time."""
+    vars(item)["repr_failure"] = vars(item)["_repr_failure_py"] = _one_line
+
+
+def _one_line(excinfo: pytest.ExceptionInfo[BaseException], style: str | None = None) -> str:
+    return excinfo.exconly()
+
+
+def _is_library_frame(entry: Any) -> bool:
+    path = str(getattr(getattr(entry, "reprfileloc", None), "path", ""))
+    return "site-packages" in path or path.endswith("contextlib.py") or Path(path).parts[-3:-1] == ("dojo", "testing")
+
+
+def _last_line_in(error: BaseException, file: Path) -> int | None:
+    line, trace = None, error.__traceback__
+    while trace:
+        if Path(trace.tb_frame.f_code.co_filename) == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

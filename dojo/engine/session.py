@@ -1,0 +1,188 @@
+"""The outcomes of one pytest session: collected test by test, at the end diagnosed, recorded and summarised."""
+
+import json
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from dojo.core.errors import UserError
+from dojo.core.outcome import Diagnosis, Outcome, is_unwritten
+from dojo.core.paths import Checkout
+from dojo.engine import failures, summary
+from dojo.engine.selection import stage_of
+
+PLUGIN_NAME = "dojo-session"
+REPORT_ATTRIBUTE = "kata_outcome"  # where a test's report carries its outcome, as a dict that xdist can send
+
+
+class KataSession:
+    """The plugin that makes one Outcome of each test, and shows failures so that they teach.
+
+    A test that meets the stub's NotImplementedError reads "not started". A wrong answer's sentence stands above a short
+    traceback. Outcomes of the learner's own katas go into the history, with the named mistakes that explain them.
+    """
+
+    def __init__(self, config: pytest.Config, checkout: Checkout, target: Path) -> None:
+        self.config, self.checkout, self.target = config, checkout, target
+        self.outcomes: list[Outcome] = []
+        self.specified: list[Outcome] = []  # without the speed tests, which need not pass
+        self.expected: Counter[str] = Counter()  # kata -> its tests, for each kata whose tests are all to run
+        self.partial: set[str] = set()  # the katas of which only some tests run
+        self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
+        self.diagnosis_errors: dict[str, str] = {}
+        self.history_error = ""
+        self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
+        self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
+        if self.outcomes_file and not self.is_worker:
+            try:
+                self.outcomes_file.write_text("")  # a run that dies leaves no older verdict behind
+            except OSError as error:
+                raise pytest.UsageError(f"--outcomes: {file} cannot be written ({error.strerror})") from error
+
+    def kata_of(self, path: Path) -> str:
+        """The kata that a test file specifies; empty for any other file."""
+        name = path.stem.removeprefix("test_").removesuffix("_speed")
+        path = self.checkout.root / path
+        return name if path.is_relative_to(self.checkout.root / "tests") and path.stem.startswith("test_") else ""
+
+    def is_specification(self, path: Path) -> bool:
+        """Whether a kata must pass this test file; tests/speed/ it need not."""
+        return (self.checkout.root / path).parent == self.checkout.root / "tests"
+
+    # -- collection
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
+        kata = self.kata_of(collector.path) if isinstance(collector, pytest.Module) else ""
+        try:
+            report = yield
+            error = report.call.excinfo.value if report.failed else None
+            if isinstance(error, pytest.Collector.CollectError):
+                error = error.__cause__ or error
+        except SystemExit as exit:  # pytest would end the whole run for it
+            if not kata:
+                raise
+            error = exit
+            message = f"importing {collector.name} raised SystemExit: {exit}"
+            report = pytest.CollectReport(collector.nodeid, "failed", message, [])
+        if kata and report.failed:
+            sentence = failures.explain_import_error(self.checkout, self.target / f"{kata}.py", error)
+            if sentence:
+                report.longrepr = sentence
+            self._add(Outcome(collector.name, kata, 0, "error", sentence or str(report.longrepr)))
+        return report
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.partial |= {self.kata_of(item.path) for item in items if self.is_specification(item.path)}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.partial |= {self.kata_of(Path(arg.split("::")[0])) for arg in self.config.args if "::" in arg}
+        if self.config.getoption("lf", False):  # leaves tests out without calling the hook above
+            self.partial |= {self.kata_of(item.path) for item in session.items}
+        self.expected = Counter(
+            kata
+            for item in session.items
+            if self.is_specification(item.path) and (kata := self.kata_of(item.path)) not in self.partial
+        )
+
+    # -- running
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        if self.config.getoption("--no-tracebacks"):
+            failures.leave_out_traceback(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        kata = self.kata_of(item.path)
+        if not kata or (call.when != "call" and report.passed):
+            return report
+        error = call.excinfo.value if call.excinfo else None
+        message = ""
+        if report.passed:
+            verdict = "passed"
+        elif report.skipped:
+            verdict = "skipped"
+            message = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        elif is_unwritten(error, self.target):
+            verdict, message = "not started", str(error)
+            report.longrepr = message
+        else:
+            verdict = "failed" if call.when == "call" else "error"
+            sentence = failures.explain_failure(self.checkout, self.target / f"{kata}.py", item, error)
+            message = sentence or f"{type(error).__name__}: {error}"
+            report.longrepr = failures.shorten_traceback(report.longrepr, error, sentence)
+        outcome = Outcome(item.name, kata, stage_of(item), verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
+        setattr(report, REPORT_ATTRIBUTE, outcome.as_dict())
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if outcome := outcome_of(report):
+            self._add(outcome, self.is_specification(Path(report.nodeid.split("::")[0])))
+
+    def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
+        outcome = outcome_of(report)
+        if outcome and outcome.verdict == "not started":
+            return "not started", "·", ("not started", {"yellow": True})
+        return None
+
+    def _add(self, outcome: Outcome, specified: bool = True) -> None:
+        self.outcomes.append(outcome)
+        if specified:
+            self.specified.append(outcome)
+
+    # -- the end
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if self.is_worker:
+            return
+        if self.outcomes_file:
+            lines = (json.dumps(outcome.as_dict()) + "\n" for outcome in self.outcomes)
+            self.outcomes_file.write_text("".join(lines), encoding="utf-8")
+        if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            return
+        # After Ctrl-C a diagnosis would call the very function that may have made the learner give up waiting.
+        if exitstatus != pytest.ExitCode.INTERRUPTED and not self.config.getoption("--no-naming"):
+            self._diagnose()
+        if self.outcomes and self.target == self.checkout.katas.resolve() and not self.config.getoption("--no-history"):
+            self._record()
+
+    def _diagnose(self) -> None:
+        for kata in dict.fromkeys(o.kata for o in self.outcomes if o.verdict == "failed"):
+            from dojo.engine.diagnosis import diagnose_kata  # brings torch
+
+            seed = self.config.getoption("--kata-seed")
+            self.diagnoses[kata], self.diagnosis_errors[kata] = diagnose_kata(self.checkout, kata, seed)
+
+    def _record(self) -> None:
+        from dojo.progress.runs import record_run
+
+        try:
+            record_run(self.checkout, self.specified, self.expected, diagnoses=self.diagnoses)
+        except UserError as error:
+            self.history_error = str(error)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> Generator[None, Any, Any]:
+        yield  # pytest's own lists come first, so that this is the last thing on the screen
+        if self.is_worker or not self.outcomes:
+            return
+        if terminalreporter.verbosity > -2:
+            summary.write_not_started(terminalreporter, self.outcomes, self.checkout, self.target)
+        summary.write_stages(terminalreporter, self.outcomes)
+        summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
+        if self.history_error:
+            terminalreporter.write_line(self.history_error, yellow=True)
+
+
+def outcome_of(report: Any) -> Outcome | None:
+    """The outcome that a test's report carries, if it is one of a kata's test."""
+    data = getattr(report, REPORT_ATTRIBUTE, None)
+    return Outcome(**data) if data else None

@@ -1,0 +1,47 @@
+"""Which katas a pytest session tests: the learner's, the reference, or those of another folder."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from dojo.core.paths import Checkout
+
+
+class Target:
+    """The folder of the katas under test. Sets it for this process and its children, and names it in the header."""
+
+    def __init__(self, config: pytest.Config, checkout: Checkout) -> None:
+        self.config, self.checkout = config, checkout
+        chosen = config.getoption("--katas") or os.environ.get("KATAS_DIR") or checkout.katas
+        self.directory = Path(chosen).resolve()
+        if not self.directory.is_dir():
+            raise pytest.UsageError(
+                f"--katas: {self.directory} is not a folder. Give one that holds kata files, e.g. --katas=solutions"
+            )
+        # Set before any kata is imported; notebooks' kernels and other child processes inherit both.
+        os.environ["KATAS_DIR"] = str(self.directory)
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if str(checkout.root) not in paths:
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout.root), *paths]))
+
+    def pytest_report_header(self) -> str:
+        return self.header()
+
+    def pytest_sessionstart(self) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter and (
+            reporter.verbosity < 0 or reporter.no_header
+        ):  # pytest hides the header; this line it must not
+            reporter.write_line(self.header())
+
+    def header(self) -> str:
+        """ "katas: katas/ (yours), hash 1f3a9c2e, seed 0"; equal hashes mean equal code."""
+        digest = hashlib.sha256()
+        for file in sorted(self.directory.glob("*.py")):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        owners = {self.checkout.katas: "yours", self.checkout.solutions: "reference"}
+        owner = owners.get(self.directory, "another folder")
+        seed = self.config.getoption("--kata-seed")
+        return f"katas: {self.checkout.shown(self.directory)}/ ({owner}), hash {digest.hexdigest()[:8]}, seed {seed}"
