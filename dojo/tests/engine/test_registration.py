@@ -27,10 +27,10 @@ def test_unwritten():
 """
 
 
-def run_pytest(folder, *arguments):
+def run_pytest(folder, *arguments, **variables):
     """`pytest ARGUMENTS` in `folder`, in an interpreter of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("KATA", "PYTEST"))}
-    environment |= {"PYTHONPATH": str(checkouts.REPOSITORY), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment |= {"PYTHONPATH": str(checkouts.REPOSITORY), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | variables
     command = [sys.executable, "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -49,6 +49,26 @@ def test_an_installed_plugin_is_registered_once_in_a_checkout(checkout):
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("katas: katas/ (yours), hash ") == 1
     assert "6 passed" in run.stdout
+
+
+@pytest.mark.parametrize("conftest", [True, False], ids=["with conftest.py", "without"])
+def test_the_entry_point_works_and_warns_of_nothing(checkout, tmp_path, conftest):
+    """The metadata of an installed wheel: pytest loads its entry point, and rewrites the assertions in its packages."""
+    site = tmp_path / "site"
+    metadata = site / "katas_installed-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: katas-installed\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[pytest11]\ndojo.engine.plugin = dojo.engine.plugin\n")
+    (metadata / "RECORD").write_text("dojo/__init__.py,,\nkatas/__init__.py,,\n")
+    if not conftest:
+        (checkout.root / "conftest.py").unlink()
+    checkouts.solve(checkout)
+    path = os.pathsep.join([str(site), str(checkouts.REPOSITORY)])
+    run = run_pytest(checkout.root, PYTHONPATH=path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("katas: katas/ (yours), hash ") == 1
+    assert "6 passed" in run.stdout
+    assert "arning" not in run.stdout + run.stderr
 
 
 def test_a_checkout_needs_no_conftest_where_the_package_is_installed(checkout):
