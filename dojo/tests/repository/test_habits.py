@@ -24,6 +24,8 @@ def test_ci_runs_the_two_commands():
     """The very commands that people read; a browser comes before them."""
     lines = read(".ci/run").splitlines()
     assert lines[-3:] == ["bash .ci/browser", f"{INSTALL} || exit", f"{CHECK} || exit"]
+    for command in (INSTALL, CHECK):
+        assert f"$ {command}\n" in read("README.md")
 
 
 @pytest.mark.parametrize("script", ["run", "browser"])
