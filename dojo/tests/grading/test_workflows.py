@@ -58,7 +58,7 @@ def step_of(job, name):
 def test_the_linter_finds_nothing():
     """zizmor: injection through inputs, credentials left on disk, unpinned actions, rights too wide, and syntax."""
     zizmor = shutil.which("zizmor", path=str(Path(sys.executable).parent))
-    assert zizmor, "zizmor is not installed here: pip install -r requirements.txt"
+    assert zizmor, "zizmor is not installed here: pip install -r requirements-dev.txt"
     linted = subprocess.run(
         [zizmor, "--offline", "--no-progress", "--persona=auditor", "--strict-collection", str(FILES[0].parent)],
         capture_output=True,
