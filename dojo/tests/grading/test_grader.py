@@ -19,7 +19,7 @@ from dojo.grading.sandbox.isolation import LAYERS
 from dojo.grading.sandbox.sandbox import GraderFault
 from dojo.grading.scoring import score, seeds
 from dojo.grading.scoring.seeds import Seed
-from dojo.grading.submission.intake import Taken
+from dojo.grading.submission.intake import SubmittedFile
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions are fenced by forks")
 CHECKOUT = find_checkout(Path(__file__).parent)
@@ -38,7 +38,7 @@ def reference(kata):
 
 
 def graded(grader, text, kata="noise_schedules"):
-    return grader.grade_file(kata, Taken(kata, text.encode(), "0" * 64, "ok"))
+    return grader.grade_file(kata, SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
 
 
 def test_the_reference_scores_full(grader):
@@ -91,7 +91,7 @@ def test_what_is_no_answer_scores_nothing_and_says_why(grader, text, says):
 
 
 def test_a_case_that_could_be_guessed_counts_only_beside_one_that_could_not(grader):
-    kit = grader.kit("top_k_sampling")
+    kit = grader.answer_key("top_k_sampling")
     assert kit.guessable
     assert {case.name for case in kit.cases} - kit.guessable
     lazy = "def __getattr__(name):\n    def always(*a, **k):\n        raise ValueError\n    return always\n"
@@ -139,7 +139,7 @@ def test_a_fault_of_ours_is_no_fault_of_theirs(grader, monkeypatch):
 
 def test_the_canary_says_what_holds(grader):
     """On Linux everything that a hostile kata tries is refused, by whoever this runs as."""
-    standing = grader.standing
+    standing = grader.selftest
     assert set(standing.told()) == set(LAYERS)
     if sys.platform == "linux" and not standing.why_off:
         assert standing.level == "isolated"
@@ -153,7 +153,7 @@ def test_right_answers_pass_with_any_layer_off(layer):
     """Kernels differ; the verdict must not."""
     with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), without=(layer,), naming=False) as grader:
         assert graded(grader, reference("noise_schedules")).status == "pass"
-        assert grader.standing.told()[layer] != "on"
+        assert grader.selftest.told()[layer] != "on"
 
 
 def kata(*arguments, cwd=None):
@@ -216,8 +216,8 @@ def test_the_reports_do_not_go_into_the_submission(tmp_path):
 def test_naming_ends_when_no_process_can_be_started():
     """After Ctrl-C, say: trying again for ever would hold the whole grading."""
     with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret")) as grader:
-        kit = grader.kit("noise_schedules")
-        for cell in grader._all:
+        kit = grader.answer_key("noise_schedules")
+        for cell in grader._sandboxes:
             cell.stop()
         assert grader._evidence_of_mistakes(kit) == {}
 

@@ -18,8 +18,8 @@ from dojo.core.errors import UserError
 from dojo.grading.sandbox.cleanup import remove_tree
 from dojo.grading.sandbox.pipe import Silence, receive, send
 from dojo.grading.scoring import feedback
-from dojo.grading.scoring.score import _why
-from dojo.grading.submission.intake import take_in
+from dojo.grading.scoring.score import _explain
+from dojo.grading.submission.intake import read_submission
 from dojo.testing.codec import HEADER, MAGIC, BadFrame, Limits, decode, encode
 from dojo.testing.probes import Counts, Draws, Pairs, Raised, counted, same
 
@@ -84,7 +84,7 @@ def some_evidence(draw, depth=0):
 
 def alike(a, b):
     """Whether b is what a becomes on its way (tuples become lists)."""
-    return same(a, b) and repr(feedback.why({"x": a}, {"x": b})) == "''"
+    return same(a, b) and repr(feedback.explain({"x": a}, {"x": b})) == "''"
 
 
 def test_what_is_sent_arrives():
@@ -245,7 +245,7 @@ def test_strangers_objects_are_sent_as_their_names():
 
     seen = through({"x": Evil()})
     assert not same(seen, seen)
-    assert "an object of class 'Evil'" in feedback.why({"x": 1}, seen)
+    assert "an object of class 'Evil'" in feedback.explain({"x": 1}, seen)
 
 
 def changed(draw, tree):
@@ -283,7 +283,7 @@ def test_a_changed_value_is_never_the_same():
         right = counted({"a": some_evidence(draw), "b": some_evidence(draw)})
         wrong = changed(draw, right)
         assert not same(right, wrong), (right, wrong)
-        said = _why(right, wrong)
+        said = _explain(right, wrong)
         assert said, (right, wrong)
         assert len(said) < 2000
         assert "cannot be compared" not in said, (right, wrong)
@@ -295,7 +295,7 @@ def test_evidence_of_any_two_kinds_can_be_compared():
     for _ in range(3 * TURNS):
         right, seen = counted({"x": some_evidence(draw)}), {"x": some_evidence(draw)}
         seen = through(seen)
-        said = _why(right, counted(seen))
+        said = _explain(right, counted(seen))
         assert (said == "") == same(right, seen), (right, seen, said)
 
 
@@ -316,7 +316,7 @@ def test_hostile_draws_and_pairs_are_counted_without_harm():
             Pairs(tensor, tensor[None]),
         ):
             seen = counted(through({"x": draws}))
-            assert isinstance(_why({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, seen), str)
+            assert isinstance(_explain({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, seen), str)
 
 
 def grow_tree(draw, folder, depth=0):
@@ -362,7 +362,7 @@ def test_random_trees_are_taken_in_or_refused_in_words(seed, tmp_path, checkout)
         folder.mkdir()
         grow_tree(draw, folder)
         with suppress(UserError):
-            taken = take_in(folder, ["tiny"], checkout=checkout)["tiny"]
+            taken = read_submission(folder, ["tiny"], checkout=checkout)["tiny"]
             assert (taken.source is None) == (taken.status != "ok") or taken.status == "not_attempted"
             assert taken.reason or taken.status == "ok"
         assert remove_tree(folder, seconds=20)
