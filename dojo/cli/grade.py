@@ -95,7 +95,7 @@ class Progress:
         self.remaining, self.width = len(katas), max(map(len, katas))
         self.is_live = sys.stderr.isatty()
         if self.is_live:
-            click.echo(f"Grading {len(katas)} katas: first the fences are tried, then the references run.", err=True)
+            click.echo(f"Grading {len(katas)} katas: first the sandbox is tested, then the references run.", err=True)
 
     def show(self, result: KataResult) -> None:
         self.remaining -= 1

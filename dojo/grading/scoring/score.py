@@ -148,7 +148,7 @@ def _collect(cell: Cell, key: AnswerKey, source: str) -> _Collected:
                     seconds_left -= collected.seconds[case.name]
                     try:
                         collected.evidence[case.name] = summarise_like(key.evidence[case.name], evidence)
-                    except Exception as problem:  # the reference's evidence was summarised before, so this is not ours
+                    except Exception as problem:  # not the grader's fault: the reference's evidence could be summarised
                         collected.reasons[case.name] = f"its evidence cannot be counted ({type(problem).__name__})"
                     waiting.pop(0)
         except Ended as ended:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from dojo.grading.submission.finding import Finding
 from dojo.grading.submission.rules import (
     ADVICE_CALLS,
+    ALLOWED_MODULES,
     ALONE,
     INTERPRETER,
-    MAY,
     REFUSED,
     REFUSED_ATTRIBUTES,
     REFUSED_CALLS,
@@ -83,7 +83,11 @@ def _check_modules(node: ast.Import | ast.ImportFrom, imported: list[str], names
             yield _forbidden(node, last)
         elif reason := why_not(module, names.neighbours):
             shown = module if name in REFUSED or isinstance(node, ast.Import) else node.module or module
-            end = f" {MAY}. If it is a file of your own, {ALONE}." if reason.startswith("it is not among") else ""
+            end = (
+                f" {ALLOWED_MODULES}. If it is a file of your own, {ALONE}."
+                if reason.startswith("it is not among")
+                else ""
+            )
             yield _refusal(node, f"`{shown}` may not be imported: {reason}.{end}")
             return
         elif reason := REFUSED_CALLS.get(module, ""):

@@ -8,11 +8,11 @@ threads and pickles.
 import sys
 
 LIBRARIES = {"torch", "numpy", "scipy", "jaxtyping", "typing_extensions"}
-MAY = "A kata may import torch, numpy, scipy, jaxtyping and the standard library"
+ALLOWED_MODULES = "A kata may import torch, numpy, scipy, jaxtyping and the standard library"
 
 ALONE = "each kata is graded alone: copy what it needs into this file"
 ANSWERS = "it holds the answers"
-JUDGES = "the tests and the trainer are not part of an answer; in a file of your own they are welcome"
+TESTS = "the tests and the trainer are not part of an answer; in a file of your own they are welcome"
 NETWORK = "there is no network where katas are graded"
 PROGRAMS = "an answer starts no other programs"
 LOADERS = "an answer loads no code from elsewhere; write it into the file"
@@ -20,16 +20,16 @@ NATIVE = "an answer is written in Python and torch"
 INTERPRETER = "an answer leaves the interpreter as it is"
 SCREEN = "there is no screen where katas are graded"
 PLOTS = f'{SCREEN}; remove it, or import it under `if __name__ == "__main__":`'
-FINISHED = "the rules of this repository ask for your own implementation"
+READY_MADE = "the rules of this repository ask for your own implementation"
 
 # Refused modules and the reason. A name covers the modules below it; the longest name that fits decides.
 REFUSED = {
     name: reason
     for reason, names in {
         ANSWERS: "solutions",
-        JUDGES: "dojo tests test conftest pytest _pytest",
+        TESTS: "dojo tests test conftest pytest _pytest",
         ALONE: "katas",
-        FINISHED: "sklearn torchmetrics transformers diffusers peft loralib accelerate torchvision",
+        READY_MADE: "sklearn torchmetrics transformers diffusers peft loralib accelerate torchvision",
         NETWORK: "socket ssl select selectors http urllib ftplib smtplib poplib imaplib nntplib telnetlib socketserver "
         "xmlrpc wsgiref cgi webbrowser requests torch.hub torch.utils.model_zoo torch.distributed.rpc",
         PROGRAMS: "subprocess multiprocessing pty signal concurrent.futures.process torch.multiprocessing "

@@ -78,16 +78,16 @@ def _compare_parameters(
     function: str, submitted: ast.arguments, required: ast.arguments, *, check_names: bool
 ) -> Iterator[str]:
     """A sentence for each kind of call that the stub allows and the submitted function refuses or understands otherwise."""
-    ours = {parameter.name: parameter for parameter in _parameters(submitted)}
-    by_position = {parameter.position: parameter for parameter in ours.values() if parameter.position is not None}
+    by_name = {parameter.name: parameter for parameter in _parameters(submitted)}
+    by_position = {parameter.position: parameter for parameter in by_name.values() if parameter.position is not None}
     required_parameters = _parameters(required)
     required_names = {parameter.name for parameter in required_parameters}
     matched = set()  # names of submitted parameters that correspond to one of the stub
     for wanted in required_parameters:
         name = wanted.name
-        if name in ours:
+        if name in by_name:
             matched.add(name)
-            yield from _compare_parameter(function, ours[name], wanted, takes_any=submitted.vararg is not None)
+            yield from _compare_parameter(function, by_name[name], wanted, takes_any=submitted.vararg is not None)
             continue
         renamed = by_position.get(wanted.position) if wanted.position is not None else None
         if renamed is not None and renamed.name not in required_names:
@@ -96,21 +96,21 @@ def _compare_parameters(
                 yield f"{function} calls its parameter {renamed.name} where the stub says {name}: calls by name fail."
         elif not (submitted.kwarg if wanted.position is None else submitted.vararg):
             yield f"{function} has no parameter {name}."
-    for parameter in ours.values():
+    for parameter in by_name.values():
         if parameter.name not in matched and parameter.is_required:
             yield f"{function} has a parameter {parameter.name} more than the stub; give it a default value."
 
 
-def _compare_parameter(function: str, ours: _Parameter, wanted: _Parameter, *, takes_any: bool) -> Iterator[str]:
+def _compare_parameter(function: str, submitted: _Parameter, required: _Parameter, *, takes_any: bool) -> Iterator[str]:
     """Compares two parameters of one name. `takes_any`: the submitted function has `*args`."""
-    name = ours.name
-    if wanted.position is not None and ours.position is not None and ours.position != wanted.position:
-        yield f"{function} takes {name} as parameter {ours.position + 1}, and the stub as parameter {wanted.position + 1}."
-    elif wanted.position is not None and ours.position is None and not takes_any:
+    name = submitted.name
+    if required.position is not None and submitted.position is not None and submitted.position != required.position:
+        yield f"{function} takes {name} as parameter {submitted.position + 1}, and the stub as parameter {required.position + 1}."
+    elif required.position is not None and submitted.position is None and not takes_any:
         yield f"{function} takes {name} by name only, and the stub by position too."
-    elif wanted.accepts_keyword and not ours.accepts_keyword:
+    elif required.accepts_keyword and not submitted.accepts_keyword:
         yield f"{function} takes {name} by position only, and the stub by name too."
-    if ours.is_required and not wanted.is_required:
+    if submitted.is_required and not required.is_required:
         yield f"{function} gives {name} no default value, and the stub does."
 
 
