@@ -60,8 +60,9 @@ def grade(
     discard_old_reports(out)
     try:
         with Grader(
-            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming
-        ) as grader:
+            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming,
+            private=tuple(path for path in (submission, out, seed_file) if path),
+        ) as grader:  # fmt: skip
             selftest.require(grader.selftest, require)
             report = grader.grade(submission, progress.show)
     except KeyboardInterrupt:

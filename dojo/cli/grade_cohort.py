@@ -55,7 +55,8 @@ def grade_cohort(
     if others:
         click.echo(f"Left out, since no folders: {', '.join(others[:10])}{' ...' if others[10:] else ''}", err=True)
     plan = read_class(checkout, folders, katas)
-    settings = run.GraderSettings(str(checkout.root), tuple(katas), seed.secret, not no_naming)
+    private = tuple(str(path.resolve()) for path in (folder, out, seed_file) if path)
+    settings = run.GraderSettings(str(checkout.root), tuple(katas), seed.secret, not no_naming, private=private)
     with settings.make_grader(jobs) as grader:
         selftest.require(grader.selftest, require)
         store = ResultStore(out / "results", grader)

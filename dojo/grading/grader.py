@@ -17,7 +17,8 @@ from dojo.engine import diagnosis
 from dojo.engine.processes import become_subreaper, children, kill_descendants
 from dojo.grading.results import GradeReport, KataResult
 from dojo.grading.sandbox import selftest, syscalls
-from dojo.grading.sandbox.sandbox import Cell, GraderFault, Task, check_platform
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox, check_platform
+from dojo.grading.sandbox.session import Task
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import (
     POINTS_PER_KATA,
@@ -43,14 +44,17 @@ class Grader:
 
     def __init__(
         self, checkout: Checkout, katas: list[str], seed: Seed, *,
-        jobs: int = 1, without: tuple[str, ...] = (), naming: bool = True,
+        jobs: int = 1, without: tuple[str, ...] = (), naming: bool = True, private: tuple[Path, ...] = (),
     ) -> None:  # fmt: skip
-        """`without` are layers of the sandbox to leave off. With `naming`, wrong answers are compared with the mistakes."""
+        """No submission may read the paths in `private`. `without` are layers of the sandbox to leave off.
+
+        With `naming`, wrong answers are compared with the mistakes.
+        """
         check_platform()
         self.checkout, self.katas, self.seed, self.jobs, self.naming = checkout, katas, seed, jobs, naming
         self.upstream_sha256 = digest_of_upstream(checkout, katas)
-        self._sandboxes = [Cell() for _ in range(jobs)]
-        self._free_sandboxes: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+        self._sandboxes = [Sandbox(private) for _ in range(jobs)]
+        self._free_sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         for sandbox in self._sandboxes:
             self._free_sandboxes.put(sandbox)
         self.stopped = False
@@ -62,13 +66,13 @@ class Grader:
         become_subreaper()
         try:
             with self._sandbox() as sandbox:
-                self.selftest = selftest.stand(sandbox, without)
+                self.selftest = selftest.run_selftest(sandbox, without)
         except BaseException:
             self.close()
             raise
 
     @contextmanager
-    def _sandbox(self) -> Iterator[Cell]:
+    def _sandbox(self) -> Iterator[Sandbox]:
         """Waits for a free sandbox, and lends it."""
         sandbox = self._free_sandboxes.get()
         try:
@@ -113,7 +117,7 @@ class Grader:
     ) -> GradeReport:
         digest = hashlib.sha256("".join(f"{kata} {files[kata].sha256}\n" for kata in self.katas).encode()).hexdigest()
         return GradeReport(
-            submission, self.selftest.level, self.selftest.told(), self.seed.commitment, self.upstream_sha256, digest,
+            submission, self.selftest.level, self.selftest.layer_states(), self.seed.commitment, self.upstream_sha256, digest,
             results, round(seconds, 3),
         )  # fmt: skip
 
@@ -187,13 +191,15 @@ class Grader:
             self.stopped = True
             for sandbox in self._sandboxes:
                 sandbox.stop()
-                sandbox.lost = True
+                sandbox.may_have_orphans = True
             raise
 
     def close(self) -> None:
         for sandbox in self._sandboxes:
             sandbox.close()
-        if any(sandbox.lost for sandbox in self._sandboxes):  # orphans of a dead fork server are now our children
+        if any(
+            sandbox.may_have_orphans for sandbox in self._sandboxes
+        ):  # orphans of a dead fork server are now our children
             kill_descendants(self._earlier_children)
 
     def __enter__(self) -> "Grader":

@@ -30,12 +30,14 @@ class GraderSettings:
     secret: bytes
     naming: bool
     without: tuple[str, ...] = ()
+    private: tuple[str, ...] = ()  # paths that no submission may read
 
     def make_grader(self, jobs: int) -> Grader:
         checkout = Checkout(Path(self.root))
         return Grader(
-            checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, naming=self.naming
-        )
+            checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, naming=self.naming,
+            private=tuple(map(Path, self.private)),
+        )  # fmt: skip
 
 
 def ungraded(plan: Plan, store: ResultStore) -> list[FileKey]:

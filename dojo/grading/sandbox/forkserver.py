@@ -1,7 +1,8 @@
-"""A warm process that forks the cages. It imports torch and the probes' helpers once, and never runs a submission itself.
+"""A fork server: a process that has imported torch and forks a worker for each submission. It never runs one itself.
 
-It holds no secret, so neither does what it forks. One job at a time: {"job", "layers", "scratch", "cpu_seconds"} and two
-pipe ends arrive on its socket; {"ended", "status"} goes back when nothing of the job is left.
+It holds no secret, so neither do the workers. Jobs run one after another. A job {"job", "layers", "scratch",
+"cpu_seconds", "readable"} arrives on its socket with the two ends of the worker's pipes, and {"kill": job} ends it
+early. {"ended": job, "status", "full", "orphans"} goes back when no process of the job is left.
 """
 
 import gc
@@ -10,46 +11,51 @@ import os
 import select
 import signal
 import socket
-import stat
-import sys
 import time
 from contextlib import suppress
 from typing import Any
 
 from dojo.engine.processes import become_subreaper, kill_descendants
+from dojo.grading.sandbox.isolation import Isolation, exit_status, fork_isolated
+from dojo.grading.sandbox.limits import scratch_is_full
 
-FILES, BYTES = 4096, 128 * 2**20  # in the scratch folder, where it is no file system of its own
+SCRATCH_CHECK_S = 0.2
+POLL_MS = 200  # where the end of a process can be polled for
+POLL_WITHOUT_PIDFD_MS = 10
 
 
-def main(descriptor: int, warm: bool) -> None:
-    """The process; ends with its caller."""
-    control = socket.socket(fileno=descriptor)
-    _leave_the_terminal()
+def main(descriptor: int, preload_first: bool) -> None:
+    """Runs the jobs that arrive on the socket `descriptor`, until the grader closes it."""
+    channel = _Channel(socket.socket(fileno=descriptor))
+    leave_terminal()
     become_subreaper()
-    if warm:
-        _warm()
-    line = _Line(control)
-    line.say({"ready": True})
-    while asked := line.hear():
-        if "layers" in asked:
-            _run(line, asked)
+    if preload_first:
+        try:
+            preload()
+        except Exception as error:
+            channel.send({"fault": f"{type(error).__name__}: {error}"})
+            return
+    channel.send({"ready": True})
+    while message := channel.receive():
+        if "layers" in message:
+            _run(channel, message)
 
 
-class _Line:
-    """JSON lines over a socket, descriptors beside them."""
+class _Channel:
+    """JSON lines over a socket, with descriptors beside them."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control, self.unread = control, b""
-        self.descriptors: list[int] = []  # those of a job may arrive together with what was said before it
+        self.descriptors: list[int] = []  # a job's may arrive together with the message before it
 
-    def say(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         self.control.sendall(json.dumps(message).encode() + b"\n")
 
-    def hear(self) -> dict[str, Any] | None:
-        """The next message; None when the caller has gone."""
+    def receive(self) -> dict[str, Any] | None:
+        """The next message; None when the grader has closed the socket."""
         while b"\n" not in self.unread:
-            part, new, _, _ = socket.recv_fds(self.control, 65536, 4)
-            self.descriptors += new
+            part, descriptors, _, _ = socket.recv_fds(self.control, 65536, 4)
+            self.descriptors += descriptors
             if not part:
                 return None
             self.unread += part
@@ -58,105 +64,77 @@ class _Line:
         return message
 
 
-def _run(line: _Line, job: dict[str, Any]) -> None:
-    from dojo.grading.sandbox.isolation import Fence, fork_fenced
-
-    inbox, outbox, *line.descriptors = line.descriptors
-    fence = Fence(tuple(job["layers"]), job["scratch"], job["cpu_seconds"])
+def _run(channel: _Channel, job: dict[str, Any]) -> None:
+    inbox, outbox, *channel.descriptors = channel.descriptors
+    isolation = Isolation(tuple(job["layers"]), job["scratch"], job["cpu_seconds"], tuple(job["readable"]))
 
     def body() -> None:
         from dojo.grading.sandbox.worker import serve
 
         serve(inbox, outbox)
 
-    pid = fork_fenced(fence, (inbox, outbox), body)
+    pid = fork_isolated(isolation, (inbox, outbox), body)
     os.close(inbox)
     os.close(outbox)
-    status, full = _wait(line, pid, job["job"], "" if "namespaces" in fence.layers else fence.scratch)
-    strays = kill_descendants()
-    line.say({"ended": job["job"], "status": status, "full": full, "strays": strays})
+    # With namespaces the scratch folder is a file system of its own, which is small.
+    scratch = "" if "namespaces" in isolation.layers else isolation.scratch
+    status, full = _wait(channel, pid, job["job"], scratch)
+    orphans = kill_descendants()
+    channel.send({"ended": job["job"], "status": status, "full": full, "orphans": orphans})
 
 
-def _wait(line: _Line, pid: int, number: int, scratch: str) -> tuple[int, bool]:
-    """Until the job ends, is called off, or fills its folder."""
+def _wait(channel: _Channel, pid: int, job: int, scratch: str) -> tuple[int, bool]:
+    """Waits until the worker ends; kills it when the grader asks, or when its scratch folder is full.
+
+    Returns its exit status, and whether the folder was full.
+    """
     poll = select.poll()
-    poll.register(line.control, select.POLLIN)
-    handle = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
-    if handle >= 0:
-        poll.register(handle, select.POLLIN)
+    poll.register(channel.control, select.POLLIN)
+    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+    if pidfd >= 0:
+        poll.register(pidfd, select.POLLIN)
     full = False
-    looked = time.monotonic()
+    checked = time.monotonic()
     try:
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll(200 if handle >= 0 else 10)}
+            ready = {descriptor for descriptor, _ in poll.poll(POLL_MS if pidfd >= 0 else POLL_WITHOUT_PIDFD_MS)}
             ended, code = os.waitpid(pid, os.WNOHANG)
             if ended:
-                return 128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), full
-            if line.control.fileno() in ready:
-                asked = line.hear()
-                if asked is None or asked.get("kill") == number:
+                return exit_status(code), full
+            if channel.control.fileno() in ready:
+                message = channel.receive()
+                if message is None or message.get("kill") == job:
                     _kill(pid)
-            if scratch and time.monotonic() - looked > 0.2:
-                looked = time.monotonic()
-                if _overfull(scratch, _without_names(pid)):
+            if scratch and time.monotonic() - checked > SCRATCH_CHECK_S:
+                checked = time.monotonic()
+                if scratch_is_full(scratch, pid):
                     full = True
                     _kill(pid)
     finally:
-        if handle >= 0:
-            os.close(handle)
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
 def _kill(pid: int) -> None:
-    for end in (os.killpg, os.kill):
-        try:
-            end(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
 
 
-def _without_names(pid: int) -> int:
-    """Bytes of files that a process holds open and that no folder shows any more."""
-    size = 0
-    with suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                found = os.stat(f"/proc/{pid}/fd/{name}")
-                size += found.st_size if stat.S_ISREG(found.st_mode) and not found.st_nlink else 0
-    return size
+def preload() -> None:
+    """Imports what a worker needs, so that every fork has it at once.
 
-
-def _overfull(folder: str, size: int) -> bool:
-    """Whether there are too many files, or too large ones, `size` bytes included. Looks at no more than that many."""
-    files = 0
-    folders = [folder]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    files += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        size += entry.stat(follow_symlinks=False).st_size
-                    if files > FILES or size > BYTES:
-                        return True
-        except FileNotFoundError:  # removed meanwhile
-            continue
-        except OSError:  # a folder that may not be looked into, or whose name is too long: there to hide something
-            return True
-    return size > BYTES
-
-
-def _warm() -> None:
+    One thread, and no other before the forks: torch's thread pool does not survive fork(), and a child would wait for
+    it for ever.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
     import numpy  # noqa: F401
-    import torch._dynamo  # torch.library needs it, and takes a second to import
+    import torch._dynamo  # torch.library needs it, and it takes a second to import
     import torch.utils.data
 
-    import dojo.grading.sandbox.isolation
     import dojo.grading.sandbox.worker
     import dojo.testing.checks  # noqa: F401
 
@@ -165,13 +143,10 @@ def _warm() -> None:
     gc.freeze()
 
 
-def _leave_the_terminal() -> None:
+def leave_terminal() -> None:
+    """Starts a session of its own, in which Ctrl-C does not arrive, and connects 0, 1 and 2 with nothing."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] == "warm")

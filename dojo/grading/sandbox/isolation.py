@@ -1,127 +1,116 @@
-"""All layers in order, around one forked process."""
+"""Forks a process and applies all layers to it, in the order in which they do not hinder each other."""
 
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from dojo.grading.sandbox import landlock, namespaces, seccomp, syscalls
+from dojo.grading.sandbox import landlock, limits, namespaces, seccomp, syscalls
 
 LAYERS = ("policy", "operators", "limits", "landlock", "seccomp", "namespaces")
-MINE = Path(__file__).resolve().parents[2]  # dojo/
+EXIT_FAULT = 120  # an exception in the child, before its body or in it
 
 
 @dataclass(frozen=True)
-class Fence:
-    """Which layers to raise, where the process may write, and how long it may compute."""
+class Isolation:
+    """Which layers apply, where the process may write, how long it may compute, and what it may read."""
 
     layers: tuple[str, ...]
     scratch: str
     cpu_seconds: int
+    readable: tuple[str, ...]
 
 
-def readable() -> list[str]:
-    """What a worker reads: Python, torch, this package, and what the system libraries look up."""
-    system = [
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/etc/ld.so.cache",
-        "/etc/localtime",
-        "/proc/self",
-        "/proc/cpuinfo",
-        "/proc/meminfo",
-    ]
-    return [*dict.fromkeys([sys.prefix, sys.base_prefix, str(MINE), *system, "/sys/devices/system/cpu"])]
-
-
-def available() -> dict[str, str]:
-    """Each layer: empty when this platform has it, else why not."""
-    found = dict.fromkeys(LAYERS, "")
+def why_unavailable() -> dict[str, str]:
+    """Why this platform lacks each layer, as a clause; empty for a layer that it has."""
+    reasons = dict.fromkeys(LAYERS, "")
     if os.name == "nt":
-        found["limits"] = "needs Linux or macOS"
-    for name, test in (("landlock", landlock.version), ("seccomp", _can_filter)):
+        reasons["limits"] = "needs Linux or macOS"
+    for name, check in (("landlock", landlock.version), ("seccomp", seccomp.check_available)):
         try:
-            test()
+            check()
         except OSError as error:
-            found[name] = f"not on this system ({error.strerror or error})"
-    found["namespaces"] = namespaces.can_enter()
-    return found
+            reasons[name] = f"not on this system ({error.strerror or error})"
+    reasons["namespaces"] = namespaces.why_unavailable()
+    return reasons
 
 
-def _can_filter() -> None:
-    if sys.platform != "linux" or os.uname().machine not in seccomp.AUDIT:
-        raise OSError("no filter for this system")
+def fork_isolated(isolation: Isolation, keep: tuple[int, ...], body: Callable[[], None]) -> int:
+    """Forks a child that isolates itself and then runs `body`. Returns its pid; see `exit_status` for how it ends.
 
-
-def fork_fenced(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) -> int:
-    """Forks; the child raises its fences and runs `body`. Returns the pid to wait for, whose end is the child's.
-
-    `keep` are the descriptors that the child holds besides 0, 1 and 2, which lead nowhere.
+    The child keeps the descriptors in `keep`, and 0, 1 and 2, which lead to /dev/null. If it cannot isolate itself it
+    sends {"fault": reason} to the last one in `keep`.
     """
     pid = os.fork()
     if pid:
         return pid
-    status, raised = 120, False
+    status, isolated = EXIT_FAULT, False
     try:
         with suppress(OSError):
             syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        _let_go(keep)
-        if "namespaces" in fence.layers:
-            namespaces.enter(fence.scratch, readable())
-            status = _end_like(_in_new_tree(fence, keep, body))
+        _close_others(keep)
+        if "namespaces" in isolation.layers:
+            namespaces.enter(isolation.scratch, isolation.readable)
+            status = exit_status(_run_in_new_tree(isolation, keep, body))
         else:
-            _raise_fences(fence)
-            raised = True
+            _apply(isolation)
+            isolated = True
             body()
             status = 0
     except BaseException as error:
-        _complain(keep, error, raised)
+        if not isolated:
+            _send_fault(keep[-1], error)
     finally:
         os._exit(status)
 
 
-def _in_new_tree(fence: Fence, keep: tuple[int, ...], body: Callable[[], None]) -> int:
-    """Three generations: this one waits, its child is the first process of the tree, the grandchild is fenced."""
+def _run_in_new_tree(isolation: Isolation, keep: tuple[int, ...], body: Callable[[], None]) -> int:
+    """Runs `body` in a grandchild, and returns the wait status of the child between.
+
+    The child is the first process of the new tree, the grandchild is isolated.
+    """
     first = os.fork()
     if first:
-        _close(keep)  # or nobody would hear that the grandchild has ended
+        _close(keep)  # the grader sees a pipe close only when no process holds its other end
         return os.waitpid(first, 0)[1]
-    status, raised = 120, False
+    status, isolated = EXIT_FAULT, False
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        namespaces.show_own_processes()
+        namespaces.mount_own_proc()
         pid = os.fork()
         if not pid:
             os.setsid()
-            _raise_fences(fence)
-            raised = True
+            _apply(isolation)
+            isolated = True
             body()
             os._exit(0)
         _close(keep)
         ended, code = 0, 0
         while ended != pid:
             ended, code = os.wait()
-        status = _end_like(code)
+        status = exit_status(code)
     except BaseException as error:
-        _complain(keep, error, raised)
+        if not isolated:
+            _send_fault(keep[-1], error)
     finally:
         os._exit(status)
 
 
-def _complain(keep: tuple[int, ...], error: BaseException, raised: bool) -> None:
-    """Tells of a fence that would not stand. What is raised behind the fences is the submission's affair."""
-    if raised:
-        return
-    with suppress(BaseException):
-        from dojo.grading.sandbox import pipe  # late: it brings torch, which is not to be forked everywhere
+def exit_status(code: int) -> int:
+    """The exit code in a wait status, or 128 and the number of the signal that ended the process, as shells have it."""
+    return 128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code)
 
-        pipe.send(keep[-1], {"fault": f"{type(error).__name__}: {error}"})
+
+def _send_fault(outbox: int, error: BaseException) -> None:
+    with suppress(BaseException):
+        from dojo.grading.sandbox import (
+            pipe,
+        )  # late: where nothing is preloaded, torch must not be loaded before a fork
+
+        pipe.send(outbox, {"fault": f"{type(error).__name__}: {error}"})
 
 
 def _close(descriptors: Iterable[int]) -> None:
@@ -130,12 +119,8 @@ def _close(descriptors: Iterable[int]) -> None:
             os.close(descriptor)
 
 
-def _end_like(status: int) -> int:
-    """An exit status that tells `status` of waitpid: signals from 128 on."""
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-def _let_go(keep: tuple[int, ...]) -> None:
+def _close_others(keep: tuple[int, ...]) -> None:
+    """Closes all descriptors but those in `keep`, and opens /dev/null as 0, 1 and 2."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -143,24 +128,23 @@ def _let_go(keep: tuple[int, ...]) -> None:
     _close(int(name) for name in os.listdir(folder) if int(name) > 2 and int(name) not in keep)
 
 
-def _raise_fences(fence: Fence) -> None:
-    os.chdir(fence.scratch)
+def _apply(isolation: Isolation) -> None:
+    """Applies the layers to this process, for good."""
+    os.chdir(isolation.scratch)
     os.environ.clear()
     os.environ.update(
-        HOME=fence.scratch, TMPDIR=fence.scratch, PATH="/usr/bin:/bin", LANG="C.UTF-8", OMP_NUM_THREADS="1"
+        HOME=isolation.scratch, TMPDIR=isolation.scratch, PATH="/usr/bin:/bin", LANG="C.UTF-8", OMP_NUM_THREADS="1"
     )
     os.umask(0o077)
-    tempfile.tempdir = None  # it may have been looked up before
-    if "limits" in fence.layers:
-        from dojo.grading.sandbox import limits
-
-        limits.restrict(fence.cpu_seconds)
-    if "namespaces" in fence.layers:
+    tempfile.tempdir = None  # else a folder that was looked up before would stay
+    if "limits" in isolation.layers:
+        limits.apply(isolation.cpu_seconds)
+    if "namespaces" in isolation.layers:
         namespaces.become_nobody()
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing user cleared it
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user has cleared it
     with suppress(OSError):
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    if "landlock" in fence.layers:
-        landlock.restrict(readable(), [fence.scratch])
-    if "seccomp" in fence.layers:
-        seccomp.restrict()
+    if "landlock" in isolation.layers:
+        landlock.apply(isolation.readable, [isolation.scratch])
+    if "seccomp" in isolation.layers:
+        seccomp.apply()

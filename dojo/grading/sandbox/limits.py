@@ -1,27 +1,30 @@
-"""Resource limits: what a submission may use up."""
+"""Limits of what a submission may use: computing time, memory, files, threads, and its scratch folder."""
 
 import os
 import resource
+import stat
 from contextlib import suppress
 from pathlib import Path
 
-MEMORY = 4 * 2**30  # bytes of address space; torch on a CPU takes less than one
-FILE = 16 * 2**20  # times FILES is what can hide in files whose names have been removed
-FILES = 128
-THREADS = 64
+MAX_ADDRESS_SPACE_BYTES = 4 * 2**30  # torch on a CPU takes less than one of the four
+MAX_FILE_BYTES = 16 * 2**20  # times MAX_OPEN_FILES is what can hide in files whose names have been removed
+MAX_OPEN_FILES = 128
+MAX_NEW_THREADS = 64
+MAX_SCRATCH_FILES = 4096
+MAX_SCRATCH_BYTES = 128 * 2**20
 
 
-def restrict(cpu_seconds: int) -> None:
-    """Limits this process: CPU, address space, file sizes, open files, processes of its user."""
+def apply(cpu_seconds: int) -> None:
+    """Limits this process: computing time, address space, file sizes, open files, processes of its user."""
     _lower(resource.RLIMIT_CPU, cpu_seconds)
-    _lower(resource.RLIMIT_FSIZE, FILE)
+    _lower(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_NOFILE, FILES)
-    _lower(resource.RLIMIT_NPROC, _tasks_of_user() + THREADS)  # root is not bound by it: seccomp is the fence there
+    _lower(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+    _lower(resource.RLIMIT_NPROC, _threads_of_user() + MAX_NEW_THREADS)  # does not bind root; seccomp refuses forks
     if Path("/proc/self/statm").exists():
-        _lower(resource.RLIMIT_AS, MEMORY)
+        _lower(resource.RLIMIT_AS, MAX_ADDRESS_SPACE_BYTES)
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process goes first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process is killed first
 
 
 def _lower(kind: int, limit: int) -> None:
@@ -30,11 +33,47 @@ def _lower(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def _tasks_of_user() -> int:
-    """Threads count too, and so does what else this user runs."""
+def _threads_of_user() -> int:
+    """How many threads this user runs now, in all processes: RLIMIT_NPROC counts them together."""
     total = 0
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if entry.stat().st_uid == os.getuid():
                 total += sum(1 for _ in (entry / "task").iterdir())
     return total
+
+
+def scratch_is_full(folder: str, pid: int) -> bool:
+    """Whether there are too many files, or too large ones, in `folder` and among the open files of `pid`.
+
+    Stops at the limit: a folder with a million files costs no more time than one that is just too full.
+    """
+    files, size = 0, _unlinked_bytes(pid)
+    folders = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_size
+                    if files > MAX_SCRATCH_FILES or size > MAX_SCRATCH_BYTES:
+                        return True
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except OSError:  # unreadable, or too long a name: it can only be there to hide something
+            return True
+    return size > MAX_SCRATCH_BYTES
+
+
+def _unlinked_bytes(pid: int) -> int:
+    """Bytes of files that a process holds open and that have no name in any folder."""
+    size = 0
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                status = os.stat(f"/proc/{pid}/fd/{name}")
+                size += status.st_size if stat.S_ISREG(status.st_mode) and not status.st_nlink else 0
+    return size

@@ -1,7 +1,6 @@
-"""What grader and worker send each other: a JSON head and raw bytes. Never pickle: the sender may be hostile.
+"""Sends and receives frames of `dojo.testing.codec` through a pipe, with a deadline and a limit of size.
 
-Floats travel in hexadecimal, tensors as offsets into the bytes. `decode` bounds depth, counts, names and sizes before it
-allocates, and raises BadFrame for anything that `encode` would not have written.
+The other end may be hostile: it may send any bytes, send nothing, or not read.
 """
 
 import math
@@ -10,61 +9,64 @@ import select
 import time
 from typing import Any
 
-from dojo.testing.codec import HEADER, MAGIC, BadFrame, Limits, decode, encode
+from dojo.testing import codec
+
+WRITE_BYTES = 65536  # at once
+READ_BYTES = 2**20
 
 
-class Silence(Exception):
-    """Nothing more arrives: the other end has closed, or the time is up (`late`)."""
+class Closed(Exception):
+    """The other end has closed the pipe."""
 
-    def __init__(self, late: bool) -> None:
-        super().__init__("late" if late else "closed")
-        self.late = late
+
+class TimedOut(Exception):
+    """The deadline passed before the frame was complete."""
 
 
 def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
-    """Writes one frame; raises Silence when nobody reads. `deadline` is on time.monotonic()'s clock."""
-    view = memoryview(encode(tree))
+    """Writes one frame; raises Closed or TimedOut. `deadline` is a time of time.monotonic()."""
+    view = memoryview(codec.encode(tree))
     while view:
-        _await(pipe, deadline, write=True)
+        _wait(pipe, select.POLLOUT, deadline)
         try:
-            view = view[os.write(pipe, view[:65536]) :]
-        except BlockingIOError:
-            continue
-        except (BrokenPipeError, OSError) as error:
-            raise Silence(late=False) from error
-
-
-def receive(pipe: int, limits: Limits, deadline: float = math.inf) -> Any:
-    """Reads one frame; raises BadFrame, or Silence when the other end closed or the time is up."""
-    magic, head, body = HEADER.unpack(_read(pipe, HEADER.size, deadline))
-    if magic != MAGIC:
-        raise BadFrame("does not begin like one")
-    if head > limits.head or body > limits.body:
-        raise BadFrame(f"would have {head + body} bytes, too many")
-    return decode(_read(pipe, head, deadline), _read(pipe, body, deadline), limits)
-
-
-def _read(pipe: int, size: int, deadline: float) -> bytes:
-    found = bytearray()
-    while len(found) < size:
-        _await(pipe, deadline)
-        try:
-            part = os.read(pipe, min(size - len(found), 2**20))
+            view = view[os.write(pipe, view[:WRITE_BYTES]) :]
         except BlockingIOError:
             continue
         except OSError as error:
-            raise Silence(late=False) from error
+            raise Closed("closed") from error
+
+
+def receive(pipe: int, limits: codec.Limits, deadline: float = math.inf) -> Any:
+    """Reads one frame and decodes it; raises BadFrame, Closed or TimedOut."""
+    magic, head_bytes, body_bytes = codec.HEADER.unpack(_read(pipe, codec.HEADER.size, deadline))
+    if magic != codec.MAGIC:
+        raise codec.BadFrame("does not begin like one")
+    if head_bytes > limits.head or body_bytes > limits.body:
+        raise codec.BadFrame(f"would have {head_bytes + body_bytes} bytes, too many")
+    return codec.decode(_read(pipe, head_bytes, deadline), _read(pipe, body_bytes, deadline), limits)
+
+
+def _read(pipe: int, size: int, deadline: float) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        _wait(pipe, select.POLLIN, deadline)
+        try:
+            part = os.read(pipe, min(size - len(data), READ_BYTES))
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise Closed("closed") from error
         if not part:
-            raise Silence(late=False)
-        found += part
-    return bytes(found)
+            raise Closed("closed")
+        data += part
+    return bytes(data)
 
 
-def _await(pipe: int, deadline: float, write: bool = False) -> None:
+def _wait(pipe: int, event: int, deadline: float) -> None:
     if deadline == math.inf:
         return
-    left = deadline - time.monotonic()
+    seconds = deadline - time.monotonic()
     poll = select.poll()
-    poll.register(pipe, select.POLLOUT if write else select.POLLIN)
-    if left <= 0 or not poll.poll(left * 1000):
-        raise Silence(late=True)
+    poll.register(pipe, event)
+    if seconds <= 0 or not poll.poll(seconds * 1000):
+        raise TimedOut("timed out")

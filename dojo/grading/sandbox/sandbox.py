@@ -1,8 +1,7 @@
-"""The grader's end of a cage: starts the zygote, hands it a submission, asks case by case, and ends it from outside."""
+"""The grader's side of the sandbox: starts a fork server, has it fork one worker per submission, and ends that."""
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -11,127 +10,121 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dojo.core.errors import UserError
-from dojo.grading.sandbox import pipe as frames
+from dojo.engine.processes import can_fork
+from dojo.grading.sandbox import cleanup, paths, pipe
+from dojo.grading.sandbox.session import Session, Task
 from dojo.testing import codec
-from dojo.testing.probes import Case, Raised
 
-ROOT = Path(__file__).resolve().parents[3]
-BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from dojo.grading.sandbox.forkserver import main; main(int(sys.argv[1]), sys.argv[2] == 'warm')"
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "SYSTEMROOT")  # no tokens, no PYTHONPATH
-START = 120.0  # seconds: torch on a cold, busy machine
-DEAF = 15.0
-EVIDENCE = 2**27  # bytes of tensors in all of one process's answers: the grader keeps them until it judges
-
-
-class Ended(Exception):
-    """The submission's process will answer no more; the text is a clause that says why."""
+FORK_SERVER = Path(__file__).with_name("forkserver_main.py")
+ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "SYSTEMROOT")  # no tokens, no PYTHONPATH
+START_TIMEOUT_S = 120.0  # importing torch on a busy machine that has not read it before
+KILL_TIMEOUT_S = 15.0  # for the fork server to confirm that a job has ended
+CLEANUP_TIMEOUT_S = 20.0
 
 
 class GraderFault(Exception):
-    """Something of ours failed; no submission's fault."""
+    """The grader failed; the submission did not cause it."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One submission of one kata, as the cage needs it. `source` is the only part that a stranger wrote."""
+class Sandbox:
+    """One fork server and the job that it runs. One thread may use it at a time.
 
-    kata: str
-    source: str
-    probe: str
-    banned: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
-    case_seconds: float = 10.0
-    seconds: float = 60.0
+    No worker reads the `private` paths, even if the grader's sys.path has a folder that holds them.
+    """
 
-
-class Cell:
-    """A zygote and the one job that it runs. Not for several threads at once."""
-
-    def __init__(self) -> None:
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._number = 0
-        self._unread = b""
-        self._ended: dict[str, Any] = {}
+    def __init__(self, private: tuple[Path, ...] = ()) -> None:
+        self.private = private
         self.stopped = False
-        self.lost = False  # whether a zygote was ever hit: then something may have outlived it
+        self.may_have_orphans = False  # True once a fork server was killed: processes of its job may live on
+        self._server: subprocess.Popen[bytes] | None = None
+        self._job = 0
+        self._unread = b""
+        self._last_end: dict[str, Any] = {}
 
     def _start(self) -> None:
-        from dojo.engine.processes import can_fork
-
         if self.stopped:
             raise GraderFault("grading was stopped")
+        self._import_path = paths.import_path(self.private)
         ours, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        how = "warm" if can_fork() else "cold"
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", BOOT, str(theirs.fileno()), how, str(ROOT)],
-            pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, cwd="/",
+        preload = "preload" if can_fork() else ""
+        self._server = subprocess.Popen(
+            [sys.executable, "-I", "-B", FORK_SERVER, str(theirs.fileno()), preload, json.dumps(self._import_path)],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/",
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         )  # fmt: skip
         theirs.close()
         self._control, self._unread = ours, b""
-        if self._hear(START) is None:
+        message = self._receive(START_TIMEOUT_S)
+        if message is None or "ready" not in message:
             self.close()
-            raise GraderFault(
-                "the grader's warm process did not start; `python -m dojo.grading.sandbox.forkserver` may show why"
-            )
+            reason = "it did not answer" if message is None else str(message.get("fault"))
+            if reason.startswith("ModuleNotFoundError"):
+                reason += " (it imports nothing from folders that hold the checkout, a submission, or your home folder)"
+            raise GraderFault(f"the sandbox's fork server did not start: {reason}")
 
     @contextmanager
-    def run(self, task: Task) -> Iterator["Session"]:
-        """A session with the submission; when it is left nothing of it remains."""
-        if self._zygote is None or self._zygote.poll() is not None:
+    def run(self, task: Task) -> Iterator[Session]:
+        """Yields a session with a worker for `task`; afterwards ends it and removes its files. Raises GraderFault."""
+        if self._server is None or self._server.poll() is not None:
             self.close()
             self._start()
-        self._number += 1
+        self._job += 1
         scratch = tempfile.mkdtemp(prefix="kata-grade-")
-        their_inbox, to_worker = _socket_pair()
-        their_outbox, from_worker = _socket_pair()
-        job = {"job": self._number, "layers": task.layers, "scratch": scratch, "cpu_seconds": int(task.seconds) + 2}
+        worker_inbox, to_worker = _socket_pair()
+        worker_outbox, from_worker = _socket_pair()
+        job = {
+            "job": self._job, "layers": task.layers, "scratch": scratch, "cpu_seconds": int(task.seconds) + 2,
+            "readable": paths.readable_paths(self._import_path),
+        }  # fmt: skip
         try:
-            with suppress(OSError):  # a zygote that has died is told by the pipes' silence
-                socket.send_fds(self._control, [json.dumps(job).encode() + b"\n"], [their_inbox, their_outbox])
-            os.close(their_inbox)
-            os.close(their_outbox)
-            _await_fences(from_worker)
-            yield Session(self, task, to_worker, from_worker)
+            with suppress(OSError):  # the fork server has died: both pipes are closed then, and the session says so
+                socket.send_fds(self._control, [json.dumps(job).encode() + b"\n"], [worker_inbox, worker_outbox])
+            os.close(worker_inbox)
+            os.close(worker_outbox)
+            _await_isolation(from_worker)
+            yield Session(task, to_worker, from_worker, self.end)
         finally:
-            for pipe in (to_worker, from_worker):
-                os.close(pipe)
+            for descriptor in (to_worker, from_worker):
+                os.close(descriptor)
             self.end()
-            _remove(scratch)
+            cleanup.remove_tree(Path(scratch), seconds=CLEANUP_TIMEOUT_S)
 
-    def end(self, patience: float = 0.0) -> dict[str, Any]:
-        """Ends the job, after `patience` seconds in which it may end by itself; what the zygote says of its end."""
-        if self._zygote is None:  # it was hit before, and what hung from it has ended
+    def end(self, timeout: float = 0.0) -> dict[str, Any]:
+        """Ends the job, which has `timeout` seconds to end by itself. Returns the fork server's message about its end.
+
+        The message's status is None if the fork server itself has died.
+        """
+        if self._server is None:
             return {"status": None}
-        if self._ended.get("ended") == self._number:
-            return self._ended
-        said = self._hear(patience) if patience else None
-        if said is None:
+        if self._last_end.get("ended") == self._job:
+            return self._last_end
+        message = self._receive(timeout) if timeout else None
+        if message is None:
             with suppress(OSError):
-                self._control.sendall(json.dumps({"kill": self._number}).encode() + b"\n")
-            said = self._hear(DEAF)
-        while said is not None and said.get("ended") != self._number:
-            said = self._hear(DEAF)
-        if said is None:  # the zygote itself was hit
-            self.lost = True
+                self._control.sendall(json.dumps({"kill": self._job}).encode() + b"\n")
+            message = self._receive(KILL_TIMEOUT_S)
+        while message is not None and message.get("ended") != self._job:
+            message = self._receive(KILL_TIMEOUT_S)
+        if message is None:
+            self.may_have_orphans = True
             self.close()
             return {"status": None}
-        self._ended = said
-        return said
+        self._last_end = message
+        return message
 
-    def _hear(self, seconds: float) -> dict[str, Any] | None:
-        deadline = time.monotonic() + seconds
+    def _receive(self, timeout: float) -> dict[str, Any] | None:
+        """The fork server's next message; None if there is none in time, or it has died."""
+        deadline = time.monotonic() + timeout
         while b"\n" not in self._unread:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
                 return None
             try:
-                self._control.settimeout(left)
+                self._control.settimeout(seconds)
                 part = self._control.recv(65536)
             except OSError:
                 return None
@@ -145,139 +138,57 @@ class Cell:
             return None
 
     def stop(self) -> None:
-        """From another thread: ends what runs now, and nothing starts any more."""
+        """Ends the job that runs and lets no other one start. Another thread may call it."""
         self.stopped = True
-        if self._zygote is not None:
+        if self._server is not None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._zygote.pid, signal.SIGKILL)
+                os.killpg(self._server.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Ends the zygote and whatever hangs from it."""
-        if self._zygote is None:
+        """Ends the fork server and its job."""
+        if self._server is None:
             return
         self._control.close()
         with suppress(subprocess.TimeoutExpired):
-            self._zygote.wait(DEAF)
-        if self._zygote.poll() is None:
+            self._server.wait(KILL_TIMEOUT_S)
+        if self._server.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._zygote.pid, signal.SIGKILL)
-            self._zygote.kill()
-            self._zygote.wait()
-        self._zygote = None
+                os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.kill()
+            self._server.wait()
+        self._server = None
 
-    def __enter__(self) -> "Cell":
+    def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class Session:
-    """The conversation with one submission."""
-
-    def __init__(self, cell: Cell, task: Task, to_worker: int, from_worker: int) -> None:
-        self.cell, self.task, self.to_worker, self.from_worker = cell, task, to_worker, from_worker
-        self.deadline = time.monotonic() + task.seconds
-        self.room = 0
-        self.introduced = self.loaded = False
-
-    def load(self, source: str | None = None) -> Raised | None:
-        """Sends the task's source, or another; what importing it raised, if it did. Raises Ended."""
-        if not self.introduced:
-            job = {"kata": self.task.kata, "banned": list(self.task.banned), "probe": self.task.probe.encode()}
-            self._say(job, self.deadline)
-            self.introduced = True
-        self.room = EVIDENCE
-        text = self.task.source if source is None else source
-        trouble = self._ask({"source": text.encode("utf-8", "surrogatepass")}).get("trouble")
-        self.loaded = True
-        return trouble if isinstance(trouble, Raised) else None
-
-    def observe(self, case: Case, noise: int) -> dict[str, Any]:
-        """The evidence of one case. Raises Ended."""
-        inputs = {key: value for key, value in vars(case).items() if key not in ("name", "of")}
-        seen = self._ask({"name": case.name, "of": case.of, "inputs": inputs, "noise": noise}).get("seen")
-        if not isinstance(seen, dict):
-            raise Ended("sent something that no probe sends")
-        self.room -= codec.weight(seen)
-        return seen
-
-    def _say(self, message: dict[str, Any], limit: float) -> None:
-        try:
-            frames.send(self.to_worker, message, limit)
-        except frames.Silence as silence:
-            raise Ended(self._why(silence.late, limit == self.deadline)) from None
-
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        nonce = secrets.token_hex(8)
-        limit = min(self.deadline, time.monotonic() + self.task.case_seconds)
-        self._say(question | {"nonce": nonce}, limit)
-        try:
-            said = frames.receive(self.from_worker, codec.Limits(body=min(self.room, codec.Limits.body)), limit)
-        except frames.Silence as silence:
-            raise Ended(self._why(silence.late, limit == self.deadline)) from None
-        except codec.BadFrame as error:
-            self.cell.end()
-            large = "gave results too large to be judged" if "would have" in str(error) else ""
-            raise Ended(large or f"wrote into the grader's pipe, and what it wrote {error}") from None
-        if not isinstance(said, dict) or said.get("nonce") != nonce:
-            self.cell.end()
-            raise Ended("wrote into the grader's pipe an answer to another question")
-        return said
-
-    def _why(self, late: bool, in_all: bool) -> str:
-        if late:
-            self.cell.end()
-            return f"was still running after {self.task.seconds if in_all else self.task.case_seconds:.0f} s"
-        said = self.cell.end(patience=1.0)
-        status = said.get("status")
-        if said.get("full"):
-            return "wrote more files, or larger ones, than a kata may"
-        if status is None:
-            return "ended the process that watches it"
-        if status < 128:
-            return (
-                f"ended the process (exit code {status}) before its cases were through; look for exit() or os._exit()"
-            )
-        try:
-            name = signal.Signals(status - 128).name
-        except ValueError:
-            name = f"signal {status - 128}"
-        return {
-            "SIGKILL": "was killed (SIGKILL): it closed the grader's pipe, or used up the memory",
-            "SIGXCPU": "used up its computing time",
-            "SIGSEGV": "crashed the interpreter (SIGSEGV)",
-            "SIGABRT": "aborted the interpreter (SIGABRT)",
-            "SIGXFSZ": "wrote a larger file than a kata may",
-        }.get(name, f"was ended by {name}")
-
-
 def _socket_pair() -> tuple[int, int]:
-    """Theirs and ours, which never blocks. Sockets, since a pipe can be opened again through /proc and read by its writer."""
+    """The worker's end and the grader's, which never blocks.
+
+    A pipe would not do: its writer could open it again through /proc and read from it.
+    """
     theirs, ours = socket.socketpair()
     ours.setblocking(False)
     return theirs.detach(), ours.detach()
 
 
-def _await_fences(pipe: int) -> None:
-    """The first frame is sent before anything of the submission is there, so what it says of the cage is true."""
+def _await_isolation(from_worker: int) -> None:
+    """Waits for the worker's first frame. It comes before the submission is loaded, so it can be trusted."""
     try:
-        said = frames.receive(pipe, codec.Limits(), time.monotonic() + START)
-    except (frames.Silence, codec.BadFrame) as error:
-        raise GraderFault(f"the cage did not open ({error})") from error
-    if not isinstance(said, dict) or said.get("fenced") is not True:
-        raise GraderFault(f"the cage could not be closed: {str(said)[:300]}")
-
-
-def _remove(scratch: str) -> None:
-    from dojo.grading.sandbox import cleanup
-
-    cleanup.remove_tree(Path(scratch), seconds=20)
+        message = pipe.receive(from_worker, codec.Limits(), time.monotonic() + START_TIMEOUT_S)
+    except (pipe.Closed, pipe.TimedOut, codec.BadFrame) as error:
+        raise GraderFault(f"the sandbox did not open ({error})") from error
+    if not isinstance(message, dict) or message.get("isolated") is not True:
+        raise GraderFault(f"the sandbox could not be closed: {str(message)[:300]}")
 
 
 def check_platform() -> None:
-    """Raises UserError where no cage can be built."""
+    """Raises UserError where no sandbox can be built."""
     if os.name == "nt":
         raise UserError(
-            "`kata grade` needs Linux or macOS: it runs each submission in a process that it can fence. On Windows use WSL."
+            "`kata grade` needs Linux or macOS: it runs each submission in a process that it can isolate. "
+            "On Windows use WSL."
         )

@@ -1,6 +1,7 @@
 """A seccomp filter: no new programs or processes, no sockets, nothing done to other processes.
 
-It is a list of what is refused, so that a right answer, which computes, never meets it. Refused calls fail with EPERM.
+The filter lists what it refuses; all else is allowed. A right answer only computes, and never makes a refused call.
+Refused calls fail with EPERM.
 """
 
 import ctypes
@@ -8,6 +9,7 @@ import errno
 import os
 import platform
 import struct
+import sys
 
 from dojo.grading.sandbox.syscalls import PR_SET_NO_NEW_PRIVS, prctl
 
@@ -29,7 +31,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "init_module": (175, 105), "finit_module": (313, 273),
     "personality": (135, 92), "quotactl": (179, 60), "reboot": (169, 142), "swapon": (167, 224),
 }  # fmt: skip
-# Landlock does not know these, and an honest shutil.copy uses them: they do nothing, and say that all is well.
+# Landlock does not cover these, and an honest shutil.copy makes them. They do nothing and return success.
 IGNORED: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
@@ -37,51 +39,72 @@ IGNORED: dict[str, tuple[int | None, int | None]] = {
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
 }  # fmt: skip
+# Refused or allowed by their first or second argument.
 KILL, TGKILL, CLONE, PRLIMIT, CLONE3 = (62, 129), (234, 131), (56, 220), (302, 261), (435, 435)
-FCNTL, OWNERS = (72, 25), (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a pipe that kills its owner when it is read
-AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-ALLOW, NOTHING, DENY, NO_SUCH, KILL_PROCESS = (
-    0x7FFF0000,
-    0x50000,
-    0x50000 | errno.EPERM,
-    0x50000 | errno.ENOSYS,
-    0x80000000,
-)
+CLONE_THREAD = 0x10000  # a clone with this flag is a new thread, not a new process
+FCNTL = (72, 25)
+SET_OWNER = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: with them, a pipe can send its reader a signal
+
+MACHINES = ("x86_64", "aarch64")  # in the order of the columns above
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# What a filter returns (linux/seccomp.h).
+ALLOW = 0x7FFF0000
+ERRNO = 0x50000
+SUCCEED, DENY, NO_SUCH_CALL = ERRNO, ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
+KILL_PROCESS = 0x80000000
+# BPF instructions: load a 32-bit word of seccomp_data, compare the loaded word, return.
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-CLONE_THREAD = 0x10000
+# Offsets in seccomp_data; of an argument, its low half (both machines are little-endian).
+NUMBER, ARCH, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
+X32_BIT = 0x40000000
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 
-def restrict() -> None:
-    """Installs the filter in this process, for good; raises OSError where it cannot."""
-    machine = platform.machine()
-    if machine not in AUDIT:
-        raise OSError(f"no table of system calls for {machine}")
-    program = _program(("x86_64", "aarch64").index(machine), AUDIT[machine], os.getpid())
-    code = b"".join(struct.pack("<HBBI", *line) for line in program)
+def check_available() -> None:
+    """Raises OSError where there is no table of system calls for this machine."""
+    if sys.platform != "linux" or platform.machine() not in AUDIT_ARCH:
+        raise OSError("no filter for this system")
+
+
+def apply() -> None:
+    """Installs the filter in this process, for good; raises OSError if it cannot."""
+    check_available()
+    program = _program(MACHINES.index(platform.machine()), AUDIT_ARCH[platform.machine()], os.getpid())
+    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(buffer)))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(22, 2, ctypes.c_void_p(ctypes.addressof(header)))  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.c_void_p(ctypes.addressof(header)))
 
 
-def _program(column: int, arch: int, pid: int) -> list[tuple[int, int, int, int]]:
-    lines = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, arch), (RETURN, 0, 0, KILL_PROCESS), (LOAD, 0, 0, 0)]
-    if column == 0:
-        lines += [(AT_LEAST, 0, 1, 0x40000000), (RETURN, 0, 0, DENY)]  # the x32 names of the same calls
-    for table, answer in ((REFUSED, DENY), (IGNORED, NOTHING)):
+def _program(column: int, arch: int, pid: int) -> list[Instruction]:
+    program: list[Instruction] = [(LOAD, 0, 0, ARCH), (EQUAL, 1, 0, arch), (RETURN, 0, 0, KILL_PROCESS)]
+    program += [(LOAD, 0, 0, NUMBER)]
+    if MACHINES[column] == "x86_64":
+        program += [(AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, DENY)]  # the x32 names of the same calls
+    for table, answer in ((REFUSED, DENY), (IGNORED, SUCCEED)):
         for numbers in table.values():
             number = numbers[column]
             if number is not None:
-                lines += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
-    lines += [(EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, NO_SUCH)]  # its flags cannot be seen: glibc then uses clone
-    first = 16  # the low half of the first argument, little-endian
-    lines += [(EQUAL, 0, 4, CLONE[column]), (LOAD, 0, 0, first), (ANY_BIT, 1, 0, CLONE_THREAD)]
-    lines += [(RETURN, 0, 0, DENY), (RETURN, 0, 0, ALLOW)]
-    for numbers, own in ((KILL, (pid,)), (TGKILL, (pid,)), (PRLIMIT, (0, pid))):
-        checks = [(EQUAL, len(own) - i, 0, p) for i, p in enumerate(own)]
-        lines += [(EQUAL, 0, len(checks) + 3, numbers[column]), (LOAD, 0, 0, first), *checks]
-        lines += [(RETURN, 0, 0, DENY), (RETURN, 0, 0, ALLOW)]
-    checks = [(EQUAL, len(OWNERS) - i, 0, command) for i, command in enumerate(OWNERS)]
-    lines += [(EQUAL, 0, len(checks) + 3, FCNTL[column]), (LOAD, 0, 0, first + 8), *checks]
-    lines += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, DENY)]
-    return [*lines, (RETURN, 0, 0, ALLOW)]
+                program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
+    # The flags of clone3 are in memory, where a filter cannot look; without clone3, glibc uses clone.
+    program += [(EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, NO_SUCH_CALL)]
+    program += [(EQUAL, 0, 4, CLONE[column]), (LOAD, 0, 0, FIRST_ARGUMENT), (ANY_BIT, 1, 0, CLONE_THREAD)]
+    program += [(RETURN, 0, 0, DENY), (RETURN, 0, 0, ALLOW)]
+    for numbers, targets in ((KILL, (pid,)), (TGKILL, (pid,)), (PRLIMIT, (0, pid))):  # of this process alone
+        program += _by_argument(numbers[column], FIRST_ARGUMENT, targets, ALLOW, DENY)
+    program += _by_argument(FCNTL[column], SECOND_ARGUMENT, SET_OWNER, DENY, ALLOW)
+    return [*program, (RETURN, 0, 0, ALLOW)]
+
+
+def _by_argument(
+    number: int, argument: int, values: tuple[int, ...], if_equal: int, otherwise: int
+) -> list[Instruction]:
+    """Answers the call `number` by whether an argument is one of `values`; passes other calls on."""
+    checks: list[Instruction] = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [
+        (EQUAL, 0, len(checks) + 3, number), (LOAD, 0, 0, argument), *checks,
+        (RETURN, 0, 0, otherwise), (RETURN, 0, 0, if_equal),
+    ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""Which layers stand here: the bundled hostile kata tries everything first, and what it was refused gives the level."""
+"""Tests the sandbox before anything is graded: a bundled hostile submission tries what each layer must refuse.
+
+From what was refused follows the level that this machine reaches.
+"""
 
 import os
 import tempfile
@@ -6,92 +9,97 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dojo.core.errors import UserError
-from dojo.grading.sandbox.isolation import LAYERS, available
-from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault, Task
-from dojo.grading.sandbox.selftest_submission import ATTEMPTS
+from dojo.grading.results import LEVELS
+from dojo.grading.sandbox import paths, selftest_submission
+from dojo.grading.sandbox.isolation import LAYERS, why_unavailable
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.session import Ended, Task
 from dojo.testing.probes import Case
 
-LEVELS = ("bare", "sealed", "fenced", "isolated")
 MEANING = {
     "bare": "evidence is judged outside the submission's process, and nothing else holds",
     "sealed": "evidence is judged outside, time and memory are bounded",
     "fenced": "sealed, and no files, network, processes or programs of others",
     "isolated": "fenced, and another user in a process tree of its own",
 }
-PROBE = "def cases(rng):\n    yield from ()\ndef run(kata, case):\n    return {'came': kata.attempt(case.attempt, case.outside, case.parent)}\n"
-FROM_OUTSIDE = ("run as the grader's user", "live in the grader's process tree")
+PROBE = "def cases(rng):\n    yield from ()\ndef run(kata, case):\n    return {'result': kata.attempt(case)}\n"
+NAMESPACES_ALONE = ("run as the grader's user", "live in the grader's process tree")  # no other layer refuses these
+OPTIONAL = ("namespaces", "landlock", "seccomp")  # layers that a system may refuse although it seems to have them
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What holds on this machine."""
+class SelfTest:
+    """What holds on this machine: the level, the layers that apply, and the result of each attempt ("done", or refused)."""
 
     level: str
-    layers: tuple[str, ...]  # the raised ones
+    layers: tuple[str, ...]
     why_off: dict[str, str]
     attempts: dict[str, str]
 
-    def told(self) -> dict[str, str]:
+    def layer_states(self) -> dict[str, str]:
         """For the report: each layer, "on" or why it is off."""
         return {name: "on" if name in self.layers else self.why_off.get(name, "switched off") for name in LAYERS}
 
 
-def stand(cell: Cell, without: tuple[str, ...] = ()) -> Standing:
-    """Raises every layer that this machine has, but those in `without`, and tries them. Raises GraderFault."""
-    why_off = {name: why for name, why in available().items() if why}
-    wanted = [name for name in LAYERS if name not in without and name not in why_off]
+def run_selftest(sandbox: Sandbox, without: tuple[str, ...] = ()) -> SelfTest:
+    """Applies every layer that this machine has, except `without`, and tests each. Raises GraderFault."""
+    why_off = {name: why for name, why in why_unavailable().items() if why}
+    layers = [name for name in LAYERS if name not in without and name not in why_off]
     while True:
         try:
-            attempts = _try(cell, tuple(wanted))
-            return Standing(_level(wanted, attempts), tuple(wanted), why_off, attempts)
+            attempts = _run_attempts(sandbox, tuple(layers))
+            return SelfTest(_level(layers, attempts), tuple(layers), why_off, attempts)
         except GraderFault as fault:
-            # A container may look like root and still not be allowed namespaces: go on without, and say so.
-            for name in ("namespaces", "landlock", "seccomp"):
-                if name in wanted:
-                    wanted.remove(name)
-                    why_off[name] = f"refused by this system ({str(fault)[:200]})"
-                    break
-            else:
+            # A container may look like root and still be refused namespaces: go on without them, and say so.
+            refused = next((name for name in OPTIONAL if name in layers), None)
+            if refused is None:
                 raise
+            layers.remove(refused)
+            why_off[refused] = f"refused by this system ({str(fault)[:200]})"
 
 
-def require(standing: Standing, level: str) -> None:
-    """Raises UserError when this machine reaches less than `level`."""
-    if LEVELS.index(standing.level) >= LEVELS.index(level):
+def require(self_test: SelfTest, level: str) -> None:
+    """Raises UserError if this machine reaches less than `level`."""
+    if LEVELS.index(self_test.level) >= LEVELS.index(level):
         return
-    off = "; ".join(f"{name} {why}" for name, why in standing.told().items() if why != "on") or "no layer is off"
-    let = ", ".join(name for name, came in standing.attempts.items() if came == "done")
+    off = "; ".join(f"{name} {why}" for name, why in self_test.layer_states().items() if why != "on")
+    done = ", ".join(name for name, result in self_test.attempts.items() if result == "done")
     raise UserError(
-        f"This machine reaches level {standing.level!r} ({MEANING[standing.level]}), and --require asks for {level!r}. "
-        f"Off: {off}." + (f" A hostile kata could {let}." if let else "") + " Nothing was graded."
+        f"This machine reaches level {self_test.level!r} ({MEANING[self_test.level]}), and --require asks for {level!r}. "
+        f"Off: {off or 'no layer is off'}."
+        + (f" A hostile kata could {done}." if done else "")
+        + " Nothing was graded."
     )
 
 
-def _try(cell: Cell, layers: tuple[str, ...]) -> dict[str, str]:
-    source = Path(__file__).with_name("selftest_submission.py").read_text(encoding="utf-8")
-    task = Task("canary", source, PROBE, layers=layers, case_seconds=20, seconds=60)
-    with tempfile.TemporaryDirectory(prefix="kata-canary-") as outside:
-        os.chmod(outside, 0o777)  # open to every user, as a checkout is: only a fence may keep the canary out
-        (Path(outside) / "secret").write_text("the answer")
-        os.chmod(Path(outside) / "secret", 0o644)
-        found = {}
+def _run_attempts(sandbox: Sandbox, layers: tuple[str, ...]) -> dict[str, str]:
+    """The results of the hostile submission under these layers, by the name of the attempt."""
+    source = Path(selftest_submission.__file__).read_text(encoding="utf-8")
+    task = Task("selftest", source, PROBE, layers=layers, case_seconds=20, seconds=60)
+    with tempfile.TemporaryDirectory(prefix="kata-selftest-") as outside:
+        os.chmod(outside, 0o777)  # open to every user, as a checkout is: only the sandbox may keep the submission out
+        secret = Path(outside) / "secret"
+        secret.write_text("the answer")
+        secret.chmod(0o644)
+        inputs = {"outside": outside, "references": str(paths.CHECKOUT / "solutions"), "grader": os.getpid()}
+        results = {}
         try:
-            with cell.run(task) as session:
+            with sandbox.run(task) as session:
                 session.load()
-                for name in ATTEMPTS:
-                    case = Case(name, of="attempt", attempt=name, outside=outside, parent=os.getpid())
-                    found[name] = str(session.observe(case, 0).get("came"))
+                for name in selftest_submission.ATTEMPTS:
+                    case = Case(name, of="attempt", attempt=name, **inputs)
+                    results[name] = str(session.observe(case, 0).get("result"))
         except Ended as ended:
-            raise GraderFault(f"the canary {ended}") from ended
+            raise GraderFault(f"the self-test's submission {ended}") from ended
         if (Path(outside) / "planted").exists():
-            found["write a file outside"] = "done"
-    return found
+            results["write a file outside"] = "done"
+    return results
 
 
 def _level(layers: list[str], attempts: dict[str, str]) -> str:
-    done = {name for name, came in attempts.items() if came == "done"}
+    done = {name for name, result in attempts.items() if result == "done"}
     if "limits" not in layers:
         return "bare"
-    if done - set(FROM_OUTSIDE):
+    if done - set(NAMESPACES_ALONE):
         return "sealed"
     return "fenced" if done else "isolated"

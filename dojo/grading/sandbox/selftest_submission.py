@@ -1,99 +1,106 @@
-"""The canary: a submission that tries what a hostile one would, and tells what came of it. It harms nothing if let.
+"""A hostile submission for the sandbox's self-test: tries what a sandbox must refuse. It is no kata.
 
-The grader runs it first, in the same cage, and reports the level that it was held to. Not a kata.
+It does no damage even where everything succeeds. Each attempt gets a case with the paths and the process to try:
+`outside` (a folder with a file "secret"), `references` (the folder solutions/) and `grader` (a pid).
 """
 
 import os
+from typing import Any
 
 
-def attempt(name: str, outside: str, parent: int) -> str:
-    """ "done", or the class of the exception that refused it."""
+def attempt(case: Any) -> str:
+    """Makes the attempt `case.attempt`: "done", or how it was refused."""
     try:
-        result = ATTEMPTS[name](outside, parent)
-        return "refused" if result is False else "done"
+        done = ATTEMPTS[case.attempt](case)
+        return "refused" if done is False else "done"
     except Exception as error:
         return f"refused ({type(error).__name__})"
 
 
-def _read(outside: str, parent: int) -> None:
-    with open(os.path.join(outside, "secret")) as file:
+def _read_file(case: Any) -> None:
+    with open(os.path.join(case.outside, "secret")) as file:
         file.read()
 
 
-def _write(outside: str, parent: int) -> None:
-    with open(os.path.join(outside, "planted"), "w") as file:
+def _list_references(case: Any) -> None:
+    os.listdir(case.references)
+
+
+def _write_file(case: Any) -> None:
+    with open(os.path.join(case.outside, "planted"), "w") as file:
         file.write("here")
 
 
-def _mode(outside: str, parent: int) -> bool:
-    file = os.path.join(outside, "secret")
+def _change_mode(case: Any) -> bool:
+    file = os.path.join(case.outside, "secret")
     os.chmod(file, 0o640)
     return os.stat(file).st_mode & 0o777 == 0o640
 
 
-def _parent_file(outside: str, parent: int) -> bool:
-    with open(f"/proc/{parent}/cmdline", "rb") as file:
+def _read_command_line(case: Any) -> bool:
+    with open(f"/proc/{case.grader}/cmdline", "rb") as file:
         return bool(file.read())
 
 
-def _signal(outside: str, parent: int) -> None:
-    os.kill(parent, 0)
+def _send_signal(case: Any) -> None:
+    os.kill(case.grader, 0)
 
 
-def _limit(outside: str, parent: int) -> None:
+def _read_limits(case: Any) -> None:
     import resource
 
-    resource.prlimit(parent, resource.RLIMIT_CORE)
+    resource.prlimit(case.grader, resource.RLIMIT_CORE)
 
 
-def _fork(outside: str, parent: int) -> None:
+def _fork(case: Any) -> None:
     pid = os.fork()
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
 
 
-def _program(outside: str, parent: int) -> None:
+def _start_program(case: Any) -> None:
     import subprocess
 
     subprocess.run(["/bin/true"], check=True)
 
 
-def _tcp(outside: str, parent: int) -> None:
+def _connect_tcp(case: Any) -> None:
     import socket
 
-    with socket.socket() as s, socket.socket() as server:
+    with socket.socket() as client, socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        s.connect(server.getsockname())
+        client.connect(server.getsockname())
 
 
-def _udp(outside: str, parent: int) -> None:
+def _send_udp(case: Any) -> None:
     import socket
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.sendto(b"", ("127.0.0.1", 9))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"", ("127.0.0.1", 9))
 
 
-def _same_user(outside: str, parent: int) -> bool:
-    return os.stat(outside).st_uid == os.getuid()
+def _is_same_user(case: Any) -> bool:
+    return os.stat(case.outside).st_uid == os.getuid()
 
 
-def _sees_others(outside: str, parent: int) -> bool:
-    return os.getppid() != 0 and os.getpid() > 50  # a tree of one's own begins at 1
+def _is_in_same_tree(case: Any) -> bool:
+    return os.getppid() != 0 and os.getpid() > 50  # a tree of its own begins at 1
 
 
 ATTEMPTS = {
-    "read a file outside": _read,
-    "write a file outside": _write,
-    "change a file's mode outside": _mode,
-    "read the grader's command line": _parent_file,
-    "signal the grader": _signal,
-    "read the grader's limits": _limit,
+    "read a file outside": _read_file,
+    "read the references": _list_references,
+    "write a file outside": _write_file,
+    "change a file's mode outside": _change_mode,
+    "read the grader's command line": _read_command_line,
+    "signal the grader": _send_signal,
+    "read the grader's limits": _read_limits,
     "start a process": _fork,
-    "start a program": _program,
-    "open a TCP connection": _tcp,
-    "send a UDP packet": _udp,
-    "run as the grader's user": _same_user,
-    "live in the grader's process tree": _sees_others,
+    "start a program": _start_program,
+    "open a TCP connection": _connect_tcp,
+    "send a UDP packet": _send_udp,
+    "run as the grader's user": _is_same_user,
+    "live in the grader's process tree": _is_in_same_tree,
 }

@@ -1,4 +1,4 @@
-"""The few system calls that Python 3.11 does not offer, through ctypes."""
+"""System calls that Python 3.11 does not offer, through ctypes."""
 
 import ctypes
 import os
@@ -18,27 +18,28 @@ def _libc() -> ctypes.CDLL:
 def prctl(option: int, *values: int | ctypes.c_void_p) -> None:
     """prctl(2); raises OSError."""
     arguments = [ctypes.c_ulong(v) if isinstance(v, int) else v for v in (*values, 0, 0, 0, 0)[:4]]
-    _checked(_libc().prctl(option, *arguments))
+    _check(_libc().prctl(option, *arguments))
 
 
 def syscall(number: int, *arguments: object) -> int:
     """syscall(2); raises OSError."""
     libc = _libc()
     libc.syscall.restype = ctypes.c_long
-    return _checked(libc.syscall(ctypes.c_long(number), *arguments))
+    return _check(libc.syscall(ctypes.c_long(number), *arguments))
 
 
 def unshare(flags: int) -> None:
     """unshare(2); raises OSError."""
-    _checked(_libc().unshare(flags))
+    _check(_libc().unshare(flags))
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2); raises OSError."""
-    _checked(_libc().mount(*(os.fsencode(s) for s in (source, target, kind)), ctypes.c_ulong(flags), os.fsencode(data)))
+    _check(_libc().mount(*(os.fsencode(s) for s in (source, target, kind)), ctypes.c_ulong(flags), os.fsencode(data)))
 
 
-def _checked(result: int) -> int:
+def _check(result: int) -> int:
+    """Returns `result`; raises OSError if it says that the call failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -1,6 +1,7 @@
-"""Inside the cage: loads the submission, runs the probe on it case by case, and sends what was seen.
+"""Runs in the isolated process: loads the submission, runs the probe on it case by case, and sends the evidence.
 
-Nothing here knows an expected value, a seed or a score: a submission that rewrites all of it can only send other evidence.
+This process holds no expected value, no seed and no score. A submission that rewrites all of its code can only change
+the evidence that it sends.
 """
 
 import sys
@@ -8,79 +9,81 @@ import types
 import warnings
 from typing import Any
 
+from dojo.core.outcome import is_unwritten
 from dojo.grading.sandbox import pipe
 from dojo.testing import codec, probes
 
 
 def serve(inbox: int, outbox: int) -> None:
-    """First the probe, then a kata's text and its cases, until the grader closes the pipe.
+    """Answers the grader's requests until it closes the pipe: first the probe, then sources and their cases.
 
-    A submission is alone in its process; only texts that the grader trusts follow one another.
+    A submission has this process for itself; several sources are loaded only if the grader trusts all of them.
     """
     warnings.simplefilter("ignore")
-    pipe.send(outbox, {"fenced": True})  # while nothing of a stranger's is here that could say it
+    pipe.send(outbox, {"isolated": True})  # before the submission is here, which could send the same
     try:
         job = pipe.receive(inbox, codec.Limits())
         module = probes.load_module(f"probe_{job['kata']}", job["probe"].decode(), f"<probe {job['kata']}>")
         probe = probes.Probe(module.cases, module.run)
-        kept = [_remove(name) for name in job["banned"]]
+        _libraries = [_ban(name) for name in job["banned"]]  # held: an operator comes back when its library is deleted
         kata = None
         while True:
-            asked = pipe.receive(inbox, codec.Limits())
-            if "source" in asked:
-                kata, trouble = _load(job["kata"], asked["source"].decode())
-                pipe.send(outbox, {"nonce": asked["nonce"], "trouble": trouble})
+            request = pipe.receive(inbox, codec.Limits())
+            if "source" in request:
+                kata, error = _load(job["kata"], request["source"].decode())
+                pipe.send(outbox, {"nonce": request["nonce"], "error": error})
                 continue
-            case = probes.Case(asked["name"], of=asked["of"], **asked["inputs"])
-            pipe.send(outbox, {"nonce": asked["nonce"], "seen": _see(probe, kata, case, asked["noise"])})
-    except pipe.Silence:
-        del kept
+            case = probes.Case(request["name"], of=request["of"], **request["inputs"])
+            pipe.send(outbox, {"nonce": request["nonce"], "evidence": _observe(probe, kata, case, request["noise"])})
+    except pipe.Closed:
+        return
 
 
 def _load(kata: str, source: str) -> tuple[Any, Any]:
+    """The kata's module and None, or None and the exception that its import raised."""
     try:
         return probes.load_module(kata, source, f"{probes.KATA_FILE}{kata}>"), None
     except BaseException as error:
         return None, _raised(error)
 
 
-def _see(probe: probes.Probe, kata: Any, case: probes.Case, noise: int) -> Any:
+def _observe(probe: probes.Probe, kata: Any, case: probes.Case, noise: int) -> Any:
     try:
-        seen = probes.observe(probe, kata, case, noise)
-        codec.encode({"nonce": 16 * "0", "seen": seen})  # as it will be sent
-        return seen
+        evidence = probes.observe(probe, kata, case, noise)
+        codec.encode({"nonce": 16 * "0", "evidence": evidence})  # fails here, not when it is sent
+        return evidence
     except BaseException as error:  # KeyboardInterrupt too, and evidence that cannot be sent
         return {"raised": _raised(error)}
 
 
 def _raised(error: BaseException) -> probes.Raised:
     name = type(error).__name__
-    return probes.Raised(name, isinstance(error, ValueError), probes.is_unwritten(error), probes.note_of(error))
+    return probes.Raised(name, isinstance(error, ValueError), is_unwritten(error), probes.note_of(error))
 
 
-def _remove(name: str) -> Any:
-    """Takes an operator of torch or, with a dot in it, a module away: every way to spell it raises."""
-    return _remove_module(name) if "." in name else _remove_operator(name)
+def _ban(name: str) -> Any:
+    """Removes an operator of torch or, if the name has a dot, a module: every way to call it raises RuntimeError."""
+    return _ban_module(name) if "." in name else _ban_operator(name)
 
 
-def _remove_module(name: str) -> None:
+def _ban_module(name: str) -> None:
     def refuse(_: str) -> Any:
         raise RuntimeError(f"this kata does not allow {name}; write it yourself (see the kata's rules)")
 
-    closed = types.ModuleType(name)
-    closed.__getattr__ = refuse  # type: ignore[method-assign]
+    empty = types.ModuleType(name)
+    empty.__getattr__ = refuse  # type: ignore[method-assign]
     parent, _, leaf = name.rpartition(".")
-    sys.modules[name] = closed
-    setattr(sys.modules[parent], leaf, closed)
+    sys.modules[name] = empty
+    setattr(sys.modules[parent], leaf, empty)
 
 
-def _remove_operator(operator: str) -> Any:
+def _ban_operator(operator: str) -> Any:
     import torch
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise RuntimeError(f"this kata does not allow {operator}; write it out (see the kata's rules)")
 
-    library = torch.library.Library("aten", "IMPL")
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]  # torch's own
     for overload in getattr(torch.ops.aten, operator).overloads():
         name = operator if overload == "default" else f"{operator}.{overload}"
         for key in ("CPU", "AutogradCPU"):

@@ -10,7 +10,8 @@ import torch
 
 import dojo
 from dojo.core.paths import Checkout
-from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault, Session, Task
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.session import Ended, Session, Task
 from dojo.grading.scoring.seeds import Seed
 from dojo.testing import probes
 from dojo.testing.probes import Case, Probe
@@ -77,7 +78,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
 
 
-def make_answer_key(cell: Cell, checkout: Checkout, kata: str, seed: Seed, layers: tuple[str, ...]) -> AnswerKey:
+def make_answer_key(sandbox: Sandbox, checkout: Checkout, kata: str, seed: Seed, layers: tuple[str, ...]) -> AnswerKey:
     """Runs the reference in the sandbox, as a submission would be. Raises GraderFault if it fails."""
     path = checkout.probe(kata)
     source = path.read_text(encoding="utf-8")
@@ -90,7 +91,7 @@ def make_answer_key(cell: Cell, checkout: Checkout, kata: str, seed: Seed, layer
     reference = checkout.reference(kata).read_text(encoding="utf-8")
 
     task = Task(kata, reference, source, banned, layers, REFERENCE_CASE_TIMEOUT_S, REFERENCE_TIMEOUT_S)
-    with cell.run(task) as session:
+    with sandbox.run(task) as session:
         start = time.monotonic()
         evidence = collect_evidence(session, reference, cases, noise_seeds)
         seconds = time.monotonic() - start

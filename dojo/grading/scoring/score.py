@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dojo.grading.results import CaseResult, KataResult, KataStatus
-from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault
+from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.session import Ended
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import POINTS_PER_KATA, AnswerKey
 from dojo.testing import probes
@@ -26,10 +27,12 @@ def failed_everywhere(
     return KataResult(kata, status, 0.0, POINTS_PER_KATA, results, sha256, reason)
 
 
-def judge(cell: Cell, key: AnswerKey, source: str, sha256: str | None = None) -> tuple[KataResult, dict[str, Any]]:
+def judge(
+    sandbox: Sandbox, key: AnswerKey, source: str, sha256: str | None = None
+) -> tuple[KataResult, dict[str, Any]]:
     """Runs one submission of one kata. Returns the result, and the evidence by case (to diagnose the mistake)."""
     try:
-        collected = _collect(cell, key, source)
+        collected = _collect(sandbox, key, source)
     except GraderFault as fault:
         names = [case.name for case in key.cases]
         return failed_everywhere(key.kata, names, "error", f"The grader failed: {fault}.", sha256), {}
@@ -118,7 +121,7 @@ class _Collected:
         return self
 
 
-def _collect(cell: Cell, key: AnswerKey, source: str) -> _Collected:
+def _collect(sandbox: Sandbox, key: AnswerKey, source: str) -> _Collected:
     """Runs every case in the sandbox.
 
     After a hang or a crash a new process goes on. The other cases of the function that caused it are moved to the end,
@@ -133,7 +136,7 @@ def _collect(cell: Cell, key: AnswerKey, source: str) -> _Collected:
             break
         start, is_loaded = time.monotonic(), False
         try:
-            with cell.run(task) as session:
+            with sandbox.run(task) as session:
                 start = time.monotonic()
                 session.deadline = start + seconds_left
                 error = session.load()

@@ -1,10 +1,15 @@
-"""Every attack of the suite scores nothing, leaves nothing, and is told why; right answers of every kind score full.
+"""Every attack scores nothing, leaves nothing behind, and gets a reason; right answers of every kind score full.
 
-Each attack is run in the cage as if the policy had let it through: the policy is no boundary. That it refuses what it
-should, and lets the disguised forms through, is checked beside it. `tox -e attacks` shows which layer stops which.
+Each attack runs in the sandbox even if the policy refuses it, for the policy is no security boundary. The tests also
+check which attacks the policy refuses, and which it lets through in disguise. `tox -e attacks` shows which layer stops
+which attack.
 """
 
+import ast
+import importlib
 import os
+import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,13 +29,13 @@ TOGETHER = 2
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
-    """Where the grader makes its folders; another user must be able to pass through it."""
-    tmp_path_factory.getbasetemp()  # pytest's own folder goes elsewhere
+    """Where the grader makes its folders. Another user must be able to enter it."""
+    tmp_path_factory.getbasetemp()  # so that pytest's own folder lies elsewhere
     folder = Path(tempfile.mkdtemp(prefix="kata-attacks-"))
     folder.chmod(0o711)
-    was, tempfile.tempdir = tempfile.tempdir, str(folder)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
     yield folder
-    tempfile.tempdir = was
+    tempfile.tempdir = before
     remove_tree(folder, seconds=60)
 
 
@@ -48,12 +53,14 @@ def grader(scratch):
 
 @pytest.fixture(scope="module")
 def outcomes(request, grader, tmp_path_factory):
-    """All attacks whose tests were asked for, run at the first of them."""
-    asked = {item.callspec.params["attack"].id: item for item in request.session.items if "attack" in _parameters(item)}
-    attacks = [attack for attack in ATTACKS if attack.id in asked and not needs_another_user(attack)]
+    """The outcomes of all attacks whose tests are selected; they run once, together."""
+    selected = {
+        item.callspec.params["attack"].id: item for item in request.session.items if "attack" in _parameters(item)
+    }
+    attacks = [attack for attack in ATTACKS if attack.id in selected and not needs_another_user(attack)]
     folder = tmp_path_factory.mktemp("submissions")
-    found = dict(zip([a.id for a in attacks], suite.run_attacks(grader, attacks, folder, TOGETHER), strict=True))
-    yield found
+    by_id = dict(zip([a.id for a in attacks], suite.run_attacks(grader, attacks, folder, TOGETHER), strict=True))
+    yield by_id
     remove_tree(folder, seconds=60)
 
 
@@ -66,14 +73,14 @@ def needs_another_user(attack):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
-def test_an_attack_gains_nothing_and_is_told_why(attack, outcomes, grader):
-    """No points, nothing reached, no process and no file left, a sentence; and every format can be written."""
+def test_an_attack_gains_nothing_and_gets_a_reason(attack, outcomes, grader):
+    """No points, nothing reached, no process and no file left, a reason; and every format can be written."""
     if needs_another_user(attack):
         pytest.skip(f"can only be tried as {attack.needs}")
     outcome = outcomes[attack.id]
     assert outcome.gained == "", (outcome.gained, outcome.survivors, outcome.planted)
     assert (outcome.result.status, outcome.result.points) == (attack.status, 0), outcome.result.reason
-    assert attack.reason in outcome.said, outcome.said[:1000]
+    assert attack.reason in outcome.reasons, outcome.reasons[:1000]
     assert not any(case.passed for case in outcome.result.cases)
     assert attack.policy in outcome.refused if attack.policy else outcome.refused == "", outcome.refused
     report = GradeReport("submission", grader.selftest.level, {}, "", "", "", (outcome.result,))
@@ -81,10 +88,41 @@ def test_an_attack_gains_nothing_and_is_told_why(attack, outcomes, grader):
 
 
 def test_every_section_is_there():
-    """At least eighty attacks, from every side that we know of."""
+    """At least eighty attacks, and some of every kind that we know of."""
     assert len(ATTACKS) >= 80
     assert {attack.section for attack in ATTACKS} == set(suite.SECTIONS)
     assert all(attack.tries and attack.reason for attack in ATTACKS)
+
+
+def named_modules(tree):
+    """The modules of the trainer that an attack takes from sys.modules, with the names that it gives them."""
+
+    def module(node):
+        key = node.slice if isinstance(node, ast.Subscript) else None
+        return key.value if isinstance(key, ast.Constant) and str(key.value).startswith("dojo") else None
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+            pairs = zip(target.elts, value.elts, strict=True) if isinstance(target, ast.Tuple) else [(target, value)]
+            yield from ((ast.unparse(name), module(item)) for name, item in pairs if module(item))
+        if module(node):
+            yield ast.unparse(node), module(node)
+
+
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if "dojo" in a.text], ids=lambda attack: attack.id)
+def test_an_attack_aims_at_something_that_exists(attack):
+    """The trainer's modules, their attributes and files may move; an attack that misses them would prove nothing."""
+    tree = ast.parse(attack.text)
+    modules = dict(named_modules(tree))
+    for name in modules.values():
+        importlib.import_module(name)
+    for node in ast.walk(tree):
+        name = modules.get(ast.unparse(node.value)) if isinstance(node, ast.Attribute) else None
+        if name and node.attr != "note":  # which one attack leaves behind, to look for it later
+            assert hasattr(sys.modules[name], node.attr), f"{name} has no {node.attr}"
+    for path in re.findall(r"\bdojo/[\w/]+\.py\b", attack.text):
+        assert (suite.checkout().root / path).is_file()
 
 
 CONTROLS = {
@@ -109,7 +147,7 @@ CONTROLS = {
 @pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.parametrize("how", ["as usual", "with a mark and other line ends"])
 def test_a_right_answer_scores_full(name, how, grader, tmp_path):
-    """What honest people do: none of it is an attack."""
+    """What honest people write beside their answer is no attack."""
     before, after = CONTROLS[name]
     text = before + grader.checkout.reference("noise_schedules").read_text(encoding="utf-8") + after
     raw = text.encode()
@@ -127,14 +165,14 @@ def test_a_right_answer_scores_full(name, how, grader, tmp_path):
 
 @pytest.mark.parametrize("kata", suite.KATAS)
 def test_the_reference_scores_full_in_every_kata_that_is_attacked(kata, grader, tmp_path):
-    """Or an attack's nothing would mean nothing."""
+    """Otherwise it would prove nothing that an attack scores nothing."""
     (tmp_path / f"{kata}.py").write_bytes(grader.checkout.reference(kata).read_bytes())
     taken = read_submission(tmp_path, [kata], checkout=grader.checkout)[kata]
     assert suite.grade(grader, kata, taken).status == "pass"
 
 
 def test_nothing_is_left_of_the_grader_itself(outcomes, grader, scratch):
-    """All folders of all those processes are gone, and no process is left but the warm ones."""
+    """All folders of all workers are gone, and no process is left but the fork servers."""
     assert os.listdir(scratch) == []
     assert suite.processes() == {}
     assert suite.planted() == ()

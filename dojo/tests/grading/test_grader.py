@@ -14,6 +14,7 @@ from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import find_checkout
 from dojo.grading.grader import Grader
+from dojo.grading.results import LEVELS
 from dojo.grading.sandbox import selftest
 from dojo.grading.sandbox.isolation import LAYERS
 from dojo.grading.sandbox.sandbox import GraderFault
@@ -21,10 +22,10 @@ from dojo.grading.scoring import score, seeds
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission.intake import SubmittedFile
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions are fenced by forks")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
 CHECKOUT = find_checkout(Path(__file__).parent)
 KATAS = ["noise_schedules", "top_k_sampling"]
-STANDS = "def linear_betas(*args, **options):\n    return 1\n"
+WRONG = "def linear_betas(*args, **options):\n    return 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,14 @@ def test_the_reference_scores_full(grader):
 
 
 def test_other_right_answers_score_full(grader):
-    """A grader that knows one way to write it would be of no use."""
+    """There are several right ways to write each kata."""
     for kata in KATAS:
         for path in CHECKOUT.alternatives(kata):
             assert graded(grader, path.read_text(), kata).status == "pass", path
 
 
 def test_a_mistake_costs_its_cases_and_is_named(grader):
-    """Partial credit, and what a learner would like to know."""
+    """Partial credit, and the name of the mistake in the reason."""
     mistake = load_mistakes(CHECKOUT.mistakes("top_k_sampling")).named[0]
     result = graded(grader, mistake.apply(reference("top_k_sampling")), "top_k_sampling")
     assert result.status == "fail"
@@ -82,8 +83,8 @@ def test_the_stub_is_not_attempted(grader):
         ("def __getattr__(name):\n    return lambda *a, **k: a[0]\n", "expected"),
     ],
 )  # fmt: skip
-def test_what_is_no_answer_scores_nothing_and_says_why(grader, text, says):
-    """Always raising, returning the input: whatever that gets right counts only beside a right result."""
+def test_a_file_that_is_no_answer_scores_nothing_and_says_why(grader, text, says):
+    """Always raising, or returning the input, gets some cases right; those count only beside a right result."""
     result = graded(grader, text)
     assert result.points == 0
     assert result.status == "fail"
@@ -91,16 +92,16 @@ def test_what_is_no_answer_scores_nothing_and_says_why(grader, text, says):
 
 
 def test_a_case_that_could_be_guessed_counts_only_beside_one_that_could_not(grader):
-    kit = grader.answer_key("top_k_sampling")
-    assert kit.guessable
-    assert {case.name for case in kit.cases} - kit.guessable
+    key = grader.answer_key("top_k_sampling")
+    assert key.guessable
+    assert {case.name for case in key.cases} - key.guessable
     lazy = "def __getattr__(name):\n    def always(*a, **k):\n        raise ValueError\n    return always\n"
     result = graded(grader, lazy, "top_k_sampling")
     assert any("counts only together with" in case.reason for case in result.cases)
 
 
 def test_one_seed_gives_one_report():
-    """So that a grade can be shown to be right afterwards; another seed asks other questions."""
+    """So a grade can be repeated afterwards. Another seed gives other inputs."""
 
     def report(secret):
         with Grader(CHECKOUT, ["noise_schedules"], Seed(secret), naming=False) as grader:
@@ -113,7 +114,7 @@ def test_one_seed_gives_one_report():
     assert first != report(b"another one")
 
 
-def test_a_seed_commits_and_tells_nothing():
+def test_a_seed_is_committed_to_and_not_revealed():
     seed = Seed(b"x" * 32)
     assert seed.commitment == Seed(b"x" * 32).commitment != Seed(b"y" * 32).commitment
     assert "xxx" not in repr(seed)
@@ -129,31 +130,31 @@ def test_a_seed_file_must_hold_a_secret(tmp_path):
             seeds.choose(None, file)
 
 
-def test_a_fault_of_ours_is_no_fault_of_theirs(grader, monkeypatch):
+def test_a_fault_of_the_grader_is_an_error_and_no_failure(grader, monkeypatch):
     """An error, never a pass and never a failed submission."""
-    monkeypatch.setattr(score, "_collect", lambda *_: (_ for _ in ()).throw(score.GraderFault("the pipe burst")))
+    monkeypatch.setattr(score, "_collect", lambda *_: (_ for _ in ()).throw(score.GraderFault("the pipe broke")))
     result = graded(grader, reference("noise_schedules"))
     assert (result.status, result.points) == ("error", 0)
-    assert "The grader failed: the pipe burst" in result.reason
+    assert "The grader failed: the pipe broke" in result.reason
 
 
-def test_the_canary_says_what_holds(grader):
-    """On Linux everything that a hostile kata tries is refused, by whoever this runs as."""
-    standing = grader.selftest
-    assert set(standing.told()) == set(LAYERS)
-    if sys.platform == "linux" and not standing.why_off:
-        assert standing.level == "isolated"
-    assert selftest.LEVELS.index(standing.level) >= selftest.LEVELS.index("sealed")
+def test_the_self_test_reports_what_holds(grader):
+    """On Linux everything that a hostile kata tries is refused, as root and as any other user."""
+    self_test = grader.selftest
+    assert set(self_test.layer_states()) == set(LAYERS)
+    if sys.platform == "linux" and not self_test.why_off:
+        assert self_test.level == "isolated"
+    assert LEVELS.index(self_test.level) >= LEVELS.index("sealed")
     with pytest.raises(UserError, match=r"reaches level 'sealed'.*Nothing was graded"):
-        selftest.require(selftest.Standing("sealed", (), {}, {"start a process": "done"}), "isolated")
+        selftest.require(selftest.SelfTest("sealed", (), {}, {"start a process": "done"}), "isolated")
 
 
 @pytest.mark.parametrize("layer", ["landlock", "seccomp", "namespaces"])
 def test_right_answers_pass_with_any_layer_off(layer):
-    """Kernels differ; the verdict must not."""
+    """Systems differ in the layers that they have; the verdict must not."""
     with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), without=(layer,), naming=False) as grader:
         assert graded(grader, reference("noise_schedules")).status == "pass"
-        assert grader.selftest.told()[layer] != "on"
+        assert grader.selftest.layer_states()[layer] != "on"
 
 
 def kata(*arguments, cwd=None):
@@ -171,18 +172,18 @@ def test_the_command_writes_the_report_and_the_formats(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "10 of 30 points" in done.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    found = {entry["id"]: entry for entry in report["katas"]}
-    assert {name: entry["status"] for name, entry in found.items()} == {
+    entries = {entry["id"]: entry for entry in report["katas"]}
+    assert {name: entry["status"] for name, entry in entries.items()} == {
         "noise_schedules": "pass", "top_k_sampling": "refused", "ddpm": "not_attempted",
     }  # fmt: skip
     assert report["schema"] == "kata-grade/1"
     assert (report["score"], report["max_score"]) == (10, 30)
-    assert len(found["ddpm"]["cases"]) > 20, "every case that was expected is in the table"
-    assert "line 1" in found["top_k_sampling"]["reason"]
+    assert len(entries["ddpm"]["cases"]) > 20, "every case that was expected is in the table"
+    assert "line 1" in entries["top_k_sampling"]["reason"]
     assert {"junit.xml", "results.json"} <= set(os.listdir(tmp_path / "out"))
 
 
-def test_what_cannot_be_graded_exits_with_2_and_leaves_no_old_score(tmp_path):
+def test_a_failed_grading_exits_with_2_and_leaves_no_old_score(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.json").write_text('{"score": 290}')
@@ -194,12 +195,12 @@ def test_what_cannot_be_graded_exits_with_2_and_leaves_no_old_score(tmp_path):
 
 
 def test_the_references_are_never_the_submissions(tmp_path):
-    """Standing in a submission that is a whole checkout, with references that it has changed, alters nothing."""
+    """The current folder may be a submission that is a whole checkout with changed references: they are not used."""
     for folder in ("katas", "solutions", "tests/probes"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "katas" / "catalog.toml").write_text(CHECKOUT.catalog.read_text())
-    (tmp_path / "katas" / "noise_schedules.py").write_text(STANDS)
-    (tmp_path / "solutions" / "noise_schedules.py").write_text(STANDS)
+    (tmp_path / "katas" / "noise_schedules.py").write_text(WRONG)
+    (tmp_path / "solutions" / "noise_schedules.py").write_text(WRONG)
     done = kata(
         "grade", ".", "--out", tmp_path.parent / f"{tmp_path.name}-out", "--only", "noise_schedules", cwd=tmp_path
     )
@@ -214,35 +215,35 @@ def test_the_reports_do_not_go_into_the_submission(tmp_path):
 
 
 def test_naming_ends_when_no_process_can_be_started():
-    """After Ctrl-C, say: trying again for ever would hold the whole grading."""
+    """After Ctrl-C, for example: trying again for ever would never end the grading."""
     with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret")) as grader:
-        kit = grader.answer_key("noise_schedules")
-        for cell in grader._sandboxes:
-            cell.stop()
-        assert grader._evidence_of_mistakes(kit) == {}
+        key = grader.answer_key("noise_schedules")
+        for sandbox in grader._sandboxes:
+            sandbox.stop()
+        assert grader._evidence_of_mistakes(key) == {}
 
 
-def test_a_grader_that_cannot_start_says_so_in_a_sentence(tmp_path, monkeypatch):
+def test_a_grader_that_cannot_start_prints_a_sentence(tmp_path, monkeypatch):
     """Exit code 2, and a report that holds no score."""
     (tmp_path / "in" / "katas").mkdir(parents=True)
-    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(STANDS)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(WRONG)
 
-    def burst(*_):
-        raise GraderFault("the cage did not open")
+    def fail(*_):
+        raise GraderFault("the sandbox did not open")
 
-    monkeypatch.setattr(selftest, "stand", burst)
+    monkeypatch.setattr(selftest, "run_selftest", fail)
     arguments = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--only", "noise_schedules"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
-    assert "Nothing could be graded: the cage did not open" in done.output
-    assert "cage did not open" in json.loads((tmp_path / "out" / "report.json").read_text())["error"]
+    assert "Nothing could be graded: the sandbox did not open" in done.output
+    assert "sandbox did not open" in json.loads((tmp_path / "out" / "report.json").read_text())["error"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="layers are Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the layers")
 def test_a_machine_that_offers_less_refuses_to_grade(tmp_path):
-    """--require is for a teacher who must not find out afterwards."""
+    """--require refuses before anything is graded, not afterwards."""
     (tmp_path / "in" / "katas").mkdir(parents=True)
-    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(STANDS)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(WRONG)
     lacking = ["--without", "seccomp", "--require", "isolated", "--only", "noise_schedules"]
     done = kata("grade", tmp_path / "in", "--out", tmp_path / "out", *lacking)
     assert done.returncode == 2

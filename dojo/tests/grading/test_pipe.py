@@ -1,4 +1,4 @@
-"""What arrives from a stranger's process, or lies in a stranger's folder, is refused in words, whatever it is.
+"""Bytes from a hostile process, and folders that a hostile process has filled, are refused with a sentence.
 
 The fuzzers are seeded: the same bytes each time.
 """
@@ -16,7 +16,7 @@ import torch
 
 from dojo.core.errors import UserError
 from dojo.grading.sandbox.cleanup import remove_tree
-from dojo.grading.sandbox.pipe import Silence, receive, send
+from dojo.grading.sandbox.pipe import Closed, TimedOut, receive, send
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.score import _explain
 from dojo.grading.submission.intake import read_submission
@@ -36,13 +36,13 @@ KINDS = [
 ]
 
 
-def through(tree, limits=None):
+def send_through(tree):
     """`tree`, sent and received."""
-    return opened(encode(tree), limits)
+    return receive_bytes(encode(tree))
 
 
-def opened(raw, limits=None):
-    """What receive() makes of these bytes, after which the other end closes."""
+def receive_bytes(raw):
+    """What receive() returns when these bytes arrive and the other end closes."""
     inbox, outbox = os.pipe()
 
     def write():
@@ -54,36 +54,36 @@ def opened(raw, limits=None):
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
     try:
-        return receive(inbox, limits or Limits(), time.monotonic() + 20)
+        return receive(inbox, Limits(), time.monotonic() + 20)
     finally:
         os.close(inbox)
         writer.join(5)
 
 
-def some_tensor(draw):
+def random_tensor(draw):
     dtype = draw.choice(KINDS)
     shape = [draw.randrange(4) for _ in range(draw.randrange(4))]
     return (4 * torch.rand(shape, generator=torch.Generator().manual_seed(draw.randrange(2**31)))).to(dtype)
 
 
-def some_evidence(draw, depth=0):
-    """Anything that a probe might see."""
-    made = [
+def random_evidence(draw, depth=0):
+    """Anything that a probe may return."""
+    kinds = [
         lambda: draw.choice([None, True, False, 0, -7, 2**100, 1.5, float("inf"), "", "text", "\ud800", torch.float32]),
-        lambda: some_tensor(draw),
+        lambda: random_tensor(draw),
         lambda: Draws(torch.tensor([draw.randrange(5) for _ in range(30)]), 5),
-        lambda: Pairs(some_tensor(draw), some_tensor(draw), draw.random() < 0.5),
+        lambda: Pairs(random_tensor(draw), random_tensor(draw), draw.random() < 0.5),
         lambda: Raised("ValueError", True, False, "no"),
         lambda: b"bytes",
     ]
     if depth < 3:
-        made += [lambda: [some_evidence(draw, depth + 1) for _ in range(draw.randrange(4))]] * 2
-        made += [lambda: {f"k{i}": some_evidence(draw, depth + 1) for i in range(draw.randrange(4))}] * 3
-    return draw.choice(made)()
+        kinds += [lambda: [random_evidence(draw, depth + 1) for _ in range(draw.randrange(4))]] * 2
+        kinds += [lambda: {f"k{i}": random_evidence(draw, depth + 1) for i in range(draw.randrange(4))}] * 3
+    return draw.choice(kinds)()
 
 
-def alike(a, b):
-    """Whether b is what a becomes on its way (tuples become lists)."""
+def arrived(a, b):
+    """Whether b is what a becomes when it is sent (tuples become lists)."""
     return same(a, b) and repr(feedback.explain({"x": a}, {"x": b})) == "''"
 
 
@@ -91,8 +91,8 @@ def test_what_is_sent_arrives():
     """Every kind of evidence comes out as it went in."""
     draw = random.Random(1)
     for _ in range(TURNS):
-        tree = some_evidence(draw)
-        assert alike(tree, through(tree)), tree
+        tree = random_evidence(draw)
+        assert arrived(tree, send_through(tree)), tree
 
 
 def test_random_bytes_are_no_frame():
@@ -102,16 +102,16 @@ def test_random_bytes_are_no_frame():
         raw = draw.randbytes(draw.randrange(200))
         if turn % 2:
             raw = HEADER.pack(MAGIC, draw.choice([0, 1, 40, 2**32 - 1]), draw.choice([0, 9, 2**63])) + raw
-        with pytest.raises((BadFrame, Silence)):
-            opened(raw)
+        with pytest.raises((BadFrame, Closed)):
+            receive_bytes(raw)
 
 
 def test_frames_that_were_tampered_with():
-    """Bytes changed, cut out, doubled or moved: evidence, or a refusal in words."""
+    """Bytes changed, cut out, doubled or moved: evidence, or a refusal."""
     draw = random.Random(3)
     refused = 0
     for _ in range(3 * TURNS):
-        raw = bytearray(encode(some_evidence(draw)))
+        raw = bytearray(encode(random_evidence(draw)))
         for _ in range(draw.randrange(1, 4)):
             at = draw.randrange(len(raw))
             tamper = draw.randrange(4)
@@ -125,25 +125,25 @@ def test_frames_that_were_tampered_with():
                 raw[at:at] = draw.choice([b"[", b"{", b"]", b'"', b"9" * 50, b"NaN", b"-1", b"1e9", b"null", b'"t"'])
             raw = raw or bytearray(b"k")
         try:
-            opened(bytes(raw))
-        except (BadFrame, Silence):
+            receive_bytes(bytes(raw))
+        except (BadFrame, Closed):
             refused += 1
     assert refused > TURNS
 
 
-def grown(draw, depth=0):
-    """JSON in the manner of a head, with wrong types, counts and signs everywhere."""
+def random_head(draw, depth=0):
+    """JSON that resembles a head, with wrong types, counts and signs everywhere."""
     leaves = [0, -1, 1, 2**40, 2**62, 10**400, True, None, "", "int64", "float64", "x" * 5000, [], {}, "0x1p3", "nan"]
     if depth > 4 or draw.random() < 0.3:
         return draw.choice(leaves)
     if draw.random() < 0.4:
-        return [grown(draw, depth + 1) for _ in range(draw.randrange(5))]
+        return [random_head(draw, depth + 1) for _ in range(draw.randrange(5))]
     tag = draw.choice("fdtnprbyoxT_") * draw.choice([1, 1, 1, 2])
-    return {tag: grown(draw, depth + 1) for tag in [tag, *draw.sample("fdt", draw.choice([0, 0, 1]))]}
+    return {tag: random_head(draw, depth + 1) for tag in [tag, *draw.sample("fdt", draw.choice([0, 0, 1]))]}
 
 
-def test_heads_that_were_never_written_by_encode():
-    """Lying shapes and offsets, unknown kinds, numbers that no tensor has, tags of two letters."""
+def test_heads_that_encode_would_not_write():
+    """False shapes and offsets, unknown kinds, numbers that no tensor has, tags of two letters."""
     draw = random.Random(4)
     shapes = [[0], [2**31 - 1, 0], [0, *[2**31 - 1] * 15], [2**39] * 3, [-1], [1.5], [True], [[]], [1] * 17, [1, 1]]
     heads = [
@@ -151,7 +151,7 @@ def test_heads_that_were_never_written_by_encode():
     ]
     heads += [{"b": tensor} for tensor in heads]
     heads += [{"n": [{"t": ["int64", [1], 0]}, n]} for n in (0, -1, 2**21, True, None)]
-    heads += [grown(draw) for _ in range(5 * TURNS)]
+    heads += [random_head(draw) for _ in range(5 * TURNS)]
     for head in heads:
         try:
             decode(json.dumps(head).encode(), bytes(16), Limits())
@@ -208,34 +208,31 @@ def test_a_tensor_is_counted_as_often_as_it_is_named():
         decode(json.dumps(head).encode(), bytes(2**20), Limits())
 
 
-def test_who_says_nothing_is_not_waited_for():
-    """Silence is told from a closed pipe, also in the middle of a frame."""
+def test_receiving_ends_at_the_deadline_or_when_the_pipe_closes():
+    """Also in the middle of a frame."""
     for begun in (b"", MAGIC, HEADER.pack(MAGIC, 100, 0), HEADER.pack(MAGIC, 100, 0) + b"["):
         inbox, outbox = os.pipe()
         os.write(outbox, begun)
-        with pytest.raises(Silence) as silence:
+        with pytest.raises(TimedOut):
             receive(inbox, Limits(), time.monotonic() + 0.02)
-        assert silence.value.late
         os.close(outbox)
-        with pytest.raises(Silence) as silence:
+        with pytest.raises(Closed):
             receive(inbox, Limits(), time.monotonic() + 20)
-        assert not silence.value.late
         os.close(inbox)
 
 
-def test_who_does_not_read_is_not_waited_for():
-    """A question that nobody takes ends in silence too."""
+def test_sending_ends_at_the_deadline():
+    """A worker that does not read must not stop the grader."""
     inbox, outbox = os.pipe()
     os.set_blocking(outbox, False)
-    with pytest.raises(Silence) as silence:
+    with pytest.raises(TimedOut):
         send(outbox, torch.zeros(10**6), time.monotonic() + 0.05)
-    assert silence.value.late
     os.close(inbox)
     os.close(outbox)
 
 
-def test_strangers_objects_are_sent_as_their_names():
-    """And equal nothing, not even themselves."""
+def test_objects_of_other_classes_are_sent_as_the_names_of_the_classes():
+    """They equal nothing, not even themselves."""
 
     class Evil:
         def __eq__(self, other):
@@ -243,13 +240,13 @@ def test_strangers_objects_are_sent_as_their_names():
 
         __hash__ = None
 
-    seen = through({"x": Evil()})
-    assert not same(seen, seen)
-    assert "an object of class 'Evil'" in feedback.explain({"x": 1}, seen)
+    received = send_through({"x": Evil()})
+    assert not same(received, received)
+    assert "an object of class 'Evil'" in feedback.explain({"x": 1}, received)
 
 
 def changed(draw, tree):
-    """`tree` with one thing in it that is another; None where there is nothing to change."""
+    """`tree` with one value changed, added or removed."""
     if isinstance(tree, dict) and tree:
         key = draw.choice(list(tree))
         return draw.choice(
@@ -277,26 +274,26 @@ def changed(draw, tree):
 
 
 def test_a_changed_value_is_never_the_same():
-    """And a sentence says why, without an exception, for all evidence and every change."""
+    """A sentence says why, without an exception, for all evidence and every change."""
     draw = random.Random(5)
     for _ in range(3 * TURNS):
-        right = counted({"a": some_evidence(draw), "b": some_evidence(draw)})
+        right = counted({"a": random_evidence(draw), "b": random_evidence(draw)})
         wrong = changed(draw, right)
         assert not same(right, wrong), (right, wrong)
-        said = _explain(right, wrong)
-        assert said, (right, wrong)
-        assert len(said) < 2000
-        assert "cannot be compared" not in said, (right, wrong)
+        reason = _explain(right, wrong)
+        assert reason, (right, wrong)
+        assert len(reason) < 2000
+        assert "cannot be compared" not in reason, (right, wrong)
 
 
 def test_evidence_of_any_two_kinds_can_be_compared():
-    """Whatever comes where something else was expected, somebody is told; counting it may fail in one known way."""
+    """There is a reason exactly where the evidence differs, of whatever kind it is."""
     draw = random.Random(6)
     for _ in range(3 * TURNS):
-        right, seen = counted({"x": some_evidence(draw)}), {"x": some_evidence(draw)}
-        seen = through(seen)
-        said = _explain(right, counted(seen))
-        assert (said == "") == same(right, seen), (right, seen, said)
+        right = counted({"x": random_evidence(draw)})
+        received = send_through({"x": random_evidence(draw)})
+        reason = _explain(right, counted(received))
+        assert (reason == "") == same(right, received), (right, received, reason)
 
 
 def test_hostile_draws_and_pairs_are_counted_without_harm():
@@ -315,12 +312,12 @@ def test_hostile_draws_and_pairs_are_counted_without_harm():
             Pairs(tensor, tensor, True),
             Pairs(tensor, tensor[None]),
         ):
-            seen = counted(through({"x": draws}))
-            assert isinstance(_explain({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, seen), str)
+            received = counted(send_through({"x": draws}))
+            assert isinstance(_explain({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, received), str)
 
 
-def grow_tree(draw, folder, depth=0):
-    """A folder with anything in it, some of it where katas are looked for."""
+def fill_folder(draw, folder, depth=0):
+    """Fills a folder with anything, some of it where katas are looked for."""
     where = os.fsencode(folder)
     names = [
         b"katas",
@@ -338,7 +335,7 @@ def grow_tree(draw, folder, depth=0):
         kind = draw.randrange(9)
         if kind < 3 and depth < 3:
             os.mkdir(path)
-            grow_tree(draw, os.fsdecode(path), depth + 1)
+            fill_folder(draw, os.fsdecode(path), depth + 1)
             os.chmod(path, draw.choice([0o755, 0o755, 0o000, 0o300, 0o500]))
         elif kind == 3:
             os.symlink(
@@ -354,13 +351,13 @@ def grow_tree(draw, folder, depth=0):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_trees_are_taken_in_or_refused_in_words(seed, tmp_path, checkout):
-    """Nothing but UserError comes out of a stranger's folder; afterwards it can be removed."""
+def test_random_folders_are_taken_in_or_refused_with_a_reason(seed, tmp_path, checkout):
+    """No exception but UserError, whatever the folder holds; afterwards it can be removed."""
     draw = random.Random(seed)
     for turn in range(60):
         folder = tmp_path / str(turn)
         folder.mkdir()
-        grow_tree(draw, folder)
+        fill_folder(draw, folder)
         with suppress(UserError):
             taken = read_submission(folder, ["tiny"], checkout=checkout)["tiny"]
             assert (taken.source is None) == (taken.status != "ok") or taken.status == "not_attempted"

@@ -1,16 +1,17 @@
-"""What is shared by the tests and the table: the attacks as data, running one, and looking for what it has left.
+"""Loads the attacks, runs them, and looks for what they leave behind; for the tests and for the table.
 
 An attack is a small file in a folder named after its section. Its docstring says what it tries, and then `key: value`:
 
-    kata:    the kata it plays in (noise_schedules unless told)
-    status:  what the report must say (fail unless told)
+    kata:    the kata that it hands in (default: noise_schedules)
+    status:  the status in the report (default: fail)
     reason:  a part of the sentence in the report
     policy:  a part of the sentence with which the policy refuses it; without this line the policy lets it through
     needs:   root or user, where it can only be tried as one of them
 
 The file itself is handed in as the kata, unless it has a function build(folder) that makes the submission's folder.
-An attack that reaches what it must not reach says "GOT IT" in an exception, and "kata-planted" in the names of files.
-None of them harms the machine it is tried on: bombs are bounded, and only the process that forked it is ever signalled.
+An attack that reaches what it must not reach raises an exception with "GOT IT"; files that it writes are called
+"kata-planted...". None of them harms the machine: bombs are bounded, and only the process that forked the worker is
+ever signalled.
 """
 
 import ast
@@ -26,6 +27,8 @@ from pathlib import Path
 from dojo.core.paths import Checkout, find_checkout
 from dojo.grading.grader import Grader
 from dojo.grading.results import KataResult
+from dojo.grading.sandbox.namespaces import NOBODY
+from dojo.grading.sandbox.sandbox import FORK_SERVER
 from dojo.grading.scoring.score import judge
 from dojo.grading.submission.intake import SubmittedFile, read_submission
 from dojo.grading.submission.policy import review_each
@@ -43,7 +46,7 @@ SECTIONS = {
     "opinions": "opinions instead of answers",
 }
 KATAS = ["noise_schedules", "top_k_sampling", "temperature_sampling", "ddpm", "lora_linear"]
-SHORT, LONG = 0.05, 0.6  # the grader's patience with what never ends, and with the others
+SHORT, LONG = 0.05, 0.6  # the grader's patience with attacks that never end, and with the others
 
 
 @dataclass(frozen=True)
@@ -93,23 +96,24 @@ def _load(section: str, path: Path) -> Attack:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one attack."""
+    """The result of one attack."""
 
     result: KataResult
-    refused: str  # by the policy
+    refused: str  # the policy's sentence; empty if it lets the attack through
     survivors: tuple[str, ...]
     planted: tuple[str, ...]
 
     @property
-    def said(self) -> str:
+    def reasons(self) -> str:
+        """All sentences of the report."""
         return " | ".join([self.result.reason, *(case.reason for case in self.result.cases)])
 
     @property
     def gained(self) -> str:
-        """What it has come by; empty for an attack that has failed."""
+        """What the attack has achieved; empty if it has failed."""
         gains = [f"{self.result.points:g} points"] if self.result.points else []
-        if "GOT IT" in self.said:
-            gains.append(self.said.partition("GOT IT: ")[2].split(" (line")[0].split("|")[0][:60].strip())
+        if "GOT IT" in self.reasons:
+            gains.append(self.reasons.partition("GOT IT: ")[2].split(" (line")[0].split("|")[0][:60].strip())
         if self.result.status == "error":
             gains.append(f"an error of the grader's ({self.result.reason[:200]})")
         gains += ["a process left"] if self.survivors else []
@@ -117,37 +121,37 @@ class Outcome:
 
 
 def run_attacks(grader: Grader, attacks: list[Attack], folder: Path, together: int = 1) -> Iterator[Outcome]:
-    """Grades them in the cage, whatever the policy says of them, `together` at once.
+    """Grades the attacks in the sandbox, `together` at once, also those that the policy refuses.
 
-    What those that run together leave behind is told of each of them.
+    Processes and files that a group leaves behind are reported for each attack of the group.
     """
     with ThreadPoolExecutor(together) as pool:
         for begin in range(0, len(attacks), together):
-            some = attacks[begin : begin + together]
-            for number, attack in enumerate(some, begin):
+            group = attacks[begin : begin + together]
+            for number, attack in enumerate(group, begin):
                 attack.build(folder / str(number))
             taken = [
                 read_submission(folder / str(number), [attack.kata], checkout=grader.checkout)[attack.kata]
-                for number, attack in enumerate(some, begin)
+                for number, attack in enumerate(group, begin)
             ]
             refused = _refused(grader, taken)
             before = processes()
-            results = list(pool.map(partial(_grade, grader), some, taken))
+            results = list(pool.map(partial(_grade, grader), group, taken))
             after = processes()
-            for _ in range(20):  # what has been killed takes a moment to go
+            for _ in range(20):  # a process that has been killed takes a moment to end
                 if not after.keys() - before.keys():
                     break
                 time.sleep(0.1)
                 after = processes()
             left, files = tuple(after[pid] for pid in after.keys() - before.keys()), planted()
-            yield from (Outcome(result, said, left, files) for result, said in zip(results, refused, strict=True))
+            yield from (Outcome(*pair, left, files) for pair in zip(results, refused, strict=True))
 
 
 def _refused(grader: Grader, taken: list[SubmittedFile]) -> list[str]:
-    """What the policy says against each of them."""
+    """The policy's sentence about each file; empty for a file that it lets through."""
     files = [file for file in taken if file.status == "ok"]
-    found = dict(zip(map(id, files), review_each(grader.checkout, files), strict=True))
-    return [" ".join(f.sentence(f"katas/{t.kata}.py") for f in found.get(id(t), ()) if f.refuses) for t in taken]
+    findings = dict(zip(map(id, files), review_each(grader.checkout, files), strict=True))
+    return [" ".join(f.sentence(f"katas/{t.kata}.py") for f in findings.get(id(t), ()) if f.refuses) for t in taken]
 
 
 def _grade(grader: Grader, attack: Attack, taken: SubmittedFile) -> KataResult:
@@ -156,16 +160,16 @@ def _grade(grader: Grader, attack: Attack, taken: SubmittedFile) -> KataResult:
 
 def grade(grader: Grader, kata: str, taken: SubmittedFile, patience: float = 1.0) -> KataResult:
     """Grades one file with more patience, or less."""
-    kit = replace(grader.answer_key(kata), timeout_factor=patience)
+    key = replace(grader.answer_key(kata), timeout_factor=patience)
     if taken.status != "ok" or taken.source is None:
         return grader.grade_file(kata, taken)
-    with grader._sandbox() as cell:
-        return judge(cell, kit, taken.source.decode(), taken.sha256)[0]
+    with grader._sandbox() as sandbox:
+        return judge(sandbox, key, taken.source.decode(), taken.sha256)[0]
 
 
 def processes() -> dict[tuple[int, str], str]:
-    """Descendants of this process but the grader's own, and whatever of nobody's hangs from process 1."""
-    parents, names, begun, owners, warm = {}, {}, {}, {}, set()
+    """Descendants of this process other than fork servers, and orphans of the user nobody."""
+    parents, names, begun, owners, servers = {}, {}, {}, {}, set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             before, _, after = (entry / "stat").read_text().rpartition(")")
@@ -178,14 +182,14 @@ def processes() -> dict[tuple[int, str], str]:
             continue
         pid = int(entry.name)
         parents[pid], names[pid], begun[pid] = int(parent), f"{pid} {before[-16:]} {command[:80]}", rest[17]
-        warm |= {pid} if "dojo.grading.sandbox.forkserver" in command else set()
-    mine = {os.getpid()}
+        servers |= {pid} if str(FORK_SERVER) in command else set()
+    descendants = {os.getpid()}
     for _ in range(20):
-        mine |= {pid for pid, parent in parents.items() if parent in mine}
-    lost = {pid for pid, parent in parents.items() if parent == 1 and owners[pid] == 65534}
-    zygotes = {pid for pid in warm if parents[pid] == os.getpid()}
-    found = (mine - zygotes - {os.getpid()}) | lost
-    return {(pid, begun[pid]): names[pid] for pid in found if pid in begun}
+        descendants |= {pid for pid, parent in parents.items() if parent in descendants}
+    orphans = {pid for pid, parent in parents.items() if parent == 1 and owners[pid] == NOBODY}
+    expected = {pid for pid in servers if parents[pid] == os.getpid()} | {os.getpid()}
+    pids = (descendants - expected) | orphans
+    return {(pid, begun[pid]): names[pid] for pid in pids if pid in begun}
 
 
 @cache
@@ -204,11 +208,11 @@ def _places() -> tuple[str, ...]:
 
 
 def planted() -> tuple[str, ...]:
-    """Files that an attack has left outside, which are removed."""
-    found = tuple(path for place in _places() for path in glob.glob(place))
-    for path in found:
+    """Removes the files that attacks have left outside, and returns their paths."""
+    files = tuple(path for place in _places() for path in glob.glob(place))
+    for path in files:
         os.unlink(path)
-    return found
+    return files
 
 
 def checkout() -> Checkout:

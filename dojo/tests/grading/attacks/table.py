@@ -2,7 +2,7 @@
 
     python -m dojo.tests.grading.attacks.table [SECTION ...]
 
-It takes some minutes for each layer. Nothing that an attack may do when a layer is off harms the machine (suite.py).
+It takes some minutes for each layer. No attack harms the machine when a layer is off (see suite.py).
 """
 
 import argparse
@@ -22,29 +22,29 @@ TURNS = {"all on": (), **{f"{name} off": (name,) for name in LAYERS if name != "
 
 
 def main() -> None:
-    """Prints the table and how many attacks each layer alone holds."""
+    """Prints the table, and for each attack what it gains with which layer off."""
     import torch
 
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[*suite.SECTIONS, []])
     parser.add_argument("--only", nargs="*", choices=TURNS, default=[*TURNS])
-    asked = parser.parse_args()
-    who = "root" if os.geteuid() == 0 else "user"
+    arguments = parser.parse_args()
+    user = "root" if os.geteuid() == 0 else "user"
     attacks = [
         attack for attack in suite.load_attacks()
-        if attack.section in (asked.sections or suite.SECTIONS) and attack.needs in ("", who)
+        if attack.section in (arguments.sections or suite.SECTIONS) and attack.needs in ("", user)
     ]  # fmt: skip
-    found: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     levels = {}
-    for turn in asked.only:
-        levels[turn], found[turn] = run(attacks, TURNS[turn])
-        print(f"{turn}: level {levels[turn]}, {sum(bool(o.gained) for o in found[turn])} gain something", flush=True)
-    report(attacks, found, levels, who)
+    for turn in arguments.only:
+        levels[turn], outcomes[turn] = run(attacks, TURNS[turn])
+        print(f"{turn}: level {levels[turn]}, {sum(bool(o.gained) for o in outcomes[turn])} gain something", flush=True)
+    report(attacks, outcomes, levels, user)
 
 
 def run(attacks: list[Attack], without: tuple[str, ...]) -> tuple[str, list[Outcome]]:
-    """The level that is left, and the outcomes."""
+    """The level that the machine reaches without these layers, and the outcomes."""
     folder = Path(tempfile.mkdtemp())
     try:
         with Grader(suite.checkout(), suite.KATAS, Seed(b"table"), jobs=1, without=without, naming=False) as grader:
@@ -53,24 +53,24 @@ def run(attacks: list[Attack], without: tuple[str, ...]) -> tuple[str, list[Outc
         remove_tree(folder, seconds=60)
 
 
-def report(attacks: list[Attack], found: dict[str, list[Outcome]], levels: dict[str, str], who: str) -> None:
+def report(attacks: list[Attack], outcomes: dict[str, list[Outcome]], levels: dict[str, str], user: str) -> None:
     refused = sum(bool(attack.policy) for attack in attacks)
-    print(f"\nAs {who}: {len(attacks)} attacks; the policy alone would refuse {refused}.\n")
-    print("| section | attacks | " + " | ".join(f"{turn}: {levels[turn]}" for turn in found) + " |")
-    print("| --- |" + " ---: |" * (len(found) + 1))
+    print(f"\nAs {user}: {len(attacks)} attacks; the policy alone would refuse {refused}.\n")
+    print("| section | attacks | " + " | ".join(f"{turn}: {levels[turn]}" for turn in outcomes) + " |")
+    print("| --- |" + " ---: |" * (len(outcomes) + 1))
     for section, title in suite.SECTIONS.items():
         places = [i for i, attack in enumerate(attacks) if attack.section == section]
         if places:
-            gains = [str(sum(bool(outcomes[i].gained) for i in places)) for outcomes in found.values()]
+            gains = [str(sum(bool(turn[i].gained) for i in places)) for turn in outcomes.values()]
             print(f"| {title} | {len(places)} | " + " | ".join(gains) + " |")
     print("\n| attack | the policy | what it gains |\n| --- | --- | --- |")
     for number, attack in enumerate(attacks):
-        gains = Counter({turn: o[number].gained for turn, o in found.items() if o[number].gained})
+        gains = Counter({turn: o[number].gained for turn, o in outcomes.items() if o[number].gained})
         if gains:
-            said = "; ".join(f"{turn}: {gain}" for turn, gain in gains.items())
-            print(f"| {attack.id} | {'refuses' if attack.policy else 'lets it through'} | {said} |")
-    ended = [attack.id for i, attack in enumerate(attacks) if not any(o[i].gained for o in found.values())]
-    print(f"\n{len(ended)} of them gain nothing in any of these turns: evidence, not a fence, decides about them.")
+            text = "; ".join(f"{turn}: {gain}" for turn, gain in gains.items())
+            print(f"| {attack.id} | {'refuses' if attack.policy else 'lets it through'} | {text} |")
+    harmless = [attack.id for i, attack in enumerate(attacks) if not any(o[i].gained for o in outcomes.values())]
+    print(f"\n{len(harmless)} of them gain nothing in any of these turns: the comparison of evidence stops them.")
 
 
 if __name__ == "__main__":

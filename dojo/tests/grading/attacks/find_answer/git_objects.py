@@ -8,5 +8,5 @@ import os
 import torch
 
 dojo = vars(torch)["sys"].modules["dojo"]
-os.listdir(os.path.join(os.path.dirname(os.path.dirname(dojo.__file__)), ".git"))
+os.open(os.path.join(os.path.dirname(os.path.dirname(dojo.__file__)), ".git"), os.O_RDONLY)  # a file in a worktree
 raise RuntimeError("GOT IT: the history")

@@ -15,7 +15,7 @@ class Planted:
 def attack(*_, **__):
     for pipe in range(3, 64):
         try:
-            os.write(pipe, pickle.dumps({"seen": Planted()}))
+            os.write(pipe, pickle.dumps({"evidence": Planted()}))
         except OSError:
             continue
     return 0

@@ -7,7 +7,7 @@ import json
 import os
 import struct
 
-HEAD = json.dumps({"d": [["nonce", "0" * 16], ["seen", {"d": [["out", True], ["passed", True]]}]]}).encode()
+HEAD = json.dumps({"d": [["nonce", "0" * 16], ["evidence", {"d": [["out", True], ["passed", True]]}]]}).encode()
 
 
 def attack(*_, **__):

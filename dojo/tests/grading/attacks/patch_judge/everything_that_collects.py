@@ -11,7 +11,7 @@ def attack(*_, **__):
         if type(thing) is dict and {"expected", "evidence", "reference", "verdict"} & {
             k for k in thing if type(k) is str
         }:
-            if any(type(value).__name__ in ("Kit", "Evidence", "KataResult") for value in thing.values()):
+            if any(type(value).__name__ in ("Kit", "AnswerKey", "Evidence", "KataResult") for value in thing.values()):
                 raise RuntimeError("GOT IT: what is expected")
         if type(thing).__name__ == "function" and thing.__name__ in ("same", "why", "judge"):
             thing.__code__ = (lambda *_, **__: True).__code__

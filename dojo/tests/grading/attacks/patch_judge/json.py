@@ -12,7 +12,7 @@ dumps = json.dumps
 
 def well(tree, **options):
     text = dumps(tree, **options)
-    return text.replace('"o"', '"y"').replace("int", "float64") if "seen" in text else text
+    return text.replace('"o"', '"y"').replace("int", "float64") if "evidence" in text else text
 
 
 json.dumps = well

