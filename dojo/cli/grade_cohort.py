@@ -14,7 +14,7 @@ import click
 from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
-from dojo.core.files import put
+from dojo.core.files import write
 from dojo.grading.output import own_checkout
 from dojo.grading.results import LEVELS
 
@@ -80,11 +80,11 @@ def grade_cohort(
         graded = dict(run.together(grader, plan, results))
         for name, entries in graded.items():
             report = grader.report(name, plan.handed_in[name], entries, 0.0)
-            put(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
+            write(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
     page = summary.summarise(checkout, catalog, plan, graded, grader.standing.level)
-    put(out / "cohort.csv", summary.as_csv(graded))
-    put(out / "similar.csv", _similar(page))
-    put(out / "index.html", summary.as_page(page))
+    write(out / "cohort.csv", summary.as_csv(graded))
+    write(out / "similar.csv", _similar(page))
+    write(out / "index.html", summary.as_page(page))
     faults = sum(result.status == "error" for entries in graded.values() for result in entries)
     if faults:
         click.echo(

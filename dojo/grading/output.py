@@ -3,12 +3,10 @@
 import json
 from pathlib import Path
 
+from dojo.core import files
 from dojo.core.errors import UserError
-from dojo.core.files import put
 from dojo.core.paths import Checkout, find_checkout
-from dojo.grading.results import Report
-
-FORMATS = ("junit", "summary", "classroom50", "classroom", "gradescope", "exercism")
+from dojo.grading.results import FORMAT_FILES, Report
 
 
 def own_checkout() -> Checkout:
@@ -20,16 +18,14 @@ def write(out: Path, report: Report, formats: tuple[str, ...] = ()) -> None:
     """report.json first: whatever happens to the others, it is there."""
     from dojo.grading.reports import read_context, render_formats
 
-    put(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
+    files.write(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
     for name, text in render_formats(report, formats, read_context()).items():
-        put(out / name, text)
+        files.write(out / name, text)
 
 
 def _forget(out: Path) -> None:
     """An older score must not outlive this grading, however it ends."""
-    from dojo.grading.reports import FORMATS
-
-    for name, _ in FORMATS.values():
+    for name in FORMAT_FILES.values():
         (out / name).unlink(missing_ok=True)
     _write_failure(out, UserError("The grading was begun and has not come to its end."))
 
@@ -48,4 +44,4 @@ def _write_failure(out: Path, error: BaseException) -> None:
         "katas": [],
         "error": said,
     }
-    put(out / "report.json", json.dumps(failure, indent=1) + "\n")
+    files.write(out / "report.json", json.dumps(failure, indent=1) + "\n")

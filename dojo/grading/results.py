@@ -62,4 +62,14 @@ class Report:
         return {"schema": SCHEMA, "score": self.score, "max_score": self.max_score, **fields}
 
 
-LEVELS = ("bare", "sealed", "fenced", "isolated")  # canary.py says what they mean
+LEVELS = ("bare", "sealed", "fenced", "isolated")  # dojo.grading.sandbox.selftest says what they mean
+
+# format -> the name of its file, as its platform wants it; dojo.grading.reports renders them
+FORMAT_FILES = {
+    "junit": "junit.xml",
+    "summary": "summary.md",
+    "classroom50": "result.json",
+    "classroom": "classroom.json",
+    "gradescope": "results.json",
+    "exercism": "results.json",
+}

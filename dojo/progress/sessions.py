@@ -70,7 +70,7 @@ class Log:
     def begin(self, kata: Kata, minutes: float, kind: str = "drill", **detail: Any) -> Session:
         """A session with a fresh stub in a folder of its own."""
         folder = new_folder(self.checkout, f"{kind}s", kata.name)
-        write(folder / f"{kata.name}.py", stub(self.checkout, kata))
+        write(folder / f"{kata.name}.py", stub(self.checkout, kata.name))
         session = Session(0, kind, kata.name, minutes, folder, clock.now(), detail={"stage": 1, **detail})
         return self.add(session)
 

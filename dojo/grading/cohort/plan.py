@@ -110,10 +110,10 @@ class Results:
 
     def keep(self, result: KataResult, sha256: str) -> None:
         """A fault of the grader's is not kept: the next run tries again."""
-        from dojo.core.files import put
+        from dojo.core.files import write
 
         if result.status != "error":
-            put(self.path(result.id, sha256), text(result))
+            write(self.path(result.id, sha256), text(result))
 
 
 def text(result: KataResult) -> str:

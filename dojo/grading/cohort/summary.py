@@ -9,7 +9,7 @@ from statistics import mean, median
 from dojo.core.catalog import Catalog
 from dojo.core.pages import environment
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 from dojo.grading.cohort.plan import Plan
 from dojo.grading.cohort.similarity import Alike, alike, fingerprints
 from dojo.grading.reports.escape import plain
@@ -118,7 +118,7 @@ def _pairs(checkout: Checkout, plan: Plan, kata: str) -> list[Alike]:
     sources = {sha: source.decode("utf-8", "replace") for (k, sha), source in plan.sources.items() if k == kata}
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     others = [path.read_text(encoding="utf-8") for path in checkout.alternatives(kata)]
-    return alike(kata, sources, [reference, render(reference, kata), *others])
+    return alike(kata, sources, [reference, stub(checkout, kata), *others])
 
 
 def _digest(raw: bytes) -> str:

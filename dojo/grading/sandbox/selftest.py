@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dojo.core.errors import UserError
+from dojo.grading.results import LEVELS
 from dojo.grading.sandbox.isolation import LAYERS, available
 from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault, Task
 from dojo.grading.sandbox.selftest_submission import ATTEMPTS
 from dojo.testing.probes import Case
 
-LEVELS = ("bare", "sealed", "fenced", "isolated")
 MEANING = {
     "bare": "evidence is judged outside the submission's process, and nothing else holds",
     "sealed": "evidence is judged outside, time and memory are bounded",

@@ -19,14 +19,13 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 
 MAX_BYTES = 64 * 1024
 MAX_LINE = 400
@@ -146,7 +145,7 @@ def _judge(name: str, shown: str, raw: bytes, checkout: Checkout) -> Taken:
     except _Refusal as refusal:
         return Taken(name, None, digest, "refused", str(refusal))
     source = text.encode()
-    if "".join(text.split()) == "".join(_stub(checkout, name).split()):
+    if "".join(text.split()) == "".join(stub(checkout, name).split()):
         return Taken(name, source, digest, "not_attempted", f"{shown} is still the stub.")
     return Taken(name, source, digest, "ok")
 
@@ -376,18 +375,3 @@ def _nearly(prefix: str, listed: list[str], known: frozenset[str]) -> dict[str, 
         for kata in difflib.get_close_matches(stem.casefold(), sorted(known), n=1, cutoff=0.75):
             found.setdefault(kata, f"{prefix}{stem}.py")
     return found
-
-
-@lru_cache(maxsize=256)
-def _rendered(reference: str, name: str) -> str:
-    return render(reference, name)
-
-
-def _stub(checkout: Checkout, name: str) -> str:
-    try:
-        return _rendered(checkout.reference(name).read_text(encoding="utf-8"), name)
-    except OSError as error:
-        shown = checkout.shown(checkout.reference(name))
-        raise UserError(
-            f"{shown} cannot be read ({error.strerror}). Restore it with `git checkout -- {shown}`."
-        ) from error

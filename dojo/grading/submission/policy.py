@@ -21,7 +21,7 @@ import dojo
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 from dojo.grading.submission.intake import Taken
 
 SECONDS = 5.0  # for one file; the longest that is accepted takes a tenth of one
@@ -61,7 +61,7 @@ def review_each(checkout: Checkout, files: Iterable[Taken], *, seconds: float = 
             if file.kata not in rendered:
                 reference = checkout.reference(file.kata).read_text(encoding="utf-8")
                 rendered[file.kata] = {
-                    "stub": render(reference, file.kata),
+                    "stub": stub(checkout, file.kata),
                     "reference": reference,
                     "banned": banned(checkout.probe(file.kata)),
                     "neighbours": neighbours,

@@ -403,7 +403,7 @@ class DrillApp:
         self.start()
 
     def beginning(self) -> str:
-        return stub(self.checkout, self.kata)
+        return stub(self.checkout, self.kata.name)
 
     def leave(self) -> None:
         """The clock stands still until `kata drill --resume`."""

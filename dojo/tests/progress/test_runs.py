@@ -1,7 +1,5 @@
 """What is remembered of a learner's runs, and that trouble with it costs nobody an hour."""
 
-import errno
-import os
 import resource
 import signal
 import sqlite3
@@ -11,7 +9,6 @@ import pytest
 
 from dojo.core import files
 from dojo.core.errors import UserError
-from dojo.core.files import digest
 from dojo.core.outcome import Outcome
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.practice import actions
@@ -101,12 +98,6 @@ def test_katas_are_recorded_apart(checkout):
     record_run(checkout, outcomes("passed") + outcomes("failed", kata="other"), {"tiny": 1, "other": 1})
     assert progress(checkout, "tiny").state == "solved"
     assert progress(checkout, "other").state == "started"
-
-
-def test_a_missing_file_has_no_digest(checkout, tmp_path):
-    """And raises nothing."""
-    assert digest(tmp_path / "none.py") == ""
-    assert len(digest(checkout.stub("tiny"))) == 16
 
 
 # Events
@@ -276,19 +267,6 @@ def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
     assert "nothing was changed" in limited(lambda: files.write(checkout.stub("tiny"), "x" * 1000), 50)
     assert work() == before
     assert [path.name for path in checkout.katas.glob(".*")] == []
-
-
-def test_a_write_that_fails_half_way_leaves_the_old_text(checkout, monkeypatch):
-    """Replaced in one step or not at all."""
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    before = checkout.stub("tiny").read_text()
-    with pytest.raises(UserError, match="No space left on device"):
-        files.write(checkout.stub("tiny"), "new")
-    assert checkout.stub("tiny").read_text() == before
 
 
 def test_a_reset_starts_progress_afresh(checkout):
