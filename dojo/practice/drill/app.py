@@ -301,10 +301,10 @@ class DrillApp:
         try:
             from dojo.core import humanize
             from dojo.core.catalog import load_catalog
-            from dojo.progress import schedule as repetition
+            from dojo.progress.schedule import due_dates
 
-            schedule = repetition.schedule(self.checkout, load_catalog(self.checkout))
-            due = next(item for item in schedule if item.kata.name == self.kata.name)
+            dates = due_dates(self.checkout, load_catalog(self.checkout))
+            due = next(item for item in dates if item.kata.name == self.kata.name)
         except Exception:
             return ""
         now = clock.now()

@@ -9,10 +9,9 @@ from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.paths import Checkout
 from dojo.progress import runs
-from dojo.progress import schedule as repetition
 from dojo.progress.attempts import Attempt, read_attempts
 from dojo.progress.runs import Progress
-from dojo.progress.schedule import Due, Review
+from dojo.progress.schedule import Due, Review, due_dates, read_reviews
 
 WEEKS_AHEAD = 5  # of the calendar, this one included
 WEEKS_BACK = 12  # of the minutes by week
@@ -154,7 +153,7 @@ class Page:
 def gather(checkout: Checkout, catalog: Catalog, now: float) -> Page:
     """The page as of `now`."""
     attempts = read_attempts(checkout)
-    schedule = repetition.schedule(checkout, catalog)
+    schedule = due_dates(checkout, catalog)
     recurring = _recurring(attempts)
     solved = {attempt.kata for attempt in attempts if attempt.kind == "practice" and attempt.solved is not None}
     standings = [Standing(kata, runs.progress(checkout, kata.name), kata.name in solved) for kata in catalog.katas]
@@ -171,7 +170,7 @@ def gather(checkout: Checkout, catalog: Catalog, now: float) -> Page:
         tuple(schedule),
         _calendar(schedule, humanize.local(now).date()),
         _weeks(attempts, humanize.local(now).date()),
-        {(review.kata, review.at): review for review in repetition.reviews(checkout, catalog)},
+        {(review.kata, review.at): review for review in read_reviews(checkout, catalog)},
     )
 
 

@@ -11,8 +11,9 @@ from unittest.mock import patch
 from dojo.core.catalog import Catalog
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
-from dojo.progress import runs, schedule
+from dojo.progress import runs
 from dojo.progress.database import connect
+from dojo.progress.schedule import due_now
 
 NOON = datetime(2026, 3, 9, 12).timestamp()  # a Monday, in local time
 
@@ -112,7 +113,7 @@ def rich(checkout: Checkout, catalog: Catalog, now: float, weeks: int = 10) -> N
     katas = list(catalog.katas)
     begun: list[str] = []
     while past.now < now - 86400:
-        waiting = [due.kata.name for due in schedule.due_now(checkout, catalog, past.now)]
+        waiting = [due.kata.name for due in due_now(checkout, catalog, past.now)]
         if len(begun) < 0.7 * len(katas) and (not waiting or dice.random() < 0.35):
             fresh = name = katas[len(begun)].name
         elif waiting:

@@ -15,9 +15,9 @@ from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.engine.pool import run_forked
-from dojo.progress import schedule as repetition
 from dojo.progress.attempts import read_attempts
 from dojo.progress.database import connect
+from dojo.progress.schedule import due_dates, read_reviews
 from dojo.tests.checkouts import REPOSITORY, add_kata, pytest_in, solve
 from dojo.tests.progress.made_up_history import NOON, Past
 
@@ -31,7 +31,7 @@ def past(checkout):
 
 
 def rated(checkout, catalog):
-    return [(review.word, review.why) for review in repetition.reviews(checkout, catalog)]
+    return [(review.word, review.why) for review in read_reviews(checkout, catalog)]
 
 
 def kata(*arguments):
@@ -130,7 +130,9 @@ def test_a_mock_interview_is_its_parts(checkout, catalog, past):
 
 def worked(checkout):
     attempt = read_attempts(checkout)[0]
-    return attempt.seconds and round(attempt.seconds / 60), attempt.at_most and round(attempt.at_most / 60)
+    return attempt.seconds and round(attempt.seconds / 60), attempt.seconds_uncapped and round(
+        attempt.seconds_uncapped / 60
+    )
 
 
 def test_a_long_gap_counts_ten_minutes(checkout, past):
@@ -184,7 +186,7 @@ def test_the_better_it_went_the_later_it_comes_back(checkout, past):
     for name in ("easy", "good", "hard", "seen"):
         add_kata(checkout, name)
     past.event("seen", "hint").event("seen", "solution").solve("hard", 9).solve("good", 4).solve("easy", 2)
-    schedule = repetition.schedule(checkout, load_catalog(checkout))
+    schedule = due_dates(checkout, load_catalog(checkout))
     days = {due.kata.name: humanize.days_until(due.at, past.now) for due in schedule}
     assert days["seen"] == days["hard"] == 1 < days["good"] < days["easy"]
 
@@ -194,12 +196,12 @@ def test_success_after_success_moves_it_further_away(checkout, catalog, past):
     waits = []
     for _ in range(4):
         past.event("tiny", "reset").solve("tiny")
-        (due,) = repetition.schedule(checkout, catalog)
+        (due,) = due_dates(checkout, catalog)
         waits.append(humanize.days_until(due.at, past.now))
         past.wait(days=waits[-1])
     assert waits == sorted(set(waits))
     past.event("tiny", "reset").event("tiny", "solution")
-    (due,) = repetition.schedule(checkout, catalog)
+    (due,) = due_dates(checkout, catalog)
     assert humanize.days_until(due.at, past.now) < waits[-1]
     with connect(checkout) as db:
         card = json.loads(db.execute("SELECT card FROM card").fetchone()[0])
@@ -209,10 +211,8 @@ def test_success_after_success_moves_it_further_away(checkout, catalog, past):
 def test_asking_again_changes_nothing(checkout, catalog, past):
     """The schedule is worked out from what is recorded, in one way, however often and by however many processes."""
     past.solve("tiny").wait(days=3).session("tiny", 80)
-    asked = [
-        answer for _, answer in run_forked([partial(repetition.schedule, checkout, catalog)] * 4, jobs=4, seconds=30)
-    ]
-    assert asked[0] == asked[1] == asked[2] == asked[3] == repetition.schedule(checkout, catalog)
+    asked = [answer for _, answer in run_forked([partial(due_dates, checkout, catalog)] * 4, jobs=4, seconds=30)]
+    assert asked[0] == asked[1] == asked[2] == asked[3] == due_dates(checkout, catalog)
     with connect(checkout) as db:
         assert db.execute("SELECT count(*) FROM review").fetchone() == (2,)
 
@@ -220,16 +220,16 @@ def test_asking_again_changes_nothing(checkout, catalog, past):
 def test_a_review_stays_as_it_was_given(checkout, past):
     """A catalogue with other minutes rates what comes, not what was."""
     past.solve("tiny", 4)
-    before = repetition.schedule(checkout, load_catalog(checkout))[0]
+    before = due_dates(checkout, load_catalog(checkout))[0]
     checkout.catalog.write_text(checkout.catalog.read_text().replace("minutes = 5", "minutes = 50"))
-    after = repetition.schedule(checkout, load_catalog(checkout))[0]
+    after = due_dates(checkout, load_catalog(checkout))[0]
     assert (after.last.rating, after.at) == (before.last.rating, before.at)
 
 
 def test_a_kata_is_due_from_the_morning_of_its_day(checkout, catalog, past):
     """Not from the minute at which it was solved."""
     past.solve("tiny")
-    (due,) = repetition.schedule(checkout, catalog)
+    (due,) = due_dates(checkout, catalog)
     morning = humanize.local(due.at).replace(hour=0, minute=1).timestamp()
     assert due.is_now(morning)
     assert not due.is_now(morning - 120)
@@ -240,7 +240,7 @@ def test_without_the_library_a_sentence(checkout, catalog, past, monkeypatch):
     past.solve("tiny")
     monkeypatch.setitem(sys.modules, "fsrs", None)
     with pytest.raises(UserError, match="pip install"):
-        repetition.schedule(checkout, catalog)
+        due_dates(checkout, catalog)
     assert kata("list").exit_code == 0
 
 
@@ -260,7 +260,7 @@ def test_due_shows_what_is_overdue_first_then_the_next_days(checkout, monkeypatc
         add_kata(checkout, name)
     past = Past(checkout).solve("older", 9).wait(days=2).solve("tiny", 9).wait(days=1).solve("newer").solve("later", 2)
     monkeypatch.setattr(time, "time", lambda: past.now)
-    *_, newer, later = repetition.schedule(checkout, load_catalog(checkout))
+    *_, newer, later = due_dates(checkout, load_catalog(checkout))
     lines = kata("due").output.splitlines()
     assert lines[0] == "2 katas are due"
     assert lines[3].split() == ["older", "for", "2", "days", "9", "Mar", "Hard", "9", "min", "of", "5,", "no", "hint"]
@@ -278,7 +278,7 @@ def test_when_nothing_is_due_the_next_day_is_told(checkout, monkeypatch):
     past = Past(checkout).solve("tiny")
     monkeypatch.setattr(time, "time", lambda: past.now)
     output = kata("due").output
-    (due,) = repetition.schedule(checkout, load_catalog(checkout))
+    (due,) = due_dates(checkout, load_catalog(checkout))
     assert output.startswith("Nothing is due today.")
     assert output.endswith(f"Next: tiny, {humanize.when_due(due.at, past.now)}.\n")
     assert "due for repetition" not in kata("list").output
@@ -369,7 +369,7 @@ def test_the_page_of_one_kata_has_its_runs(checkout, monkeypatch):
     assert "12:01-12:03       1/4  □□    3 runs" in output
     assert "Your result is exactly what you get when moves down." in output
     assert "chosen tests only" in output
-    (due,) = repetition.schedule(checkout, load_catalog(checkout))
+    (due,) = due_dates(checkout, load_catalog(checkout))
     when = f"{humanize.when_due(due.at, past.now)}, {humanize.day(due.at, past.now)}"
     assert f"Due {when}. On a fresh stub: kata again tiny" in output
 
