@@ -287,7 +287,7 @@ class DrillApp:
             float(detail.get("paused", 0.0)),
             self.log.first_mistake(self.session),
             detail.get("ratings", []),
-            self.log.sessions("kata = ? AND kind = 'drill' AND id < ? AND ended", self.kata.name, self.session.id),
+            self.log.earlier_drills(self.session),
         )
 
     def with_missing(self, results: list[score.StageResult]) -> list[score.StageResult]:

@@ -125,59 +125,6 @@ def test_a_mock_interview_is_its_parts(checkout, catalog, past):
     assert rated(checkout, catalog) == [("Good", "80 of 100 points")]
 
 
-# The time worked
-
-
-def worked(checkout):
-    attempt = read_attempts(checkout)[0]
-    return attempt.seconds and round(attempt.seconds / 60), attempt.seconds_uncapped and round(
-        attempt.seconds_uncapped / 60
-    )
-
-
-def test_a_long_gap_counts_ten_minutes(checkout, past):
-    """Lunch is no practice; but then the clock on the wall cannot call it easy."""
-    past.event("tiny", "show").wait(minutes=2).run("tiny", "pf", "ff").wait(minutes=60).run("tiny", "pp", "pp")
-    assert worked(checkout) == (12, 62)
-
-
-def test_coming_back_to_the_question_after_a_while_counts_nothing(checkout, past):
-    """Whoever reads the question again has been away; an untouched stub tells the same."""
-    past.event("tiny", "show").wait(minutes=2).run("tiny", "pf", "ff").wait(days=1).event("tiny", "show")
-    past.wait(minutes=3).run("tiny", "pp", "pp")
-    assert worked(checkout) == (5, 5)
-
-
-def test_an_old_look_is_not_the_beginning(checkout, past):
-    """Running every stub once begins 26 katas for nobody."""
-    past.run("tiny", "nn", "nn").wait(days=3).event("tiny", "show").wait(minutes=3).run("tiny", "pp", "pp")
-    assert read_attempts(checkout)[0].started == past.now - 180
-    assert worked(checkout) == (3, 3)
-
-
-def test_a_beginning_that_nobody_saw_is_never_easy(checkout, catalog, past):
-    """The first run shows a file that was written already: the time is at least what was seen."""
-    past.run("tiny", "pp", "pf").wait(minutes=1).run("tiny", "pp", "pp")
-    assert worked(checkout) == (1, None)
-    assert rated(checkout, catalog)[0][0] == "Good"
-
-
-def test_an_attempt_ends_where_the_stub_came_back(checkout, past):
-    """Runs, hints and mistakes belong to the attempt in which they were made."""
-    past.solve("tiny", hints=1).wait(days=1).event("tiny", "reset").wait(minutes=1)
-    past.run("tiny", "pf", "ff", named=["moves down"]).run("tiny", "pp", "ff", named=["moves down", "squares"])
-    new, old = read_attempts(checkout)
-    assert (new.state, new.hints, [name for name, _ in new.mistakes]) == ("unfinished", 0, ["moves down", "squares"])
-    assert (old.state, old.hints, old.mistakes) == ("solved", 1, ())
-    assert (old.stages, new.stages) == ({1: 120.0, 2: 240.0}, {1: 60.0})
-
-
-def test_a_look_alone_is_no_attempt(checkout, past):
-    """Nor is a reset, nor the run of a stub."""
-    past.event("tiny", "show").event("tiny", "reset").run("tiny", "nn", "nn")
-    assert read_attempts(checkout) == []
-
-
 # The schedule
 
 
