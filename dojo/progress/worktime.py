@@ -40,7 +40,7 @@ def measure_work(events: Sequence[WorkEvent], solved: float | None) -> WorkTime 
     """Measures the events of one attempt (oldest first), which was solved at `solved`. None if nothing was written.
 
     `seconds_uncapped` is the time until `solved` without the limit for each gap. It is None if the first event shows a
-    file that had been edited already: nobody knows for how long.
+    file that had been edited already: the time before is unknown.
     """
     if all(event.is_reading for event in events):
         return None

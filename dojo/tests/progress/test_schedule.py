@@ -1,4 +1,4 @@
-"""When a kata is to be solved again: the rating of each attempt, the library's schedule, and what the commands say."""
+"""The rating of each attempt, the dates that FSRS gives, and the commands that show them."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def past(checkout):
     return Past(checkout)
 
 
-def rated(checkout, catalog):
+def ratings(checkout, catalog):
     return [(review.word, review.why) for review in read_reviews(checkout, catalog)]
 
 
@@ -55,81 +55,81 @@ def kata(*arguments):
 def test_time_and_hints_make_the_rating(checkout, catalog, past, minutes, hints, expected):
     """Against the minutes that the catalogue gives: five."""
     past.solve("tiny", minutes, hints=hints)
-    assert rated(checkout, catalog) == [expected]
+    assert ratings(checkout, catalog) == [expected]
 
 
 @pytest.mark.parametrize("how", ["test", "watch"])
-def test_however_the_tests_ran_the_rating_is_the_same(checkout, catalog, past, how):
-    """Nothing has to be called when a kata is solved."""
+def test_the_rating_does_not_depend_on_how_the_tests_were_run(checkout, catalog, past, how):
+    """`kata test` and `kata watch` record the same runs."""
     past.solve("tiny", how=how)
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
 
 
 def test_plain_pytest_counts_too(checkout, catalog):
-    """The trainer is a cockpit; pytest is the engine. How long the writing took before the only run, nobody knows."""
+    """The plugin records the run. The time is unknown, because the file was edited before the first event."""
     solve(checkout)
     assert pytest_in(checkout, "tests/test_tiny.py").code == 0
-    assert rated(checkout, catalog) == [("Good", "no hint, time unknown")]
+    assert ratings(checkout, catalog) == [("Good", "no hint, time unknown")]
 
 
 def test_giving_up_is_again_and_solving_it_then_changes_nothing(checkout, catalog, past):
-    """To copy an answer is no repetition; one attempt gives one review."""
+    """One attempt gives one review, and copying an answer is no success."""
     past.run("tiny", "pf", "ff").wait(minutes=1).event("tiny", "solution")
-    assert rated(checkout, catalog) == [("Again", "solution seen first")]
+    assert ratings(checkout, catalog) == [("Again", "solution seen first")]
     past.wait(minutes=1).run("tiny", "pp", "pp")
-    assert len(rated(checkout, catalog)) == 1
+    assert len(ratings(checkout, catalog)) == 1
 
 
-def test_looking_afterwards_and_breaking_it_again_changes_nothing(checkout, catalog, past):
+def test_what_happens_after_solving_changes_nothing(checkout, catalog, past):
     """The first solving decides."""
     past.solve("tiny").wait(minutes=1).event("tiny", "hint").run("tiny", "pf", "pp").wait(days=1).run(
         "tiny", "pp", "pp"
     )
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
 
 
 def test_after_again_a_look_before_solving_is_giving_up(checkout, catalog, past):
-    """The solution opens by itself once a kata was ever solved; whoever peeks repeats nothing from memory."""
+    """The solution of a kata that was ever solved opens without --give-up, but looking at it is still rated Again."""
     past.solve("tiny")
     assert kata("solution", "tiny").exit_code == 0
     assert kata("again", "tiny").exit_code == 0
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
     assert kata("solution", "tiny").exit_code == 0
-    assert [word for word, _ in rated(checkout, catalog)] == ["Good", "Again"]
+    assert [word for word, _ in ratings(checkout, catalog)] == ["Good", "Again"]
 
 
 def test_nothing_is_rated_before_it_is_decided(checkout, catalog, past):
     """Failing runs, chosen tests, an untouched stub: the attempt goes on."""
     past.run("tiny", "nn", "nn").wait(minutes=1).run("tiny", "pp", "pf").run("tiny", "pp", complete=False)
-    assert rated(checkout, catalog) == []
+    assert ratings(checkout, catalog) == []
 
 
 @pytest.mark.parametrize(("points", "word"), [(49.9, "Again"), (50, "Hard"), (74, "Hard"), (75, "Good"), (95, "Easy")])
 def test_a_drill_is_rated_by_its_points(checkout, catalog, past, points, word):
     """Time and hints are in the points already."""
     past.session("tiny", points)
-    assert rated(checkout, catalog) == [(word, f"{points:.0f} of 100 points")]
+    assert ratings(checkout, catalog) == [(word, f"{points:.0f} of 100 points")]
 
 
 def test_drills_left_open_and_hunts_are_not_rated(checkout, catalog, past):
-    """No verdict, or of another skill."""
+    """A drill without points has no verdict, and a hunt trains another skill."""
     past.session("tiny", None).session("tiny", 80, kind="hunt").session("gone", 80).session("tiny", 60, ended=False)
     past.solve("tiny")  # which makes it look at the sessions, too
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
 
 
 def test_a_mock_interview_is_its_parts(checkout, catalog, past):
-    """They have rows of their own; the round would count twice."""
+    """The parts have rows of their own, so the round itself must not count."""
     past.session("tiny", 80).session("", 70, kind="mock")
     assert [attempt.kind for attempt in read_attempts(checkout)] == ["drill"]
-    assert rated(checkout, catalog) == [("Good", "80 of 100 points")]
+    assert ratings(checkout, catalog) == [("Good", "80 of 100 points")]
 
 
 # The schedule
 
 
 def test_the_better_it_went_the_later_it_comes_back(checkout, past):
-    """A day at least: nobody solves a kata again after ten minutes."""
+    """After a day at least: the library's steps of minutes are switched off."""
     for name in ("easy", "good", "hard", "seen"):
         add_kata(checkout, name)
     past.event("seen", "hint").event("seen", "solution").solve("hard", 9).solve("good", 4).solve("easy", 2)
@@ -139,7 +139,7 @@ def test_the_better_it_went_the_later_it_comes_back(checkout, past):
 
 
 def test_success_after_success_moves_it_further_away(checkout, catalog, past):
-    """And a failure brings it back; the card is the library's own JSON."""
+    """And giving up brings it nearer. The stored card is the library's JSON."""
     waits = []
     for _ in range(4):
         past.event("tiny", "reset").solve("tiny")
@@ -156,16 +156,16 @@ def test_success_after_success_moves_it_further_away(checkout, catalog, past):
 
 
 def test_asking_again_changes_nothing(checkout, catalog, past):
-    """The schedule is worked out from what is recorded, in one way, however often and by however many processes."""
+    """Each attempt is rated once, also when several processes ask at the same time."""
     past.solve("tiny").wait(days=3).session("tiny", 80)
-    asked = [answer for _, answer in run_forked([partial(due_dates, checkout, catalog)] * 4, jobs=4, seconds=30)]
-    assert asked[0] == asked[1] == asked[2] == asked[3] == due_dates(checkout, catalog)
+    answers = [answer for _, answer in run_forked([partial(due_dates, checkout, catalog)] * 4, jobs=4, seconds=30)]
+    assert answers == [due_dates(checkout, catalog)] * 4
     with connect(checkout) as db:
         assert db.execute("SELECT count(*) FROM review").fetchone() == (2,)
 
 
-def test_a_review_stays_as_it_was_given(checkout, past):
-    """A catalogue with other minutes rates what comes, not what was."""
+def test_a_stored_rating_does_not_change(checkout, past):
+    """Changing the catalogue's minutes changes later ratings only."""
     past.solve("tiny", 4)
     before = due_dates(checkout, load_catalog(checkout))[0]
     checkout.catalog.write_text(checkout.catalog.read_text().replace("minutes = 5", "minutes = 50"))
@@ -173,7 +173,7 @@ def test_a_review_stays_as_it_was_given(checkout, past):
     assert (after.last.rating, after.at) == (before.last.rating, before.at)
 
 
-def test_a_kata_is_due_from_the_morning_of_its_day(checkout, catalog, past):
+def test_a_kata_is_due_from_midnight_of_its_day(checkout, catalog, past):
     """Not from the minute at which it was solved."""
     past.solve("tiny")
     (due,) = due_dates(checkout, catalog)
@@ -183,7 +183,7 @@ def test_a_kata_is_due_from_the_morning_of_its_day(checkout, catalog, past):
 
 
 def test_without_the_library_a_sentence(checkout, catalog, past, monkeypatch):
-    """And the list still works."""
+    """The list of katas still works."""
     past.solve("tiny")
     monkeypatch.setitem(sys.modules, "fsrs", None)
     with pytest.raises(UserError, match="pip install"):
@@ -195,14 +195,14 @@ def test_without_the_library_a_sentence(checkout, catalog, past, monkeypatch):
 
 
 def test_nothing_solved_means_nothing_to_repeat(checkout):
-    """And says what to do."""
+    """The sentence names the next command."""
     assert kata("due").output == (
         "Nothing to repeat yet: a kata is scheduled once you have solved it. Something new: kata show tiny\n"
     )
 
 
 def test_due_shows_what_is_overdue_first_then_the_next_days(checkout, monkeypatch):
-    """What, since when, why, and the one command."""
+    """Kata, date, rating, reason, and the command to start."""
     for name in ("older", "newer", "later"):
         add_kata(checkout, name)
     past = Past(checkout).solve("older", 9).wait(days=2).solve("tiny", 9).wait(days=1).solve("newer").solve("later", 2)
@@ -220,8 +220,8 @@ def test_due_shows_what_is_overdue_first_then_the_next_days(checkout, monkeypatc
     assert "2 katas are due for repetition: kata due" in kata("list").output
 
 
-def test_when_nothing_is_due_the_next_day_is_told(checkout, monkeypatch):
-    """And that the list stays silent."""
+def test_when_nothing_is_due_the_next_day_is_shown(checkout, monkeypatch):
+    """The list of katas then has no line about repetition."""
     past = Past(checkout).solve("tiny")
     monkeypatch.setattr(time, "time", lambda: past.now)
     output = kata("due").output
@@ -231,8 +231,8 @@ def test_when_nothing_is_due_the_next_day_is_told(checkout, monkeypatch):
     assert "due for repetition" not in kata("list").output
 
 
-def test_solving_says_the_rating_why_and_when(checkout):
-    """The whole way: read, write, test."""
+def test_solving_prints_the_rating_its_reason_and_the_next_date(checkout):
+    """Read the question, write an answer, run its tests."""
     assert kata("show", "tiny").exit_code == 0
     solve(checkout)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KATA", "PYTEST"))}
@@ -249,8 +249,8 @@ def test_solving_says_the_rating_why_and_when(checkout):
 # again
 
 
-def test_again_archives_the_attempt_and_brings_the_stub_back(checkout):
-    """Nothing that was written is lost, and progress begins anew."""
+def test_again_archives_the_attempt_and_restores_the_stub(checkout):
+    """The archived copy is the learner's file, and progress starts at "not started"."""
     solve(checkout)
     mine = checkout.stub("tiny").read_bytes()
     Past(checkout).solve("tiny")
@@ -269,14 +269,14 @@ def test_again_archives_the_attempt_and_brings_the_stub_back(checkout):
 
 
 def test_history_without_attempts_says_where_to_begin(checkout):
-    """Both pages."""
+    """On both pages."""
     assert kata("history").output == "No attempt is recorded yet. Begin: kata list\n"
     assert "No attempt is recorded yet. Begin: kata show tiny" in kata("history", "tiny").output
     assert "Did you mean tiny?" in kata("history", "tinny").output
 
 
 def test_history_has_a_line_for_each_attempt_newest_first(checkout, monkeypatch):
-    """When, how, tests, stages, minutes, hints, rating; under it the named mistakes. Plain into a pipe."""
+    """Columns: when, how, tests, stages, minutes, hints, rating; below it the named mistakes. No colours into a pipe."""
     past = Past(checkout).solve("tiny").wait(days=2).event("tiny", "reset").wait(minutes=3)
     past.run("tiny", "pf", "ff", how="watch", named=["moves [down]"]).wait(days=1).session("tiny", 80, hints=1)
     monkeypatch.setattr(time, "time", lambda: past.now)
@@ -291,8 +291,8 @@ def test_history_has_a_line_for_each_attempt_newest_first(checkout, monkeypatch)
     assert not any(line != line.rstrip() or len(line) > 80 for line in lines)
 
 
-def test_history_shows_twenty_unless_told(checkout, monkeypatch):
-    """And says how to see the rest."""
+def test_history_shows_twenty_attempts_by_default(checkout, monkeypatch):
+    """The last line names the option for the older ones."""
     past = Past(checkout)
     for _ in range(23):
         past.event("tiny", "reset").solve("tiny").wait(days=1)
@@ -304,7 +304,7 @@ def test_history_shows_twenty_unless_told(checkout, monkeypatch):
 
 
 def test_the_page_of_one_kata_has_its_runs(checkout, monkeypatch):
-    """Runs in a row that say the same share a line: a watcher records every save."""
+    """Consecutive runs with the same result share a line, because a watcher records every save."""
     past = Past(checkout).event("tiny", "show").wait(minutes=1)
     for _ in range(3):
         past.run("tiny", "pf", "ff", how="watch", named=["moves down"]).wait(minutes=1)
@@ -321,7 +321,7 @@ def test_the_page_of_one_kata_has_its_runs(checkout, monkeypatch):
     assert f"Due {when}. On a fresh stub: kata again tiny" in output
 
 
-def test_trouble_with_the_history_is_a_sentence(checkout):
+def test_an_unusable_history_is_a_user_error(checkout):
     """Not a traceback."""
     checkout.state.write_text("in the way")
     for command in ("due", "history", "report"):
@@ -331,6 +331,6 @@ def test_trouble_with_the_history_is_a_sentence(checkout):
 
 
 def test_noon_is_a_monday():
-    """What the expected days above count from."""
+    """The expected days above count from it."""
     assert humanize.day(NOON, NOON) == "Mon 9 Mar"
     assert humanize.day(NOON, NOON + 365 * DAY) == "Mon 9 Mar 2026"
