@@ -55,6 +55,8 @@ def upstream(checkout: Checkout, names: list[str]) -> str:
                 "testing/probes.py",
                 "testing/codec.py",
                 "testing/checks.py",
+                "testing/chi_square.py",
+                "testing/sampling.py",
                 "testing/cost.py",
                 "engine/diagnosis.py",
             )

@@ -134,7 +134,7 @@ def _about_tensors(expected: Tensor, seen: Tensor) -> str:
     if not expected.is_floating_point():
         wrong = expected != seen
     else:
-        rtol, atol = probes.TOLERANCE.get(expected.dtype, probes.WIDE)
+        rtol, atol = probes.tolerance(expected.dtype)
         wrong = ~torch.isclose(seen.double(), expected.double(), rtol=rtol, atol=atol, equal_nan=True)
     first = tuple(wrong.nonzero()[0].tolist()) if wrong.any() else ()
     values = f"expected {_number(expected[first])}, got {_number(seen[first])}"
