@@ -1,7 +1,7 @@
 """What grader and worker send each other: a JSON head and raw bytes. Never pickle: the sender may be hostile.
 
 Floats travel in hexadecimal, tensors as offsets into the bytes. `decode` bounds depth, counts, names and sizes before it
-allocates, and raises BadFrame for anything that `encode` would not have written.
+allocates, and raises ProtocolError for anything that `encode` would not have written.
 """
 
 import math
@@ -10,7 +10,7 @@ import select
 import time
 from typing import Any
 
-from dojo.testing.codec import HEADER, MAGIC, BadFrame, Limits, decode, encode
+from dojo.testing.codec import HEADER, MAGIC, Limits, ProtocolError, decode, encode
 
 
 class Silence(Exception):
@@ -35,12 +35,12 @@ def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
 
 
 def receive(pipe: int, limits: Limits, deadline: float = math.inf) -> Any:
-    """Reads one frame; raises BadFrame, or Silence when the other end closed or the time is up."""
+    """Reads one frame; raises ProtocolError, or Silence when the other end closed or the time is up."""
     magic, head, body = HEADER.unpack(_read(pipe, HEADER.size, deadline))
     if magic != MAGIC:
-        raise BadFrame("does not begin like one")
+        raise ProtocolError("does not begin like one")
     if head > limits.head or body > limits.body:
-        raise BadFrame(f"would have {head + body} bytes, too many")
+        raise ProtocolError(f"would have {head + body} bytes, too many")
     return decode(_read(pipe, head, deadline), _read(pipe, body, deadline), limits)
 
 

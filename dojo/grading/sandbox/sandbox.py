@@ -199,7 +199,7 @@ class Session:
         seen = self._ask({"name": case.name, "of": case.of, "inputs": inputs, "noise": noise}).get("seen")
         if not isinstance(seen, dict):
             raise Ended("sent something that no probe sends")
-        self.room -= codec.weight(seen)
+        self.room -= codec.memory_bytes(seen)
         return seen
 
     def _say(self, message: dict[str, Any], limit: float) -> None:
@@ -216,7 +216,7 @@ class Session:
             said = frames.receive(self.from_worker, codec.Limits(body=min(self.room, codec.Limits.body)), limit)
         except frames.Silence as silence:
             raise Ended(self._why(silence.late, limit == self.deadline)) from None
-        except codec.BadFrame as error:
+        except codec.ProtocolError as error:
             self.cell.end()
             large = "gave results too large to be judged" if "would have" in str(error) else ""
             raise Ended(large or f"wrote into the grader's pipe, and what it wrote {error}") from None
@@ -263,7 +263,7 @@ def _await_fences(pipe: int) -> None:
     """The first frame is sent before anything of the submission is there, so what it says of the cage is true."""
     try:
         said = frames.receive(pipe, codec.Limits(), time.monotonic() + START)
-    except (frames.Silence, codec.BadFrame) as error:
+    except (frames.Silence, codec.ProtocolError) as error:
         raise GraderFault(f"the cage did not open ({error})") from error
     if not isinstance(said, dict) or said.get("fenced") is not True:
         raise GraderFault(f"the cage could not be closed: {str(said)[:300]}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dojo.testing import probes
-from dojo.testing.codec import TOO_LARGE, Alien, TooLarge
+from dojo.testing.codec import TOO_LARGE, Opaque, TooLarge
 from dojo.testing.probes import Counts, Raised
 
 NOTE = re.compile(r"(?s)(.*) \((?:line (\d+)|after ([\w.]+))\)")
@@ -89,7 +89,7 @@ def _differs(expected: Any, seen: Any, where: str) -> str:
     at = f"{where}: " if where else ""
     if probes.same(expected, seen):
         return ""
-    if isinstance(seen, Alien):
+    if isinstance(seen, Opaque):
         return at + _about_alien(expected, seen.kind)
     if isinstance(expected, dict) and isinstance(seen, dict):
         for key in expected:

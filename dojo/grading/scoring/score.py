@@ -8,7 +8,7 @@ from dojo.grading.sandbox.sandbox import Cell, Ended, GraderFault
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import POINTS, Kit
 from dojo.testing import probes
-from dojo.testing.codec import Alien
+from dojo.testing.codec import Opaque
 from dojo.testing.probes import Counts, Draws, Pairs
 
 RESTARTS = 3  # a crash costs its own case; a submission that ends every process is not humoured for ever
@@ -80,10 +80,10 @@ def counted_like(expected: Any, seen: Any) -> Any:
         return {key: counted_like(inner.get(key), value) for key, value in seen.items()}
     if isinstance(seen, Draws):
         asked = isinstance(expected, Counts) and seen.categories == len(expected.counts)
-        return seen.counted() if asked else Alien("draws")
+        return seen.counted() if asked else Opaque("draws")
     if isinstance(seen, Pairs):
         asked = isinstance(expected, list) and len(expected) > 0 and expected[0] == list(seen.a.shape)
-        return seen.equal() if asked else Alien("a pair of another shape")
+        return seen.equal() if asked else Opaque("a pair of another shape")
     if isinstance(seen, list):
         listed = expected if isinstance(expected, list) else []
         return [counted_like(listed[i] if i < len(listed) else None, value) for i, value in enumerate(seen)]

@@ -13,7 +13,7 @@ from dojo.grading.scoring import feedback
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission.intake import Taken
 from dojo.testing import codec, probes
-from dojo.testing.codec import HEADER, TOO_LARGE, Alien, Limits, decode, encode
+from dojo.testing.codec import HEADER, TOO_LARGE, Limits, Opaque, decode, encode
 from dojo.testing.probes import Case, Draws, Pairs, Probe, Raised
 
 CHECKOUT = find_checkout(Path(__file__).parent)
@@ -79,8 +79,8 @@ def test_a_note_says_where_it_was_raised(text, ends):
         ({"floats": True}, {"floats": False}, "floats: expected a Python float, got another type"),
         ({"floats": [True, True]}, {"floats": [True, False]}, "floats[1]: expected a Python float, got another type"),
         ({"lean": True}, {"lean": False}, "lean: expected True, got False"),
-        ({"y": torch.zeros(3)}, {"y": Alien(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
-        ({"y": 1}, {"y": Alien("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
+        ({"y": torch.zeros(3)}, {"y": Opaque(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
+        ({"y": 1}, {"y": Opaque("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
     ],
 )  # fmt: skip
 def test_a_difference_is_told(expected, seen, says):
@@ -117,7 +117,7 @@ META, HUGE = torch.zeros(3, device="meta"), torch.zeros(1).expand(2**30)
 def test_what_cannot_be_sent_is_an_alien(thing, says):
     """Never a frame that is refused as an attack; what stands beside it arrives."""
     seen = through({"nonce": "0", "seen": {"y": thing, "z": torch.ones(2)}})["seen"]
-    assert isinstance(seen["y"], Alien)
+    assert isinstance(seen["y"], Opaque)
     assert says in seen["y"].kind
     assert torch.equal(seen["z"], torch.ones(2))
     assert says in feedback.why(RIGHT, seen)
