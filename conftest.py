@@ -56,7 +56,7 @@ def under_test(config) -> str:
 
 
 def pytest_collection_modifyitems(config, items):
-    from dojo.testing.checks import cuda_missing
+    from dojo.testing.gpu import cuda_missing
 
     def leave_out(unwanted):
         config.hook.pytest_deselected(items=[item for item in items if unwanted(item)])

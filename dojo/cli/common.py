@@ -8,8 +8,6 @@ import click
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
-from dojo.progress import runs
-from dojo.progress.runs import Progress
 
 
 def _find(name: str) -> tuple[Checkout, Catalog, Kata]:
@@ -19,24 +17,17 @@ def _find(name: str) -> tuple[Checkout, Catalog, Kata]:
 
 
 def _say_due(checkout: Checkout, catalog: Catalog) -> None:
-    from dojo.progress import schedule
+    from dojo.progress.schedule import due_now
 
     with suppress(UserError):
-        if due := schedule.due_now(checkout, catalog, time.time()):
+        if due := due_now(checkout, catalog, time.time()):
             click.echo(f"{len(due)} {'kata is' if len(due) == 1 else 'katas are'} due for repetition: kata due\n")
 
 
 def _say_ratings(checkout: Checkout) -> None:
     """What the tests have just decided: rating, why, and when to solve it again."""
-    from dojo.progress import schedule
+    from dojo.progress.schedule import describe_new_ratings
 
     with suppress(UserError):
-        for sentence in schedule.news(checkout, load_catalog(checkout), time.time()):
+        for sentence in describe_new_ratings(checkout, load_catalog(checkout), time.time()):
             click.echo(sentence)
-
-
-def _progress(checkout: Checkout, name: str) -> Progress:
-    try:
-        return runs.progress(checkout, name)
-    except UserError:
-        return Progress("not started")

@@ -9,8 +9,8 @@ import click
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
-from dojo.grading.output import FORMATS, discard_old_reports, own_checkout, write_failure, write_reports
-from dojo.grading.results import LEVELS, GradeReport, KataResult
+from dojo.grading.output import discard_old_reports, own_checkout, write_failure, write_reports
+from dojo.grading.results import FORMAT_FILES, LEVELS, GradeReport, KataResult
 
 
 @click.command()
@@ -24,7 +24,11 @@ from dojo.grading.results import LEVELS, GradeReport, KataResult
     "--out", type=click.Path(path_type=Path), default=Path("grade"), show_default=True, help="Where the reports go."
 )
 @click.option(
-    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Another report beside report.json."
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(list(FORMAT_FILES)),
+    help="Another report beside report.json.",
 )
 @click.option(
     "--require", type=click.Choice(LEVELS), default="bare", help="Refuse to grade where less than this holds."

@@ -12,7 +12,7 @@ import click
 from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
-from dojo.core.files import put
+from dojo.core.files import write
 from dojo.grading.output import own_checkout
 from dojo.grading.results import LEVELS
 
@@ -78,11 +78,11 @@ def grade_cohort(
         graded = dict(run.collect_results(grader, plan, store))
         for name, results in graded.items():
             report = grader.report(name, plan.submissions[name], results, 0.0)
-            put(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
+            write(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
     cohort = summary.summarise(checkout, catalog, plan, graded, grader.selftest.level)
-    put(out / "cohort.csv", summary.scores_as_csv(graded))
-    put(out / "similar.csv", summary.similar_as_csv(cohort))
-    put(out / "index.html", summary.as_page(cohort))
+    write(out / "cohort.csv", summary.scores_as_csv(graded))
+    write(out / "similar.csv", summary.similar_as_csv(cohort))
+    write(out / "index.html", summary.as_page(cohort))
     faults = sum(result.status == "error" for results in graded.values() for result in results)
     if faults:
         click.echo(

@@ -7,12 +7,13 @@ import sys
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import _find, _progress, _say_due, _say_ratings
+from dojo.cli.common import _find, _say_due, _say_ratings
 from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
 from dojo.progress.runs import Progress
+from dojo.progress.standing import progress_or_not_started
 
 
 @click.command("list")
@@ -20,7 +21,7 @@ def list_katas() -> None:
     """All katas, how far you are, and what to do next."""
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    standing = {kata.name: _progress(checkout, kata.name) for kata in catalog.katas}
+    standing = {kata.name: progress_or_not_started(checkout, kata.name) for kata in catalog.katas}
     out = tables.console()
     tables.katas_table(out, catalog, standing)
     _say_due(checkout, catalog)
@@ -33,7 +34,7 @@ def show(name: str) -> None:
     """The question, rules, stages, minutes and file of one kata."""
     checkout, _, kata = _find(name)
     rules = actions.rules(checkout, kata)
-    tables.kata_page(tables.console(), checkout, kata, rules, _progress(checkout, kata.name))
+    tables.kata_page(tables.console(), checkout, kata, rules, progress_or_not_started(checkout, kata.name))
     actions.look(checkout, kata)
 
 
@@ -62,7 +63,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
             break
         except KeyboardInterrupt:  # pytest got it too, and says so
             continue
-    standing = _progress(checkout, name) if name and code == 0 else Progress("not started")
+    standing = progress_or_not_started(checkout, name) if name and code == 0 else Progress("not started")
     if standing.state == "solved" and not standing.changed:
         click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
     _say_ratings(checkout)

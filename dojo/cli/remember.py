@@ -19,11 +19,11 @@ def due() -> None:
     And what comes in the next days.
     """
     from dojo.cli import history_pages
-    from dojo.progress import schedule as repetition
+    from dojo.progress.schedule import due_dates
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    schedule = repetition.schedule(checkout, catalog)
+    schedule = due_dates(checkout, catalog)
     known = {item.kata.name for item in schedule}
     untried = next((k for k in catalog.katas if k.name not in known), None)
     history_pages.due_page(tables.console(), catalog, schedule, time.time(), untried)
@@ -52,19 +52,19 @@ def show_history(name: str | None, whole: bool) -> None:
     With KATA, each run of that one.
     """
     from dojo.cli import history_pages
-    from dojo.progress import schedule as repetition
     from dojo.progress.attempts import read_attempts
+    from dojo.progress.schedule import due_dates, read_reviews
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     kata = catalog[name] if name else None
     attempts = read_attempts(checkout, kata.name if kata else None)
-    reviews = repetition.reviews(checkout, catalog)
+    reviews = read_reviews(checkout, catalog)
     now = time.time()
     if kata is None:
         history_pages.history_page(tables.console(), attempts, reviews, now, most=0 if whole else 20)
     else:
-        next_time = next((d for d in repetition.schedule(checkout, catalog) if d.kata is kata), None)
+        next_time = next((d for d in due_dates(checkout, catalog) if d.kata is kata), None)
         history_pages.kata_history(tables.console(), kata, attempts, reviews, next_time, now)
 
 

@@ -252,7 +252,9 @@ def _taught(longrepr: Any, error: BaseException | None, sentence: str) -> Any:
 
 def _is_machinery(entry: Any) -> bool:
     path = str(getattr(getattr(entry, "reprfileloc", None), "path", ""))
-    return "site-packages" in path or path.endswith(("dojo/testing/checks.py", "contextlib.py"))
+    return "site-packages" in path or path.endswith(
+        ("dojo/testing/checks.py", "dojo/testing/sampling.py", "contextlib.py")
+    )
 
 
 def _last_line_in(error: BaseException, file: Path) -> int | None:

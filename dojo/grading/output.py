@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 
 from dojo.core.errors import UserError
-from dojo.core.files import put
+from dojo.core.files import write
 from dojo.core.paths import Checkout, find_checkout
-from dojo.grading.results import SCHEMA, GradeReport
-
-FORMATS = ("junit", "summary", "classroom50", "classroom", "gradescope", "exercism")
+from dojo.grading.results import FORMAT_FILES, SCHEMA, GradeReport
 
 
 def own_checkout() -> Checkout:
@@ -23,16 +21,14 @@ def write_reports(out: Path, report: GradeReport, formats: tuple[str, ...] = ())
     """Writes report.json and `formats` into `out`. report.json comes first, so it exists even if a format fails."""
     from dojo.grading.reports import read_context, render_formats
 
-    put(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
+    write(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
     for name, text in render_formats(report, formats, read_context()).items():
-        put(out / name, text)
+        write(out / name, text)
 
 
 def discard_old_reports(out: Path) -> None:
     """Removes the reports of an earlier grading, and writes a report.json that says this one has not ended."""
-    from dojo.grading.reports import FORMATS
-
-    for name, _ in FORMATS.values():
+    for name in FORMAT_FILES.values():
         (out / name).unlink(missing_ok=True)
     write_failure(out, UserError("The grading was begun and has not come to its end."))
 
@@ -49,4 +45,4 @@ def write_failure(out: Path, error: BaseException) -> None:
         "katas": [],
         "error": message,
     }
-    put(out / "report.json", json.dumps(failure, indent=1) + "\n")
+    write(out / "report.json", json.dumps(failure, indent=1) + "\n")

@@ -64,3 +64,13 @@ class GradeReport:
 
 
 LEVELS = ("bare", "sealed", "fenced", "isolated")  # sandbox/selftest.py says what they mean
+
+# format -> the name of its file, as its platform requires it; `reports` renders them
+FORMAT_FILES = {
+    "junit": "junit.xml",
+    "summary": "summary.md",
+    "classroom50": "result.json",
+    "classroom": "classroom.json",
+    "gradescope": "results.json",
+    "exercism": "results.json",
+}

@@ -7,7 +7,7 @@ from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import _read_reference, render
+from dojo.core.stubs import read_reference, stub
 from dojo.progress import runs
 
 
@@ -23,7 +23,7 @@ def next_hint(checkout: Checkout, kata: Kata) -> tuple[int, str]:
 def rules(checkout: Checkout, kata: Kata) -> str:
     """What the reference's docstring says: formulas, rules, stages. Stub and reference have it in common."""
     try:
-        return ast.get_docstring(ast.parse(_read_reference(checkout, kata.name))) or ""
+        return ast.get_docstring(ast.parse(read_reference(checkout, kata.name))) or ""
     except SyntaxError as error:
         shown = checkout.shown(checkout.reference(kata.name))
         raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error
@@ -46,7 +46,7 @@ def solution(checkout: Checkout, kata: Kata, *, give_up: bool) -> str:
         )
     if afresh:
         _record(checkout, kata.name, "solution", "looked" if solved else "gave up")
-    return _read_reference(checkout, kata.name)
+    return read_reference(checkout, kata.name)
 
 
 def look(checkout: Checkout, kata: Kata) -> None:
@@ -56,12 +56,12 @@ def look(checkout: Checkout, kata: Kata) -> None:
 
 def reset(checkout: Checkout, kata: Kata, copies: str = "backups") -> Path | None:
     """Restores the stub. What stood there is copied to .dojo/`copies`/ first; returns the copy (None: nothing was lost)."""
-    stub = render(_read_reference(checkout, kata.name), kata.name)
+    text = stub(checkout, kata.name)
     file = checkout.stub(kata.name)
     copy = None
-    if file.exists() and file.read_bytes() != stub.encode():
+    if file.exists() and file.read_bytes() != text.encode():
         copy = backup(checkout, file, copies)
-    write(file, stub)
+    write(file, text)
     _record(checkout, kata.name, "reset")
     return copy
 

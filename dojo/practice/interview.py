@@ -42,7 +42,7 @@ def start_mock(checkout: Checkout, catalog: Catalog, track: str | None) -> list[
 def resume_drill(checkout: Checkout, catalog: Catalog) -> list[str]:
     """The drill, hunt or round that was left last, or killed; not one that is open in another terminal."""
     log = Log(checkout)
-    unfinished = log.sessions("ended IS NULL")
+    unfinished = log.unfinished()
     opened = {s.detail.get("mock", s.id) for s in unfinished if s.kind != "mock" and lock.is_open(s.folder)}
     free = [s for s in unfinished if "mock" not in s.detail and s.id not in opened]
     if not free:

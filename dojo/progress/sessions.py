@@ -70,7 +70,7 @@ class Log:
     def begin(self, kata: Kata, minutes: float, kind: str = "drill", **detail: Any) -> Session:
         """A session with a fresh stub in a folder of its own."""
         folder = new_folder(self.checkout, f"{kind}s", kata.name)
-        write(folder / f"{kata.name}.py", stub(self.checkout, kata))
+        write(folder / f"{kata.name}.py", stub(self.checkout, kata.name))
         session = Session(0, kind, kata.name, minutes, folder, clock.now(), detail={"stage": 1, **detail})
         return self.add(session)
 
@@ -150,8 +150,29 @@ class Log:
 
         return self._try(read, [])
 
-    def sessions(self, where: str = "1", *values: Any) -> list[Session]:
-        """Sessions that fit an SQL condition, oldest first."""
+    def sessions(self) -> list[Session]:
+        """All sessions, oldest first."""
+        return self._select("1")
+
+    def unfinished(self) -> list[Session]:
+        """The sessions that have not ended, oldest first."""
+        return self._select("ended IS NULL")
+
+    def hunts(self) -> list[Session]:
+        """All hunts, oldest first."""
+        return self._select("kind = 'hunt'")
+
+    def earlier_drills(self, session: Session) -> list[Session]:
+        """The finished drills of the same kata that began before `session`, oldest first."""
+        return self._select("kata = ? AND kind = 'drill' AND id < ? AND ended", session.kata, session.id)
+
+    def reload(self, session: Session) -> Session:
+        """The session as it is stored."""
+        (stored,) = self._select("id = ?", session.id)
+        return stored
+
+    def _select(self, where: str, *values: Any) -> list[Session]:
+        """The sessions that fit an SQL condition, oldest first."""
 
         def read() -> list[Session]:
             with connect(self.checkout) as db:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dojo.core.errors import UserError
-from dojo.core.files import put
+from dojo.core.files import write
 from dojo.core.paths import Checkout
 from dojo.grading.grader import Grader
 from dojo.grading.reports.escape import plain
@@ -121,7 +121,7 @@ class ResultStore:
         if result.status == "error":
             self._faults[key] = result
         else:
-            put(self.path(key), result_to_json(result))
+            write(self.path(key), result_to_json(result))
 
 
 def result_to_json(result: KataResult) -> str:

@@ -12,7 +12,7 @@ import dojo
 from dojo.core.catalog import Catalog
 from dojo.core.pages import environment
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 from dojo.grading.cohort.plan import FileKey, Plan
 from dojo.grading.cohort.similarity import SimilarPair, find_similar, fingerprints
 from dojo.grading.reports.escape import plain
@@ -124,7 +124,7 @@ def _similar_pairs(checkout: Checkout, plan: Plan, kata: str) -> list[SimilarPai
     sources = {sha256: _text(source) for (of_kata, sha256), source in plan.sources.items() if of_kata == kata}
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     alternatives = [path.read_text(encoding="utf-8") for path in checkout.alternatives(kata)]
-    return find_similar(kata, sources, [reference, render(reference, kata), *alternatives])
+    return find_similar(kata, sources, [reference, stub(checkout, kata), *alternatives])
 
 
 def _text(source: bytes) -> str:

@@ -10,21 +10,23 @@ from dojo.core.errors import UserError
 from dojo.grading.reports import classroom, classroom50, exercism, gradescope, junit, summary
 from dojo.grading.reports.context import Context, read_context
 from dojo.grading.reports.parse import read_report
-from dojo.grading.results import GradeReport
+from dojo.grading.results import FORMAT_FILES, GradeReport
 
 __all__ = ["FORMATS", "Context", "check_formats", "read_context", "read_report", "render_formats"]
 
 Renderer = Callable[[GradeReport, Context], str]
 
-# name -> the name of the file, as its platform requires it, and the function that renders it
-FORMATS: dict[str, tuple[str, Renderer]] = {
-    "junit": ("junit.xml", junit.render),
-    "summary": ("summary.md", summary.render),
-    "classroom50": ("result.json", classroom50.render),
-    "classroom": ("classroom.json", classroom.render),
-    "gradescope": ("results.json", gradescope.render),
-    "exercism": ("results.json", exercism.render),
+RENDERERS: dict[str, Renderer] = {
+    "junit": junit.render,
+    "summary": summary.render,
+    "classroom50": classroom50.render,
+    "classroom": classroom.render,
+    "gradescope": gradescope.render,
+    "exercism": exercism.render,
 }
+
+# format -> the name of its file, and the function that renders it
+FORMATS: dict[str, tuple[str, Renderer]] = {name: (file, RENDERERS[name]) for name, file in FORMAT_FILES.items()}
 
 
 def check_formats(names: Iterable[str]) -> None:

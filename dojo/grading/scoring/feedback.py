@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dojo.testing import probes
-from dojo.testing.codec import TOO_LARGE, Alien, TooLarge
+from dojo.testing.codec import TOO_LARGE, Opaque, TooLarge
 from dojo.testing.probes import Counts, Raised
 
 MAX_SHOWN_CHARACTERS = 80
@@ -108,8 +108,8 @@ def _difference(expected: Any, evidence: Any, path: str) -> str:
     prefix = f"{path}: " if path else ""
     if probes.same(expected, evidence):
         return ""
-    if isinstance(evidence, Alien):
-        return prefix + _alien_difference(expected, evidence.kind)
+    if isinstance(evidence, Opaque):
+        return prefix + _opaque_difference(expected, evidence.kind)
     if isinstance(expected, dict) and isinstance(evidence, dict):
         return _dict_difference(expected, evidence, path)
     if isinstance(expected, list) and isinstance(evidence, list):
@@ -153,7 +153,7 @@ def _last_key(path: str) -> str:
     return path.rpartition(", ")[2]
 
 
-def _alien_difference(expected: Any, kind: str) -> str:
+def _opaque_difference(expected: Any, kind: str) -> str:
     if kind == TOO_LARGE:
         return f"the result is too large to be sent; expected {_describe(expected)}"
     got = kind if kind.startswith("a tensor of ") else f"an object of class {kind!r}"
@@ -168,7 +168,7 @@ def _tensor_difference(expected: Tensor, evidence: Tensor) -> str:
     if not expected.is_floating_point():
         wrong = expected != evidence
     else:
-        rtol, atol = probes.TOLERANCE.get(expected.dtype, probes.WIDE)
+        rtol, atol = probes.tolerance(expected.dtype)
         wrong = ~torch.isclose(evidence.double(), expected.double(), rtol=rtol, atol=atol, equal_nan=True)
     first = tuple(wrong.nonzero()[0].tolist()) if wrong.any() else ()
     values = f"expected {_number(expected[first])}, got {_number(evidence[first])}"

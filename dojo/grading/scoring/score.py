@@ -10,7 +10,7 @@ from dojo.grading.sandbox.session import Ended
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import POINTS_PER_KATA, AnswerKey
 from dojo.testing import probes
-from dojo.testing.codec import Alien
+from dojo.testing.codec import Opaque
 from dojo.testing.probes import Case, Counts, Draws, Pairs
 
 # A crash fails its case, and the submission is started again, at most this often.
@@ -98,10 +98,10 @@ def summarise_like(expected: Any, evidence: Any) -> Any:
         return {key: summarise_like(inner.get(key), value) for key, value in evidence.items()}
     if isinstance(evidence, Draws):
         same_kind = isinstance(expected, Counts) and evidence.categories == len(expected.counts)
-        return evidence.counted() if same_kind else Alien("draws")
+        return evidence.counted() if same_kind else Opaque("draws")
     if isinstance(evidence, Pairs):
         same_kind = isinstance(expected, list) and len(expected) > 0 and expected[0] == list(evidence.a.shape)
-        return evidence.equal() if same_kind else Alien("a pair of another shape")
+        return evidence.equal() if same_kind else Opaque("a pair of another shape")
     if isinstance(evidence, list):
         items = expected if isinstance(expected, list) else []
         return [summarise_like(items[i] if i < len(items) else None, value) for i, value in enumerate(evidence)]

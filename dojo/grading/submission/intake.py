@@ -12,13 +12,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 from dojo.grading.submission.locate import OPEN_SUBMISSION, KataFolder, open_kata_folder
 from dojo.grading.submission.near_misses import is_archive
 from dojo.grading.submission.read import Refusal, decode, read_bytes
@@ -99,21 +98,6 @@ def _classify(kata: str, shown: str, raw: bytes, checkout: Checkout) -> Submitte
     except Refusal as refusal:
         return SubmittedFile(kata, None, sha256, "refused", str(refusal))
     source = text.encode()
-    if "".join(text.split()) == "".join(_stub(checkout, kata).split()):
+    if "".join(text.split()) == "".join(stub(checkout, kata).split()):
         return SubmittedFile(kata, source, sha256, "not_attempted", f"{shown} is still the stub.")
     return SubmittedFile(kata, source, sha256, "ok")
-
-
-@lru_cache(maxsize=256)
-def _rendered(reference: str, name: str) -> str:
-    return render(reference, name)
-
-
-def _stub(checkout: Checkout, name: str) -> str:
-    try:
-        return _rendered(checkout.reference(name).read_text(encoding="utf-8"), name)
-    except OSError as error:
-        shown = checkout.shown(checkout.reference(name))
-        raise UserError(
-            f"{shown} cannot be read ({error.strerror}). Restore it with `git checkout -- {shown}`."
-        ) from error

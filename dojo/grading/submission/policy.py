@@ -20,7 +20,7 @@ import dojo
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 from dojo.grading.submission import policy_worker
 from dojo.grading.submission.finding import Finding
 from dojo.grading.submission.intake import SubmittedFile
@@ -53,7 +53,7 @@ def review_each(
             if file.kata not in requests:
                 reference = checkout.reference(file.kata).read_text(encoding="utf-8")
                 requests[file.kata] = {
-                    "stub": render(reference, file.kata),
+                    "stub": stub(checkout, file.kata),
                     "reference": reference,
                     "forbidden": read_forbidden(checkout.probe(file.kata)),
                     "neighbours": neighbours,

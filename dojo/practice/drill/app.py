@@ -287,7 +287,7 @@ class DrillApp:
             float(detail.get("paused", 0.0)),
             self.log.first_mistake(self.session),
             detail.get("ratings", []),
-            self.log.sessions("kata = ? AND kind = 'drill' AND id < ? AND ended", self.kata.name, self.session.id),
+            self.log.earlier_drills(self.session),
         )
 
     def with_missing(self, results: list[score.StageResult]) -> list[score.StageResult]:
@@ -301,10 +301,10 @@ class DrillApp:
         try:
             from dojo.core import humanize
             from dojo.core.catalog import load_catalog
-            from dojo.progress import schedule as repetition
+            from dojo.progress.schedule import due_dates
 
-            schedule = repetition.schedule(self.checkout, load_catalog(self.checkout))
-            due = next(item for item in schedule if item.kata.name == self.kata.name)
+            dates = due_dates(self.checkout, load_catalog(self.checkout))
+            due = next(item for item in dates if item.kata.name == self.kata.name)
         except Exception:
             return ""
         now = clock.now()
@@ -403,7 +403,7 @@ class DrillApp:
         self.start()
 
     def beginning(self) -> str:
-        return stub(self.checkout, self.kata)
+        return stub(self.checkout, self.kata.name)
 
     def leave(self) -> None:
         """The clock stands still until `kata drill --resume`."""

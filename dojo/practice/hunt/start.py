@@ -30,7 +30,7 @@ def start_hunt(checkout: Checkout, catalog: Catalog, name: str | None, bugs: int
 
 def choose(log: Log, catalog: Catalog) -> Kata:
     """The kata hunted least recently; the first in learning order among equals."""
-    last = {session.kata: session.id for session in log.sessions("kind = 'hunt'")}
+    last = {session.kata: session.id for session in log.hunts()}
     return min(catalog.katas, key=lambda kata: last.get(kata.name, 0))
 
 

@@ -22,7 +22,7 @@ from dojo.practice.terminal import Terminal
 from dojo.practice.watch import view
 from dojo.progress import runs
 from dojo.progress.runs import Progress
-from dojo.progress.standing import progress
+from dojo.progress.standing import progress_or_not_started
 
 SETTLE = 0.15  # seconds that a file may be missing or empty while an editor replaces it
 
@@ -36,7 +36,7 @@ def first_kata(checkout: Checkout, catalog: Catalog) -> str:
     names = [kata.name for kata in catalog.katas]
     start = names.index(last) if last in names else 0
     for name in names[start:] + names[:start]:
-        if progress(checkout, name).state != "solved":
+        if progress_or_not_started(checkout, name).state != "solved":
             return name
     return last or names[0]
 
@@ -100,7 +100,7 @@ class App:
         """Turns to another kata and runs it."""
         self.record()
         self.watched = LiveRun(self.catalog[name])
-        self.standing = {kata.name: progress(self.checkout, kata.name) for kata in self.catalog.katas}
+        self.standing = {kata.name: progress_or_not_started(self.checkout, kata.name) for kata in self.catalog.katas}
         self.watched.solved_before = self.standing[name].state == "solved"
         self.chosen = [kata.name for kata in self.catalog.katas].index(name)
         self.said, self.reading, self.asked, self.choosing, self.scroll = "", None, None, False, 0
@@ -155,7 +155,7 @@ class App:
             self.watched.notes = []
         except UserError as problem:
             self.watched.notes = [str(problem)]
-        self.standing[self.watched.kata.name] = progress(self.checkout, self.watched.kata.name)
+        self.standing[self.watched.kata.name] = progress_or_not_started(self.checkout, self.watched.kata.name)
 
     # -- keys
 

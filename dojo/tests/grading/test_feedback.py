@@ -13,7 +13,7 @@ from dojo.grading.scoring import feedback
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission.intake import SubmittedFile
 from dojo.testing import codec, probes
-from dojo.testing.codec import HEADER, TOO_LARGE, Alien, Limits, decode, encode
+from dojo.testing.codec import HEADER, TOO_LARGE, Limits, Opaque, decode, encode
 from dojo.testing.probes import Case, Draws, Pairs, Probe, Raised
 
 CHECKOUT = find_checkout(Path(__file__).parent)
@@ -81,8 +81,8 @@ def test_a_note_says_where_it_was_raised(text, ends):
         ({"floats": True}, {"floats": False}, "floats: expected a Python float, got another type"),
         ({"floats": [True, True]}, {"floats": [True, False]}, "floats[1]: expected a Python float, got another type"),
         ({"lean": True}, {"lean": False}, "lean: expected True, got False"),
-        ({"y": torch.zeros(3)}, {"y": Alien(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
-        ({"y": 1}, {"y": Alien("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
+        ({"y": torch.zeros(3)}, {"y": Opaque(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
+        ({"y": 1}, {"y": Opaque("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
     ],
 )  # fmt: skip
 def test_a_difference_is_described(expected, evidence, says):
@@ -116,17 +116,17 @@ META, HUGE = torch.zeros(3, device="meta"), torch.zeros(1).expand(2**30)
     ],
     ids=lambda thing: type(thing).__name__,
 )
-def test_a_value_that_cannot_be_sent_arrives_as_an_alien(thing, says):
+def test_a_value_that_cannot_be_sent_arrives_as_opaque(thing, says):
     """Its frame is not refused as an attack, and the values beside it arrive."""
     evidence = encode_and_decode({"nonce": "0", "seen": {"y": thing, "z": torch.ones(2)}})["seen"]
-    assert isinstance(evidence["y"], Alien)
+    assert isinstance(evidence["y"], Opaque)
     assert says in evidence["y"].kind
     assert torch.equal(evidence["z"], torch.ones(2))
     assert says in feedback.explain(RIGHT, evidence)
 
 
 def test_deep_nesting_can_be_sent():
-    """Below the depth that the decoder accepts, an alien takes the place of the rest."""
+    """Below the depth that the decoder accepts, an opaque value takes the place of the rest."""
     deep = 0
     for _ in range(60):
         deep = [deep]

@@ -20,7 +20,7 @@ from dojo.grading.sandbox.pipe import Closed, TimedOut, receive, send
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.score import _explain
 from dojo.grading.submission.intake import read_submission
-from dojo.testing.codec import HEADER, MAGIC, BadFrame, Limits, decode, encode
+from dojo.testing.codec import HEADER, MAGIC, Limits, ProtocolError, decode, encode
 from dojo.testing.probes import Counts, Draws, Pairs, Raised, counted, same
 
 TURNS = 400
@@ -102,7 +102,7 @@ def test_random_bytes_are_no_frame():
         raw = draw.randbytes(draw.randrange(200))
         if turn % 2:
             raw = HEADER.pack(MAGIC, draw.choice([0, 1, 40, 2**32 - 1]), draw.choice([0, 9, 2**63])) + raw
-        with pytest.raises((BadFrame, Closed)):
+        with pytest.raises((ProtocolError, Closed)):
             receive_bytes(raw)
 
 
@@ -126,7 +126,7 @@ def test_frames_that_were_tampered_with():
             raw = raw or bytearray(b"k")
         try:
             receive_bytes(bytes(raw))
-        except (BadFrame, Closed):
+        except (ProtocolError, Closed):
             refused += 1
     assert refused > TURNS
 
@@ -155,7 +155,7 @@ def test_heads_that_encode_would_not_write():
     for head in heads:
         try:
             decode(json.dumps(head).encode(), bytes(16), Limits())
-        except BadFrame:
+        except ProtocolError:
             continue
 
 
@@ -184,7 +184,7 @@ def test_heads_that_encode_would_not_write():
 )
 def test_heads_that_are_refused(head):
     """Deep, endless, doubled, unknown, and not JSON at all."""
-    with pytest.raises(BadFrame):
+    with pytest.raises(ProtocolError):
         decode(head, b"", Limits())
 
 
@@ -194,7 +194,7 @@ def test_a_head_takes_a_bounded_amount_of_memory(piece):
     head = b"[" + piece * ((Limits.head - 10) // len(piece)) + b"0]"
     tracemalloc.start()
     try:
-        with pytest.raises(BadFrame):
+        with pytest.raises(ProtocolError):
             decode(head, b"", Limits())
         assert tracemalloc.get_traced_memory()[1] < 2**29
     finally:
@@ -204,7 +204,7 @@ def test_a_head_takes_a_bounded_amount_of_memory(piece):
 def test_a_tensor_is_counted_as_often_as_it_is_named():
     """A thousand names for the same bytes would be a thousand copies."""
     head = {"d": [[str(i), {"t": ["uint8", [2**20], 0]}] for i in range(1000)]}
-    with pytest.raises(BadFrame):
+    with pytest.raises(ProtocolError):
         decode(json.dumps(head).encode(), bytes(2**20), Limits())
 
 

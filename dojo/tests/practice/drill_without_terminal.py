@@ -112,7 +112,7 @@ class Room:
         """What another process would do after this one has ended in whatever way."""
         if app.held:
             app.held.close()
-        (session,) = self.log.sessions("id = ?", app.session.id)
+        session = self.log.reload(app.session)
         return self.drill(session)
 
     def write(self, app: DrillApp, text: str) -> None:

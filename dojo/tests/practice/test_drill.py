@@ -398,7 +398,7 @@ def test_the_page_says_what_happened(room, app):
 
 def test_repetition_that_fails_costs_only_its_sentence(room, app, monkeypatch):
     """A library that is not there, a database that is full."""
-    monkeypatch.setattr("dojo.progress.schedule.schedule", lambda *_: 1 / 0)
+    monkeypatch.setattr("dojo.progress.schedule.due_dates", lambda *_: 1 / 0)
     page = finish(room, app, "ppp", "pp")
     assert "Rated" not in page
     assert "100 points" in page
