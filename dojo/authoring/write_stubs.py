@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dojo.core.files import backup, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import _read_reference, render
+from dojo.core.stubs import stub
 
 
 def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[list[str], list[Path]]:
@@ -14,14 +14,14 @@ def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[
     """
     stale, copies = [], []
     for name in names:
-        stub = render(_read_reference(checkout, name), name)
+        text = stub(checkout, name)
         file = checkout.stub(name)
         old = file.read_bytes() if file.exists() else None
-        if old == stub.encode():
+        if old == text.encode():
             continue
         stale.append(name)
         if not check:
             if old is not None:
                 copies.append(backup(checkout, file))
-            write(file, stub)
+            write(file, text)
     return stale, copies

@@ -23,17 +23,17 @@ def print_notice(sentence: str) -> None:
 
 def print_due(checkout: Checkout, catalog: Catalog) -> None:
     """Prints how many katas are due for repetition, if any. A history that cannot be read is ignored."""
-    from dojo.progress import schedule
+    from dojo.progress.schedule import due_now
 
     with suppress(UserError):
-        if due := schedule.due_now(checkout, catalog, time.time()):
+        if due := due_now(checkout, catalog, time.time()):
             click.echo(f"{len(due)} {'kata is' if len(due) == 1 else 'katas are'} due for repetition: kata due\n")
 
 
 def print_new_ratings(checkout: Checkout, catalog: Catalog | None = None) -> None:
     """Prints the ratings that the newest runs have decided. A history or catalogue that cannot be read is ignored."""
-    from dojo.progress import schedule
+    from dojo.progress.schedule import describe_new_ratings
 
     with suppress(UserError):
-        for sentence in schedule.news(checkout, catalog or load_catalog(checkout), time.time()):
+        for sentence in describe_new_ratings(checkout, catalog or load_catalog(checkout), time.time()):
             click.echo(sentence)

@@ -1,4 +1,4 @@
-"""`kata grade`: parse, call, print. Nothing here imports torch before it grades."""
+"""`kata grade` and `kata check`. torch is imported only when grading begins."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ import click
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
-from dojo.grading.output import FORMATS, _forget, _write_failure, own_checkout, write
-from dojo.grading.results import LEVELS, KataResult, Report
+from dojo.grading.output import discard_old_reports, own_checkout, write_failure, write_reports
+from dojo.grading.results import FORMAT_FILES, LEVELS, GradeReport, KataResult
 
 
 @click.command(short_help="Grade one submission, which cannot forge its score.")
@@ -24,7 +24,11 @@ from dojo.grading.results import LEVELS, KataResult, Report
     "--out", type=click.Path(path_type=Path), default=Path("grade"), show_default=True, help="Where the reports go."
 )
 @click.option(
-    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Another report beside report.json."
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(list(FORMAT_FILES)),
+    help="Another report beside report.json.",
 )
 @click.option(
     "--require", type=click.Choice(LEVELS), default="bare", help="Refuse to grade where less than this holds."
@@ -56,55 +60,55 @@ def grade(
 
     check_formats(formats)
     secret = seeds.choose(seed, seed_file)
-    screen = Screen(katas)
-    _forget(out)
+    progress = Progress(katas)
+    discard_old_reports(out)
     try:
         with Grader(
             checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming,
             private=tuple(path for path in (submission, out, seed_file) if path),
         ) as grader:  # fmt: skip
-            selftest.require(grader.standing, require)
-            report = grader.grade(submission, screen.tell)
+            selftest.require(grader.selftest, require)
+            report = grader.grade(submission, progress.show)
     except KeyboardInterrupt:
         click.echo(f"\nStopped: nothing was graded, and {out}/report.json says so.", err=True)
         sys.exit(130)
     except GraderFault as fault:
-        problem = UserError(
+        user_error = UserError(
             f"Nothing could be graded: {fault}. Run it again; `kata dev verify NAME` tries a kata by itself."
         )
-        _write_failure(out, problem)
-        raise problem from fault
+        write_failure(out, user_error)
+        raise user_error from fault
     except BaseException as error:
-        _write_failure(out, error)
+        write_failure(out, error)
         raise
-    write(out, report, formats)
-    screen.end(report, out)
+    write_reports(out, report, formats)
+    progress.finish(report, out)
 
 
 def _check_out(out: Path, submission: Path) -> None:
-    """The reports must not lie where the submission could have prepared something."""
+    """Raises UserError for a folder in the submission, which could have put links there, and for what is no folder."""
     if out.resolve().is_relative_to(submission.resolve()):
         raise UserError(f"The reports cannot go into the submission's own folder ({out}). Give --out another folder.")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"{out} is not a folder. Give --out another one.")
 
 
-class Screen:
-    """One line a kata while it runs, on a terminal; the score at the end."""
+class Progress:
+    """Prints one line for each kata (on a terminal, as soon as it is graded), and the score at the end."""
 
     def __init__(self, katas: list[str]) -> None:
-        self.left, self.width = len(katas), max(map(len, katas))
-        self.live = sys.stderr.isatty()
-        if self.live:
-            click.echo(f"Grading {len(katas)} katas: first the fences are tried, then the references run.", err=True)
+        self.remaining, self.width = len(katas), max(map(len, katas))
+        self.is_live = sys.stderr.isatty()
+        if self.is_live:
+            click.echo(f"Grading {len(katas)} katas: first the sandbox is tested, then the references run.", err=True)
 
-    def tell(self, result: KataResult) -> None:
-        self.left -= 1
-        if self.live:
-            click.echo(f"{_line(result, self.width)}   ({self.left} to go)", err=True)
+    def show(self, result: KataResult) -> None:
+        self.remaining -= 1
+        if self.is_live:
+            click.echo(f"{_line(result, self.width)}   ({self.remaining} to go)", err=True)
 
-    def end(self, report: Report, out: Path) -> None:
-        if not self.live:
+    def finish(self, report: GradeReport, out: Path) -> None:
+        if not self.is_live:
             for result in report.katas:
                 click.echo(_line(result, self.width))
         click.echo(
@@ -117,8 +121,9 @@ def _line(result: KataResult, width: int) -> str:
 
     passed = sum(case.passed for case in result.cases)
     counts = f"{passed}/{len(result.cases)} cases"
-    said = result.status.replace("_", " ")
-    return f"{result.id:{width}}  {result.points:5.2f} of {result.max_points:g}  {counts:>12}  {said}  {plain(result.reason)[:160]}".rstrip()
+    points = f"{result.points:5.2f} of {result.max_points:g}"
+    status = result.status.replace("_", " ")
+    return f"{result.id:{width}}  {points}  {counts:>12}  {status}  {plain(result.reason)[:160]}".rstrip()
 
 
 @click.command()

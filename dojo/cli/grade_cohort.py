@@ -1,7 +1,5 @@
-"""`kata grade-cohort`: parse, call, print."""
+"""`kata grade-cohort`: grades a class, and says how far it is. torch is imported only when grading begins."""
 
-import csv
-import io
 import json
 import os
 import secrets
@@ -14,7 +12,7 @@ import click
 from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
-from dojo.core.files import put
+from dojo.core.files import write
 from dojo.grading.output import own_checkout
 from dojo.grading.results import LEVELS
 
@@ -46,57 +44,58 @@ def grade_cohort(
         (out / "submissions").resolve()
     ):
         raise UserError(f"The results cannot go among the submissions ({out}). Give --out another folder.")
-    from dojo.grading.cohort import plan as plans
     from dojo.grading.cohort import run, summary
+    from dojo.grading.cohort.plan import ResultStore, find_submissions, read_class
     from dojo.grading.sandbox import selftest
     from dojo.grading.scoring import seeds
 
-    seed = seeds.choose(None, seed_file or _own_seed(out))
+    seed = seeds.choose(None, seed_file or _stored_seed(out))
     jobs = jobs or os.cpu_count() or 1
-    found, others = plans.find(folder)
+    folders, others = find_submissions(folder)
     if others:
         click.echo(f"Left out, since no folders: {', '.join(others[:10])}{' ...' if others[10:] else ''}", err=True)
-    plan = plans.read(checkout, found, katas)
+    plan = read_class(checkout, folders, katas)
     private = tuple(str(path.resolve()) for path in (folder, out, seed_file) if path)
-    order = run.Order(str(checkout.root), tuple(katas), seed.secret, not no_naming, private=private)
-    with order.grader(jobs) as grader:
-        selftest.require(grader.standing, require)
-        results = plans.Results(out / "results", grader)
-        total = len(plan.sources)
-        left = run.waiting(plan, results)
+    settings = run.GraderSettings(str(checkout.root), tuple(katas), seed.secret, not no_naming, private=private)
+    with settings.make_grader(jobs) as grader:
+        selftest.require(grader.selftest, require)
+        store = ResultStore(out / "results", grader)
+        total, to_grade = len(plan.sources), len(run.ungraded(plan, store))
         click.echo(
-            f"{humanize.count(len(plan.handed_in), 'submission')} with {humanize.count(total, 'distinct file')}; "
-            f"{total - len(left)} graded before, {len(left)} to grade, level {grader.standing.level}.", err=True,
+            f"{humanize.count(len(plan.submissions), 'submission')} with {humanize.count(total, 'distinct file')}; "
+            f"{total - to_grade} graded before, {to_grade} to grade, level {grader.selftest.level}.", err=True,
         )  # fmt: skip
-        bar = Bar(len(left))
+        progress = ProgressBar(to_grade)
         try:
             if engine == "dask":
-                run.run_on_dask(order, plan, results, bar.step, scheduler, jobs)
+                run.run_on_dask(settings, plan, store, progress.step, scheduler, jobs)
             else:
-                run.run_here(grader, plan, results, bar.step)
+                run.run_in_threads(grader, plan, store, progress.step)
         except KeyboardInterrupt:
-            click.echo(f"\nStopped: {bar.done} of {len(left)} files are graded; the same line goes on.", err=True)
+            click.echo(f"\nStopped: {progress.done} of {to_grade} files are graded; the same line goes on.", err=True)
             sys.exit(130)
-        bar.end()
-        graded = dict(run.together(grader, plan, results))
-        for name, entries in graded.items():
-            report = grader.report(name, plan.handed_in[name], entries, 0.0)
-            put(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
-    page = summary.summarise(checkout, catalog, plan, graded, grader.standing.level)
-    put(out / "cohort.csv", summary.as_csv(graded))
-    put(out / "similar.csv", _similar(page))
-    put(out / "index.html", summary.as_page(page))
-    faults = sum(result.status == "error" for entries in graded.values() for result in entries)
+        progress.finish()
+        graded = dict(run.collect_results(grader, plan, store))
+        for name, results in graded.items():
+            report = grader.report(name, plan.submissions[name], results, 0.0)
+            write(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
+    cohort = summary.summarise(checkout, catalog, plan, graded, grader.selftest.level)
+    write(out / "cohort.csv", summary.scores_as_csv(graded))
+    write(out / "similar.csv", summary.similar_as_csv(cohort))
+    write(out / "index.html", summary.as_page(cohort))
+    faults = sum(result.status == "error" for results in graded.values() for result in results)
     if faults:
         click.echo(
             f"{humanize.count(faults, 'file')} could not be graded by a fault of ours; run the same line again to try those.",
             err=True,
         )
-    click.echo(f"Median {page.middle:g} of {page.max_score:g} points. The class: {out}/index.html, {out}/cohort.csv")
+    click.echo(
+        f"Median {cohort.median:g} of {cohort.max_score:g} points. The class: {out}/index.html, {out}/cohort.csv"
+    )
 
 
-def _own_seed(out: Path) -> Path:
-    """A secret that is made once and kept, so that a run that goes on asks the same questions."""
+def _stored_seed(out: Path) -> Path:
+    """The file OUT/seed, made with a fresh secret if it does not exist. So a run that goes on has the same cases."""
     file = out / "seed"
     if not file.exists():
         out.mkdir(parents=True, exist_ok=True)
@@ -106,38 +105,28 @@ def _own_seed(out: Path) -> Path:
     return file
 
 
-def _similar(page: object) -> str:
-    from dojo.grading.cohort.summary import Summary, cell
+class ProgressBar:
+    """Prints how many files are graded and how long the rest takes.
 
-    assert isinstance(page, Summary)
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(["kata", "share", "submissions", "and"])
-    for kata, names in page.copies:
-        writer.writerow([kata, 1, cell(" ".join(names)), ""])
-    for pair, a, b in page.pairs:
-        writer.writerow([pair.kata, pair.share, cell(" ".join(a)), cell(" ".join(b))])
-    return file.getvalue()
-
-
-class Bar:
-    """How far, how fast, how long: on a terminal in one line that is written anew, else a line now and then."""
+    On a terminal it is one line that is overwritten; elsewhere a new line every half a minute.
+    """
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
-        self.began = self.told = time.monotonic()  # the first files wait for the reference, so they tell no rate
-        self.live = sys.stderr.isatty()
+        self.start = self.last_print = time.monotonic()
+        self.is_live = sys.stderr.isatty()
+        self.interval_s = 0.5 if self.is_live else 30
 
     def step(self) -> None:
         self.done += 1
         now = time.monotonic()
-        if now - self.told >= (0.5 if self.live else 30) or (self.live and self.done == self.total):
-            self.told = now
-            rate = self.done / max(now - self.began, 1e-9)
+        if now - self.last_print >= self.interval_s or (self.is_live and self.done == self.total):
+            self.last_print = now
+            rate = self.done / max(now - self.start, 1e-9)
             left = (self.total - self.done) / rate
             line = f"{self.done} of {self.total} files, {60 * rate:.0f} a minute, about {humanize.minutes(left)} left"
-            click.echo(f"\r{line:<78}" if self.live else line, err=True, nl=not self.live)
+            click.echo(f"\r{line:<78}" if self.is_live else line, err=True, nl=not self.is_live)
 
-    def end(self) -> None:
-        if self.live and self.done:
+    def finish(self) -> None:
+        if self.is_live and self.done:
             click.echo(err=True)

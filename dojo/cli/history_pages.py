@@ -7,7 +7,8 @@ from rich.text import Text
 
 from dojo.core import humanize
 from dojo.core.catalog import Kata
-from dojo.progress.attempts import Attempt, Run
+from dojo.progress.attempts import Attempt
+from dojo.progress.runs import Run
 from dojo.progress.schedule import RATINGS, Due, Review
 
 SOON_DAYS = 7

@@ -12,7 +12,7 @@ from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
-from dojo.progress.standing import progress
+from dojo.progress.standing import progress_or_not_started
 
 
 @click.command("list")
@@ -20,7 +20,7 @@ def list_katas() -> None:
     """All katas, how far you are, and what to do next."""
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    standing = {kata.name: progress(checkout, kata.name) for kata in catalog.katas}
+    standing = {kata.name: progress_or_not_started(checkout, kata.name) for kata in catalog.katas}
     out = tables.console()
     tables.katas_table(out, catalog, standing)
     print_due(checkout, catalog)
@@ -33,7 +33,7 @@ def show(name: str) -> None:
     """One kata: question, rules, stages, minutes and file."""
     checkout, kata = find_kata(name)
     rules = actions.rules(checkout, kata)
-    tables.kata_page(tables.console(), checkout, kata, rules, progress(checkout, kata.name))
+    tables.kata_page(tables.console(), checkout, kata, rules, progress_or_not_started(checkout, kata.name))
     actions.record_reading(checkout, kata, print_notice)
 
 
@@ -63,7 +63,12 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
             break
         except KeyboardInterrupt:  # pytest receives it as well, ends and prints why
             continue
-    if name and code == 0 and (standing := progress(checkout, name)).state == "solved" and not standing.changed:
+    if (
+        name
+        and code == 0
+        and (standing := progress_or_not_started(checkout, name)).state == "solved"
+        and not standing.changed
+    ):
         click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
     print_new_ratings(checkout, catalog)
     ctx.exit(code)

@@ -19,11 +19,11 @@ def due() -> None:
     And what comes in the next days.
     """
     from dojo.cli import history_pages
-    from dojo.progress import schedule
+    from dojo.progress.schedule import due_dates
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    scheduled = schedule.schedule(checkout, catalog)
+    scheduled = due_dates(checkout, catalog)
     names = {item.kata.name for item in scheduled}
     untried = next((kata for kata in catalog.katas if kata.name not in names), None)
     history_pages.due_page(tables.console(), scheduled, time.time(), untried)
@@ -52,19 +52,19 @@ def show_history(name: str | None, every: bool) -> None:
     With KATA, each run of that one.
     """
     from dojo.cli import history_pages
-    from dojo.progress import schedule
     from dojo.progress.attempts import read_attempts
+    from dojo.progress.schedule import due_dates, read_reviews
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     kata = catalog[name] if name else None
     attempts = read_attempts(checkout, kata.name if kata else None)
-    reviews = schedule.reviews(checkout, catalog)
+    reviews = read_reviews(checkout, catalog)
     now = time.time()
     if kata is None:
         history_pages.history_page(tables.console(), attempts, reviews, now, limit=None if every else 20)
     else:
-        next_time = next((item for item in schedule.schedule(checkout, catalog) if item.kata is kata), None)
+        next_time = next((item for item in due_dates(checkout, catalog) if item.kata is kata), None)
         history_pages.kata_history(tables.console(), kata, attempts, reviews, next_time, now)
 
 

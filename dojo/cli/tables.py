@@ -12,7 +12,7 @@ from rich.text import Text
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.paths import Checkout
 from dojo.progress.runs import Progress
-from dojo.progress.standing import MARKS, where
+from dojo.progress.standing import MARKS, describe_progress
 
 if TYPE_CHECKING:
     from dojo.authoring.verify.proof import ProofReport
@@ -41,7 +41,11 @@ def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -
                 progress = standing[kata.name]
                 mark, style = MARKS[progress.state]
                 table.add_row(
-                    Text(mark, style), kata.name, kata.level, f"{kata.minutes} min", Text(where(kata, progress), style)
+                    Text(mark, style),
+                    kata.name,
+                    kata.level,
+                    f"{kata.minutes} min",
+                    Text(describe_progress(kata, progress), style),
                 )
         out.print(f"[bold]{escape(track)}[/bold]")
         out.print(table)
@@ -67,7 +71,7 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
     out.print(
         f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
     )
-    out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({where(kata, progress)})\n")
+    out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({describe_progress(kata, progress)})\n")
     out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
     for paragraph in docstring.strip().split("\n\n")[1:]:  # the first line is the title again
         laid_out = "\n " in paragraph or paragraph.startswith(" ")

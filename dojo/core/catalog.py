@@ -1,4 +1,4 @@
-"""What katas there are: `katas/catalog.toml`, read and checked."""
+"""The catalogue of katas: `katas/catalog.toml`, read and checked."""
 
 import difflib
 import keyword
@@ -11,6 +11,7 @@ from dojo.core.paths import Checkout
 
 LEVELS = ("warm-up", "core", "stretch")
 ASKED = ("often", "sometimes", "rarely")
+KIND_NAMES: dict[type, str] = {str: "a text", int: "a whole number", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -39,68 +40,69 @@ class Kata:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All katas, in the order in which someone learns them."""
+    """All katas, in learning order."""
 
     katas: tuple[Kata, ...]
 
     def __getitem__(self, name: str) -> Kata:
-        """The kata of that name; raises UserError with the nearest names for an unknown one."""
+        """The kata called `name`. Raises UserError with similar names if there is none."""
         for kata in self.katas:
             if kata.name == name:
                 return kata
         names = [kata.name for kata in self.katas]
-        near = name.lower()
-        close = difflib.get_close_matches(near, names, n=3, cutoff=0.5) or [n for n in names if near in n]
-        mean = f" Did you mean {' or '.join(close)}?" if close else " Run `kata list` to see them all."
-        raise UserError(f"There is no kata called '{name}'.{mean}")
+        lowered = name.lower()
+        similar = difflib.get_close_matches(lowered, names, n=3, cutoff=0.5) or [n for n in names if lowered in n]
+        advice = f"Did you mean {' or '.join(similar)}?" if similar else "Run `kata list` to see them all."
+        raise UserError(f"There is no kata called '{name}'. {advice}")
 
 
 def load_catalog(checkout: Checkout) -> Catalog:
-    """Reads and checks the catalogue; raises UserError with the entry and the field that are wrong."""
-    where = checkout.shown(checkout.catalog)
+    """Reads and checks the catalogue. Raises UserError that names the wrong entry and field."""
+    file = checkout.shown(checkout.catalog)
     try:
         data = tomllib.loads(checkout.catalog.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{where} cannot be read: {error}. Restore it with `git checkout -- {where}`.") from error
+        raise UserError(f"{file} cannot be read: {error}. Restore it with `git checkout -- {file}`.") from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where} is not valid TOML: {error}. Mend that line, or `git checkout -- {where}`.") from error
+        raise UserError(f"{file} is not valid TOML: {error}. Mend that line, or `git checkout -- {file}`.") from error
     entries = data.get("kata", [])
     if not isinstance(entries, list) or not entries:
-        raise UserError(f"{where} has no [[kata]] entry. Restore it with `git checkout -- {where}`.")
-    katas = tuple(_kata(entry, where, number) for number, entry in enumerate(entries, 1))
+        raise UserError(f"{file} has no [[kata]] entry. Restore it with `git checkout -- {file}`.")
+    katas = tuple(_kata(entry, file, number) for number, entry in enumerate(entries, 1))
     names = [kata.name for kata in katas]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{where}: two entries are called {name!r}; names are file names and must differ.")
+            raise UserError(f"{file}: two entries are called {name!r}; names are file names and must differ.")
     return Catalog(katas)
 
 
-def _kata(entry: Any, where: str, number: int) -> Kata:
-    label = f"{where}, entry {number}"
+def _kata(entry: Any, file: str, number: int) -> Kata:
+    """The checked entry; `number` says which it is where it has no name."""
+    place = f"{file}, entry {number}"
     if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-        label = f"{where}, kata {entry['name']!r}"
+        place = f"{file}, kata {entry['name']!r}"
 
     def field(key: str, kind: type, allowed: tuple[str, ...] = ()) -> Any:
         value = entry.get(key) if isinstance(entry, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise UserError(f"{label}: `{key}` should be {_article(kind)}, but is {value!r}.")
+            raise UserError(f"{place}: `{key}` should be {KIND_NAMES[kind]}, but is {value!r}.")
         if allowed and value not in allowed:
-            raise UserError(f"{label}: `{key}` should be one of {', '.join(allowed)}, but is {value!r}.")
+            raise UserError(f"{place}: `{key}` should be one of {', '.join(allowed)}, but is {value!r}.")
         return value.strip() if isinstance(value, str) else value
 
     name = field("name", str)
     if not name.isidentifier() or keyword.iskeyword(name):
         raise UserError(
-            f"{label}: `name` is also a file name and a module name: letters, digits and underscores, no word of Python's own."
+            f"{place}: `name` is also a file name and a module name: letters, digits and underscores, and no Python keyword."
         )
     follow_ups = field("follow_up", list)
     for item in (*field("hints", list), *field("stages", list)):
         if not isinstance(item, str):
-            raise UserError(f"{label}: `hints` and `stages` are lists of texts, but hold {item!r}.")
+            raise UserError(f"{place}: `hints` and `stages` are lists of texts, but hold {item!r}.")
     try:
         answers = tuple(FollowUp(item["question"].strip(), item["answer"].strip()) for item in follow_ups)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{label}: each [[kata.follow_up]] needs a question and an answer, both texts.") from error
+        raise UserError(f"{place}: each [[kata.follow_up]] needs a question and an answer, both texts.") from error
     return Kata(
         name=name,
         title=field("title", str),
@@ -113,7 +115,3 @@ def _kata(entry: Any, where: str, number: int) -> Kata:
         hints=tuple(hint.strip() for hint in field("hints", list)),
         follow_ups=answers,
     )
-
-
-def _article(kind: type) -> str:
-    return {str: "a text", int: "a whole number", list: "a list"}[kind]

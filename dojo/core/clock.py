@@ -1,30 +1,30 @@
-"""The time of drills. Tests, and whoever wants to try a drill's end, set it: KATA_CLOCK names a file of seconds."""
+"""The clock of drills. If KATA_CLOCK names a file, the number of seconds in it replaces both system clocks (for tests)."""
 
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
-_read: float | None = None  # what the file said last: whoever writes it may be halfway through
+_last_read: float | None = None  # used again while the file is being rewritten and holds no whole number
 
 
 def now() -> float:
-    """Seconds since 1970, or what the file that KATA_CLOCK names says."""
-    told = _told()
-    return time.time() if told is None else told
+    """Seconds since the epoch."""
+    override = _override()
+    return time.time() if override is None else override
 
 
 def monotonic() -> float:
-    """Seconds from anywhere on, to measure what passes. They stand while the computer sleeps, and nobody can set them
-    back; KATA_CLOCK overrules these too."""
-    told = _told()
-    return time.monotonic() if told is None else told
+    """Seconds since an arbitrary moment. It does not change with the system's time, nor run while the computer is suspended."""
+    override = _override()
+    return time.monotonic() if override is None else override
 
 
-def _told() -> float | None:
-    global _read
+def _override() -> float | None:
+    """The seconds in the file that KATA_CLOCK names; None without that variable."""
+    global _last_read
     if not (file := os.environ.get("KATA_CLOCK")):
         return None
     with suppress(OSError, ValueError):
-        _read = float(Path(file).read_text())
-    return _read
+        _last_read = float(Path(file).read_text())
+    return _last_read

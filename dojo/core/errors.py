@@ -1,5 +1,10 @@
-"""The one exception that the trainer shows to people: a sentence that says what happened and what to do next."""
+"""The exception for trouble that a person can mend."""
 
 
 class UserError(Exception):
-    """Something a person can act on. The command line prints it without a traceback and exits with 2."""
+    """A sentence for the user: what happened, and what to do next.
+
+    Raise it for trouble that the user can mend (a mistyped name, a damaged file, a full disk). The `kata` command prints
+    the sentence without a traceback and exits with 2. Raise any other exception for a bug of the trainer: it keeps its
+    traceback.
+    """

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Files of a checkout: written in one step, copied before they are overwritten, compared by digest."""
 
 import hashlib
 import os
@@ -10,30 +10,19 @@ from pathlib import Path
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 
-
-def backup(checkout: Checkout, file: Path, copies: str = "backups") -> Path:
-    """Copies `file` into .dojo/`copies`/ under a name of its own."""
-    folder = checkout.state / copies
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(1000):
-            copy = folder / f"{file.stem}-{stamp}{f'-{number}' if number else ''}{file.suffix}"
-            if not copy.exists():
-                return Path(shutil.copy2(file, copy))
-    except OSError as error:
-        raise UserError(
-            f"No copy of {checkout.shown(file)} could be made ({error}), so it was left as it is. Make room in {folder}."
-        ) from error
-    raise UserError(f"No copy of {checkout.shown(file)} could be made, so it was left as it is. Tidy up {folder}.")
+COPIES_PER_SECOND = 1000  # names that backup() tries for one file
 
 
 def write(file: Path, text: str) -> None:
-    """Replaces `file` in one step: a crash leaves the old text or the new one, never half of it."""
+    """Replaces the content of `file` atomically: a crash leaves the old text or the new one. Makes missing folders.
+
+    A character that UTF-8 cannot encode (half of a surrogate pair) is written as an escape like \\ud800.
+    """
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as temporary:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as temporary:
                 temporary.write(text)
             os.chmod(name, file.stat().st_mode & 0o777 if file.exists() else 0o644)
             os.replace(name, file)
@@ -46,19 +35,26 @@ def write(file: Path, text: str) -> None:
         ) from error
 
 
+def backup(checkout: Checkout, file: Path, folder_name: str = "backups") -> Path:
+    """Copies `file` into .dojo/`folder_name`/ and returns the copy, whose name holds the time and is new."""
+    folder = checkout.state / folder_name
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(COPIES_PER_SECOND):
+            copy = folder / f"{file.stem}-{stamp}{f'-{number}' if number else ''}{file.suffix}"
+            if not copy.exists():
+                return Path(shutil.copy2(file, copy))
+    except OSError as error:
+        raise UserError(
+            f"No copy of {checkout.shown(file)} could be made ({error}), so it was left as it is. Make room in {folder}."
+        ) from error
+    raise UserError(f"No copy of {checkout.shown(file)} could be made, so it was left as it is. Tidy up {folder}.")
+
+
 def digest(path: Path) -> str:
-    """A short hash of one file; empty when it is not there."""
+    """The first 16 hexadecimal digits of the file's SHA-256; "" if the file cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
-
-
-def put(path: Path, text: str) -> None:
-    """All of `text`, or what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    os.chmod(name, 0o644)
-    os.replace(name, path)

@@ -1,34 +1,36 @@
-"""Times and counts as people say them. Days are days of the local calendar."""
+"""Dates, times and counts as text for people. Dates and days are those of the local calendar."""
 
 from datetime import date, datetime
 
 
 def local(at: float) -> datetime:
-    """Seconds since the epoch as the clock on the wall shows them."""
+    """Seconds since the epoch as a local date and time."""
     return datetime.fromtimestamp(at)
 
 
 def day(at: float, now: float) -> str:
-    """ "Mon 9 Mar", with the year when it is another one than now's."""
+    """The date of `at`: "Mon 9 Mar"."""
     return date_in_words(local(at).date(), local(now).date())
 
 
 def date_in_words(then: date, today: date) -> str:
+    """ "Mon 9 Mar", with the year if it is not today's."""
     text = f"{then:%a} {then.day} {then:%b}"
     return text if then.year == today.year else f"{text} {then.year}"
 
 
 def clock(at: float) -> str:
+    """The time of day: "14:05"."""
     return f"{local(at):%H:%M}"
 
 
 def days_until(at: float, now: float) -> int:
-    """Midnights between: 0 is today, negative is past."""
+    """The number of midnights between `now` and `at`: 0 is today, a negative number is past."""
     return (local(at).date() - local(now).date()).days
 
 
 def when_due(at: float, now: float) -> str:
-    """ "3 days overdue", "today", "tomorrow", "in 5 days"."""
+    """ "3 days overdue", "today", "tomorrow" or "in 5 days"."""
     days = days_until(at, now)
     if days < 0:
         return f"{count(-days, 'day')} overdue"
@@ -36,14 +38,15 @@ def when_due(at: float, now: float) -> str:
 
 
 def minutes(seconds: float | None) -> str:
-    """ "14 min", "1 h 05 min", and a dash where nobody knows."""
+    """ "14 min" or "1 h 05 min"; a dash for None."""
     if seconds is None:
         return "–"
-    whole = round(seconds / 60)
-    if whole < 1:
+    total = round(seconds / 60)
+    if total < 1:
         return "< 1 min"
-    return f"{whole} min" if whole < 60 else f"{whole // 60} h {whole % 60:02} min"
+    return f"{total} min" if total < 60 else f"{total // 60} h {total % 60:02} min"
 
 
-def count(number: int, thing: str, things: str = "") -> str:
-    return f"{number} {thing if number == 1 else things or thing + 's'}"
+def count(number: int, singular: str, plural: str = "") -> str:
+    """ "1 day" or "2 days"; `plural` is `singular` with an s unless given."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

@@ -1,13 +1,13 @@
-"""Named mistakes: small patches on the reference, each with the sentence that a learner should read.
+"""Reads `solutions/mistakes/<kata>.toml`: named mistakes, and mutants that no test can kill.
 
-[[mistake]]
+[[mistake]]                             # a small patch on the reference, and the sentence for a learner who made it
 name = "multiplies by the temperature"
 says = "you multiplied the logits by T: a high temperature now sharpens instead of flattening"
-old = "shifted / temperature"          # stands exactly once in the reference
+old = "shifted / temperature"          # occurs exactly once in the reference
 new = "shifted * temperature"          # or edits = [{old = ..., new = ...}, ...]
 caught_by = "test_temperature_scales_log_odds"
 
-[[survivor]]                            # an automatic mutant that no test kills, and why none could
+[[survivor]]                            # a mutant that survives all tests, and why no test can kill it
 change = "eps=1e-05 -> eps=2e-05"       # as `kata dev verify` prints it
 why = "any eps far below the variance passes; the docstring leaves it free"
 """
@@ -23,15 +23,15 @@ from dojo.core.errors import UserError
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong answer that people really give."""
+    """One wrong answer that people give."""
 
     name: str
-    says: str  # completes "Your result is exactly what you get when ..."
+    says: str  # completes the sentence "Your result is exactly what you get when ..."
     edits: tuple[tuple[str, str], ...]
-    caught_by: str
+    caught_by: str  # the test that fails for it
 
     def apply(self, source: str) -> str:
-        """The reference with this mistake in it; raises UserError when a patch no longer fits."""
+        """The reference with this mistake. Raises UserError if an `old` text does not occur exactly once."""
         for old, new in self.edits:
             if source.count(old) != 1:
                 raise UserError(
@@ -43,14 +43,14 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """What `solutions/mistakes/<kata>.toml` holds."""
+    """The content of one mistakes file."""
 
     named: tuple[Mistake, ...]
     survivors: dict[str, str]  # change -> why
 
 
 def load_mistakes(path: Path) -> Mistakes:
-    """Reads one mistakes file; a missing one is empty."""
+    """Reads one mistakes file; a missing file means no mistakes."""
     if not path.is_file():
         return Mistakes((), {})
     try:
@@ -76,8 +76,8 @@ def load_mistakes(path: Path) -> Mistakes:
 
 def _mistake(entry: dict[str, Any]) -> Mistake:
     edits = entry.get("edits") or [{"old": entry["old"], "new": entry["new"]}]
-    made = Mistake(entry["name"], entry["says"], tuple((e["old"], e["new"]) for e in edits), entry["caught_by"])
-    for text in (made.name, made.says, made.caught_by, *chain(*made.edits)):
+    mistake = Mistake(entry["name"], entry["says"], tuple((e["old"], e["new"]) for e in edits), entry["caught_by"])
+    for text in (mistake.name, mistake.says, mistake.caught_by, *chain(*mistake.edits)):
         if not isinstance(text, str):
             raise TypeError(f"{text!r} is none")
-    return made
+    return mistake

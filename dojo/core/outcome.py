@@ -1,16 +1,18 @@
-"""One verdict on one test. Every consumer (terminal, history, verify, later the grader) renders this and nothing else."""
+"""The outcome of one test, and what a set of outcomes amounts to. The terminal, the history and `kata verify` show these."""
 
 import dis
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+# "error" is a failure that is no wrong answer: the file cannot be imported, or a fixture failed.
+# "not started" is a test that reached an unwritten stub.
 Verdict = Literal["passed", "failed", "not started", "error", "skipped"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one test said. `error` is a failure that is no wrong answer: the file does not import, a fixture broke."""
+    """The verdict on one test, and its message."""
 
     test: str  # "test_no_noise_at_the_last_step[...]"
     kata: str
@@ -41,10 +43,18 @@ class Diagnosis:
         return f"{subject} is exactly what you get when {self.says}"
 
 
-def is_unwritten(error: BaseException | None, directory: Path | None = None) -> bool:
-    """Whether `error` is a stub's: a NotImplementedError that a `raise` (in a file of `directory`) gave.
+def is_solved(passed: int, counted: int, complete: bool) -> bool:
+    """Whether a run solves its kata: all of its tests ran (`complete`), and every test that counts passed, at least one.
 
-    torch raises the same class, from below Python, for a dtype that an operator does not know.
+    Skipped tests do not count. The history's SQL calls this function too (dojo.progress.database).
+    """
+    return bool(complete) and 0 < passed == counted
+
+
+def is_unwritten(error: BaseException | None, directory: Path | None = None) -> bool:
+    """Whether `error` comes from an unwritten stub: a NotImplementedError of a `raise` statement (in a file of `directory`).
+
+    torch raises the same class from C++ for a dtype that an operator does not support; no `raise` statement stands there.
     """
     trace = error.__traceback__ if isinstance(error, NotImplementedError) else None
     if trace is None:
@@ -52,5 +62,5 @@ def is_unwritten(error: BaseException | None, directory: Path | None = None) -> 
     while trace.tb_next:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    raised = code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return raised and (directory is None or Path(code.co_filename).parent == directory)
+    by_statement = code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return by_statement and (directory is None or Path(code.co_filename).parent == directory)

@@ -1,4 +1,4 @@
-"""Where things lie in a checkout. Pure path arithmetic; nothing here reads or writes files."""
+"""Paths in a checkout. Only find_checkout() and the methods that return lists look at the disk; no file is read."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 
-MARK = Path("katas") / "catalog.toml"
+CATALOG_FILE = Path("katas") / "catalog.toml"  # a folder that holds this is a checkout
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """The rooms of one checkout."""
+    """One checkout, and the path of each of its files by kata."""
 
     root: Path
 
@@ -25,25 +25,31 @@ class Checkout:
 
     @cached_property
     def catalog(self) -> Path:
-        return self.root / MARK
+        return self.root / CATALOG_FILE
 
     @cached_property
     def state(self) -> Path:
+        """Where the trainer keeps the history, drills, copies and caches."""
         return self.root / ".dojo"
 
     def stub(self, kata: str) -> Path:
+        """The learner's file: a stub at first, then their answer."""
         return self.katas / f"{kata}.py"
 
     def reference(self, kata: str) -> Path:
+        """The reference solution."""
         return self.solutions / f"{kata}.py"
 
     def mistakes(self, kata: str) -> Path:
+        """The file of named mistakes (dojo.core.mistakes)."""
         return self.solutions / "mistakes" / f"{kata}.toml"
 
     def alternatives(self, kata: str) -> list[Path]:
+        """Other right solutions."""
         return sorted((self.solutions / "alternatives" / kata).glob("*.py"))
 
     def peers(self, kata: str) -> list[Path]:
+        """Adapters over libraries that solve the same kata."""
         return sorted((self.solutions / "peers" / kata).glob("*.py"))
 
     def tests(self, kata: str) -> Path:
@@ -56,17 +62,17 @@ class Checkout:
         return self.root / "tests" / "bench" / f"{kata}.py"
 
     def shown(self, path: Path) -> str:
-        """`path` as a person types it from the root of the checkout."""
+        """`path` relative to the root of the checkout, or absolute if it lies outside."""
         path = path.resolve()
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
 
 def find_checkout(start: Path | None = None) -> Checkout:
-    """The checkout that holds `start` (the current folder), else the one this package was installed from."""
+    """The checkout around `start` (default: the current folder), else the one that this package was installed from."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
-        if (folder / MARK).is_file():
+        if (folder / CATALOG_FILE).is_file():
             return Checkout(folder)
     raise UserError(
-        f"No katas found: {here} is not inside a checkout (no {MARK}). Change into the repository and try again."
+        f"No katas found: {here} is not inside a checkout (no {CATALOG_FILE}). Change into the repository and try again."
     )

@@ -1,113 +1,39 @@
-"""Reference to stub: what stands between the fences becomes one `raise NotImplementedError`.
+"""Turns a reference into its stub: each fenced region becomes one `raise NotImplementedError`.
 
     # kata: begin                      # kata: begin reset_parameters: start where the base layer is
     ...answer...                       ...answer...
     # kata: end                        # kata: end
 
-The sentence of the error is `<kata>.<qualified name>: write me`, or what follows `begin` when the author wrote more.
-What stands outside fences is given to the learner unchanged. A fence outside any function hides helper code: it
-leaves nothing behind (a learner writes helpers of their own), and what only it needs goes with it.
+The error's message is `<kata>.<qualified name>: write me`, or ends with the author's text after `begin`. Lines outside
+fences are given to the learner unchanged. A fence outside any function hides helper code: the stub has nothing in its
+place, because learners write their own helpers. Put imports that only the helpers need into that fence too.
 """
 
 import ast
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 
-BEGIN = re.compile(r"^(?P<indent>\s*)# kata: begin(?:\s+(?P<words>\S.*?))?\s*$")
+BEGIN = re.compile(r"^(?P<indent>\s*)# kata: begin(?:\s+(?P<message>\S.*?))?\s*$")
 END = re.compile(r"^\s*# kata: end\s*$")
 
 
 @dataclass(frozen=True)
 class Fence:
-    """One fenced region: 1-based lines of its two marks, and where it stands."""
+    """One fenced region: the 1-based lines of its two marks, and the function around it."""
 
     begin: int
     end: int
     indent: str
-    words: str
-    owner: str  # qualified name of the function it is in; "" at module or class level
+    message: str  # the author's text after `begin`
+    owner: str  # qualified name of the function around it; "" at module or class level
 
 
-def find_fences(source: str, name: str) -> list[Fence]:
-    """The fences of `source` (a reference called `name`), in order; raises UserError where they do not pair up."""
-    owners = _owners(source, name)
-    fences: list[Fence] = []
-    open_at: tuple[int, str, str] | None = None
-    for number, line in enumerate(source.splitlines(), 1):
-        if begin := BEGIN.match(line):
-            if open_at:
-                raise UserError(
-                    f"solutions/{name}.py:{number}: a fence opens inside the one from line {open_at[0]}; end that one first."
-                )
-            open_at = (number, begin["indent"], begin["words"] or "")
-        elif END.match(line):
-            if not open_at:
-                raise UserError(f"solutions/{name}.py:{number}: `# kata: end` without a `# kata: begin` before it.")
-            start, indent, words = open_at
-            owner = max((o for o in owners if o[0] <= start <= o[1]), default=(0, 0, ""))[2]
-            fences.append(Fence(start, number, indent, words, owner))
-            open_at = None
-    if open_at:
-        raise UserError(f"solutions/{name}.py:{open_at[0]}: this fence is never ended; add `# kata: end`.")
-    if not fences:
-        raise UserError(
-            f"solutions/{name}.py has no fence: mark what the learner writes with `# kata: begin` and `# kata: end`."
-        )
-    return fences
-
-
-def render(source: str, name: str) -> str:
-    """The stub that a learner starts from."""
-    lines = source.splitlines()
-    out: list[str] = []
-    done = 0
-    for fence in find_fences(source, name):
-        out += lines[done : fence.begin - 1]
-        if fence.owner:
-            what = f"{name}.{fence.owner}"
-            words = fence.words or "write me"
-            sentence = f"{what}: {words}".replace("\\", "\\\\").replace('"', '\\"')
-            out.append(f'{fence.indent}raise NotImplementedError("{sentence}")')
-        else:
-            while out and not out[-1].strip():
-                out.pop()
-        done = fence.end
-    out += lines[done:]
-    stub = "\n".join(out).rstrip() + "\n"
-    try:
-        compile(stub, f"katas/{name}.py", "exec")
-    except SyntaxError as error:
-        raise UserError(
-            f"solutions/{name}.py renders to a stub that is not Python ({error.msg}, line {error.lineno}); move its fences."
-        ) from error
-    return stub
-
-
-def _owners(source: str, name: str) -> list[tuple[int, int, str]]:
-    """(first line, last line, qualified name) of every function; later ones are deeper."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        raise UserError(f"solutions/{name}.py, line {error.lineno}: {error.msg}.") from error
-    found: list[tuple[int, int, str]] = []
-
-    def visit(node: ast.AST, path: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                inner = f"{path}.{child.name}".lstrip(".")
-                if not isinstance(child, ast.ClassDef):
-                    found.append((child.lineno, child.end_lineno or child.lineno, inner))
-                visit(child, inner)
-
-    visit(tree, "")
-    return found
-
-
-def _read_reference(checkout: Checkout, name: str) -> str:
+def read_reference(checkout: Checkout, name: str) -> str:
+    """The text of the kata's reference. Raises UserError if it cannot be read."""
     file = checkout.reference(name)
     try:
         return file.read_text(encoding="utf-8")
@@ -116,6 +42,80 @@ def _read_reference(checkout: Checkout, name: str) -> str:
         raise UserError(f"{shown} cannot be read ({error}). Restore it with `git checkout -- {shown}`.") from error
 
 
-def stub(checkout: Checkout, kata: Kata) -> str:
-    """What a learner begins with."""
-    return render(checkout.reference(kata.name).read_text(encoding="utf-8"), kata.name)
+def stub(checkout: Checkout, name: str) -> str:
+    """The text of the kata's stub, computed from its reference (not read from katas/, which the learner edits)."""
+    return render(read_reference(checkout, name), name)
+
+
+@lru_cache(maxsize=256)  # grading a class asks for each stub once per submission
+def render(source: str, name: str) -> str:
+    """The stub of the reference `source`. Raises UserError if its fences are wrong, or the stub is not valid Python."""
+    lines = source.splitlines()
+    out: list[str] = []
+    done = 0  # lines of the source that are handled
+    for fence in find_fences(source, name):
+        out += lines[done : fence.begin - 1]
+        if fence.owner:
+            message = f"{name}.{fence.owner}: {fence.message or 'write me'}".replace("\\", "\\\\").replace('"', '\\"')
+            out.append(f'{fence.indent}raise NotImplementedError("{message}")')
+        else:
+            while out and not out[-1].strip():
+                out.pop()
+        done = fence.end
+    out += lines[done:]
+    text = "\n".join(out).rstrip() + "\n"
+    try:
+        compile(text, f"katas/{name}.py", "exec")
+    except SyntaxError as error:
+        raise UserError(
+            f"solutions/{name}.py renders to a stub that is not Python ({error.msg}, line {error.lineno}); move its fences."
+        ) from error
+    return text
+
+
+def find_fences(source: str, name: str) -> list[Fence]:
+    """The fences of the reference `source`, in order. Raises UserError if their marks do not pair up."""
+    functions = _functions(source, name)
+    fences: list[Fence] = []
+    open_fence: tuple[int, str, str] | None = None
+    for number, line in enumerate(source.splitlines(), 1):
+        if begin := BEGIN.match(line):
+            if open_fence:
+                raise UserError(
+                    f"solutions/{name}.py:{number}: a fence opens inside the one from line {open_fence[0]}; end that one first."
+                )
+            open_fence = (number, begin["indent"], begin["message"] or "")
+        elif END.match(line):
+            if not open_fence:
+                raise UserError(f"solutions/{name}.py:{number}: `# kata: end` without a `# kata: begin` before it.")
+            start, indent, message = open_fence
+            owner = max((f for f in functions if f[0] <= start <= f[1]), default=(0, 0, ""))[2]
+            fences.append(Fence(start, number, indent, message, owner))
+            open_fence = None
+    if open_fence:
+        raise UserError(f"solutions/{name}.py:{open_fence[0]}: this fence is never ended; add `# kata: end`.")
+    if not fences:
+        raise UserError(
+            f"solutions/{name}.py has no fence: mark what the learner writes with `# kata: begin` and `# kata: end`."
+        )
+    return fences
+
+
+def _functions(source: str, name: str) -> list[tuple[int, int, str]]:
+    """(first line, last line, qualified name) of every function; an inner function begins later than its outer one."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise UserError(f"solutions/{name}.py, line {error.lineno}: {error.msg}.") from error
+    functions: list[tuple[int, int, str]] = []
+
+    def visit(node: ast.AST, path: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                qualified = f"{path}.{child.name}".lstrip(".")
+                if not isinstance(child, ast.ClassDef):
+                    functions.append((child.lineno, child.end_lineno or child.lineno, qualified))
+                visit(child, qualified)
+
+    visit(tree, "")
+    return functions

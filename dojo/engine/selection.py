@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    from dojo.testing.checks import cuda_missing
+    from dojo.testing.gpu import cuda_missing
 
     last_stage = config.getoption("--stage")
     if last_stage is not None:

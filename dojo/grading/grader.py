@@ -1,4 +1,4 @@
-"""Grades submissions under one seed: kits are made once a kata, cells are shared by the threads that wait for them."""
+"""Grades submissions under one seed, in threads that share the answer keys and a pool of sandboxes."""
 
 import hashlib
 import queue
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,171 +15,192 @@ from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.paths import Checkout
 from dojo.engine import diagnosis
 from dojo.engine.processes import become_subreaper, children, kill_descendants
-from dojo.grading.results import KataResult, Report
-from dojo.grading.sandbox import selftest
+from dojo.grading.results import GradeReport, KataResult
+from dojo.grading.sandbox import selftest, syscalls
 from dojo.grading.sandbox.sandbox import GraderFault, Sandbox, check_platform
 from dojo.grading.sandbox.session import Task
 from dojo.grading.scoring import feedback
-from dojo.grading.scoring.answer_key import POINTS, Kit, prepare, upstream, watch
+from dojo.grading.scoring.answer_key import (
+    POINTS_PER_KATA,
+    AnswerKey,
+    collect_evidence,
+    digest_of_upstream,
+    make_answer_key,
+)
 from dojo.grading.scoring.score import failed_everywhere, judge
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission import policy
-from dojo.grading.submission.intake import Taken, take_in
+from dojo.grading.submission.intake import SubmittedFile, read_submission
 from dojo.testing import probes
 
-Tell = Callable[[KataResult], None]
+OnResult = Callable[[KataResult], None]
 NOT_RUN = probes.Raised("", False, not_started=True)
+MISTAKE_CASE_TIMEOUT_S = 5
+MISTAKES_TIMEOUT_S = 300  # for all mistakes of a kata
 
 
 class Grader:
-    """Use as a context manager; safe for `jobs` threads at once. No submission may read the `private` paths."""
+    """Grades any number of submissions. Use it as a context manager. `jobs` threads may call it at once."""
 
     def __init__(
         self, checkout: Checkout, katas: list[str], seed: Seed, *,
         jobs: int = 1, without: tuple[str, ...] = (), naming: bool = True, private: tuple[Path, ...] = (),
     ) -> None:  # fmt: skip
+        """No submission may read the paths in `private`. `without` are layers of the sandbox to leave off.
+
+        With `naming`, wrong answers are compared with the mistakes.
+        """
         check_platform()
         self.checkout, self.katas, self.seed, self.jobs, self.naming = checkout, katas, seed, jobs, naming
-        self.upstream = upstream(checkout, katas)
-        self._cells: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
-        self._all = [Sandbox(private) for _ in range(jobs)]
-        for cell in self._all:
-            self._cells.put(cell)
+        self.upstream_sha256 = digest_of_upstream(checkout, katas)
+        self._sandboxes = [Sandbox(private) for _ in range(jobs)]
+        self._free_sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        for sandbox in self._sandboxes:
+            self._free_sandboxes.put(sandbox)
         self.stopped = False
         self._locks = {kata: Lock() for kata in katas}
-        self._kits: dict[str, Kit | GraderFault] = {}
-        self._known: dict[str, dict[Mistake, Any]] = {}
-        self._others = frozenset(children())  # whatever else this process has started
-        _hide()
+        self._answer_keys: dict[str, AnswerKey | GraderFault] = {}
+        self._mistake_evidence: dict[str, dict[Mistake, Any]] = {}
+        self._earlier_children = frozenset(children())  # processes that are not the grader's
+        _forbid_memory_access()
         become_subreaper()
         try:
-            with self._cell() as cell:
-                self.standing = selftest.run_selftest(cell, without)
+            with self._sandbox() as sandbox:
+                self.selftest = selftest.run_selftest(sandbox, without)
         except BaseException:
             self.close()
             raise
 
     @contextmanager
-    def _cell(self) -> Iterator[Sandbox]:
-        cell = self._cells.get()
+    def _sandbox(self) -> Iterator[Sandbox]:
+        """Waits for a free sandbox, and lends it."""
+        sandbox = self._free_sandboxes.get()
         try:
-            yield cell
+            yield sandbox
         finally:
-            self._cells.put(cell)
+            self._free_sandboxes.put(sandbox)
 
-    def kit(self, kata: str) -> Kit:
-        """Raises GraderFault when the reference does not come through; always, then."""
+    def answer_key(self, kata: str) -> AnswerKey:
+        """The answer key, made at the first call. Raises GraderFault at every call if the reference fails."""
         with self._locks[kata]:
-            if kata not in self._kits:
+            if kata not in self._answer_keys:
                 try:
-                    with self._cell() as cell:
-                        self._kits[kata] = prepare(cell, self.checkout, kata, self.seed, self.standing.layers)
-                except Exception as fault:  # whatever fails here is ours, and costs this kata alone
-                    said = str(fault) if isinstance(fault, GraderFault) else f"{type(fault).__name__}: {fault}"
-                    self._kits[kata] = GraderFault(said)
-            kit = self._kits[kata]
-        if isinstance(kit, GraderFault):
-            raise kit
-        return kit
+                    with self._sandbox() as sandbox:
+                        key = make_answer_key(sandbox, self.checkout, kata, self.seed, self.selftest.layers)
+                        self._answer_keys[kata] = key
+                except Exception as error:  # any error here is a fault of the grader, and costs only this kata
+                    message = str(error) if isinstance(error, GraderFault) else f"{type(error).__name__}: {error}"
+                    self._answer_keys[kata] = GraderFault(message)
+            stored = self._answer_keys[kata]
+        if isinstance(stored, GraderFault):
+            raise stored
+        return stored
 
-    def grade(self, folder: Path, tell: Tell = lambda _: None) -> Report:
-        """One submission. Raises UserError when there is none in `folder`."""
-        began = time.monotonic()
-        taken = take_in(folder, self.katas, checkout=self.checkout)
-        refused = self._refused(taken)
+    def grade(self, folder: Path, on_result: OnResult = lambda _: None) -> GradeReport:
+        """Grades one submission, and calls `on_result` after each kata. Raises UserError if `folder` holds none."""
+        start = time.monotonic()
+        files = read_submission(folder, self.katas, checkout=self.checkout)
+        refusals = self._refusals(files)
 
-        def one(kata: str) -> KataResult:
-            result = self.grade_file(kata, taken[kata], refused.get(kata, ""))
+        def grade_kata(kata: str) -> KataResult:
+            result = self.grade_file(kata, files[kata], refusals.get(kata, ""))
             if not self.stopped:
-                tell(result)
+                on_result(result)
             return result
 
-        with ThreadPoolExecutor(self.jobs) as pool, self.stopping():
-            results = tuple(pool.map(one, self.katas))
-        return self.report(folder.resolve().name, taken, results, time.monotonic() - began)
+        with ThreadPoolExecutor(self.jobs) as pool, self.stop_on_error():
+            results = tuple(pool.map(grade_kata, self.katas))
+        return self.report(folder.resolve().name, files, results, time.monotonic() - start)
 
-    def report(self, name: str, taken: dict[str, Taken], results: tuple[KataResult, ...], seconds: float) -> Report:
-        digest = hashlib.sha256("".join(f"{kata} {taken[kata].sha256}\n" for kata in self.katas).encode()).hexdigest()
-        return Report(
-            name, self.standing.level, self.standing.layer_states(), self.seed.commitment, self.upstream, digest,
+    def report(
+        self, submission: str, files: dict[str, SubmittedFile], results: tuple[KataResult, ...], seconds: float
+    ) -> GradeReport:
+        digest = hashlib.sha256("".join(f"{kata} {files[kata].sha256}\n" for kata in self.katas).encode()).hexdigest()
+        return GradeReport(
+            submission, self.selftest.level, self.selftest.layer_states(), self.seed.commitment, self.upstream_sha256, digest,
             results, round(seconds, 3),
         )  # fmt: skip
 
-    def _refused(self, taken: dict[str, Taken]) -> dict[str, str]:
-        """What the policy says against which kata."""
-        if "policy" not in self.standing.layers:
+    def _refusals(self, files: dict[str, SubmittedFile]) -> dict[str, str]:
+        """Why the policy refuses a kata, in sentences, by kata; empty for a kata that it accepts."""
+        if "policy" not in self.selftest.layers:
             return {}
-        found = policy.review(self.checkout, taken.values())
         return {
             kata: " ".join(finding.sentence(f"katas/{kata}.py") for finding in findings if finding.refuses)
-            for kata, findings in found.items()
+            for kata, findings in policy.review(self.checkout, files.values()).items()
         }
 
-    def grade_file(self, kata: str, taken: Taken, refused: str = "") -> KataResult:
-        """One kata of one submission."""
+    def grade_file(self, kata: str, file: SubmittedFile, refusal: str = "") -> KataResult:
+        """Grades one kata of one submission. `refusal` is why the policy refuses it, if it does."""
         try:
-            kit = self.kit(kata)
+            key = self.answer_key(kata)
         except GraderFault as fault:
             reason = f"The grader failed: {fault}. This is no fault of the submission."
-            return KataResult(kata, "error", 0.0, POINTS, (), taken.sha256, reason)
-        names = [case.name for case in kit.cases]
-        if taken.status != "ok" or taken.source is None:
-            return failed_everywhere(kata, names, taken.status, taken.reason, taken.sha256)
-        if refused:
-            return failed_everywhere(kata, names, "refused", refused, taken.sha256)
-        with self._cell() as cell:
-            result, seen = judge(cell, kit, taken.source.decode(), taken.sha256)
-        if result.status == "fail" and self.naming and seen:
-            return _with_mistakes(result, self._name(kit, seen))
+            return KataResult(kata, "error", 0.0, POINTS_PER_KATA, (), file.sha256, reason)
+        cases = [case.name for case in key.cases]
+        if file.status != "ok":
+            return failed_everywhere(kata, cases, file.status, file.reason, file.sha256)
+        assert file.source is not None
+        if refusal:
+            return failed_everywhere(kata, cases, "refused", refusal, file.sha256)
+        with self._sandbox() as sandbox:
+            result, evidence = judge(sandbox, key, file.source.decode(), file.sha256)
+        if result.status == "fail" and self.naming and evidence:
+            return _with_mistakes(result, self._diagnose(key, evidence))
         return result
 
-    def _name(self, kit: Kit, seen: dict[str, Any]) -> tuple[str, ...]:
-        """The mistakes whose evidence the submission's equals. What it says is a help, so it never fails a grading."""
-        with self._locks[kit.kata]:
-            if kit.kata not in self._known:
-                self._known[kit.kata] = self._evidence_of_mistakes(kit)
-        seen = {case.name: seen.get(case.name, {"raised": NOT_RUN}) for case in kit.cases}
+    def _diagnose(self, key: AnswerKey, evidence: dict[str, Any]) -> tuple[str, ...]:
+        """The names of the mistakes whose evidence the submission gives. An error here must not fail a grading."""
+        with self._locks[key.kata]:
+            if key.kata not in self._mistake_evidence:
+                self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key)
+        evidence = {case.name: evidence.get(case.name, {"raised": NOT_RUN}) for case in key.cases}
         with suppress(Exception):
-            wrong = self._known[kit.kata]
-            seen = _without_upsets(kit, seen, wrong)
-            whole = diagnosis.diagnose(kit.cases, seen, kit.evidence, wrong)
-            return tuple(
-                mistake.name for mistake in whole or diagnosis.diagnose_partly(seen, kit.evidence, wrong, whole)
-            )
+            wrong = self._mistake_evidence[key.kata]
+            evidence = _without_failed_probes(key, evidence, wrong)
+            complete = diagnosis.diagnose(key.cases, evidence, key.evidence, wrong)
+            mistakes = complete or diagnosis.diagnose_partly(evidence, key.evidence, wrong, complete)
+            return tuple(mistake.name for mistake in mistakes)
         return ()
 
-    def _evidence_of_mistakes(self, kit: Kit) -> dict[Mistake, Any]:
-        """One process for all of them; another one after a mistake that hangs or crashes."""
-        reference = self.checkout.reference(kit.kata).read_text(encoding="utf-8")
-        waiting = list(load_mistakes(self.checkout.mistakes(kit.kata)).named)
-        task = Task(kit.kata, "", kit.probe, kit.banned, kit.layers, case_seconds=5, seconds=300)
-        found: dict[Mistake, Any] = {}
-        before = -1
-        while waiting and len(waiting) != before:  # a process that does not even start will not the next time
-            before = len(waiting)
-            with suppress(GraderFault), self._cell() as cell, cell.run(task) as session:
+    def _evidence_of_mistakes(self, key: AnswerKey) -> dict[Mistake, Any]:
+        """The evidence of each mistake. All run in one process; after one that hangs or crashes, another is started."""
+        reference = self.checkout.reference(key.kata).read_text(encoding="utf-8")
+        waiting = list(load_mistakes(self.checkout.mistakes(key.kata)).named)
+        task = Task(
+            key.kata, "", key.probe, key.banned, key.layers,
+            case_seconds=MISTAKE_CASE_TIMEOUT_S, seconds=MISTAKES_TIMEOUT_S,
+        )  # fmt: skip
+        evidence: dict[Mistake, Any] = {}
+        waiting_before = -1
+        while waiting and len(waiting) != waiting_before:  # give up when a process has not even started
+            waiting_before = len(waiting)
+            with suppress(GraderFault), self._sandbox() as sandbox, sandbox.run(task) as session:
                 while waiting:
                     mistake = waiting.pop(0)
-                    found[mistake] = watch(session, mistake.apply(reference), kit.cases, kit.noises)
-        return found
+                    source = mistake.apply(reference)
+                    evidence[mistake] = collect_evidence(session, source, key.cases, key.noise_seeds)
+        return evidence
 
     @contextmanager
-    def stopping(self) -> Iterator[None]:
-        """Whatever interrupts this ends the submissions that run, so that their threads come to an end too."""
+    def stop_on_error(self) -> Iterator[None]:
+        """Ends all running submissions on an exception (KeyboardInterrupt, too), so that the threads return."""
         try:
             yield
         except BaseException:
             self.stopped = True
-            for cell in self._all:
-                cell.stop()
-                cell.may_have_orphans = True
+            for sandbox in self._sandboxes:
+                sandbox.stop()
+                sandbox.may_have_orphans = True
             raise
 
     def close(self) -> None:
-        for cell in self._all:
-            cell.close()
-        if any(cell.may_have_orphans for cell in self._all):  # what outlived a zygote came to this process
-            kill_descendants(self._others)
+        for sandbox in self._sandboxes:
+            sandbox.close()
+        if any(
+            sandbox.may_have_orphans for sandbox in self._sandboxes
+        ):  # orphans of a dead fork server are now our children
+            kill_descendants(self._earlier_children)
 
     def __enter__(self) -> "Grader":
         return self
@@ -187,42 +209,39 @@ class Grader:
         self.close()
 
 
-def _without_upsets(kit: Kit, seen: dict[str, Any], wrong: dict[Mistake, Any]) -> dict[str, Any]:
-    """`seen` as if what raised had not run, in each function that gave the probe what it could not handle.
+def _without_failed_probes(key: AnswerKey, evidence: dict[str, Any], mistakes: dict[Mistake, Any]) -> dict[str, Any]:
+    """`evidence` without the exceptions of each function for which the probe itself failed: they count as not run.
 
-    An AttributeError there is like that of many mistakes; one whose text is a mistake's too remains.
+    A value of the wrong type makes the probe raise an AttributeError, and so do many mistakes: the exceptions alone say
+    little. An exception whose message is also a mistake's is kept.
     """
-
-    def known(name: str, raised: probes.Raised) -> bool:
-        others = (evidence[name].get("raised") for evidence in wrong.values())
-        return any(isinstance(other, probes.Raised) and other.note == raised.note for other in others)
-
     raised = {
-        n: evidence["raised"] for n, evidence in seen.items() if isinstance(evidence.get("raised"), probes.Raised)
+        name: of_case["raised"]
+        for name, of_case in evidence.items()
+        if isinstance(of_case.get("raised"), probes.Raised)
     }
-    upset = {
+
+    def is_a_mistakes(name: str) -> bool:
+        others = (of_mistake[name].get("raised") for of_mistake in mistakes.values())
+        return any(isinstance(other, probes.Raised) and other.note == raised[name].note for other in others)
+
+    functions = {
         case.of
-        for case in kit.cases
-        if case.name in raised
-        and feedback.upset_the_probe(raised[case.name])
-        and not known(case.name, raised[case.name])
+        for case in key.cases
+        if case.name in raised and feedback.probe_failed(raised[case.name]) and not is_a_mistakes(case.name)
     }
-    aside = {case.name for case in kit.cases if case.of in upset and case.name in raised}
-    return {name: {"raised": NOT_RUN} if name in aside else evidence for name, evidence in seen.items()}
+    ignored = {case.name for case in key.cases if case.of in functions and case.name in raised}
+    return {name: {"raised": NOT_RUN} if name in ignored else of_case for name, of_case in evidence.items()}
 
 
 def _with_mistakes(result: KataResult, mistakes: tuple[str, ...]) -> KataResult:
-    from dataclasses import replace
-
     if not mistakes:
         return result
     reason = result.reason + ("" if result.reason.endswith((".", "?", "!")) else ".")
     return replace(result, mistakes=mistakes, reason=f"{reason} It behaves like: {'; '.join(mistakes)}.")
 
 
-def _hide() -> None:
-    """No process of the same user may look into this one's memory, where the expected values are."""
-    from dojo.grading.sandbox import syscalls
-
+def _forbid_memory_access() -> None:
+    """Stops other processes of this user from reading this one's memory, which holds the expected values."""
     with suppress(OSError):
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

@@ -1,44 +1,41 @@
-"""TODO: one line."""
+"""Writes the files of `kata grade`: report.json, the other formats, and what they say when nothing could be graded."""
 
 import json
 from pathlib import Path
 
 from dojo.core.errors import UserError
-from dojo.core.files import put
+from dojo.core.files import write
 from dojo.core.paths import Checkout, find_checkout
-from dojo.grading.results import Report
-
-FORMATS = ("junit", "summary", "classroom50", "classroom", "gradescope", "exercism")
+from dojo.grading.results import FORMAT_FILES, SCHEMA, GradeReport
 
 
 def own_checkout() -> Checkout:
-    """The one that this program is part of: standing in a submission's folder must not bring its references."""
+    """The checkout that this program is part of.
+
+    Never that of the current folder: it may be a submission, with references of its own.
+    """
     return find_checkout(Path(__file__).resolve().parent)
 
 
-def write(out: Path, report: Report, formats: tuple[str, ...] = ()) -> None:
-    """report.json first: whatever happens to the others, it is there."""
+def write_reports(out: Path, report: GradeReport, formats: tuple[str, ...] = ()) -> None:
+    """Writes report.json and `formats` into `out`. report.json comes first, so it exists even if a format fails."""
     from dojo.grading.reports import read_context, render_formats
 
-    put(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
+    write(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
     for name, text in render_formats(report, formats, read_context()).items():
-        put(out / name, text)
+        write(out / name, text)
 
 
-def _forget(out: Path) -> None:
-    """An older score must not outlive this grading, however it ends."""
-    from dojo.grading.reports import FORMATS
-
-    for name, _ in FORMATS.values():
+def discard_old_reports(out: Path) -> None:
+    """Removes the reports of an earlier grading, and writes a report.json that says this one has not ended."""
+    for name in FORMAT_FILES.values():
         (out / name).unlink(missing_ok=True)
-    _write_failure(out, UserError("The grading was begun and has not come to its end."))
+    write_failure(out, UserError("The grading was begun and has not come to its end."))
 
 
-def _write_failure(out: Path, error: BaseException) -> None:
-    """When nothing could be graded, report.json says so."""
-    from dojo.grading.results import SCHEMA
-
-    said = str(error) if isinstance(error, UserError) else f"The grader failed: {type(error).__name__}: {error}"
+def write_failure(out: Path, error: BaseException) -> None:
+    """Writes a report.json without a score that says why nothing was graded."""
+    message = str(error) if isinstance(error, UserError) else f"The grader failed: {type(error).__name__}: {error}"
     failure = {
         "schema": SCHEMA,
         "level": "",
@@ -46,6 +43,6 @@ def _write_failure(out: Path, error: BaseException) -> None:
         "score": 0,
         "max_score": 0,
         "katas": [],
-        "error": said,
+        "error": message,
     }
-    put(out / "report.json", json.dumps(failure, indent=1) + "\n")
+    write(out / "report.json", json.dumps(failure, indent=1) + "\n")

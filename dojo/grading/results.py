@@ -1,49 +1,50 @@
-"""What grading one submission gave. report.json is this, and every other format is rendered from it."""
+"""The results of grading one submission, as report.json holds them. Every other format is rendered from these."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 SCHEMA = "kata-grade/1"
 
-Status = Literal["pass", "fail", "error", "not_attempted", "refused"]
+KataStatus = Literal["pass", "fail", "error", "not_attempted", "refused"]
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case of a kata's probe."""
+    """The result of one case of a kata's probe."""
 
-    id: str  # "p_sample clipped"; ours, the same for every submission
+    id: str  # the case's name, for example "p_sample clipped"; the same for every submission
     passed: bool
-    reason: str = ""  # one sentence; empty when it passed. May quote what the submission wrote: escape it
+    reason: str = ""  # one sentence, empty if it passed. May quote the submission: escape it where it is shown
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class KataResult:
-    """One kata: every case that was expected, whatever happened to it.
+    """The result of one kata. Every expected case is in it, also if it was not run.
 
-    `error` is a fault of the grader's; whatever a submission does is `fail`, `refused` or `not_attempted`.
+    The status is `error` only for a fault of the grader. A fault of the submission is `fail`, `refused` or
+    `not_attempted`.
     """
 
     id: str
-    status: Status
+    status: KataStatus
     points: float
     max_points: float
     cases: tuple[CaseResult, ...]
     file_sha256: str | None = None
-    reason: str = ""  # why there is no full mark, in one sentence
-    mistakes: tuple[str, ...] = ()  # the named mistakes that it behaves like
+    reason: str = ""  # why it has less than full marks, in one sentence
+    mistakes: tuple[str, ...] = ()  # names of the known mistakes whose evidence it gives
 
 
 @dataclass(frozen=True)
-class Report:
-    """One submission."""
+class GradeReport:
+    """The results of one submission."""
 
     submission: str  # the folder's name
-    level: str  # what the canary was refused: "bare", "sealed", "fenced", "isolated"
+    level: str  # "bare", "sealed", "fenced" or "isolated": what the sandbox's self-test was refused
     layers: dict[str, str]  # layer -> "on", or why it is off
-    seed_commitment: str  # SHA-256 of the seed: the seed can be shown later, and nobody could have chosen it after
-    upstream_sha256: str  # of the references and probes that graded
+    seed_commitment: str  # SHA-256 of the seed. Showing the seed later proves that it was not chosen after the grading
+    upstream_sha256: str  # of the references, the probes and the grader's code
     submission_sha256: str
     katas: tuple[KataResult, ...]
     seconds: float = 0.0
@@ -57,9 +58,19 @@ class Report:
         return round(sum(kata.max_points for kata in self.katas), 2)
 
     def as_dict(self) -> dict[str, Any]:
-        """What report.json holds."""
+        """The content of report.json."""
         fields = asdict(self)
         return {"schema": SCHEMA, "score": self.score, "max_score": self.max_score, **fields}
 
 
-LEVELS = ("bare", "sealed", "fenced", "isolated")  # canary.py says what they mean
+LEVELS = ("bare", "sealed", "fenced", "isolated")  # sandbox/selftest.py says what they mean
+
+# format -> the name of its file, as its platform requires it; `reports` renders them
+FORMAT_FILES = {
+    "junit": "junit.xml",
+    "summary": "summary.md",
+    "classroom50": "result.json",
+    "classroom": "classroom.json",
+    "gradescope": "results.json",
+    "exercism": "results.json",
+}

@@ -11,7 +11,7 @@ from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import _read_reference, render
+from dojo.core.stubs import read_reference, stub
 from dojo.progress import runs
 
 Notify = Callable[[str], object]
@@ -29,7 +29,7 @@ def next_hint(checkout: Checkout, kata: Kata, notify: Notify) -> tuple[int, str]
 def rules(checkout: Checkout, kata: Kata) -> str:
     """The docstring that stub and reference share: formulas, rules, stages."""
     try:
-        return ast.get_docstring(ast.parse(_read_reference(checkout, kata.name))) or ""
+        return ast.get_docstring(ast.parse(read_reference(checkout, kata.name))) or ""
     except SyntaxError as error:
         shown = checkout.shown(checkout.reference(kata.name))
         raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error
@@ -52,7 +52,7 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
         )
     if not solved_now:
         _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)
-    return _read_reference(checkout, kata.name)
+    return read_reference(checkout, kata.name)
 
 
 def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
@@ -62,12 +62,12 @@ def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
 
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
-    stub = render(_read_reference(checkout, kata.name), kata.name)
+    text = stub(checkout, kata.name)
     file = checkout.stub(kata.name)
     copy = None
-    if file.exists() and file.read_bytes() != stub.encode():
+    if file.exists() and file.read_bytes() != text.encode():
         copy = backup(checkout, file, copies)
-    write(file, stub)
+    write(file, text)
     _record(checkout, kata.name, "reset", notify=notify)
     return copy
 

@@ -1,6 +1,9 @@
-"""`.dojo/history.sqlite`: how it is opened, brought up to date, waited for, and set aside when it is damaged.
+"""The history file `.dojo/history.sqlite`: its tables and views, and how it is opened, migrated, or set aside if damaged.
 
-Losing the file loses no work. Any trouble with it becomes a UserError whose sentence the caller prints; practice goes on.
+Statements stand in the module of their table: runs (run, outcome, named, event), sessions (session, session_event),
+schedule (review, card). attempts reads several tables.
+
+Any trouble with the file becomes a UserError. Its sentence is printed and practice goes on, because no work is lost.
 """
 
 import sqlite3
@@ -10,7 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dojo.core.errors import UserError
+from dojo.core.outcome import is_solved
 from dojo.core.paths import Checkout
+
+LOCK_TIMEOUT_S = 10  # another kata process may be writing
 
 MIGRATIONS = (
     """
@@ -61,16 +67,27 @@ MIGRATIONS = (
     """,
 )
 
+# `practice` marks runs of katas/ itself; drills and hunts run copies. A temporary view belongs to the connection and is
+# not stored, so it needs no migration.
+RUN_SUMMARY = """
+    CREATE TEMP VIEW run_summary AS SELECT *, is_solved(passed, counted, complete) AS solved FROM (
+        SELECT run.*, how IN ('test', 'watch') AS practice,
+            (SELECT count(*) FROM outcome WHERE outcome.run = run.id AND verdict = 'passed') AS passed,
+            (SELECT count(*) FROM outcome WHERE outcome.run = run.id AND verdict != 'skipped') AS counted
+        FROM run
+    )
+"""
+
 
 @contextmanager
 def connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
-    """One transaction. Waits for another kata process; sets a damaged file aside and begins a new one."""
+    """Opens the history for one transaction. Waits for other kata processes; replaces a damaged file by a new one."""
     file = checkout.state / "history.sqlite"
     try:
         checkout.state.mkdir(exist_ok=True)
         try:
             db = _open(file)
-        except sqlite3.OperationalError:  # locked, unwritable, full: not damage
+        except sqlite3.OperationalError:  # locked, not writable, or the disk is full: the file is not damaged
             raise
         except sqlite3.DatabaseError:
             _set_aside(file)
@@ -82,7 +99,7 @@ def connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
             yield db
     except sqlite3.Error as error:
         db.close()
-        if type(error) is sqlite3.DatabaseError:  # bad pages under a good header; the next use begins a new file
+        if type(error) is sqlite3.DatabaseError:  # damaged pages after an intact header; the next use makes a new file
             _set_aside(file)
         raise _unusable(checkout, file, error) from error
     finally:
@@ -96,6 +113,7 @@ def _unusable(checkout: Checkout, file: Path, error: Exception) -> UserError:
 
 
 def _set_aside(file: Path) -> None:
+    """Renames the damaged file and the two files that SQLite keeps beside it."""
     aside = file.with_name(f"history.damaged-{time.time_ns()}.sqlite")
     for part in ("", "-wal", "-shm"):
         with suppress(OSError):
@@ -103,11 +121,12 @@ def _set_aside(file: Path) -> None:
 
 
 def _open(file: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(file, timeout=10)
+    """A connection to the file, migrated to the newest schema."""
+    db = sqlite3.connect(file, timeout=LOCK_TIMEOUT_S)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         if _version(db) < len(MIGRATIONS):
-            db.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
+            db.execute("BEGIN IMMEDIATE")  # another process may be migrating it too
             for number in range(_version(db), len(MIGRATIONS)):
                 for statement in _statements(MIGRATIONS[number]):
                     db.execute(statement)
@@ -115,6 +134,9 @@ def _open(file: Path) -> sqlite3.Connection:
             db.commit()
         if _version(db) > len(MIGRATIONS):
             raise sqlite3.OperationalError("a newer version of this repository wrote it; update with `git pull`")
+        db.create_function("is_solved", 3, is_solved, deterministic=True)
+        db.execute("PRAGMA temp_store = MEMORY")  # the view must not need room on a full disk
+        db.execute(RUN_SUMMARY)
     except BaseException:
         db.close()
         raise
@@ -126,7 +148,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One at a time: `executescript` would commit what is already done."""
+    """The statements of `script`, one at a time. (`executescript` would commit the open transaction.)"""
     part = ""
     for line in script.splitlines():
         part += line + "\n"

@@ -1,16 +1,16 @@
-"""Spaced repetition: when to solve a kata again. FSRS (the `fsrs` library) schedules; here it is told how it went.
+"""Spaced repetition: rates each attempt, and computes with FSRS (the `fsrs` library) when to solve the kata again.
 
-Each attempt gives one review, at the moment that decides it (dojo.progress.attempts). In practice, whichever way the tests ran:
+Each attempt gives one review, at the moment when it is decided (Attempt.judged). In practice:
 
     Again  the solution was looked at before the tests passed
     Hard   solved with a hint, or in more than 1.5 times the catalogue's minutes
-    Easy   solved without a hint in less than 0.6 times the minutes, by the clock on the wall, from a start that was seen
+    Easy   solved without a hint in less than 0.6 times the minutes, counted without the limit for gaps (seconds_uncapped)
     Good   solved otherwise
 
-A drill is rated by its points of 100: under 50 Again, under 75 Hard, under 95 Good, else Easy.
+A drill is rated by its points of 100: under 50 Again, under 75 Hard, under 95 Good, else Easy. Hunts are not rated.
 
-Reviews are read off the recorded runs and events whenever someone asks what is due, and stay as they were rated then; a
-kata's card is its reviews replayed. Nothing is random. A kata is due from the morning of its day.
+Ratings are computed from the history when somebody asks what is due, and stored once. A kata's FSRS card is rebuilt by
+replaying its stored ratings, with nothing random. Due dates are days of the local calendar.
 """
 
 import json
@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
@@ -27,15 +27,19 @@ from dojo.core.paths import Checkout
 from dojo.progress.attempts import Attempt, attempts_in
 from dojo.progress.database import connect
 
+if TYPE_CHECKING:
+    from fsrs import Card
+
 AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4  # as fsrs numbers them
 RATINGS = {AGAIN: "Again", HARD: "Hard", GOOD: "Good", EASY: "Easy"}
 SLOW, FAST = 1.5, 0.6  # times the catalogue's minutes
+POINTS_BELOW = ((50, AGAIN), (75, HARD), (95, GOOD))
 
-SOLVED_OR_SEEN = """
-    SELECT kata FROM run WHERE complete AND how IN ('test', 'watch')
+# Katas of which something decisive was recorded after their last review. Some have nothing to rate after all (the kata
+# was solved again in an attempt that has its review), but this is much faster than computing the attempts of all katas.
+PERHAPS_UNRATED = """
+    SELECT kata FROM run_summary AS run WHERE practice AND solved
         AND at > (SELECT coalesce(max(at), 0) FROM review WHERE review.kata = run.kata AND review.source = 'practice')
-        AND EXISTS (SELECT 1 FROM outcome WHERE run = run.id AND verdict = 'passed')
-        AND NOT EXISTS (SELECT 1 FROM outcome WHERE run = run.id AND verdict NOT IN ('passed', 'skipped'))
     UNION SELECT kata FROM event WHERE what = 'solution'
         AND at > (SELECT coalesce(max(at), 0) FROM review WHERE review.kata = event.kata AND review.source = 'practice')
     UNION SELECT kata FROM session WHERE kind = 'drill' AND ended IS NOT NULL AND points IS NOT NULL
@@ -45,7 +49,7 @@ SOLVED_OR_SEEN = """
 
 @dataclass(frozen=True)
 class Review:
-    """How one attempt went. `why` is a clause: "12 of 20 minutes, no hint"."""
+    """The rating of one attempt. `why` is a clause: "12 min of 20, no hint"."""
 
     at: float
     kata: str
@@ -54,47 +58,49 @@ class Review:
 
     @property
     def word(self) -> str:
+        """ "Again", "Hard", "Good" or "Easy"."""
         return RATINGS[self.rating]
 
 
 @dataclass(frozen=True)
 class Due:
-    """When one kata is to be solved again, and the review that says so."""
+    """When one kata is to be solved again, and its last review."""
 
     kata: Kata
     at: float
     last: Review
 
     def is_now(self, now: float) -> bool:
+        """Whether the kata is due today, or overdue."""
         return humanize.days_until(self.at, now) <= 0
 
 
 def rate(attempt: Attempt, minutes: int) -> int:
-    """The rating of an attempt that is decided; the rules stand above."""
+    """The rating of a decided attempt, by the rules in the module's docstring; `minutes` are the catalogue's."""
     if attempt.points is not None:
-        return next((rating for limit, rating in ((50, AGAIN), (75, HARD), (95, GOOD)) if attempt.points < limit), EASY)
+        return next((rating for limit, rating in POINTS_BELOW if attempt.points < limit), EASY)
     if attempt.gave_up is not None:
         return AGAIN
     if attempt.hints or (attempt.seconds or 0) > SLOW * minutes * 60:
         return HARD
-    fast = attempt.at_most is not None and 0 < attempt.at_most < FAST * minutes * 60
+    uncapped = attempt.seconds_uncapped
+    fast = uncapped is not None and 0 < uncapped < FAST * minutes * 60
     return EASY if fast else GOOD
 
 
-def settle(checkout: Checkout, catalog: Catalog) -> list[Review]:
-    """Rates what has been decided since the last time, and schedules it; returns the new reviews, oldest first."""
+def rate_new_attempts(checkout: Checkout, catalog: Catalog) -> list[Review]:
+    """Rates the attempts that were decided since the last call, and schedules their katas; the new reviews, oldest first."""
     with connect(checkout) as db:
-        if not _undecided(db, catalog):
+        if not _perhaps_unrated(db, catalog):
             return []
-        db.execute("BEGIN IMMEDIATE")  # another kata process may be asking too
+        db.execute("BEGIN IMMEDIATE")  # another kata process may be rating too
         new = []
-        for kata in _undecided(db, catalog):
-            known = {
-                (at, source) for at, source in db.execute("SELECT at, source FROM review WHERE kata = ?", (kata.name,))
-            }
+        for kata in _perhaps_unrated(db, catalog):
+            stored = db.execute("SELECT at, source FROM review WHERE kata = ?", (kata.name,))
+            rated = {(at, source) for at, source in stored}
             for attempt in attempts_in(db, kata.name):
                 source = "practice" if attempt.kind == "practice" else "drill"
-                if attempt.judged is None or attempt.kind == "hunt" or (attempt.judged, source) in known:
+                if attempt.judged is None or attempt.kind == "hunt" or (attempt.judged, source) in rated:
                     continue
                 row = (attempt.judged, kata.name, rate(attempt, kata.minutes), attempt.seconds, attempt.hints, source)
                 db.execute(
@@ -107,29 +113,29 @@ def settle(checkout: Checkout, catalog: Catalog) -> list[Review]:
     return sorted(reviews, key=lambda review: review.at)
 
 
-def schedule(checkout: Checkout, catalog: Catalog) -> list[Due]:
-    """Every kata that has been reviewed, the one that is due first at the head."""
-    settle(checkout, catalog)
+def due_dates(checkout: Checkout, catalog: Catalog) -> list[Due]:
+    """When each kata that has a review is due; the earliest first. New attempts are rated before."""
+    rate_new_attempts(checkout, catalog)
     with connect(checkout) as db:
         last = {review.kata: review for review in _reviews(db, catalog)}
         cards = dict(db.execute("SELECT kata, due FROM card").fetchall())
-    found = [Due(kata, cards[kata.name], last[kata.name]) for kata in catalog.katas if kata.name in last]
-    return sorted(found, key=lambda due: due.at)
+    dates = [Due(kata, cards[kata.name], last[kata.name]) for kata in catalog.katas if kata.name in last]
+    return sorted(dates, key=lambda due: due.at)
 
 
-def reviews(checkout: Checkout, catalog: Catalog) -> list[Review]:
-    """All that have been given, oldest first."""
-    settle(checkout, catalog)
+def read_reviews(checkout: Checkout, catalog: Catalog) -> list[Review]:
+    """All reviews, oldest first. New attempts are rated before."""
+    rate_new_attempts(checkout, catalog)
     with connect(checkout) as db:
         return _reviews(db, catalog)
 
 
-def news(checkout: Checkout, catalog: Catalog, now: float) -> list[str]:
-    """A sentence for each attempt that has been decided since the last time: its rating, why, and when to repeat."""
-    new = {review.kata: review for review in settle(checkout, catalog)}
+def describe_new_ratings(checkout: Checkout, catalog: Catalog, now: float) -> list[str]:
+    """Rates new attempts; a sentence for each kata that got a rating: which, why, and when to solve it again."""
+    new = {review.kata: review for review in rate_new_attempts(checkout, catalog)}
     if not new:
         return []
-    due = {item.kata.name: item.at for item in schedule(checkout, catalog)}
+    due = {item.kata.name: item.at for item in due_dates(checkout, catalog)}
     return [
         f"{name} is rated {review.word} ({review.why}). To solve again: {humanize.when_due(due[name], now)}, "
         f"{humanize.day(due[name], now)}."
@@ -138,11 +144,12 @@ def news(checkout: Checkout, catalog: Catalog, now: float) -> list[str]:
 
 
 def due_now(checkout: Checkout, catalog: Catalog, now: float) -> list[Due]:
-    return [due for due in schedule(checkout, catalog) if due.is_now(now)]
+    """The katas that are due today or overdue, the earliest first."""
+    return [due for due in due_dates(checkout, catalog) if due.is_now(now)]
 
 
-def _undecided(db: sqlite3.Connection, catalog: Catalog) -> list[Kata]:
-    names = {name for (name,) in db.execute(SOLVED_OR_SEEN)}
+def _perhaps_unrated(db: sqlite3.Connection, catalog: Catalog) -> list[Kata]:
+    names = {name for (name,) in db.execute(PERHAPS_UNRATED)}
     return [kata for kata in catalog.katas if kata.name in names]
 
 
@@ -171,23 +178,23 @@ def _why(rating: int, seconds: float | None, hints: int, minutes: int | None, po
 
 
 def _reschedule(db: sqlite3.Connection, kata: str) -> None:
-    """The kata's card: a new one, with every review replayed."""
-    rated = db.execute("SELECT at, rating FROM review WHERE kata = ? ORDER BY at, id", (kata,)).fetchall()
-    if rated:
-        card = replay(rated)
+    """Stores a new card of the kata, made of all its reviews."""
+    ratings = db.execute("SELECT at, rating FROM review WHERE kata = ? ORDER BY at, id", (kata,)).fetchall()
+    if ratings:
+        card = replay(ratings)
         row = (kata, json.dumps(card.to_dict()), card.due.timestamp())
         db.execute("INSERT OR REPLACE INTO card(kata, card, due) VALUES (?, ?, ?)", row)
 
 
-def replay(rated: Sequence[tuple[float, int]]) -> Any:
-    """The library's card after these (time, rating). Steps of minutes, made for vocabulary, are left out: days only."""
+def replay(ratings: Sequence[tuple[float, int]]) -> "Card":
+    """The FSRS card after these (time, rating). Without the library's steps of minutes, which are meant for vocabulary."""
     try:
         from fsrs import Card, Rating, Scheduler
     except ImportError as error:
         raise UserError("Repetition needs the fsrs library: pip install -q -r requirements.txt") from error
     scheduler = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
-    card = Card(card_id=1, due=_utc(rated[0][0]))
-    for at, rating in rated:
+    card = Card(card_id=1, due=_utc(ratings[0][0]))
+    for at, rating in ratings:
         card, _ = scheduler.review_card(card, Rating(rating), _utc(at))
     return card
 

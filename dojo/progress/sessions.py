@@ -80,7 +80,7 @@ class SessionLog:
     def begin_drill(self, kata: Kata, minutes: float, round_id: int | None = None) -> Session:
         """Records and returns a drill with a fresh stub in a folder of its own."""
         folder = new_folder(self.checkout, "drills", kata.name)
-        write(folder / f"{kata.name}.py", stub(self.checkout, kata))
+        write(folder / f"{kata.name}.py", stub(self.checkout, kata.name))
         state = DrillState(round_id=round_id)
         return self.add(Session(0, "drill", kata.name, minutes, folder, clock.now(), state=state))
 

@@ -1,6 +1,4 @@
-"""TODO: one line."""
-
-from typing import TYPE_CHECKING
+"""Shows the progress at one kata as a mark and a few words, for the list and the pages of the terminal."""
 
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
@@ -8,15 +6,11 @@ from dojo.core.paths import Checkout
 from dojo.progress import runs
 from dojo.progress.runs import Progress
 
-if TYPE_CHECKING:
-    pass
+MARKS = {"solved": ("✓", "green"), "started": ("◐", "yellow"), "not started": ("·", "dim")}  # state -> (mark, style)
 
 
-MARKS = {"solved": ("✓", "green"), "started": ("◐", "yellow"), "not started": ("·", "dim")}
-
-
-def where(kata: Kata, progress: Progress) -> str:
-    """Where someone stands with one kata, in a few words."""
+def describe_progress(kata: Kata, progress: Progress) -> str:
+    """The state of the kata; if it is started, its stages (a filled square for each that passes) and passing tests too."""
     changed = ", file changed since" if progress.changed else ""
     if progress.state == "solved":
         return f"solved{changed}"
@@ -26,7 +20,8 @@ def where(kata: Kata, progress: Progress) -> str:
     return f"{stages} {progress.passed} of {progress.total} tests{changed}"
 
 
-def progress(checkout: Checkout, name: str) -> Progress:
+def progress_or_not_started(checkout: Checkout, name: str) -> Progress:
+    """The progress at the kata; "not started" if the history cannot be read, so that commands work without it."""
     try:
         return runs.progress(checkout, name)
     except UserError:

@@ -1,16 +1,16 @@
-"""What a bench file (`tests/bench/KATA.py`) is made of: works, each with sizes, ways to do it, and a check.
+"""For bench files (`tests/bench/KATA.py`). A bench file has works; a work has sizes, ways to do it, and a check.
 
     @work(batch=8, vocab=128256, k=50, sweep={"vocab": (32064, 64128)}, grows={"batch": 1, "vocab": 1, "k": 0})
     def one_token_a_row(bench, batch, vocab, k):
         logits = bench.randn(batch, vocab)
         bench.katas(lambda kata: partial(kata.sample_top_k, logits, k))      # the reference, and yours when it passes
-        bench.way("filter all", partial(filter_all, logits, k))              # the naive way
-        bench.peer("transformers", lambda: partial(transformers_way(), logits, k))  # imports only when it is wanted
-        bench.check(partial(expect_top_k, logits, k))                        # or bench.same(rtol=1e-5): all ways alike
-        bench.floor(bytes=logits.nbytes)                                     # what any way must spend
+        bench.way("filter all", partial(filter_all, logits, k))              # another way to do it
+        bench.peer("transformers", lambda: partial(transformers_way(), logits, k))  # a library, if it is installed
+        bench.check(partial(expect_top_k, logits, k))                        # or bench.same(rtol=1e-5): equal results
+        bench.floor(bytes=logits.nbytes)                                     # the minimum for any way
 
-The keywords are the realistic size. `sweep` has other values for one dimension at a time. `grows` is the promise about
-growth: doubling that dimension multiplies the counted bytes (`counts="flops"`: the FLOPs) by 2 to that power.
+The keywords are the realistic size. `sweep` has other values for one dimension at a time. `grows` promises how the cost
+grows: doubling that dimension multiplies the counted bytes (with `counts="flops"`: the FLOPs) by 2 to that power.
 """
 
 import importlib.util
@@ -32,18 +32,18 @@ Size = dict[str, int]
 
 
 class Bench:
-    """Collects what one work consists of at one size. `implementations` are modules: the reference first."""
+    """Collects the ways, the check and the minimum cost of one work at one size."""
 
     def __init__(
         self, implementations: Mapping[str, ModuleType], *, device: str = "cpu", adapters: Sequence[Path] | None = None
     ) -> None:
-        """`adapters` are the kata's files under solutions/peers/; None if libraries are not wanted."""
+        """`implementations` has the reference first. `adapters` are the kata's peers; None leaves out all libraries."""
         self.implementations, self.device, self.adapters = implementations, device, adapters
         self.rng = torch.Generator().manual_seed(0)
         self.ways: dict[str, Way] = {}
-        self.missing: list[str] = []  # libraries that were asked for and are not installed
+        self.missing: list[str] = []  # libraries that are not installed
         self.bytes = self.flops = 0
-        self.check(partial(_alike, rtol=1e-5, atol=1e-6))
+        self.check(partial(_expect_same, rtol=1e-5, atol=1e-6))
 
     def randn(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.randn(shape, generator=self.rng, dtype=dtype).to(self.device)
@@ -52,14 +52,15 @@ class Bench:
         return torch.randint(high, shape, generator=self.rng).to(self.device)
 
     def katas(self, make: Callable[[Any], Way]) -> None:
-        """`make(module)` is the work as the kata's own function does it."""
+        """Adds a way for each implementation: `make(module)` does the work with the kata's own function."""
         self.ways |= {name: make(module) for name, module in self.implementations.items()}
 
     def way(self, name: str, run: Way) -> None:
+        """Adds another way."""
         self.ways[name] = run
 
     def peer(self, library: str, make: Callable[[], Way]) -> None:
-        """`make()` may import `library`; it is called only if libraries are wanted and this one is there."""
+        """Adds the way `make()`, which may import `library`; only if libraries take part and this one is installed."""
         if self.adapters is None:
             return
         if importlib.util.find_spec(library):
@@ -68,26 +69,26 @@ class Bench:
             self.missing.append(library)
 
     def adapted(self, library: str, make: Callable[[Any], Way]) -> None:
-        """`make(module)` on the kata's adapter over `library`; for adapters that add nothing worth timing."""
+        """Adds `make(module)` on the kata's adapter over `library`. For adapters whose own cost is negligible."""
         for path in self.adapters or ():
             if path.stem == library:
                 name, source = f"peer_{library}", path.read_text(encoding="utf-8")
                 self.peer(library, lambda: make(load_module(name, source, str(path))))  # noqa: B023 (called at once)
 
     def check(self, check: Callable[[dict[str, Any]], None]) -> None:
-        """`check(results by way)` raises AssertionError with a sentence if one of them is wrong."""
+        """Sets the check: a function of the results by way, which raises AssertionError if one of them is wrong."""
         self.checked = check
 
     def same(self, *, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-        """All ways give the reference's result, to this tolerance."""
-        self.check(partial(_alike, rtol=rtol, atol=atol))
+        """Sets the check that all ways give the first way's result, to this tolerance."""
+        self.check(partial(_expect_same, rtol=rtol, atol=atol))
 
     def floor(self, *, bytes: int = 0, flops: int = 0) -> None:
-        """Memory traffic and FLOPs that no way can do without."""
+        """Sets the minimum memory traffic and FLOPs of any way."""
         self.bytes, self.flops = bytes, flops
 
     def agree(self) -> None:
-        """Runs every way once and checks the results. Raises UserError with what differs."""
+        """Runs every way once and checks the results. Raises UserError if a way fails or differs."""
         results = {}
         for name, run in self.ways.items():
             torch.manual_seed(0)  # ways that draw the same numbers in the same order can be compared exactly
@@ -98,16 +99,16 @@ class Bench:
         try:
             self.checked(results)
         except AssertionError as error:
-            said = " ".join(str(error).split())
-            raise UserError(f"{said} Nothing was timed: mend that way, or leave it out.") from error
+            sentence = " ".join(str(error).split())
+            raise UserError(f"{sentence} Nothing was timed: mend that way, or leave it out.") from error
 
 
 @dataclass(frozen=True)
 class Work:
-    """One thing that is measured, at a realistic size and at others."""
+    """One thing that is measured, at a realistic size and at other sizes."""
 
     name: str
-    says: str
+    says: str  # the first paragraph of its docstring
     prepare: Callable[..., None]
     size: Size
     sweep: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -116,12 +117,13 @@ class Work:
     counts: str = "bytes"
 
     def sizes(self) -> list[tuple[str, Size]]:
-        """(what is swept, size): the realistic one first, under ""."""
+        """(swept dimension, size) of each size; the realistic one first, with "" for the dimension."""
         return [("", self.size)] + [
             (name, {**self.size, name: value}) for name, values in self.sweep.items() for value in values
         ]
 
     def set_up(self, bench: Bench, size: Size) -> Bench:
+        """Collects the ways at this size into `bench`, and returns it."""
         self.prepare(bench, **size)
         return bench
 
@@ -134,47 +136,53 @@ def work(
     counts: str = "bytes",
     **size: int,
 ) -> Callable[[Callable[..., None]], Work]:
-    """Makes a Work of a function `(bench, **size)`. `tiny` overrides sizes where only agreement or growth is checked."""
+    """Makes a Work of a function `(bench, **size)`. `tiny` overrides sizes for checking only agreement or growth."""
 
-    def made(prepare: Callable[..., None]) -> Work:
+    def decorate(prepare: Callable[..., None]) -> Work:
         says = " ".join((prepare.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
         small = {**size, **(tiny or {})}
         return Work(prepare.__name__, says, prepare, dict(size), sweep or {}, grows or {}, small, counts)
 
-    return made
+    return decorate
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A bench file: its works, and which alternatives take part."""
+    """The content of a bench file: its works, and the alternatives that take part."""
 
     works: tuple[Work, ...]
     alternatives: tuple[str, ...]
 
 
 def load_plan(path: Path) -> Plan:
-    """The bench file in `path`; raises UserError when it holds no work."""
+    """Reads the bench file `path`. Raises UserError if it has no work."""
     module = load_module(f"bench_{path.stem}", path.read_text(encoding="utf-8"), str(path))
     works = tuple(value for value in vars(module).values() if isinstance(value, Work))
     if not works:
-        raise UserError(f"{path} holds no @work; dojo/bench/work.py says how one looks.")
+        raise UserError(f"{path} holds no @work; dojo/testing/bench.py says how one looks.")
     return Plan(works, tuple(getattr(module, "ALTERNATIVES", ())))
 
 
-def _alike(results: dict[str, Any], *, rtol: float, atol: float) -> None:
+def _expect_same(results: dict[str, Any], *, rtol: float, atol: float) -> None:
+    """Every result equals the first one, to this tolerance."""
     first, *others = results
     for name in others:
 
-        def sentence(found: str, name: str = name) -> str:
-            return f"'{name}' gives another result than '{first}': {found}"
+        def sentence(difference: str, name: str = name) -> str:
+            return f"'{name}' gives another result than '{first}': {difference}"
 
         torch.testing.assert_close(
-            _plain(results[name]), _plain(results[first]), rtol=rtol, atol=atol, check_dtype=False, msg=sentence
+            _comparable(results[name]),
+            _comparable(results[first]),
+            rtol=rtol,
+            atol=atol,
+            check_dtype=False,
+            msg=sentence,
         )
 
 
-def _plain(result: Any) -> Any:
-    """Tensors without their graph; tuples of any kind as lists."""
+def _comparable(result: Any) -> Any:
+    """The result with tensors detached, and tuples of any class as lists."""
     if isinstance(result, Tensor):
         return result.detach()
-    return [_plain(part) for part in result] if isinstance(result, tuple | list) else result
+    return [_comparable(part) for part in result] if isinstance(result, tuple | list) else result

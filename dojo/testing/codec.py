@@ -1,10 +1,26 @@
-"""TODO: one line."""
+"""Evidence as bytes: a JSON head, and a body with the elements of all tensors. Never pickle: the sender may be hostile.
+
+`decode` checks depth, counts, names and sizes before it allocates, and raises ProtocolError for anything that `encode`
+would not have written. In the head, null, true, false, integers, strings and lists stand for themselves. Everything else
+is an object with one key, the tag of its kind:
+
+    {"f": "0x1.8p+1"}                    float, in hexadecimal
+    {"d": [[key, value], ...]}           dict
+    {"t": [dtype, shape, offset]}        tensor; its elements begin at `offset` in the body
+    {"n": [tensor, categories]}          Draws
+    {"p": [tensor, tensor, rows]}        Pairs
+    {"r": [name, is ValueError, not started, note]}    Raised
+    {"b": tensor of uint8}               bytes
+    {"y": dtype}                         torch.dtype
+    {"o": kind}                          Opaque: a value that cannot be sent
+"""
 
 import json
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -12,74 +28,76 @@ from torch import Tensor
 from dojo.testing.probes import Draws, Pairs, Raised
 
 MAGIC = b"kata"
-
-NODE = 500  # bytes that a tensor takes beside its numbers
-
 HEADER = struct.Struct("<4sIQ")  # magic, bytes of the head, bytes of the body
-
-KINDS = "float64 float32 float16 bfloat16 complex64 complex128 bool uint8 int8 int16 int32 int64"
-
-DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in KINDS.split()}
-
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
+ALIGNMENT_BYTES = 16  # of tensors in the body
+MAX_DIMENSIONS = 16
+MAX_SIZE = 2**40  # of one dimension
+MAX_EMPTY_SIZE = 2**20  # the same in a tensor without elements
+MAX_CATEGORIES = 2**20
+MAX_INT = 2**200
+NODE_BYTES = 500  # memory that a value takes beside its content
 TOO_LARGE = "a result too large to be sent"
 
+DTYPE_NAMES = "float64 float32 float16 bfloat16 complex64 complex128 bool uint8 int8 int16 int32 int64"
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES.split()}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-class BadFrame(Exception):
-    """What arrived is no frame; the text is a clause that says why."""
+
+class ProtocolError(Exception):
+    """The bytes are no encoded evidence. The message is a clause that says why: "holds the bare number 'NaN'"."""
 
 
 class TooLarge(Exception):
-    """More than a frame may hold."""
+    """The evidence exceeds the limits as a whole."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one frame may hold."""
+    """How large one piece of evidence may be."""
 
-    head: int = 2**22
-    body: int = 2**25
+    head: int = 2**22  # bytes
+    body: int = 2**25  # bytes
     depth: int = 24
-    nodes: int = 20_000
-    text: int = 4000
+    nodes: int = 20_000  # values, counted through all lists and dicts
+    text: int = 4000  # characters of one string
 
 
 @dataclass(frozen=True)
-class Alien:
-    """A thing that has no place in evidence; it equals nothing."""
+class Opaque:
+    """A value that cannot be sent: of an unknown class, or too large. Compares unequal to everything, itself included."""
 
     kind: str
 
     def __eq__(self, other: object) -> bool:
         return False
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # unhashable, because equality says nothing
 
 
 def encode(tree: Any) -> bytes:
-    """One frame. What is no plain data is sent as the name of its class, what is too large as TOO_LARGE.
+    """The evidence `tree` as bytes: header, head, body. Values that cannot be sent become Opaque.
 
-    Raises TooLarge when there are too many things in all.
+    Raises TooLarge if the head has too many bytes or values.
     """
     body = bytearray()
     plain = _encoded(tree, body, 0)
     head = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-    if len(head) > Limits.head or _things(plain) > Limits.nodes:
+    if len(head) > Limits.head or _count_nodes(plain) > Limits.nodes:
         raise TooLarge(TOO_LARGE)
     return HEADER.pack(MAGIC, len(head), len(body)) + head + bytes(body)
 
 
-def _things(x: Any) -> int:
-    """As many as the decoder will count."""
+def _count_nodes(x: Any) -> int:
+    """How many values the decoder will count in an encoded tree, or more."""
     if isinstance(x, list):
-        return 1 + sum(map(_things, x))
+        return 1 + sum(map(_count_nodes, x))
     if isinstance(x, dict) and "d" in x:
-        return 1 + sum(_things(value) for _, value in x["d"])
-    return 3 if isinstance(x, dict) else 1  # tensors of a pair are counted too
+        return 1 + sum(_count_nodes(value) for _, value in x["d"])
+    return 3 if isinstance(x, dict) else 1  # a pair, and its two tensors
 
 
 def _encoded(x: Any, body: bytearray, depth: int) -> Any:
+    """`x` as it stands in the head; the elements of its tensors are appended to `body`."""
     kind = type(x)
     if depth >= Limits.depth:
         return {"o": "something nested too deeply"}
@@ -88,7 +106,7 @@ def _encoded(x: Any, body: bytearray, depth: int) -> Any:
     if x is None or kind is bool:
         return x
     if kind is int:
-        return x if abs(x) < 2**200 else {"o": "a huge int"}
+        return x if abs(x) < MAX_INT else {"o": "a huge int"}
     if kind is str:
         return x[: Limits.text]
     if kind is float:
@@ -119,141 +137,161 @@ def _encoded(x: Any, body: bytearray, depth: int) -> Any:
     return {"o": kind.__name__[:100]}
 
 
-def _encoded_tensor(x: Tensor, body: bytearray) -> Any:
+def _encoded_tensor(x: Tensor, body: bytearray) -> dict[str, Any]:
     dtype = str(x.dtype).removeprefix("torch.")
     if x.device.type == "meta":
         return {"o": f"a tensor of {dtype} on the device meta, which has no values"}
     if x.dtype not in NAMES or x.layout is not torch.strided or x.is_nested:
         return {"o": f"a tensor of {dtype} whose layout cannot be compared ({x.layout})"}
     size = x.numel() * x.element_size()
-    if len(body) + 16 + size > Limits.body or x.dim() > 16 or (not size and max(x.shape) >= 2**20):
+    too_large = len(body) + ALIGNMENT_BYTES + size > Limits.body or x.dim() > MAX_DIMENSIONS
+    if too_large or (not size and max(x.shape) >= MAX_EMPTY_SIZE):
         return {"o": TOO_LARGE}
     x = x.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    body += bytes(-len(body) % 16)
-    at = len(body)
+    body += bytes(-len(body) % ALIGNMENT_BYTES)
+    offset = len(body)
     if x.numel():
         body += x.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return {"t": [NAMES[x.dtype], list(x.shape), at]}
+    return {"t": [NAMES[x.dtype], list(x.shape), offset]}
 
 
 def decode(head: bytes, body: bytes, limits: Limits) -> Any:
-    """What a frame holds; raises BadFrame."""
+    """The evidence of which `encode` made this head and body. Raises ProtocolError if it cannot have."""
 
-    def refuse(text: str) -> Any:
-        raise BadFrame(f"holds the bare number {text[:20]!r}")
+    def refuse_number(text: str) -> NoReturn:
+        raise ProtocolError(f"holds the bare number {text[:20]!r}")
 
     try:
-        tree = json.loads(head.decode("ascii"), parse_float=refuse, parse_constant=refuse)
-    except BadFrame:
+        tree = json.loads(head.decode("ascii"), parse_float=refuse_number, parse_constant=refuse_number)
+    except ProtocolError:
         raise
     except (ValueError, RecursionError) as error:
-        raise BadFrame("is no JSON that a probe would send") from error
+        raise ProtocolError("is no JSON that a probe would send") from error
     try:
         return _Decoder(body, limits).value(tree, 0)
-    except BadFrame:
+    except ProtocolError:
         raise
-    except Exception as error:  # torch refuses some shapes, say
-        raise BadFrame("holds something that a probe would not send") from error
+    except Exception as error:  # torch refuses some shapes, for example
+        _refuse(error)
+
+
+def _refuse(cause: Exception | None = None) -> NoReturn:
+    raise ProtocolError("holds something that a probe would not send") from cause
+
+
+def _items(x: Any, *kinds: type) -> list[Any]:
+    """`x`, a list of exactly these types."""
+    if type(x) is not list or [type(item) for item in x] != list(kinds):
+        _refuse()
+    return list(x)
 
 
 class _Decoder:
+    """Decodes one head. Each method checks what it is given, because any JSON may arrive."""
+
     def __init__(self, body: bytes, limits: Limits) -> None:
-        self.body, self.limits, self.nodes, self.used = body, limits, 0, 0
+        self.body, self.limits = body, limits
+        self.nodes = self.tensor_bytes = 0  # decoded so far
 
     def value(self, x: Any, depth: int) -> Any:
         self.nodes += 1
         if depth > self.limits.depth or self.nodes > self.limits.nodes:
-            raise BadFrame("is nested too deeply or holds too many things")
+            raise ProtocolError("is nested too deeply or holds too many things")
         if x is None or type(x) is bool:
             return x
         if type(x) is int:
-            return x if abs(x) < 2**200 else self.bad()
+            return x if abs(x) < MAX_INT else _refuse()
         if type(x) is str:
-            return x if len(x) <= self.limits.text else self.bad()
+            return x if len(x) <= self.limits.text else _refuse()
         if type(x) is list:
             return [self.value(item, depth + 1) for item in x]
         if type(x) is not dict or len(x) != 1:
-            self.bad()
-        (tag, inner), *_ = x.items()
-        reader = getattr(self, f"_{tag}", None) if len(tag) == 1 and tag in "fdtnprbyo" else None
-        return reader(inner, depth) if reader else self.bad()
+            _refuse()
+        ((tag, inner),) = x.items()
+        return self.READERS[tag](self, inner, depth) if tag in self.READERS else _refuse()
 
-    def bad(self) -> Any:
-        raise BadFrame("holds something that a probe would not send")
-
-    def items(self, x: Any, *kinds: type | tuple[type, ...]) -> list[Any]:
-        if type(x) is not list or len(x) != len(kinds):
-            self.bad()
-        for item, kind in zip(x, kinds, strict=True):
-            if type(item) not in (kind if isinstance(kind, tuple) else (kind,)):
-                self.bad()
-        return x
-
-    def _f(self, x: Any, depth: int) -> float:
+    def _float(self, x: Any, depth: int) -> float:
         if type(x) is not str or len(x) > 40:
-            self.bad()
+            _refuse()
         try:
             return float.fromhex(x)
-        except (ValueError, OverflowError):
-            return self.bad()
+        except (ValueError, OverflowError) as error:
+            _refuse(error)
 
-    def _d(self, x: Any, depth: int) -> dict[str, Any]:
+    def _dict(self, x: Any, depth: int) -> dict[str, Any]:
         if type(x) is not list:
-            self.bad()
-        pairs = [self.items(pair, str, (dict, list, str, int, bool, type(None))) for pair in x]
-        if any(len(key) > self.limits.text for key, _ in pairs):
-            self.bad()
-        found = {key: self.value(item, depth + 1) for key, item in pairs}
-        return found if len(found) == len(pairs) else self.bad()
+            _refuse()
+        for pair in x:
+            if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or len(pair[0]) > self.limits.text:
+                _refuse()
+        values = {key: self.value(item, depth + 1) for key, item in x}
+        return values if len(values) == len(x) else _refuse()
 
-    def _t(self, x: Any, depth: int) -> Tensor:
-        name, shape, at = self.items(x, str, list, int)
-        if name not in DTYPES or len(shape) > 16 or any(type(n) is not int or not 0 <= n < 2**40 for n in shape):
-            self.bad()
+    def _tensor(self, x: Any, depth: int) -> Tensor:
+        name, shape, offset = _items(x, str, list, int)
+        sizes_fit = all(type(n) is int and 0 <= n < MAX_SIZE for n in shape)
+        if name not in DTYPES or len(shape) > MAX_DIMENSIONS or not sizes_fit:
+            _refuse()
         dtype, count = DTYPES[name], math.prod(shape)
         size = count * dtype.itemsize
-        self.used += size
-        if not 0 <= at <= len(self.body) - size or self.used > self.limits.body:
-            raise BadFrame("says that a tensor is longer than what arrived")
+        self.tensor_bytes += size
+        if not 0 <= offset <= len(self.body) - size or self.tensor_bytes > self.limits.body:
+            raise ProtocolError("says that a tensor is longer than what arrived")
         if not count:
-            return torch.empty(shape, dtype=dtype) if max(shape) < 2**20 else self.bad()
-        raw = torch.frombuffer(bytearray(self.body[at : at + size]), dtype=torch.uint8)
+            return torch.empty(shape, dtype=dtype) if max(shape) < MAX_EMPTY_SIZE else _refuse()
+        raw = torch.frombuffer(bytearray(self.body[offset : offset + size]), dtype=torch.uint8)
+        # A byte other than 0 and 1 is no valid element of a bool tensor.
         return ((raw != 0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)
 
-    def _n(self, x: Any, depth: int) -> Draws:
-        draws, categories = self.items(x, dict, int)
-        draws = self.value(draws, depth + 1)
-        return Draws(draws, categories) if isinstance(draws, Tensor) and 0 < categories <= 2**20 else self.bad()
+    def _draws(self, x: Any, depth: int) -> Draws:
+        encoded, categories = _items(x, dict, int)
+        draws = self.value(encoded, depth + 1)
+        fits = isinstance(draws, Tensor) and 0 < categories <= MAX_CATEGORIES
+        return Draws(draws, categories) if fits else _refuse()
 
-    def _p(self, x: Any, depth: int) -> Pairs:
-        a, b, rows = self.items(x, dict, dict, bool)
-        a, b = self.value(a, depth + 1), self.value(b, depth + 1)
-        return Pairs(a, b, rows) if isinstance(a, Tensor) and isinstance(b, Tensor) else self.bad()
+    def _pairs(self, x: Any, depth: int) -> Pairs:
+        first, second, rows = _items(x, dict, dict, bool)
+        a, b = self.value(first, depth + 1), self.value(second, depth + 1)
+        return Pairs(a, b, rows) if isinstance(a, Tensor) and isinstance(b, Tensor) else _refuse()
 
-    def _r(self, x: Any, depth: int) -> Raised:
-        name, value_error, not_started, note = self.items(x, str, bool, bool, str)
+    def _raised(self, x: Any, depth: int) -> Raised:
+        name, value_error, not_started, note = _items(x, str, bool, bool, str)
         return Raised(name[:100], value_error, not_started, note[:400])
 
-    def _b(self, x: Any, depth: int) -> bytes:
+    def _bytes(self, x: Any, depth: int) -> bytes:
         raw = self.value(x, depth + 1)
-        plain = isinstance(raw, Tensor) and raw.dtype is torch.uint8 and raw.dim() == 1
-        return raw.numpy().tobytes() if plain else self.bad()
+        if not (isinstance(raw, Tensor) and raw.dtype is torch.uint8 and raw.dim() == 1):
+            _refuse()
+        return bytes(raw.numpy().tobytes())
 
-    def _y(self, x: Any, depth: int) -> torch.dtype:
-        return DTYPES[x] if type(x) is str and x in DTYPES else self.bad()
+    def _dtype(self, x: Any, depth: int) -> torch.dtype:
+        return DTYPES[x] if type(x) is str and x in DTYPES else _refuse()
 
-    def _o(self, x: Any, depth: int) -> Alien:
-        return Alien(x[:100]) if type(x) is str else self.bad()
+    def _opaque(self, x: Any, depth: int) -> Opaque:
+        return Opaque(x[:100]) if type(x) is str else _refuse()
+
+    READERS: ClassVar[dict[str, Callable[["_Decoder", Any, int], Any]]] = {
+        "f": _float,
+        "d": _dict,
+        "t": _tensor,
+        "n": _draws,
+        "p": _pairs,
+        "r": _raised,
+        "b": _bytes,
+        "y": _dtype,
+        "o": _opaque,
+    }
 
 
-def weight(tree: Any) -> int:
-    """About how many bytes of memory it takes to keep what was received."""
+def memory_bytes(tree: Any) -> int:
+    """About how many bytes of memory the decoded evidence takes."""
     if isinstance(tree, dict):
-        return sum(map(weight, tree.values())) + NODE
+        return sum(map(memory_bytes, tree.values())) + NODE_BYTES
     if isinstance(tree, list):
-        return sum(map(weight, tree)) + NODE
+        return sum(map(memory_bytes, tree)) + NODE_BYTES
     if isinstance(tree, Draws):
-        return weight(tree.draws)
+        return memory_bytes(tree.draws)
     if isinstance(tree, Pairs):
-        return weight(tree.a) + weight(tree.b)
-    return NODE + (tree.nbytes if isinstance(tree, Tensor) else len(tree) if isinstance(tree, bytes | str) else 0)
+        return memory_bytes(tree.a) + memory_bytes(tree.b)
+    content = tree.nbytes if isinstance(tree, Tensor) else len(tree) if isinstance(tree, bytes | str) else 0
+    return NODE_BYTES + content

@@ -1,4 +1,4 @@
-"""What a call costs, counted rather than timed: the same verdict on every machine.
+"""Counts what a block of code costs (bytes, FLOPs, operators). Unlike time, the counts are equal on every machine.
 
     with measure() as spent:
         sample_top_k(logits, 50)
@@ -7,8 +7,8 @@
     spent.flops        # of matrix products, convolutions and attention (torch's own formulas)
     spent.calls        # Counter of operator names: {"aten.topk": 1, ...}; views are not counted
 
-Operators are counted below autograd, so a `backward()` inside the block counts too. Work done outside torch (numpy,
-python loops over `.tolist()`) is invisible: a test that limits a cost also asks that the work was seen at all.
+Operators are counted below autograd, so a `backward()` inside the block counts too. Work outside torch (numpy, Python
+loops over `.tolist()`) is not counted, so a test that sets an upper limit should set a lower one as well.
 """
 
 from collections import Counter
@@ -23,11 +23,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-# These read as many elements as they return (plus the index), however large the tensor they pick from.
-PICKS = {"gather", "index", "index_select", "embedding", "take", "take_along_dim", "select_scatter"}
-# These change as many elements as they are given (plus the index) of a tensor that may be much larger.
-PLACES = {"index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_add_", "index_copy_", "index_fill_"}
-# These write what they return without reading it first.
+# Operators that read as many elements as they return (plus the index), however large the tensor is.
+GATHERS = {"gather", "index", "index_select", "embedding", "take", "take_along_dim", "select_scatter"}
+# Operators that change as many elements as they are given (plus the index), however large the tensor is.
+SCATTERS = {"index_put_", "_index_put_impl_", "scatter_", "scatter_add_", "index_add_", "index_copy_", "index_fill_"}
+# Operators that write their result and read nothing.
 FILLS = {
     "empty",
     "empty_like",
@@ -40,13 +40,13 @@ FILLS = {
     "arange",
     "scalar_tensor",
 }
-# Views that torch does not declare as such.
+# Views that torch does not declare as views.
 VIEWS = {torch.ops.aten.detach, torch.ops.aten._unsafe_view}
 
 
 @dataclass
 class Cost:
-    """Totals of one measured block."""
+    """The totals of one measured block."""
 
     bytes: int = 0
     allocated: int = 0
@@ -55,33 +55,35 @@ class Cost:
 
     @property
     def operators(self) -> int:
-        """How many operators ran, views not counted."""
+        """The number of operators that ran, without views."""
         return self.calls.total()
 
 
 @contextmanager
 def measure() -> Iterator[Cost]:
-    """Counts what the block dispatches; read the totals after it."""
+    """Counts the operators of the block; the totals are complete at its end."""
     spent = Cost()
     with _Counting(spent):
         yield spent
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class is not annotated
+    """Sees every operator that is dispatched while it is active, and adds its cost to `spent`."""
+
     def __init__(self, spent: Cost) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.spent = spent
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would import its compiler (a second) only to keep it away from this mode
+        return False  # otherwise torch imports its compiler (which takes a second) to disable it for this mode
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
         if packet not in flop_registry:
-            # In inference mode composite operators arrive whole: count what they are made of.
-            with self:  # the mode is off while it handles a call
+            # In inference mode composite operators arrive undivided: count the operators that they consist of.
+            with self:  # torch deactivates the mode while it handles an operator
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
@@ -95,11 +97,11 @@ class _Counting(TorchDispatchMode):
         name = packet._qualified_op_name.split("::")[-1]
         self.spent.calls[f"aten.{name}"] += 1
         outputs = sum(map(_size, written))
-        known = set(map(_memory, read))
-        self.spent.allocated += sum(_size(t) for t in written if _memory(t) not in known)
-        if name in PICKS:
+        inputs = set(map(_memory, read))
+        self.spent.allocated += sum(_size(t) for t in written if _memory(t) not in inputs)
+        if name in GATHERS:
             self.spent.bytes += 2 * outputs + sum(_size(t) for t in read[1:])
-        elif name in PLACES:
+        elif name in SCATTERS:
             self.spent.bytes += 2 * sum(_size(t) for t in read[1:])
         elif name.startswith("empty") or name == "_local_scalar_dense":
             pass
@@ -109,16 +111,17 @@ class _Counting(TorchDispatchMode):
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dicts."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _memory(tensor: Tensor) -> int:
-    """Equal for tensors that share memory; a sparse tensor has no storage to ask, and counts as memory of its own."""
+    """A number that is equal for tensors that share memory. A sparse tensor has no storage; it never shares."""
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
 
 def _size(tensor: Tensor) -> int:
-    """Bytes of the distinct elements: an expanded dimension (stride 0) is read from one place."""
+    """Bytes of the distinct elements: the elements along an expanded dimension (stride 0) are one in memory."""
     if tensor.is_sparse or tensor.layout is not torch.strided:
         return tensor.numel() * tensor.element_size()
     count = 1

@@ -1,6 +1,6 @@
-"""For the speed tests: what this card can do, measured just before, and benchmarks that leave nothing in the cache.
+"""For speed tests: the peak rates of this GPU, and benchmarks with a cold cache.
 
-No test asserts a time. A GPU test reports what it achieved as a fraction of what the same card did a moment ago.
+No test asserts a time. A GPU test reports its rate as a fraction of the peak rate that the same GPU had just before.
 """
 
 import importlib.util
@@ -12,37 +12,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-L2 = 256 * 2**20  # bytes written between rounds, more than any cache holds
+CACHE_FLUSH_BYTES = 256 * 2**20  # written between rounds; larger than any L2 cache
 
 
 def copy_bandwidth(device: str = "cuda") -> float:
-    """Bytes per second of a large device-to-device copy, reads and writes both counted; the ceiling of memory-bound code."""
+    """Bytes per second of a large copy on the device, reads plus writes: the upper limit of memory-bound code."""
     source = torch.rand(2**28, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / _median_seconds(lambda: target.copy_(source))
 
 
 def matmul_rate(device: str = "cuda", dtype: torch.dtype = torch.float32, size: int = 4096) -> float:
-    """FLOP per second of a large square matrix product; the ceiling of compute-bound code in this dtype."""
+    """FLOP per second of a large matrix product: the upper limit of compute-bound code in this dtype."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / _median_seconds(lambda: a @ b)
 
 
 def gpu_benchmark(
-    benchmark: Any, run: Callable[..., Any], inputs: Callable[[], tuple], *, rounds: int = 30
-) -> tuple[tuple, Any]:
-    """Benchmarks `run(*inputs())` on CUDA: fresh inputs each round, cold L2, synchronised. Returns the last inputs and result.
+    benchmark: Any, run: Callable[..., Any], inputs: Callable[[], tuple[Any, ...]], *, rounds: int = 30
+) -> tuple[tuple[Any, ...], Any]:
+    """Benchmarks `run(*inputs())` on CUDA: new inputs each round, cold L2 cache, synchronised.
 
-    Check that result: a fast wrong answer is worth nothing. Seconds per call are in `seconds_of(benchmark)`.
+    Returns the inputs and the result of the last round, for the test to check. `seconds_of(benchmark)` is the time.
     """
     last: dict[str, Any] = {}
-    flush = torch.empty(L2, dtype=torch.uint8, device="cuda")
+    flush = torch.empty(CACHE_FLUSH_BYTES, dtype=torch.uint8, device="cuda")
 
-    def setup() -> tuple[tuple, dict]:
-        last["inputs"] = inputs()
+    def setup() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        arguments = inputs()
+        last["inputs"] = arguments
         flush.zero_()
         torch.cuda.synchronize()
-        return last["inputs"], {}
+        return arguments, {}
 
     def synchronised(*arguments: Any) -> None:
         last["result"] = run(*arguments)
@@ -53,9 +54,9 @@ def gpu_benchmark(
 
 
 def compare(benchmark: Any, capsys: Any, ways: dict[str, Callable[[], Any]], *, rounds: int = 30) -> None:
-    """Benchmarks the first of `ways` and prints how many times as long each other one takes.
+    """Benchmarks the first of `ways` and prints how many times as long each other way takes.
 
-    The ways take turns in every round, so a busy machine slows all of them alike; ratios are medians over the rounds.
+    The ways alternate in every round, so that a busy machine slows all of them alike. Ratios are medians over the rounds.
     """
     for way in ways.values():
         way()
@@ -76,31 +77,42 @@ def compare(benchmark: Any, capsys: Any, ways: dict[str, Callable[[], Any]], *, 
 
 
 def seconds_of(benchmark: Any) -> float:
-    """Median seconds per call of a benchmark that has run; NaN when benchmarking is off."""
-    return benchmark.stats.stats.median if benchmark.stats else float("nan")
+    """The median seconds per call of a benchmark that has run; NaN if benchmarking is switched off."""
+    return float(benchmark.stats.stats.median) if benchmark.stats else float("nan")
 
 
 def report(benchmark: Any, capsys: Any, sentence: str, **figures: float) -> None:
-    """Keeps `figures` in the benchmark's JSON and prints `sentence` past pytest's capture."""
+    """Saves `figures` in the benchmark's JSON and prints `sentence` although pytest captures output."""
     benchmark.extra_info.update(figures)
     with capsys.disabled():
         print(f"\n    {sentence}")
 
 
 def _median_seconds(run: Callable[[], Tensor], repeats: int = 20) -> float:
+    """The median time of `run()` on the GPU, measured with CUDA events."""
     for _ in range(3):
         run()
     times = []
     for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's class is not annotated
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         start.record()
         run()
         end.record()
         torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) / 1000)
+        times.append(float(start.elapsed_time(end)) / 1000)
     return median(times)
 
 
 def installed(library: str) -> bool:
-    """Whether an optional library (the `peers` extra) is there to compare with."""
+    """Whether an optional library (the `peers` extra) is installed."""
     return importlib.util.find_spec(library) is not None
+
+
+def cuda_missing() -> str:
+    """Why CUDA cannot be used here; "" if it can."""
+    if torch.cuda.is_available():
+        return ""
+    if not torch.version.cuda:
+        return "needs a CUDA device: this torch is a CPU build"
+    return "needs a CUDA device: none was found"

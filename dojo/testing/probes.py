@@ -1,12 +1,13 @@
-"""Probes: what can be observed of an implementation, without holding any answer.
+"""Probes: they collect evidence of what an implementation computes, and hold no answers.
 
-`tests/probes/<kata>.py` has two functions:
+A probe is a file `tests/probes/<kata>.py` with two functions:
 
     def cases(rng): yield Case("T=0.3", of="temperature_probs", logits=randn(rng, 4, 11), temperature=0.3)
     def run(kata, case): return {"probs": kata.temperature_probs(case.logits.clone(), case.temperature)}
 
-`gather` runs one implementation over the cases; `same` compares two pieces of evidence by kind. The reference runs the
-same probe, so one probe grades, names a learner's mistake, and tells whether a mutant is equivalent.
+`gather` collects the evidence of one implementation over all cases, and `same` compares two pieces of evidence. The
+right evidence is the reference's. So one probe is enough to grade a submission, to name a learner's mistake, and to
+decide whether a mutant is equivalent.
 """
 
 import importlib.util
@@ -24,16 +25,18 @@ from torch import Tensor
 
 from dojo.core.errors import UserError
 from dojo.core.outcome import is_unwritten
+from dojo.testing.chi_square import homogeneity_p_value
 
-# (relative, absolute) by dtype: wide enough for another order of summation, far narrower than any mistake.
-TOLERANCE = {torch.float64: (1e-7, 1e-9), torch.float32: (1e-4, 1e-6), torch.float16: (1e-2, 1e-3)}
-WIDE = (4e-2, 1e-3)  # bfloat16 keeps 8 bits
-FALSE_ALARM = 1e-6
-KATA_FILE = "<kata "  # how the file names of modules under test begin
+# (relative, absolute): wide enough for another order of summation, far narrower than any mistake.
+TOLERANCES = {torch.float64: (1e-7, 1e-9), torch.float32: (1e-4, 1e-6), torch.float16: (1e-2, 1e-3)}
+OTHER_TOLERANCE = (4e-2, 1e-3)  # bfloat16 has 8 bits of precision
+FALSE_ALARM = 1e-6  # probability that two equal distributions compare as different
+MAX_NOTE_CHARS = 300
+KATA_FILE = "<kata "  # prefix of the file names of modules under test
 
 
 class Case(SimpleNamespace):
-    """One named input. `of` is the function or class it exercises; the rest are its inputs, as attributes."""
+    """One named input. `of` is the name of the function or class that it exercises; the inputs are attributes."""
 
     def __init__(self, name: str, *, of: str, **inputs: Any) -> None:
         super().__init__(name=name, of=of, **inputs)
@@ -41,34 +44,34 @@ class Case(SimpleNamespace):
 
 @dataclass(frozen=True)
 class Draws:
-    """Raw draws of a sampler, int64 in [0, categories): compared as counts, by a chi-square test of homogeneity."""
+    """Draws of a sampler, int64 in [0, categories). Compared by their counts, with a chi-square test of homogeneity."""
 
     draws: Tensor
     categories: int
 
     def counted(self) -> "Counts | Tensor":
-        """How often each category was drawn; the draws themselves where they are no such categories."""
+        """How often each category was drawn. The draws themselves if they are not integers in that range."""
         draws = self.draws
         if not isinstance(draws, Tensor):
-            return draws  # None, say: it equals nothing that a sampler gives
-        whole = not (draws.is_floating_point() or draws.is_complex() or draws.dtype == torch.bool)
-        if not whole or (draws.numel() and not (0 <= draws.min() and draws.max() < self.categories)):
+            return draws  # compares unequal to any counts
+        integers = not (draws.is_floating_point() or draws.is_complex() or draws.dtype == torch.bool)
+        if not integers or (draws.numel() and not (0 <= draws.min() and draws.max() < self.categories)):
             return draws.detach().clone()
         return Counts(torch.bincount(draws.flatten(), minlength=self.categories))
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Draws, counted."""
+    """How often a sampler drew each category."""
 
     counts: Tensor  # int64 [categories]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Two tensors of which only shape, dtype and equality are evidence: what one seed gave twice, say.
+    """Two tensors that the judge compares with each other; only shape, dtype and equality are evidence.
 
-    Whoever judges compares them, not the code under test. With `rows`, which rows are equal.
+    For example, two draws from one seed. With `rows`, it is evidence which of their rows are equal.
     """
 
     a: Tensor
@@ -76,15 +79,15 @@ class Pairs:
     rows: bool = False
 
     def equal(self) -> Any:
-        """Whether they are equal (a NaN equals a NaN); with `rows`, for each row."""
+        """[shape, dtype, whether they are equal]; with `rows` [shape, whether each row is equal]. A NaN equals a NaN."""
         if not (isinstance(self.a, Tensor) and isinstance(self.b, Tensor)):
             return "no tensor"
         if self.a.shape != self.b.shape or self.a.dtype != self.b.dtype:
             return "another shape or dtype"
-        alike = (self.a == self.b) | ((self.a != self.a) & (self.b != self.b))
-        if self.rows and alike.dim():
-            return [list(alike.shape), alike.flatten(1).all(1) if alike.dim() > 1 else alike]
-        return [list(alike.shape), str(self.a.dtype), bool(alike.all())]
+        equal = (self.a == self.b) | ((self.a != self.a) & (self.b != self.b))
+        if self.rows and equal.dim():
+            return [list(equal.shape), equal.flatten(1).all(1) if equal.dim() > 1 else equal]
+        return [list(equal.shape), str(self.a.dtype), bool(equal.all())]
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,9 @@ class Raised:
     """An exception instead of evidence."""
 
     name: str
-    value_error: bool  # really a ValueError (a class of that name need not be)
-    not_started: bool = False
-    note: str = field(default="", compare=False)  # what it said and where; for people (see `note_of`)
+    value_error: bool  # an instance of ValueError (its class may have any name)
+    not_started: bool = False  # of an unwritten stub
+    note: str = field(default="", compare=False)  # for people: its message and place (see `note_of`)
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,11 @@ class Probe:
     run: Callable[[Any, Case], dict[str, Any]]
 
 
-Evidence = dict[str, dict[str, Any]]  # case name -> what was seen
+Evidence = dict[str, dict[str, Any]]  # case name -> what the probe's run() returned for it
 
 
 def load_probe(path: Path) -> Probe:
-    """The probe in `path`; raises UserError when it lacks one of its functions."""
+    """The probe in the file `path`. Raises UserError if it lacks one of its functions."""
     module = load_module(f"probe_{path.stem}", path.read_text(encoding="utf-8"), str(path))
     missing = [name for name in ("cases", "run") if not callable(getattr(module, name, None))]
     if missing:
@@ -118,12 +121,12 @@ def load_probe(path: Path) -> Probe:
 
 
 def load_module(name: str, source: str, filename: str) -> ModuleType:
-    """Executes `source` as a module of its own, outside the `katas` package."""
+    """Executes `source` as a new module called `name`, which is not importable."""
     spec = importlib.util.spec_from_loader(name, loader=None)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     module.__file__ = filename
-    sys.modules[name] = module  # dataclasses look their own module up
+    sys.modules[name] = module  # @dataclass looks up the module of its class
     try:
         exec(compile(source, filename, "exec"), module.__dict__)
     finally:
@@ -132,7 +135,7 @@ def load_module(name: str, source: str, filename: str) -> ModuleType:
 
 
 def gather(probe: Probe, kata: Any, seed: int) -> Evidence:
-    """Everything the probe sees of `kata` (a module, or anything with its functions as attributes)."""
+    """Collects the evidence of `kata` (a module, or anything with its functions as attributes) over all cases of `seed`."""
     return {case.name: counted(observe(probe, kata, case, seed + 2**20)) for case in cases(probe, seed)}
 
 
@@ -142,52 +145,53 @@ def gather_sources(probe: Probe, kata: str, sources: Iterable[str], seed: int) -
 
 
 def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
-    """What the probe sees in one case, raw; `noise` seeds the global stream.
+    """Collects the evidence of one case, with draws and pairs as they are (see `counted`).
 
-    `noise` is not the cases' own seed, or a layer could start at its input.
+    `noise` seeds torch's global random stream. It must not be the seed of the cases, or the initial weights of a layer
+    could equal its input.
     """
-    # Not torch.manual_seed, which also asks every kind of accelerator and takes 30 times as long.
+    # torch.manual_seed would also seed every accelerator, which takes 30 times as long.
     torch.default_generator.manual_seed(noise)
     try:
-        return _detached(probe.run(kata, case))
+        evidence: dict[str, Any] = _detached(probe.run(kata, case))
+        return evidence
     except (Exception, SystemExit) as error:
-        return {
-            "raised": Raised(
-                type(error).__name__, isinstance(error, ValueError), is_unwritten(error), note_of(error, case.of)
-            )
-        }
+        kind, is_value_error = type(error).__name__, isinstance(error, ValueError)
+        return {"raised": Raised(kind, is_value_error, is_unwritten(error), note_of(error, case.of))}
 
 
 def note_of(error: BaseException, of: str = "") -> str:
-    """What an exception says and where it was raised: " (line 7)" of the kata, or " (after f)" in the probe.
+    """The exception's message and where it was raised: " (line 7)" of the kata, or " (after f)" in the probe.
 
-    The text may be the kata's.
+    The kata under test may have written the message, so it must not be trusted.
     """
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename.startswith(KATA_FILE)]
     try:
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:MAX_NOTE_CHARS]
     except Exception:
         text = ""
     return text + (f" (line {lines[-1]})" if lines else f" (after {of})" if of else "")
 
 
 def cases(probe: Probe, seed: int) -> list[Case]:
-    """The probe's cases for one seed; raises UserError when two share a name."""
-    found = list(probe.cases(torch.Generator().manual_seed(seed)))
-    names = [case.name for case in found]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"two probe cases are both called {sorted(twice)[0]!r}; give each its own name.")
-    return found
+    """The probe's cases for one seed. Raises UserError if two have the same name."""
+    all_cases = list(probe.cases(torch.Generator().manual_seed(seed)))
+    names = [case.name for case in all_cases]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise UserError(f"two probe cases are both called {min(repeated)!r}; give each its own name.")
+    return all_cases
 
 
-def not_started(seen: dict[str, Any]) -> bool:
-    return isinstance(seen.get("raised"), Raised) and seen["raised"].not_started
+def not_started(case_evidence: dict[str, Any]) -> bool:
+    """Whether the case reached an unwritten stub."""
+    raised = case_evidence.get("raised")
+    return isinstance(raised, Raised) and raised.not_started
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two pieces of evidence are equal: tensors and floats closely, draws in distribution, the rest exactly."""
+    """Whether two pieces of evidence agree: tensors and floats within tolerance, draws in distribution, all else exactly."""
     a, b = (counted(side) if isinstance(side, Draws | Pairs) else side for side in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
@@ -196,11 +200,17 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _same_tensors(a, b)
     if isinstance(a, Counts) and isinstance(b, Counts):
-        alike = a.counts.shape == b.counts.shape and bool(a.counts.sum() == b.counts.sum())  # one lucky draw is none
-        return alike and _homogeneous(a.counts, b.counts) >= FALSE_ALARM
+        # Fewer draws would agree too easily, so their number has to be the same.
+        comparable = a.counts.shape == b.counts.shape and bool(a.counts.sum() == b.counts.sum())
+        return comparable and homogeneity_p_value(a.counts, b.counts) >= FALSE_ALARM
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-7, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
     return type(a) is type(b) and bool(a == b)
+
+
+def tolerance(dtype: torch.dtype) -> tuple[float, float]:
+    """(relative, absolute) tolerance for comparing floating-point tensors."""
+    return TOLERANCES.get(dtype, OTHER_TOLERANCE)
 
 
 def _same_tensors(a: Tensor, b: Tensor) -> bool:
@@ -210,24 +220,12 @@ def _same_tensors(a: Tensor, b: Tensor) -> bool:
         return _same_tensors(torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj()))
     if not a.is_floating_point():
         return torch.equal(a, b)
-    rtol, atol = TOLERANCE.get(a.dtype, WIDE)
+    rtol, atol = tolerance(a.dtype)
     return torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
-def _homogeneous(a: Tensor, b: Tensor) -> float:
-    """p-value that two rows of counts come from one distribution."""
-    counts = torch.stack([a, b]).double()
-    counts = counts[:, counts.sum(0) > 0]
-    totals = counts.sum(1, keepdim=True)
-    if not totals.all() or counts.shape[1] < 2:
-        return 1.0 if bool((totals > 0).all()) or torch.equal(totals[0], totals[1]) else 0.0
-    expected = totals * counts.sum(0, keepdim=True) / counts.sum()
-    statistic = ((counts - expected) ** 2 / expected).sum()
-    return torch.special.gammaincc(torch.tensor((counts.shape[1] - 1) / 2, dtype=torch.float64), statistic / 2).item()
-
-
 def counted(tree: Any) -> Any:
-    """Evidence with its draws counted and its pairs compared: smaller, and equal to what `same` compares."""
+    """The evidence with draws counted and pairs compared. It is smaller, and `same` gives the same results for it."""
     if isinstance(tree, dict):
         return {key: counted(value) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -238,6 +236,7 @@ def counted(tree: Any) -> Any:
 
 
 def _detached(tree: Any) -> Any:
+    """A copy of the evidence without autograd graphs and tensor subclasses; tuples become lists."""
     if isinstance(tree, dict):
         return {str(key): _detached(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):

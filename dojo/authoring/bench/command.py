@@ -15,7 +15,7 @@ from dojo.authoring.extras import INSTALL_NOTEBOOKS
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 
 Progress = Callable[[str], None]
 
@@ -71,8 +71,7 @@ def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: P
     file = target / f"{kata}.py"
     if target == checkout.solutions.resolve() or not file.is_file():
         return None
-    stub = render(checkout.reference(kata).read_text(encoding="utf-8"), kata)
-    if file.read_text(encoding="utf-8") == stub:
+    if file.read_text(encoding="utf-8") == stub(checkout, kata):
         return None
     progress(f"{kata}: does yours pass?")
     done = subprocess.run(

@@ -20,7 +20,7 @@ from dojo.core.errors import UserError
 from dojo.core.files import write
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import stub
 from dojo.engine.file_watcher import FileWatcher
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import FirstFailure, Job, JobDied, Verdict
@@ -69,7 +69,7 @@ def _measure(
     wrong = load_mistakes(checkout.mistakes(kata)).named
     result = Latency(kata, [], [], [])
     for number in range(-2, saves):  # the first two load what this kata's tests import
-        kinds = (render(reference, kata), wrong[number % len(wrong)].apply(reference), reference)
+        kinds = (stub(checkout, kata), wrong[number % len(wrong)].apply(reference), reference)
         text = f"{kinds[number % 3]}\n# save {number}\n"
         first_failure, verdict = _save_and_wait(target, kata, text, forkserver, watcher, number)
         if number >= 0:

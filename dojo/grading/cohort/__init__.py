@@ -1,1 +1,1 @@
-"""A whole class: distinct files are graded once, and a run that was ended anywhere goes on where it was."""
+"""Grades a whole class: each distinct file once, and only those without a stored result. Imports the rest of `grading`."""

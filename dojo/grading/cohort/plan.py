@@ -1,4 +1,4 @@
-"""What there is to grade: submissions, their files, and the distinct files among them."""
+"""What is to be graded: the submissions of a class, the distinct files among them, and the results on disk."""
 
 import hashlib
 import json
@@ -6,122 +6,130 @@ import os
 from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dojo.core.errors import UserError
+from dojo.core.files import write
 from dojo.core.paths import Checkout
+from dojo.grading.grader import Grader
 from dojo.grading.reports.escape import plain
 from dojo.grading.results import CaseResult, KataResult
-from dojo.grading.submission.intake import Taken, take_in
+from dojo.grading.submission.intake import SubmittedFile, read_submission
 
-if TYPE_CHECKING:
-    from dojo.grading.grader import Grader
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One distinct file of one kata; `path` is a submission that holds it."""
-
-    kata: str
-    sha256: str
-    submission: Path
+MAX_NAME_BYTES = 100
+FileKey = tuple[str, str]  # kata, SHA-256 of the file
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`handed_in` says what each submission holds, without the sources; an empty one has `trouble`."""
+    """The files of a class. Each distinct source is held once, in `sources`."""
 
-    handed_in: dict[str, dict[str, Taken]]
-    trouble: dict[str, str]
-    sources: dict[tuple[str, str], bytes]
+    submissions: dict[str, dict[str, SubmittedFile]]  # submission -> kata -> file, without its source
+    unreadable: dict[str, str]  # submission -> why nothing could be read; none of its katas is attempted
+    sources: dict[FileKey, bytes]
 
-    def files(self) -> Iterator[tuple[str, str, Taken]]:
-        """Submission, kata, file."""
-        for name, taken in self.handed_in.items():
-            for kata, file in taken.items():
-                yield name, kata, file
+    def files(self) -> Iterator[tuple[str, SubmittedFile]]:
+        """Every submission with each of its files."""
+        for submission, files in self.submissions.items():
+            for file in files.values():
+                yield submission, file
+
+    def file(self, key: FileKey) -> SubmittedFile:
+        """A file with its source."""
+        return SubmittedFile(key[0], self.sources[key], key[1], "ok")
 
 
-def find(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """The submissions, each under a name of its own, and what else lies in `folder`. Raises UserError when there is none."""
+def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The submissions in `folder`, by a unique printable name, and the names of all entries that are no folders.
+
+    Raises UserError if there is no submission.
+    """
     try:
         entries = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=lambda p: os.fsencode(p.name))
     except OSError as error:
         raise UserError(
             f"{folder} cannot be read: {error.strerror}. It should hold one folder for each submission."
         ) from error
-    found: dict[str, Path] = {}
+    submissions: dict[str, Path] = {}
     for path in entries:
         if path.is_dir() and not path.is_symlink():
-            found[_label(path.name, found)] = path
+            submissions[_unique_name(path.name, submissions)] = path
     others = [plain(path.name) for path in entries if path.is_symlink() or not path.is_dir()]
-    if not found:
-        held = f"it holds {', '.join(others[:5])}" if others else "it is empty"
+    if not submissions:
+        content = f"it holds {', '.join(others[:5])}" if others else "it is empty"
         archives = " Unpack the archives first." if any(name.endswith((".zip", ".gz")) for name in others) else ""
         raise UserError(
-            f"{folder} should hold one folder for each submission, with katas/*.py in it; {held}.{archives}"
+            f"{folder} should hold one folder for each submission, with katas/*.py in it; {content}.{archives}"
         )
-    return found, others
+    return submissions, others
 
 
-def _label(name: str, taken: Container[str]) -> str:
-    """The folder's name where that is plain text and free; else what can be shown of it, and a mark of its own."""
-    raw = os.fsencode(name)
-    if plain(name) == name and len(raw) <= 100 and name.casefold() not in taken and name not in taken:
-        return name
-    shown = "".join(c for c in plain(name) if c.isalnum() or c in " ._-")[:60].strip() or "name"
+def _unique_name(folder: str, used: Container[str]) -> str:
+    """The folder's name if it is printable, short and not used; else its printable part and a hash of the name."""
+    raw = os.fsencode(folder)
+    is_free = folder.casefold() not in used and folder not in used
+    if plain(folder) == folder and len(raw) <= MAX_NAME_BYTES and is_free:
+        return folder
+    shown = "".join(c for c in plain(folder) if c.isalnum() or c in " ._-")[:60].strip() or "name"
     return f"{shown}~{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
-def read(checkout: Checkout, folders: dict[str, Path], katas: list[str]) -> Plan:
-    """Takes every submission in; equal sources are kept once."""
+def read_class(checkout: Checkout, folders: dict[str, Path], katas: list[str]) -> Plan:
+    """Reads every submission."""
     plan = Plan({}, {}, {})
     for name, folder in folders.items():
         try:
-            taken = take_in(folder, katas, checkout=checkout)
-        except UserError as problem:
-            plan.trouble[name] = str(problem)
-            plan.handed_in[name] = {kata: Taken(kata, None, None, "not_attempted", str(problem)) for kata in katas}
-            continue
-        for kata, file in taken.items():
+            files = read_submission(folder, katas, checkout=checkout)
+        except UserError as error:
+            plan.unreadable[name] = str(error)
+            files = {kata: SubmittedFile(kata, None, None, "not_attempted", str(error)) for kata in katas}
+        for kata, file in files.items():
             if file.status == "ok" and file.source is not None and file.sha256 is not None:
                 plan.sources.setdefault((kata, file.sha256), file.source)
-        plan.handed_in[name] = {kata: replace(file, source=None) for kata, file in taken.items()}
+        plan.submissions[name] = {kata: replace(file, source=None) for kata, file in files.items()}
     return plan
 
 
-class Results:
-    """The graded files on disk, named by everything that decides: kata, content, upstream, seed, fences, naming."""
+class ResultStore:
+    """The results of the distinct files, on disk. A result's name is a hash of everything that decides it.
 
-    def __init__(self, folder: Path, grader: "Grader") -> None:
+    These are the kata, the file, the grader's code and references, the seed, the layers, and whether mistakes are named.
+    """
+
+    def __init__(self, folder: Path, grader: Grader) -> None:
         self.folder = folder
-        self.base = f"{grader.upstream}\n{grader.seed.commitment}\n{grader.standing.layers}\n{grader.naming}"
+        self._grader_key = (
+            f"{grader.upstream_sha256}\n{grader.seed.commitment}\n{grader.selftest.layers}\n{grader.naming}"
+        )
+        self._faults: dict[FileKey, KataResult] = {}
 
-    def path(self, kata: str, sha256: str) -> Path:
-        key = hashlib.sha256(f"{kata}\n{sha256}\n{self.base}".encode()).hexdigest()
-        return self.folder / kata / f"{key[:40]}.json"
+    def path(self, key: FileKey) -> Path:
+        kata, sha256 = key
+        name = hashlib.sha256(f"{kata}\n{sha256}\n{self._grader_key}".encode()).hexdigest()
+        return self.folder / kata / f"{name[:40]}.json"
 
-    def get(self, kata: str, sha256: str) -> KataResult | None:
-        """None when it is not graded yet, or the file is damaged."""
+    def get(self, key: FileKey) -> KataResult | None:
+        """None if the file has not been graded, or its result is damaged."""
+        if key in self._faults:
+            return self._faults[key]
         try:
-            return parse(self.path(kata, sha256).read_text(encoding="utf-8"))
+            return result_from_json(self.path(key).read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def keep(self, result: KataResult, sha256: str) -> None:
-        """A fault of the grader's is not kept: the next run tries again."""
-        from dojo.core.files import put
+    def save(self, key: FileKey, result: KataResult) -> None:
+        """Writes the result. A fault of the grader is only remembered, so that the next run tries again."""
+        if result.status == "error":
+            self._faults[key] = result
+        else:
+            write(self.path(key), result_to_json(result))
 
-        if result.status != "error":
-            put(self.path(result.id, sha256), text(result))
 
-
-def text(result: KataResult) -> str:
+def result_to_json(result: KataResult) -> str:
     return json.dumps(asdict(result), ensure_ascii=True)
 
 
-def parse(text: str) -> KataResult:
-    """Raises ValueError, TypeError or KeyError for anything else."""
+def result_from_json(text: str) -> KataResult:
+    """Raises ValueError, TypeError or KeyError for text that `result_to_json` did not write."""
     fields = json.loads(text)
     cases = tuple(CaseResult(**case) for case in fields.pop("cases"))
     return KataResult(**fields | {"cases": cases, "mistakes": tuple(fields["mistakes"])})

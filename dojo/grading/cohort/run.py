@@ -1,29 +1,29 @@
-"""Grades the distinct files of a plan, here in threads or on a Dask cluster. Both write into `Results` as they go."""
+"""Grades the distinct files of a class, in threads here or on a Dask cluster. Each result is stored as soon as it is there."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.grading.cohort.plan import Plan, Results, parse, text
+from dojo.grading.cohort.plan import FileKey, Plan, ResultStore, result_from_json, result_to_json
 from dojo.grading.grader import Grader
 from dojo.grading.results import KataResult
+from dojo.grading.scoring.answer_key import POINTS_PER_KATA
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission import policy
-from dojo.grading.submission.intake import Taken
+from dojo.grading.submission.intake import SubmittedFile
 
-Done = Callable[[], None]
-SHARD = 40  # files of one kata: a minute's work or less, beside which the reference's run weighs little
-BATCH = 500  # files that are parsed before the first of them is graded
+OnGraded = Callable[[], None]
+SHARD_FILES = 40  # about a minute's work, so that making the answer key once a shard costs little
+BATCH_FILES = 500  # files that the policy reads before the first of them is graded
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a worker needs to grade, as plain data that any machine can read."""
+class GraderSettings:
+    """Everything needed to make a grader, as plain data that can be sent to another machine."""
 
     root: str
     katas: tuple[str, ...]
@@ -32,7 +32,7 @@ class Order:
     without: tuple[str, ...] = ()
     private: tuple[str, ...] = ()  # paths that no submission may read
 
-    def grader(self, jobs: int) -> Grader:
+    def make_grader(self, jobs: int) -> Grader:
         checkout = Checkout(Path(self.root))
         return Grader(
             checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, naming=self.naming,
@@ -40,97 +40,102 @@ class Order:
         )  # fmt: skip
 
 
-def waiting(plan: Plan, results: Results) -> list[tuple[str, str]]:
-    """The files without a result, kata by kata, so that one kit after another is needed."""
-    return sorted(key for key in plan.sources if results.get(*key) is None)
+def ungraded(plan: Plan, store: ResultStore) -> list[FileKey]:
+    """The files without a result, in the order of the katas, so that one answer key after the other is needed."""
+    return sorted(key for key in plan.sources if store.get(key) is None)
 
 
-def run_here(grader: Grader, plan: Plan, results: Results, done: Done) -> None:
-    """Threads around the grader's cells."""
-    keys = waiting(plan, results)
-    with ThreadPoolExecutor(grader.jobs) as pool, grader.stopping():
-        for at in range(0, len(keys), BATCH):
-            part = keys[at : at + BATCH]
-            refused = refusals(grader, [_taken(plan, key) for key in part])
+def run_in_threads(grader: Grader, plan: Plan, store: ResultStore, on_graded: OnGraded) -> None:
+    """Grades all files without a result on this machine. Calls `on_graded` after each."""
+    keys = ungraded(plan, store)
+    with ThreadPoolExecutor(grader.jobs) as pool, grader.stop_on_error():
+        for start in range(0, len(keys), BATCH_FILES):
+            batch = keys[start : start + BATCH_FILES]
+            refusals = policy_refusals(grader, [plan.file(key) for key in batch])
             futures = {
-                pool.submit(grader.grade_file, key[0], _taken(plan, key), refused.get(key, "")): key for key in part
+                pool.submit(grader.grade_file, key[0], plan.file(key), refusals.get(key, "")): key for key in batch
             }
             try:
                 for future in as_completed(futures):
-                    results.keep(future.result(), futures[future][1])
-                    done()
+                    store.save(futures[future], future.result())
+                    on_graded()
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
 
 
-def refusals(grader: Grader, files: list[Taken]) -> dict[tuple[str, str], str]:
-    """What the policy says against which file; one child reads them all."""
-    if "policy" not in grader.standing.layers:
+def policy_refusals(grader: Grader, files: list[SubmittedFile]) -> dict[FileKey, str]:
+    """Why the policy refuses a file, in sentences, for each file that it refuses."""
+    if "policy" not in grader.selftest.layers:
         return {}
-    found: dict[tuple[str, str], str] = {}
+    refusals: dict[FileKey, str] = {}
     for file, findings in zip(files, policy.review_each(grader.checkout, files), strict=True):
-        said = " ".join(f.sentence(f"katas/{file.kata}.py") for f in findings if f.refuses)
-        if said:
-            found[file.kata, file.sha256 or ""] = said
-    return found
+        sentences = " ".join(finding.sentence(f"katas/{file.kata}.py") for finding in findings if finding.refuses)
+        if sentences:
+            refusals[file.kata, file.sha256 or ""] = sentences
+    return refusals
 
 
-def _taken(plan: Plan, key: tuple[str, str]) -> Taken:
-    return Taken(key[0], plan.sources[key], key[1], "ok")
+def run_on_dask(
+    settings: GraderSettings, plan: Plan, store: ResultStore, on_graded: OnGraded, scheduler: str | None, workers: int
+) -> None:
+    """Grades all files without a result on the Dask cluster at `scheduler`, or else in `workers` processes here.
 
-
-def run_on_dask(order: Order, plan: Plan, results: Results, done: Done, scheduler: str | None, workers: int) -> None:
-    """Shards on a Dask cluster: on the one at `scheduler`, else on `workers` processes here.
-
-    A shard whose worker is lost goes to another one; what it had finished is done again.
+    If a worker is lost, its shard is graded again by another one.
     """
     try:
         from distributed import Client, LocalCluster, as_completed
     except ImportError as error:
         raise UserError("--engine dask needs Dask: pip install distributed") from error
-    keys = waiting(plan, results)
+    keys = ungraded(plan, store)
     if not keys:
         return
-    cluster = None if scheduler else LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    cluster = None
+    if not scheduler:
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]  # distributed has no types
     try:
-        with Client(scheduler or cluster) as client:
+        with Client(scheduler or cluster) as client:  # type: ignore[no-untyped-call]
             futures = [
-                client.submit(
-                    grade_shard, order, [(kata, sha, plan.sources[kata, sha]) for kata, sha in shard], pure=False
-                )
+                client.submit(grade_shard, settings, [plan.file(key) for key in shard], pure=False)
                 for shard in _shards(keys)
             ]
-            for future in as_completed(futures):
-                for line, sha256 in future.result():
-                    results.keep(parse(line), sha256)
-                    done()
+            for future in as_completed(futures):  # type: ignore[no-untyped-call]
+                for text, key in future.result():
+                    store.save(key, result_from_json(text))
+                    on_graded()
     finally:
         if cluster is not None:
             cluster.close()
 
 
-def _shards(keys: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+def _shards(keys: list[FileKey]) -> Iterator[list[FileKey]]:
     for _, group in groupby(keys, key=lambda key: key[0]):
-        files = list(group)
-        yield from (files[at : at + SHARD] for at in range(0, len(files), SHARD))
+        of_kata = list(group)
+        yield from (of_kata[start : start + SHARD_FILES] for start in range(0, len(of_kata), SHARD_FILES))
 
 
-def grade_shard(order: Order, files: list[tuple[str, str, bytes]]) -> list[tuple[str, str]]:
-    """Runs on a worker: files in, results as JSON text out."""
-    taken = [Taken(kata, source, sha256, "ok") for kata, sha256, source in files]
-    with order.grader(1) as grader:
-        refused = refusals(grader, taken)
-        graded: Any = [(grader.grade_file(f.kata, f, refused.get((f.kata, f.sha256 or ""), "")), f) for f in taken]
-    return [(text(result), file.sha256 or "") for result, file in graded]
+def grade_shard(settings: GraderSettings, files: list[SubmittedFile]) -> list[tuple[str, FileKey]]:
+    """Grades some files in a Dask worker. Returns the results as JSON, each with the key of its file."""
+    results = []
+    with settings.make_grader(1) as grader:
+        refusals = policy_refusals(grader, files)
+        for file in files:
+            key = (file.kata, file.sha256 or "")
+            results.append((result_to_json(grader.grade_file(file.kata, file, refusals.get(key, ""))), key))
+    return results
 
 
-def together(grader: Grader, plan: Plan, results: Results) -> Iterator[tuple[str, tuple[KataResult, ...]]]:
-    """Each submission with the results of its files, from what lies on disk."""
-    for name, taken in plan.handed_in.items():
-        found = []
-        for kata, file in taken.items():
-            known = results.get(kata, file.sha256) if file.status == "ok" and file.sha256 else None
-            found.append(known or grader.grade_file(kata, file))
-        yield name, tuple(found)
+def collect_results(grader: Grader, plan: Plan, store: ResultStore) -> Iterator[tuple[str, tuple[KataResult, ...]]]:
+    """Each submission with the results of its files."""
+    for submission, files in plan.submissions.items():
+        yield submission, tuple(_result(grader, store, file) for file in files.values())
+
+
+def _result(grader: Grader, store: ResultStore, file: SubmittedFile) -> KataResult:
+    if file.status != "ok" or file.sha256 is None:
+        return grader.grade_file(file.kata, file)
+    if result := store.get((file.kata, file.sha256)):
+        return result
+    reason = "The grader failed: it has no result of this file. This is no fault of the submission."
+    return KataResult(file.kata, "error", 0.0, POINTS_PER_KATA, (), file.sha256, reason)

@@ -1,8 +1,9 @@
-"""Which files of a class are alike, though they are not what everybody writes.
+"""Finds pairs of similar files in a class.
 
-Names, comments, docstrings and layout are taken away, then short runs of what is left are compared (winnowing:
-Schleimer, Wilkerson, Aiken, "Winnowing: local algorithms for document fingerprinting", 2003). A note for a person to
-look at, never a verdict: a short kata has few right answers.
+Names, comments, docstrings and layout are removed, and fingerprints of short runs of the remaining tokens are compared
+(winnowing: Schleimer, Wilkerson, Aiken, "Winnowing: local algorithms for document fingerprinting", 2003). Runs that many
+write, or that are published, do not count. A pair is a note for a person, never a verdict: a short kata has few right
+answers.
 """
 
 import hashlib
@@ -14,11 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-RUN, WINDOW = 12, 8  # tokens in a run; of so many neighbouring runs one is kept
-LEAST = 20  # fingerprints of its own that a file must have to be compared at all
-ALIKE = 0.8  # share of those that two files have in common
-COMMON = 0.2  # a run that so many of a class write is nobody's own; in a small class, one that five write
-MANY, KEPT = 30, 500  # of holders of a run, of runs of a file: more would take long and tell nothing new
+RUN_TOKENS = 12
+WINDOW_RUNS = 8  # of this many neighbouring runs, the one with the smallest hash is a fingerprint
+MIN_FINGERPRINTS = 20  # a file with fewer is not compared
+MIN_SHARE = 0.8  # of the smaller file's fingerprints, which a similar pair has in common
+# A fingerprint that more files hold than this is common: a share of the class, at least 5, at most 30 files.
+COMMON_SHARE, MIN_COMMON_FILES, MAX_COMMON_FILES = 0.2, 5, 30
+MAX_FINGERPRINTS = 500  # of a file; comparing more would take long and change little
 LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -31,8 +34,8 @@ LAYOUT = {
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Two files of one kata, by content; `share` of what is their own is common to both."""
+class SimilarPair:
+    """Two similar files of one kata, by SHA-256. `share` of the smaller one's fingerprints are in both."""
 
     kata: str
     a: str
@@ -41,45 +44,55 @@ class Alike:
 
 
 def fingerprints(source: str) -> frozenset[int]:
-    """Of the code alone; empty when it cannot be read."""
-    tokens: list[str] = []
+    """The fingerprints of the code in `source`; empty if it is no Python, or too short."""
     try:
         stream = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError, ValueError):
         return frozenset()
-    start = True
+    tokens: list[str] = []
+    starts_statement = True
     for token in stream:
-        if token.type == tokenize.STRING and start:
+        if token.type == tokenize.STRING and starts_statement:
             continue  # a docstring
-        start = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.NL) or (start and token.type in LAYOUT)
+        starts_statement = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.NL) or (
+            starts_statement and token.type in LAYOUT
+        )
         if token.type in LAYOUT:
             continue
-        known = keyword.iskeyword(token.string) or token.type not in (tokenize.NAME, tokenize.NUMBER, tokenize.STRING)
-        tokens.append(token.string if known else tokenize.tok_name[token.type])
-    runs = [_hash(" ".join(tokens[i : i + RUN])) for i in range(len(tokens) - RUN + 1)]
-    return frozenset(min(runs[i : i + WINDOW]) for i in range(max(1, len(runs) - WINDOW + 1)) if runs)
+        is_free = token.type in (tokenize.NAME, tokenize.NUMBER, tokenize.STRING) and not keyword.iskeyword(
+            token.string
+        )
+        tokens.append(tokenize.tok_name[token.type] if is_free else token.string)  # names and literals are removed
+    runs = [_hash(" ".join(tokens[i : i + RUN_TOKENS])) for i in range(len(tokens) - RUN_TOKENS + 1)]
+    return frozenset(min(runs[i : i + WINDOW_RUNS]) for i in range(max(1, len(runs) - WINDOW_RUNS + 1)) if runs)
 
 
-def alike(kata: str, sources: dict[str, str], published: Iterable[str]) -> list[Alike]:
-    """Pairs among `sources` (content hash -> text); what `published` texts (stub, reference) hold is nobody's own."""
-    given = frozenset().union(*map(fingerprints, published))
-    own = {sha: fingerprints(source) - given for sha, source in sources.items()}
-    counts = Counter(mark for marks in own.values() for mark in marks)
-    most = min(MANY, max(5, int(COMMON * len(own))))
-    own = {sha: frozenset(sorted(m for m in marks if counts[m] <= most)[:KEPT]) for sha, marks in own.items()}
+def find_similar(kata: str, sources: dict[str, str], published: Iterable[str]) -> list[SimilarPair]:
+    """The similar pairs among `sources` (SHA-256 -> text), the most similar first.
+
+    Fingerprints of the `published` texts (the stub, the reference) do not count.
+    """
+    public = frozenset().union(*map(fingerprints, published))
+    prints = {sha256: fingerprints(source) - public for sha256, source in sources.items()}
+    holders_of = Counter(mark for marks in prints.values() for mark in marks)
+    max_holders = min(MAX_COMMON_FILES, max(MIN_COMMON_FILES, int(COMMON_SHARE * len(prints))))
+    prints = {
+        sha256: frozenset(sorted(mark for mark in marks if holders_of[mark] <= max_holders)[:MAX_FINGERPRINTS])
+        for sha256, marks in prints.items()
+    }
     holders: dict[int, list[str]] = defaultdict(list)
-    for sha, marks in own.items():
-        for mark in marks if len(marks) >= LEAST else ():
-            holders[mark].append(sha)
+    for sha256, marks in prints.items():
+        for mark in marks if len(marks) >= MIN_FINGERPRINTS else ():
+            holders[mark].append(sha256)
     shared: Counter[tuple[str, str]] = Counter()
-    for shas in holders.values():
-        shared.update(combinations(sorted(shas), 2))
-    found = []
+    for hashes in holders.values():
+        shared.update(combinations(sorted(hashes), 2))
+    pairs = []
     for (a, b), count in shared.items():
-        share = count / min(len(own[a]), len(own[b]))
-        if share >= ALIKE:
-            found.append(Alike(kata, a, b, round(share, 3)))
-    return sorted(found, key=lambda pair: (-pair.share, pair.a, pair.b))
+        share = count / min(len(prints[a]), len(prints[b]))
+        if share >= MIN_SHARE:
+            pairs.append(SimilarPair(kata, a, b, round(share, 3)))
+    return sorted(pairs, key=lambda pair: (-pair.share, pair.a, pair.b))
 
 
 def _hash(text: str) -> int:

@@ -1,43 +1,37 @@
-"""What a teacher reads: one line for each submission, and one page about the class."""
+"""Summarises a class for its teacher: one line for each submission, and one page."""
 
 import csv
+import hashlib
 import io
+import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from statistics import mean, median
+from pathlib import Path
 
+import dojo
 from dojo.core.catalog import Catalog
 from dojo.core.pages import environment
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
-from dojo.grading.cohort.plan import Plan
-from dojo.grading.cohort.similarity import Alike, alike, fingerprints
+from dojo.core.stubs import stub
+from dojo.grading.cohort.plan import FileKey, Plan
+from dojo.grading.cohort.similarity import SimilarPair, find_similar, fingerprints
 from dojo.grading.reports.escape import plain
 from dojo.grading.results import KataResult
 
+PAGE = Path(__file__).with_name("page.html.jinja").relative_to(Path(dojo.__file__).parent).as_posix()
 BINS = 10
 STATUSES = ("pass", "fail", "refused", "not_attempted", "error")
-FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)  # a spreadsheet would compute a cell that begins so
+# A spreadsheet takes a cell that begins with one of these for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass
 class KataSummary:
-    """One kata in the class."""
+    """The results of one kata in the class."""
 
     id: str
     title: str
-    points: list[float] = field(default_factory=list)
+    points: list[float] = field(default_factory=list)  # of those who tried
     max_points: float = 10.0
     statuses: Counter[str] = field(default_factory=Counter)
     mistakes: Counter[str] = field(default_factory=Counter)
@@ -45,7 +39,7 @@ class KataSummary:
 
     @property
     def bins(self) -> list[int]:
-        """How many got which tenth of the points, of those who tried; the last is the full mark alone."""
+        """How many of those who tried have which tenth of the points. One more bin counts full marks."""
         counts = [0] * (BINS + 1)
         for points in self.points:
             counts[BINS if points >= self.max_points else int(BINS * points / self.max_points)] += 1
@@ -53,109 +47,126 @@ class KataSummary:
 
 
 @dataclass
-class Summary:
-    """The class."""
+class CohortSummary:
+    """The results of the class."""
 
     scores: dict[str, float]
-    rows: dict[str, tuple[KataResult, ...]]
+    results: dict[str, tuple[KataResult, ...]]
     level: str
     max_score: float
     katas: list[KataSummary]
-    trouble: dict[str, str]
+    unreadable: dict[str, str]
     copies: list[tuple[str, list[str]]]  # kata, submissions that hold the same file
-    pairs: list[tuple[Alike, list[str], list[str]]]
+    pairs: list[tuple[SimilarPair, list[str], list[str]]]  # the pair, submissions that hold the one and the other file
 
     @property
-    def middle(self) -> float:
-        return median(self.scores.values()) if self.scores else 0.0
+    def median(self) -> float:
+        return statistics.median(self.scores.values()) if self.scores else 0.0
 
     @property
-    def average(self) -> float:
-        return mean(self.scores.values()) if self.scores else 0.0
+    def mean(self) -> float:
+        return statistics.mean(self.scores.values()) if self.scores else 0.0
 
 
 def summarise(
     checkout: Checkout, catalog: Catalog, plan: Plan, graded: dict[str, tuple[KataResult, ...]], level: str
-) -> Summary:
-    """From every submission's results."""
-    katas: dict[str, KataSummary] = {}
-    for results in graded.values():
-        for result in results:
-            entry = katas.setdefault(
-                result.id, KataSummary(result.id, catalog[result.id].title, max_points=result.max_points)
-            )
-            entry.statuses[result.status] += 1
-            entry.mistakes.update(result.mistakes)
-            if result.status in ("pass", "fail", "refused"):
-                entry.points.append(result.points)
-            if result.status == "fail":
-                entry.failing.update(case.id for case in result.cases if not case.passed)
-    holders: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name, kata, file in plan.files():
-        if (
-            file.sha256
-            and file.status == "ok"
-            and fingerprints(plan.sources[kata, file.sha256].decode("utf-8", "replace"))
-        ):
-            holders[kata, file.sha256].append(name)
-    scores = {name: round(sum(r.points for r in results), 2) for name, results in graded.items()}
-    most = sum(entry.max_points for entry in katas.values())
+) -> CohortSummary:
+    """The summary of `graded`, which maps each submission to its results."""
+    katas = _summarise_katas(catalog, graded)
+    holders = _holders(plan)
     pairs = [
         (pair, holders[pair.kata, pair.a], holders[pair.kata, pair.b])
         for kata in katas
-        for pair in _pairs(checkout, plan, kata)
+        for pair in _similar_pairs(checkout, plan, kata)
     ]
-    published = {(kata, _digest(checkout.reference(kata).read_bytes())) for kata in katas}
-    copies = [
-        (kata, names)
-        for (kata, sha), names in sorted(holders.items())
-        if len(names) > 1 and (kata, sha) not in published
-    ]
-    return Summary(scores, graded, level, most, list(katas.values()), plan.trouble, copies, pairs)
-
-
-def _pairs(checkout: Checkout, plan: Plan, kata: str) -> list[Alike]:
-    sources = {sha: source.decode("utf-8", "replace") for (k, sha), source in plan.sources.items() if k == kata}
-    reference = checkout.reference(kata).read_text(encoding="utf-8")
-    others = [path.read_text(encoding="utf-8") for path in checkout.alternatives(kata)]
-    return alike(kata, sources, [reference, render(reference, kata), *others])
-
-
-def _digest(raw: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(raw).hexdigest()
-
-
-def as_csv(graded: dict[str, tuple[KataResult, ...]]) -> str:
-    """One row a submission: its score, then points and status of each kata."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    katas = [result.id for result in next(iter(graded.values()), ())]
-    writer.writerow(
-        [
-            "submission",
-            "score",
-            "max_score",
-            *(f"{k} {what}" for k in katas for what in ("points", "status", "reason")),
-        ]
+    references = {(kata, hashlib.sha256(checkout.reference(kata).read_bytes()).hexdigest()) for kata in katas}
+    copies = [(key[0], names) for key, names in sorted(holders.items()) if len(names) > 1 and key not in references]
+    return CohortSummary(
+        scores={name: round(sum(r.points for r in results), 2) for name, results in graded.items()},
+        results=graded,
+        level=level,
+        max_score=sum(kata.max_points for kata in katas.values()),
+        katas=list(katas.values()),
+        unreadable=plan.unreadable,
+        copies=copies,
+        pairs=pairs,
     )
-    for name, results in graded.items():
-        row: list[object] = [cell(name), round(sum(r.points for r in results), 2), sum(r.max_points for r in results)]
+
+
+def _summarise_katas(catalog: Catalog, graded: dict[str, tuple[KataResult, ...]]) -> dict[str, KataSummary]:
+    katas: dict[str, KataSummary] = {}
+    for results in graded.values():
         for result in results:
-            row += [result.points, result.status, cell(result.reason)]
-        writer.writerow(row)
+            kata = katas.setdefault(
+                result.id, KataSummary(result.id, catalog[result.id].title, max_points=result.max_points)
+            )
+            kata.statuses[result.status] += 1
+            kata.mistakes.update(result.mistakes)
+            if result.status in ("pass", "fail", "refused"):
+                kata.points.append(result.points)
+            if result.status == "fail":
+                kata.failing.update(case.id for case in result.cases if not case.passed)
+    return katas
+
+
+def _holders(plan: Plan) -> dict[FileKey, list[str]]:
+    """The submissions that hold each file. Files that are too short to compare are left out."""
+    comparable = {key for key, source in plan.sources.items() if fingerprints(_text(source))}
+    holders: dict[FileKey, list[str]] = defaultdict(list)
+    for submission, file in plan.files():
+        key = (file.kata, file.sha256 or "")
+        if file.status == "ok" and key in comparable:
+            holders[key].append(submission)
+    return holders
+
+
+def _similar_pairs(checkout: Checkout, plan: Plan, kata: str) -> list[SimilarPair]:
+    sources = {sha256: _text(source) for (of_kata, sha256), source in plan.sources.items() if of_kata == kata}
+    reference = checkout.reference(kata).read_text(encoding="utf-8")
+    alternatives = [path.read_text(encoding="utf-8") for path in checkout.alternatives(kata)]
+    return find_similar(kata, sources, [reference, stub(checkout, kata), *alternatives])
+
+
+def _text(source: bytes) -> str:
+    return source.decode("utf-8", "replace")
+
+
+def scores_as_csv(graded: dict[str, tuple[KataResult, ...]]) -> str:
+    """One row for each submission: its score, then points, status and reason of each kata."""
+    katas = [result.id for result in next(iter(graded.values()), ())]
+    columns = [f"{kata} {column}" for kata in katas for column in ("points", "status", "reason")]
+    rows: list[list[object]] = [["submission", "score", "max_score", *columns]]
+    for name, results in graded.items():
+        score, max_score = round(sum(r.points for r in results), 2), sum(r.max_points for r in results)
+        row: list[object] = [csv_cell(name), score, max_score]
+        for result in results:
+            row += [result.points, result.status, csv_cell(result.reason)]
+        rows.append(row)
+    return _csv(rows)
+
+
+def similar_as_csv(summary: CohortSummary) -> str:
+    """One row for each file that several submissions hold, and one for each similar pair."""
+    rows: list[list[object]] = [["kata", "share", "submissions", "and"]]
+    rows += [[kata, 1, csv_cell(" ".join(names)), ""] for kata, names in summary.copies]
+    rows += [[pair.kata, pair.share, csv_cell(" ".join(a)), csv_cell(" ".join(b))] for pair, a, b in summary.pairs]
+    return _csv(rows)
+
+
+def _csv(rows: list[list[object]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     return file.getvalue()
 
 
-def cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not compute."""
+def csv_cell(text: str) -> str:
+    """`text` so that a spreadsheet shows it and does not compute it."""
     shown = plain(text)
-    return f"'{shown}" if shown.startswith(FORMULA) else shown
+    return f"'{shown}" if shown.startswith(FORMULA_STARTS) else shown
 
 
-def as_page(summary: Summary) -> str:
+def as_page(summary: CohortSummary) -> str:
     """The class as one HTML file that loads nothing."""
     pages = environment()
     pages.filters["plain"] = plain
-    return pages.get_template("grading/cohort/page.html.jinja").render(summary=summary, bins=BINS, statuses=STATUSES)
+    return str(pages.get_template(PAGE).render(summary=summary, statuses=STATUSES))

@@ -1,6 +1,7 @@
-"""The report in the formats that classrooms read. Each is a pure function of the report and of what the platform says.
+"""Renders a report in the formats that classrooms read. Imports the standard library, core/errors and grading/results only.
 
-The standard library suffices for all of it: a job that publishes need not install torch (`python -m dojo.grading.reports`).
+So a job that publishes need not install torch: it runs `python -m` with this package. Each format is a pure function
+of the report and of what the platform says.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,40 +10,42 @@ from dojo.core.errors import UserError
 from dojo.grading.reports import classroom, classroom50, exercism, gradescope, junit, summary
 from dojo.grading.reports.context import Context, read_context
 from dojo.grading.reports.parse import read_report
-from dojo.grading.results import Report
+from dojo.grading.results import FORMAT_FILES, GradeReport
 
 __all__ = ["FORMATS", "Context", "check_formats", "read_context", "read_report", "render_formats"]
 
-Renderer = Callable[[Report, Context], str]
+Renderer = Callable[[GradeReport, Context], str]
 
-# name -> the file's name, as its platform wants it, and what renders it
-FORMATS: dict[str, tuple[str, Renderer]] = {
-    "junit": ("junit.xml", junit.render),
-    "summary": ("summary.md", summary.render),
-    "classroom50": ("result.json", classroom50.render),
-    "classroom": ("classroom.json", classroom.render),
-    "gradescope": ("results.json", gradescope.render),
-    "exercism": ("results.json", exercism.render),
+RENDERERS: dict[str, Renderer] = {
+    "junit": junit.render,
+    "summary": summary.render,
+    "classroom50": classroom50.render,
+    "classroom": classroom.render,
+    "gradescope": gradescope.render,
+    "exercism": exercism.render,
 }
+
+# format -> the name of its file, and the function that renders it
+FORMATS: dict[str, tuple[str, Renderer]] = {name: (file, RENDERERS[name]) for name, file in FORMAT_FILES.items()}
 
 
 def check_formats(names: Iterable[str]) -> None:
     """Raises UserError for a name that is no format, and for two formats that would write the same file."""
-    files: dict[str, str] = {}
+    format_of_file: dict[str, str] = {}
     for name in dict.fromkeys(names):
         if name not in FORMATS:
             raise UserError(f"There is no format {name!r}. Choose from: {', '.join(FORMATS)}.")
         file = FORMATS[name][0]
-        if file in files:
+        if file in format_of_file:
             raise UserError(
-                f"{files[file]} and {name} are both called {file}; ask for one of them, and make the other from the "
-                f"report: python -m dojo.grading.reports OUT/report.json --out ELSEWHERE --format {name}"
+                f"{format_of_file[file]} and {name} are both called {file}; ask for one of them, and make the other "
+                f"from the report: python -m {__name__} OUT/report.json --out ELSEWHERE --format {name}"
             )
-        files[file] = name
+        format_of_file[file] = name
 
 
-def render_formats(report: Report, names: Iterable[str], context: Context) -> dict[str, str]:
-    """What to write beside report.json: file name -> text."""
+def render_formats(report: GradeReport, names: Iterable[str], context: Context) -> dict[str, str]:
+    """The files to write beside report.json: name -> text. Raises UserError as `check_formats` does."""
     names = list(dict.fromkeys(names))
     check_formats(names)
     return {FORMATS[name][0]: FORMATS[name][1](report, context) for name in names}

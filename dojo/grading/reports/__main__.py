@@ -1,6 +1,6 @@
-"""`python -m dojo.grading.reports report.json --out DIR --format summary`: checks a report and renders it again.
+"""Checks a report.json and renders it: `python -m dojo.grading.reports report.json --out DIR --format summary`.
 
-For a job that publishes and must neither run a submission nor believe the job that did. Needs Python alone.
+For a job that publishes. Such a job runs no submission and does not trust the job that did. Needs Python alone.
 """
 
 import argparse
@@ -9,34 +9,32 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.grading.reports import FORMATS, read_context, read_report, render_formats
-from dojo.grading.reports.context import figure, overall
-from dojo.grading.reports.parse import MOST_BYTES
+from dojo.grading.reports.parse import MAX_REPORT_BYTES
+from dojo.grading.reports.wording import decimal, overall_status
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when the report is one and was rendered; 2, with a sentence, when not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dojo.grading.reports", description="Check and render a report.json."
-    )
+    """Returns the exit code: 0 if the report is valid and was rendered, else 2 after a sentence on stderr."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Check and render a report.json.")
     parser.add_argument("report", type=Path)
     parser.add_argument("--out", type=Path, default=Path(), help="the folder to write to; this one unless told")
     parser.add_argument("--format", action="append", default=[], choices=list(FORMATS), help="may be given repeatedly")
     parser.add_argument("--outputs", action="store_true", help="print score=, max-score=, status= and level=")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if told.report.is_symlink() or not told.report.is_file():
-            raise UserError(f"{told.report} is no file. Name the report.json that `kata grade` wrote.")
-        with told.report.open("rb") as file:
-            report = read_report(file.read(MOST_BYTES + 1))
-        told.out.mkdir(parents=True, exist_ok=True)
-        for name, text in render_formats(report, told.format, read_context()).items():
-            (told.out / name).write_text(text, encoding="utf-8")
+        if options.report.is_symlink() or not options.report.is_file():
+            raise UserError(f"{options.report} is no file. Name the report.json that `kata grade` wrote.")
+        with options.report.open("rb") as file:
+            report = read_report(file.read(MAX_REPORT_BYTES + 1))
+        options.out.mkdir(parents=True, exist_ok=True)
+        for name, text in render_formats(report, options.format, read_context()).items():
+            (options.out / name).write_text(text, encoding="utf-8")
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    if told.outputs:
-        print(f"score={figure(report.score)}\nmax-score={figure(report.max_score)}")
-        print(f"status={overall(report)}\nlevel={report.level}")
+    if options.outputs:
+        print(f"score={decimal(report.score)}\nmax-score={decimal(report.max_score)}")
+        print(f"status={overall_status(report)}\nlevel={report.level}")
     return 0
 
 

@@ -1,17 +1,18 @@
 """Classroom 50's result.json (classroom50/result/v1): one test for each kata.
 
-Its scores are whole numbers. Points have two decimals, so a score here is in hundredths of a point: 7.25 of 10 points
-become 725 of 1000. Nothing is lost, and every submission of a class has the same scale.
+Its scores are whole numbers, and points have two decimals. So a score here is in hundredths of a point: 7.25 of 10 points
+are 725 of 1000. Nothing is lost, and every submission of a class has the same scale.
 """
 
 from typing import Any
 
-from dojo.grading.reports.context import Context, account, as_json, hundredths
+from dojo.grading.reports.context import Context
 from dojo.grading.reports.escape import plain
-from dojo.grading.results import Report
+from dojo.grading.reports.wording import as_json, full_reason, hundredths
+from dojo.grading.results import GradeReport
 
 
-def render(report: Report, context: Context) -> str:
+def render(report: GradeReport, context: Context) -> str:
     """The file for `--format classroom50`."""
     tests: list[dict[str, Any]] = [
         {
@@ -19,7 +20,7 @@ def render(report: Report, context: Context) -> str:
             "passed": kata.status == "pass",
             "score": min(hundredths(kata.points), hundredths(kata.max_points)),
             "max-score": hundredths(kata.max_points),
-            "output": account(kata),
+            "output": full_reason(kata),
         }
         for kata in report.katas
     ]

@@ -1,26 +1,28 @@
 """Exercism's results.json, version 3: one test for each case, and each kata is one task.
 
-`error` is for a run in which no test was executed: every kata refused, missing or not attempted, or a fault of the
-grader's. What a solution prints is not reported, so no test has an `output`.
+The status is `error` if no test was run: every kata is refused, missing or not attempted, or the grader failed. What a
+solution prints is not captured, so no test has an `output`.
 """
 
 from typing import Any
 
-from dojo.grading.reports.context import Context, account, as_json, cases_of, overall
-from dojo.grading.reports.escape import plain, within
-from dojo.grading.results import KataResult, Report
+from dojo.grading.reports.context import Context
+from dojo.grading.reports.escape import first_bytes, plain
+from dojo.grading.reports.wording import as_json, cases_of, full_reason, overall_status
+from dojo.grading.results import GradeReport, KataResult
 
-MOST = 65_535  # bytes of the message
+MAX_MESSAGE_BYTES = 65_535
 
 
-def render(report: Report, context: Context) -> str:
+def render(report: GradeReport, context: Context) -> str:
     """The file for `--format exercism`."""
-    executed = any(kata.status in ("pass", "fail") for kata in report.katas)
-    status = "error" if not executed else "pass" if overall(report) == "pass" else "fail"
+    any_test_ran = any(kata.status in ("pass", "fail") for kata in report.katas)
+    status = "error" if not any_test_ran else "pass" if overall_status(report) == "pass" else "fail"
     result: dict[str, Any] = {"version": 3, "status": status}
     if status == "error":
-        said = "\n\n".join(f"{plain(kata.id, 100)}\n{account(kata, most=0) or kata.status}" for kata in report.katas)
-        result["message"] = within(said, MOST) or "Nothing was graded: the submission has none of the katas."
+        reasons = [f"{plain(kata.id, 100)}\n{full_reason(kata, max_cases=0) or kata.status}" for kata in report.katas]
+        message = first_bytes("\n\n".join(reasons), MAX_MESSAGE_BYTES)
+        result["message"] = message or "Nothing was graded: the submission has none of the katas."
     result["tests"] = [test for number, kata in enumerate(report.katas, 1) for test in _tests(kata, number)]
     return as_json(result)
 

@@ -1,15 +1,16 @@
-"""Gradescope's results.json: one test for each kata, everything as plain text (its default may read HTML)."""
+"""Gradescope's results.json: one test for each kata. All text is marked as plain, since the default may be HTML."""
 
-from dojo.grading.reports.context import SAYS, Context, account, as_json, overall
+from dojo.grading.reports.context import Context
 from dojo.grading.reports.escape import plain
-from dojo.grading.results import Report
+from dojo.grading.reports.wording import STATUS_TEXTS, as_json, full_reason, overall_status
+from dojo.grading.results import GradeReport
 
 
-def render(report: Report, context: Context) -> str:
+def render(report: GradeReport, context: Context) -> str:
     """The file for `--format gradescope`."""
     solved = sum(kata.status == "pass" for kata in report.katas)
     output = f"{solved} of {len(report.katas)} katas pass. Graded at level {plain(report.level, 40)}."
-    if overall(report) == "error":
+    if overall_status(report) == "error":
         output += " The grader itself failed: this is no mark; tell your teacher."
     return as_json(
         {
@@ -20,7 +21,7 @@ def render(report: Report, context: Context) -> str:
             "test_output_format": "text",
             "test_name_format": "text",
             "visibility": "visible",
-            "stdout_visibility": "hidden",  # what the grader prints is for the teacher
+            "stdout_visibility": "hidden",  # what the grader prints is only for the teacher
             "tests": [
                 {
                     "score": round(kata.points, 2),
@@ -28,7 +29,7 @@ def render(report: Report, context: Context) -> str:
                     "status": "passed" if kata.status == "pass" else "failed",
                     "name": plain(kata.id, 100),
                     "number": str(number),
-                    "output": account(kata) or SAYS["pass"],
+                    "output": full_reason(kata) or STATUS_TEXTS["pass"],
                     "visibility": "visible",
                 }
                 for number, kata in enumerate(report.katas, 1)

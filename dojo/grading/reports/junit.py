@@ -1,16 +1,18 @@
 """JUnit XML as pytest and Jenkins write and read it: one suite for each kata, one test case for each case.
 
-A refused kata fails; it is never "skipped", which most readers count as fine. A fault of the grader's is an `error`.
+A refused kata fails. It is never "skipped", which most readers do not count as a failure. A fault of the grader is an
+`error`.
 """
 
 from xml.etree import ElementTree as ET
 
-from dojo.grading.reports.context import Context, account, cases_of, figure
+from dojo.grading.reports.context import Context
 from dojo.grading.reports.escape import plain
-from dojo.grading.results import KataResult, Report
+from dojo.grading.reports.wording import cases_of, decimal, full_reason
+from dojo.grading.results import GradeReport, KataResult
 
 
-def render(report: Report, context: Context) -> str:
+def render(report: GradeReport, context: Context) -> str:
     """The file for `--format junit`."""
     root = ET.Element("testsuites", name="katas")
     suites = [_suite(root, kata) for kata in report.katas]
@@ -26,22 +28,22 @@ def render(report: Report, context: Context) -> str:
 def _suite(root: ET.Element, kata: KataResult) -> ET.Element:
     cases = cases_of(kata)
     failed = sum(not case.passed for case in cases)
-    broken = kata.status == "error"
+    grader_failed = kata.status == "error"
     suite = ET.SubElement(
         root,
         "testsuite",
         name=plain(kata.id),
         tests=str(len(cases)),
-        failures=str(0 if broken else failed),
-        errors=str(failed if broken else 0),
+        failures=str(0 if grader_failed else failed),
+        errors=str(failed if grader_failed else 0),
         skipped="0",
         time=f"{max(sum(case.seconds for case in cases), 0):.3f}",
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in (
         ("status", kata.status),
-        ("points", figure(kata.points)),
-        ("max_points", figure(kata.max_points)),
+        ("points", decimal(kata.points)),
+        ("max_points", decimal(kata.max_points)),
     ):
         ET.SubElement(properties, "property", name=name, value=value)
     for case in cases:
@@ -53,9 +55,10 @@ def _suite(root: ET.Element, kata: KataResult) -> ET.Element:
             time=f"{max(case.seconds, 0):.3f}",
         )
         if not case.passed:
-            kind = "error" if broken else "failure"
-            said = plain(case.reason) or plain(kata.reason) or "failed"
-            ET.SubElement(test, kind, type=kata.status, message=said).text = plain(case.reason, 2000, lines=12) or said
+            element = "error" if grader_failed else "failure"
+            message = plain(case.reason) or plain(kata.reason) or "failed"
+            failure = ET.SubElement(test, element, type=kata.status, message=message)
+            failure.text = plain(case.reason, 2000, lines=12) or message
     if kata.status != "pass":
-        ET.SubElement(suite, "system-out").text = account(kata)
+        ET.SubElement(suite, "system-out").text = full_reason(kata)
     return suite

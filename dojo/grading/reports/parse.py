@@ -1,7 +1,7 @@
-"""Reads a report.json that came from elsewhere: from a job that ran a submission, for one. Nothing in it is believed.
+"""Reads a report.json that another job wrote, and trusts nothing in it: that job ran a submission.
 
-It is taken only if it is what `Report.as_dict` writes, to the letter: no field more or less, types as declared, figures
-that are finite and add up.
+Only what `GradeReport.as_dict` writes is accepted: exactly its fields, of the declared types, with finite numbers that
+add up.
 """
 
 import json
@@ -11,43 +11,48 @@ from typing import Any, get_args
 
 from dojo.core.errors import UserError
 from dojo.grading.reports.escape import plain
-from dojo.grading.results import SCHEMA, CaseResult, KataResult, Report, Status
+from dojo.grading.results import SCHEMA, CaseResult, GradeReport, KataResult, KataStatus
 
-MOST_BYTES = 16 * 2**20
-MOST_KATAS, MOST_CASES, MOST_TEXT = 1_000, 10_000, 100_000
+MAX_REPORT_BYTES = 16 * 2**20
+MAX_KATAS = 1_000
+MAX_CASES = 10_000  # of a kata
+MAX_MISTAKES = 1_000  # of a kata
+MAX_LAYERS = 100
+MAX_TEXT_CHARACTERS = 100_000
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9_]{1,80}")
 
 
-class _Odd(Exception):
-    """What is not as it should be; the text is a clause."""
+class _Invalid(Exception):
+    """The report is not valid. The text completes the sentence "it ..."."""
 
 
-def read_report(data: bytes) -> Report:
-    """The report in `data`; raises UserError with the reason if it is none."""
+def read_report(data: bytes) -> GradeReport:
+    """The report in `data`. Raises UserError with the reason if it is not valid."""
     try:
-        if len(data) > MOST_BYTES:
-            raise _Odd(f"is larger than {MOST_BYTES >> 20} MB")
-        return _report(json.loads(data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once))
-    except (_Odd, ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, _Odd) else "is no JSON"
+        if len(data) > MAX_REPORT_BYTES:
+            raise _Invalid(f"is larger than {MAX_REPORT_BYTES >> 20} MB")
+        document = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_fields)
+        return _report(document)
+    except (_Invalid, ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _Invalid) else "is no JSON"
         raise UserError(
             f"This is not a report that `kata grade` wrote: it {reason}. Grade the submission again."
         ) from None
 
 
-def _report(found: Any) -> Report:
-    if isinstance(found, dict) and isinstance(found.get("error"), str):
-        raise UserError(f"Nothing was graded: {plain(found['error'], 500)}")
-    fields = _fields(found, Report, "schema", "score", "max_score")
+def _report(document: Any) -> GradeReport:
+    if isinstance(document, dict) and isinstance(document.get("error"), str):
+        raise UserError(f"Nothing was graded: {plain(document['error'], 500)}")
+    fields = _fields(document, GradeReport, "schema", "score", "max_score")
     if fields.pop("schema") != SCHEMA:
-        raise _Odd(f"does not say {SCHEMA}")
-    score, most = (_number(fields.pop(name), name) for name in ("score", "max_score"))
+        raise _Invalid(f"does not say {SCHEMA}")
+    score, max_score = (_number(fields.pop(name), name) for name in ("score", "max_score"))
     layers = fields["layers"]
-    if not isinstance(layers, dict) or len(layers) > 100:
-        raise _Odd("has layers that are no object")
-    katas = _list(fields["katas"], "katas", MOST_KATAS)
-    report = Report(
+    if not isinstance(layers, dict) or len(layers) > MAX_LAYERS:
+        raise _Invalid("has layers that are no object")
+    katas = _list(fields["katas"], "katas", MAX_KATAS)
+    report = GradeReport(
         submission=_text(fields["submission"], "submission"),
         level=_text(fields["level"], "level", NAME),
         layers={_text(name, "layer"): _text(state, "layer") for name, state in layers.items()},
@@ -58,36 +63,37 @@ def _report(found: Any) -> Report:
         seconds=_number(fields["seconds"], "seconds"),
     )
     if len({kata.id for kata in report.katas}) < len(katas):
-        raise _Odd("has a kata twice")
-    if not (math.isclose(score, report.score, abs_tol=0.005) and math.isclose(most, report.max_score, abs_tol=0.005)):
-        raise _Odd("has a score that is not the sum of its points")
+        raise _Invalid("has a kata twice")
+    sums = ((score, report.score), (max_score, report.max_score))
+    if not all(math.isclose(stated, computed, abs_tol=0.005) for stated, computed in sums):
+        raise _Invalid("has a score that is not the sum of its points")
     return report
 
 
-def _kata(found: Any) -> KataResult:
-    fields = _fields(found, KataResult)
-    points, most = (_number(fields[name], name) for name in ("points", "max_points"))
-    if points > most:
-        raise _Odd("has more points than there are")
-    if fields["status"] not in get_args(Status):
-        raise _Odd("has a status that does not exist")
+def _kata(value: Any) -> KataResult:
+    fields = _fields(value, KataResult)
+    points, max_points = (_number(fields[name], name) for name in ("points", "max_points"))
+    if points > max_points:
+        raise _Invalid("has more points than there are")
+    if fields["status"] not in get_args(KataStatus):
+        raise _Invalid("has a status that does not exist")
     sha256 = fields["file_sha256"]
     return KataResult(
         id=_text(fields["id"], "kata", NAME),
         status=fields["status"],
         points=points,
-        max_points=most,
-        cases=tuple(_case(case) for case in _list(fields["cases"], "cases", MOST_CASES)),
+        max_points=max_points,
+        cases=tuple(_case(case) for case in _list(fields["cases"], "cases", MAX_CASES)),
         file_sha256=None if sha256 is None else _text(sha256, "file_sha256", SHA256),
         reason=_text(fields["reason"], "reason"),
-        mistakes=tuple(_text(mistake, "mistake") for mistake in _list(fields["mistakes"], "mistakes", 1_000)),
+        mistakes=tuple(_text(mistake, "mistake") for mistake in _list(fields["mistakes"], "mistakes", MAX_MISTAKES)),
     )
 
 
-def _case(found: Any) -> CaseResult:
-    fields = _fields(found, CaseResult)
+def _case(value: Any) -> CaseResult:
+    fields = _fields(value, CaseResult)
     if not isinstance(fields["passed"], bool):
-        raise _Odd("has a case that neither passed nor failed")
+        raise _Invalid("has a case that neither passed nor failed")
     return CaseResult(
         id=_text(fields["id"], "case"),
         passed=fields["passed"],
@@ -96,37 +102,39 @@ def _case(found: Any) -> CaseResult:
     )
 
 
-def _fields(found: Any, kind: type, *more: str) -> dict[str, Any]:
-    names = {*kind.__dataclass_fields__, *more}  # type: ignore[attr-defined]
-    if not isinstance(found, dict) or set(found) != names:
-        raise _Odd(f"has a part with other fields than {', '.join(sorted(names))}")
-    return dict(found)
+def _fields(value: Any, result: type, *more: str) -> dict[str, Any]:
+    """A copy of `value` if it is an object with exactly the fields of the dataclass `result` and `more`."""
+    names = {*result.__dataclass_fields__, *more}  # type: ignore[attr-defined]  # `type` has no protocol for dataclasses
+    if not isinstance(value, dict) or set(value) != names:
+        raise _Invalid(f"has a part with other fields than {', '.join(sorted(names))}")
+    return dict(value)
 
 
-def _list(found: Any, name: str, most: int) -> list[Any]:
-    if not isinstance(found, list) or len(found) > most:
-        raise _Odd(f"has {name} that are no list of at most {most}")
-    return found
+def _list(value: Any, name: str, max_length: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > max_length:
+        raise _Invalid(f"has {name} that are no list of at most {max_length}")
+    return value
 
 
-def _text(found: Any, name: str, pattern: re.Pattern[str] | None = None) -> str:
-    if not isinstance(found, str) or len(found) > MOST_TEXT or (pattern and not pattern.fullmatch(found)):
-        raise _Odd(f"has a {name} that cannot be one")
-    return found
+def _text(value: Any, name: str, pattern: re.Pattern[str] | None = None) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARACTERS or (pattern and not pattern.fullmatch(value)):
+        raise _Invalid(f"has a {name} that cannot be one")
+    return value
 
 
-def _number(found: Any, name: str) -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < 1e9:
-        raise _Odd(f"has {name} that cannot be a figure")
-    return float(found)
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise _Invalid(f"has {name} that cannot be a figure")
+    return float(value)
 
 
-def _no_constant(name: str) -> float:
-    raise _Odd(f"has {name} for a number")
+def _refuse_constant(name: str) -> float:
+    """Refuses NaN, Infinity and -Infinity, which Python's JSON accepts."""
+    raise _Invalid(f"has {name} for a number")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _Odd("says one field twice")
-    return found
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise _Invalid("says one field twice")
+    return fields

@@ -1,23 +1,24 @@
-"""The summary of a GitHub Actions step: Markdown that a submission cannot write into, at most 64 kB."""
+"""The summary of a GitHub Actions step, at most 64 kB of Markdown. Text from a submission is escaped."""
 
-from dojo.grading.reports.context import SAYS, Context, failures, figure, why
+from dojo.grading.reports.context import Context
 from dojo.grading.reports.escape import code, markdown
-from dojo.grading.results import KataResult, Report
+from dojo.grading.reports.wording import MAX_MISTAKES, STATUS_TEXTS, decimal, failed_cases, short_reason
+from dojo.grading.results import GradeReport, KataResult
 
-MOST = 64_000  # bytes, for the whole
-FEW = 5  # failing cases that are shown of each kata
+MAX_SUMMARY_BYTES = 64_000
+MAX_CASES = 5  # failed cases that are shown for each kata
 LEFT_OUT = "\n{} more lines are left out here; `report.json` has everything.\n"
 
 
-def render(report: Report, context: Context) -> str:
+def render(report: GradeReport, context: Context) -> str:
     """The file for `--format summary`."""
     return _fit(_lines(report))
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: GradeReport) -> list[str]:
     solved = sum(kata.status == "pass" for kata in report.katas)
     lines = [
-        f"# {figure(report.score)} of {figure(report.max_score)} points",
+        f"# {decimal(report.score)} of {decimal(report.max_score)} points",
         "",
         f"{solved} of {len(report.katas)} katas pass. Submission: {code(report.submission, 100) or 'without a name'}",
         "",
@@ -36,27 +37,27 @@ def _row(kata: KataResult) -> str:
     passed = sum(case.passed for case in kata.cases)
     cells = (
         code(kata.id, 80),
-        "✅" if kata.status == "pass" else f"❌ {SAYS[kata.status]}",
-        f"{figure(kata.points)} / {figure(kata.max_points)}",
+        "✅" if kata.status == "pass" else f"❌ {STATUS_TEXTS[kata.status]}",
+        f"{decimal(kata.points)} / {decimal(kata.max_points)}",
         f"{passed} / {len(kata.cases)}",
-        code(why(kata, 160)),
+        code(short_reason(kata, 160)),
     )
     return f"| {' | '.join(cells)} |"
 
 
 def _details(kata: KataResult) -> list[str]:
-    failed = failures(kata)
+    failed = failed_cases(kata)
     if kata.status == "pass" or not (failed or kata.mistakes):
         return []
     lines = ["", f"### {code(kata.id, 80)}", ""]
-    lines += [f"- It behaves like this mistake: {code(mistake, 200)}" for mistake in kata.mistakes[:3]]
-    lines += [f"- {code(case.id, 80)}: {code(case.reason, 300) or 'failed'}" for case in failed[:FEW]]
-    return [*lines, f"- and {len(failed) - FEW} more"] if len(failed) > FEW else lines
+    lines += [f"- It behaves like this mistake: {code(mistake, 200)}" for mistake in kata.mistakes[:MAX_MISTAKES]]
+    lines += [f"- {code(case.id, 80)}: {code(case.reason, 300) or 'failed'}" for case in failed[:MAX_CASES]]
+    return [*lines, f"- and {len(failed) - MAX_CASES} more"] if len(failed) > MAX_CASES else lines
 
 
 def _fit(lines: list[str]) -> str:
-    """As many whole lines as fit."""
-    room = MOST - len(LEFT_OUT) - 12  # the number of lines
+    """The lines as one text. If that is too large, the last lines are replaced by their number."""
+    room = MAX_SUMMARY_BYTES - len(LEFT_OUT) - 12  # 12 bytes for the number
     size = 0
     for index, line in enumerate(lines):
         size += len(line.encode()) + 1

@@ -37,12 +37,12 @@ def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
 
 
 def receive(pipe: int, limits: codec.Limits, deadline: float = math.inf) -> Any:
-    """Reads one frame and decodes it; raises BadFrame, Closed or TimedOut."""
+    """Reads one frame and decodes it; raises ProtocolError, Closed or TimedOut."""
     magic, head_bytes, body_bytes = codec.HEADER.unpack(_read(pipe, codec.HEADER.size, deadline))
     if magic != codec.MAGIC:
-        raise codec.BadFrame("does not begin like one")
+        raise codec.ProtocolError("does not begin like one")
     if head_bytes > limits.head or body_bytes > limits.body:
-        raise codec.BadFrame(f"would have {head_bytes + body_bytes} bytes, too many")
+        raise codec.ProtocolError(f"would have {head_bytes + body_bytes} bytes, too many")
     return codec.decode(_read(pipe, head_bytes, deadline), _read(pipe, body_bytes, deadline), limits)
 
 

@@ -179,7 +179,7 @@ def _await_isolation(from_worker: int) -> None:
     """Waits for the worker's first frame. It comes before the submission is loaded, so it can be trusted."""
     try:
         message = pipe.receive(from_worker, codec.Limits(), time.monotonic() + START_TIMEOUT_S)
-    except (pipe.Closed, pipe.TimedOut, codec.BadFrame) as error:
+    except (pipe.Closed, pipe.TimedOut, codec.ProtocolError) as error:
         raise GraderFault(f"the sandbox did not open ({error})") from error
     if not isinstance(message, dict) or message.get("isolated") is not True:
         raise GraderFault(f"the sandbox could not be closed: {str(message)[:300]}")

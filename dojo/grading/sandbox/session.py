@@ -64,7 +64,7 @@ class Session:
         evidence = answer.get("evidence")
         if not isinstance(evidence, dict):
             raise Ended("sent something that no probe sends")
-        self.bytes_left -= codec.weight(evidence)
+        self.bytes_left -= codec.memory_bytes(evidence)
         return evidence
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Session:
             raise self._timed_out(deadline) from None
         except pipe.Closed:
             raise self._closed() from None
-        except codec.BadFrame as error:
+        except codec.ProtocolError as error:
             self.end(0.0)
             too_large = "would have" in str(error)
             raise Ended(

@@ -1,139 +1,168 @@
-"""From evidence to points. Runs in the grader's own process, which never loads a submission."""
+"""Turns a submission's evidence into points. Runs in the grader's own process, which never imports a submission."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
-from dojo.grading.results import CaseResult, KataResult
+from dojo.grading.results import CaseResult, KataResult, KataStatus
 from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
 from dojo.grading.sandbox.session import Ended
 from dojo.grading.scoring import feedback
-from dojo.grading.scoring.answer_key import POINTS, Kit
+from dojo.grading.scoring.answer_key import POINTS_PER_KATA, AnswerKey
 from dojo.testing import probes
-from dojo.testing.codec import Alien
-from dojo.testing.probes import Counts, Draws, Pairs
+from dojo.testing.codec import Opaque
+from dojo.testing.probes import Case, Counts, Draws, Pairs
 
-RESTARTS = 3  # a crash costs its own case; a submission that ends every process is not humoured for ever
-LATE = "not run: the submission had ended its process {} times before"
-
-
-def failed_everywhere(kata: str, names: list[str], status: Any, reason: str, sha256: str | None = None) -> KataResult:
-    """Every expected case, failed for one reason."""
-    cases = tuple(CaseResult(name, False, reason) for name in names)
-    return KataResult(kata, status, 0.0, POINTS, cases, sha256, reason)
+# A crash fails its case, and the submission is started again, at most this often.
+MAX_RESTARTS = 3
+ENDED_TOO_OFTEN = f"not run: the submission had ended its process {1 + MAX_RESTARTS} times before"
+OUT_OF_TIME = "not run: the time of this kata was used up"
 
 
-def judge(cell: Sandbox, kit: Kit, source: str, sha256: str | None = None) -> tuple[KataResult, dict[str, Any]]:
-    """Runs one submission of one kata; the result, and the evidence that came (for naming the mistake)."""
+def failed_everywhere(
+    kata: str, cases: list[str], status: KataStatus, reason: str, sha256: str | None = None
+) -> KataResult:
+    """A result without points in which every case fails for one reason."""
+    results = tuple(CaseResult(case, False, reason) for case in cases)
+    return KataResult(kata, status, 0.0, POINTS_PER_KATA, results, sha256, reason)
+
+
+def judge(
+    sandbox: Sandbox, key: AnswerKey, source: str, sha256: str | None = None
+) -> tuple[KataResult, dict[str, Any]]:
+    """Runs one submission of one kata. Returns the result, and the evidence by case (to diagnose the mistake)."""
     try:
-        seen, reasons, seconds = _collect(cell, kit, source)
+        collected = _collect(sandbox, key, source)
     except GraderFault as fault:
-        return failed_everywhere(
-            kit.kata, [c.name for c in kit.cases], "error", f"The grader failed: {fault}.", sha256
-        ), {}
-    for name, evidence in seen.items():
-        reasons.setdefault(name, _why(kit.evidence[name], evidence))
-    right = {name for name in seen if not reasons[name]}
-    telling = {case.name: case.of for case in kit.cases if case.name not in kit.guessable}
-    shown = {of for of in set(telling.values()) if _mostly({n for n in telling if telling[n] == of}, right)}
-    if shown:  # a function that has none of these is taken together with the others
-        shown |= {case.of for case in kit.cases} - set(telling.values())
+        names = [case.name for case in key.cases]
+        return failed_everywhere(key.kata, names, "error", f"The grader failed: {fault}.", sha256), {}
+    reasons = collected.reasons
+    for name, evidence in collected.evidence.items():
+        reasons.setdefault(name, _explain(key.evidence[name], evidence))
+    right = {name for name in collected.evidence if not reasons[name]}
+    trusted = _functions_to_trust(key, right)
     results = []
-    for case in kit.cases:
+    for case in key.cases:
         reason = reasons[case.name]
-        if not reason and case.name in kit.guessable and case.of not in shown:
+        if not reason and case.name in key.guessable and case.of not in trusted:
             reason = f"right, but it counts only together with a right result of {case.of}, and there is none"
-        results.append(CaseResult(case.name, not reason, reason, round(seconds.get(case.name, 0.0), 4)))
-    return _total(kit, tuple(results), seen, sha256), seen
+        seconds = round(collected.seconds.get(case.name, 0.0), 4)
+        results.append(CaseResult(case.name, not reason, reason, seconds))
+    return _total(key, tuple(results), collected.evidence, sha256), collected.evidence
 
 
-def _mostly(names: set[str], right: set[str]) -> bool:
-    """More than half: one lucky case must not bring in all that could be guessed."""
-    return 2 * len(names & right) > len(names)
+def _functions_to_trust(key: AnswerKey, right: set[str]) -> set[str]:
+    """The functions whose guessable cases count: those with most of their other cases right.
+
+    More than half are needed, so that one lucky case does not bring in all guessable ones. A function that has only
+    guessable cases is trusted if any other function is.
+    """
+    telling: dict[str, set[str]] = {}
+    for case in key.cases:
+        if case.name not in key.guessable:
+            telling.setdefault(case.of, set()).add(case.name)
+    trusted = {function for function, names in telling.items() if 2 * len(names & right) > len(names)}
+    if trusted:
+        trusted |= {case.of for case in key.cases} - set(telling)
+    return trusted
 
 
-def _total(kit: Kit, cases: tuple[CaseResult, ...], seen: dict[str, Any], sha256: str | None) -> KataResult:
+def _total(key: AnswerKey, cases: tuple[CaseResult, ...], evidence: dict[str, Any], sha256: str | None) -> KataResult:
     passed = sum(case.passed for case in cases)
-    points = round(POINTS * passed / len(cases), 2)
+    most = POINTS_PER_KATA
     if passed == len(cases):
-        return KataResult(kit.kata, "pass", POINTS, POINTS, cases, sha256)
-    if seen and all(probes.not_started(evidence) for evidence in seen.values()):
-        return KataResult(kit.kata, "not_attempted", 0.0, POINTS, cases, sha256, "Nothing in it is written yet.")
+        return KataResult(key.kata, "pass", most, most, cases, sha256)
+    if evidence and all(probes.not_started(of_case) for of_case in evidence.values()):
+        return KataResult(key.kata, "not_attempted", 0.0, most, cases, sha256, "Nothing in it is written yet.")
     first = next(case for case in cases if not case.passed)
     reason = f"{len(cases) - passed} of {len(cases)} cases fail; the first is {first.id!r}: {first.reason}"
-    return KataResult(kit.kata, "fail", min(points, POINTS - 0.01), POINTS, cases, sha256, reason)
+    points = min(round(most * passed / len(cases), 2), most - 0.01)  # rounding must not give full marks
+    return KataResult(key.kata, "fail", points, most, cases, sha256, reason)
 
 
-def _why(expected: Any, seen: Any) -> str:
-    """A comparison that hostile evidence upsets is a failed comparison."""
+def _explain(expected: Any, evidence: Any) -> str:
+    """The reason why a case fails; empty if it passes. Evidence that breaks the comparison fails."""
     try:
-        return feedback.why(expected, seen)
+        return feedback.explain(expected, evidence)
     except Exception as error:
         return f"the evidence cannot be compared ({type(error).__name__})"
 
 
-def counted_like(expected: Any, seen: Any) -> Any:
-    """`seen` with its draws counted and pairs compared, where the reference has such; elsewhere nothing is computed.
+def summarise_like(expected: Any, evidence: Any) -> Any:
+    """`evidence` with draws counted and pairs compared, but only where the reference's evidence has such, too.
 
-    What a stranger sends may be small and costly: empty draws from a million categories, pairs without a number in them.
+    A submission may send little that is costly to summarise, for example empty draws from a million categories.
     """
-    if isinstance(seen, dict):
+    if isinstance(evidence, dict):
         inner = expected if isinstance(expected, dict) else {}
-        return {key: counted_like(inner.get(key), value) for key, value in seen.items()}
-    if isinstance(seen, Draws):
-        asked = isinstance(expected, Counts) and seen.categories == len(expected.counts)
-        return seen.counted() if asked else Alien("draws")
-    if isinstance(seen, Pairs):
-        asked = isinstance(expected, list) and len(expected) > 0 and expected[0] == list(seen.a.shape)
-        return seen.equal() if asked else Alien("a pair of another shape")
-    if isinstance(seen, list):
-        listed = expected if isinstance(expected, list) else []
-        return [counted_like(listed[i] if i < len(listed) else None, value) for i, value in enumerate(seen)]
-    return seen
+        return {key: summarise_like(inner.get(key), value) for key, value in evidence.items()}
+    if isinstance(evidence, Draws):
+        same_kind = isinstance(expected, Counts) and evidence.categories == len(expected.counts)
+        return evidence.counted() if same_kind else Opaque("draws")
+    if isinstance(evidence, Pairs):
+        same_kind = isinstance(expected, list) and len(expected) > 0 and expected[0] == list(evidence.a.shape)
+        return evidence.equal() if same_kind else Opaque("a pair of another shape")
+    if isinstance(evidence, list):
+        items = expected if isinstance(expected, list) else []
+        return [summarise_like(items[i] if i < len(items) else None, value) for i, value in enumerate(evidence)]
+    return evidence
 
 
-def _collect(cell: Sandbox, kit: Kit, source: str) -> tuple[dict[str, Any], dict[str, str], dict[str, float]]:
-    """Counted evidence by case, reasons of the cases that gave none, and seconds.
+@dataclass
+class _Collected:
+    """What one submission gave, by case. Each case has evidence, or a reason why there is none."""
 
-    After a hang or a crash a new process goes on; what remains of the function that did it comes last, so that it
-    cannot use up the time of the others. Only the submission's own time counts.
+    evidence: dict[str, Any] = field(default_factory=dict)  # summarised
+    reasons: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def fail(self, cases: list[Case], reason: str) -> "_Collected":
+        self.reasons |= {case.name: reason for case in cases}
+        return self
+
+
+def _collect(sandbox: Sandbox, key: AnswerKey, source: str) -> _Collected:
+    """Runs every case in the sandbox.
+
+    After a hang or a crash a new process goes on. The other cases of the function that caused it are moved to the end,
+    so that they cannot use up the time of other functions. Only time that the submission itself takes is counted.
     """
-    seen: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-    seconds: dict[str, float] = {}
-    waiting = list(kit.cases)
-    task = kit.task(source)
-    left = task.seconds
-    for turn in range(1 + RESTARTS):
-        if not waiting or left <= 0:
+    collected = _Collected()
+    waiting = list(key.cases)
+    task = key.task(source)
+    seconds_left = task.seconds
+    for attempt in range(1 + MAX_RESTARTS):
+        if not waiting or seconds_left <= 0:
             break
-        began, loaded = time.monotonic(), False
+        start, is_loaded = time.monotonic(), False
         try:
-            with cell.run(task) as session:
-                began = time.monotonic()
-                session.deadline = began + left
-                trouble = session.load()
-                loaded = True
-                if trouble is not None:
-                    why = f"the file cannot be imported: {trouble.name}: {trouble.note}"
-                    return seen, reasons | {case.name: why for case in waiting}, seconds
-                left -= time.monotonic() - began
+            with sandbox.run(task) as session:
+                start = time.monotonic()
+                session.deadline = start + seconds_left
+                error = session.load()
+                is_loaded = True
+                if error is not None:
+                    return collected.fail(waiting, f"the file cannot be imported: {error.name}: {error.note}")
+                seconds_left -= time.monotonic() - start
                 while waiting:
-                    case, began = waiting[0], time.monotonic()
-                    raw = session.observe(case, kit.noises[case.name])
-                    seconds[case.name] = time.monotonic() - began
-                    left -= seconds[case.name]
+                    case, start = waiting[0], time.monotonic()
+                    evidence = session.observe(case, key.noise_seeds[case.name])
+                    collected.seconds[case.name] = time.monotonic() - start
+                    seconds_left -= collected.seconds[case.name]
                     try:
-                        seen[case.name] = counted_like(kit.evidence[case.name], raw)
-                    except Exception as error:  # hostile evidence; ours is counted in `prepare`
-                        reasons[case.name] = f"its evidence cannot be counted ({type(error).__name__})"
+                        collected.evidence[case.name] = summarise_like(key.evidence[case.name], evidence)
+                    except Exception as problem:  # not the grader's fault: the reference's evidence could be summarised
+                        collected.reasons[case.name] = f"its evidence cannot be counted ({type(problem).__name__})"
                     waiting.pop(0)
         except Ended as ended:
-            left -= min(time.monotonic() - began, task.case_seconds)  # the grader's own waiting is not theirs
-            if not loaded:
-                when = "while it was imported it" if turn == 0 else "not run: started again, while it was imported it"
-                return seen, reasons | {case.name: f"{when} {ended}" for case in waiting}, seconds
-            case = waiting.pop(0)
-            reasons[case.name] = f"it {ended}"
-            waiting.sort(key=lambda other, of=case.of: other.of == of)  # type: ignore[misc]
-    late = "not run: the time of this kata was used up" if left <= 0 else LATE.format(1 + RESTARTS)
-    return seen, reasons | {case.name: late for case in waiting}, seconds
+            # The limit of one case bounds what is charged: the rest is the grader's own waiting.
+            seconds_left -= min(time.monotonic() - start, task.case_seconds)
+            if not is_loaded:
+                when = (
+                    "while it was imported it" if attempt == 0 else "not run: started again, while it was imported it"
+                )
+                return collected.fail(waiting, f"{when} {ended}")
+            crashed = waiting.pop(0)
+            collected.reasons[crashed.name] = f"it {ended}"
+            waiting = [c for c in waiting if c.of != crashed.of] + [c for c in waiting if c.of == crashed.of]
+    return collected.fail(waiting, OUT_OF_TIME if seconds_left <= 0 else ENDED_TOO_OFTEN)

@@ -1,4 +1,4 @@
-"""The secret from which all cases of one grading come."""
+"""The secret seed from which all cases of one grading are drawn."""
 
 import hashlib
 import hmac
@@ -8,26 +8,28 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 
+MIN_SECRET_BYTES = 8
+
 
 @dataclass(frozen=True)
 class Seed:
-    """Any bytes. Nothing about them can be learned from the numbers drawn from them."""
+    """A secret of any bytes. The numbers drawn from it reveal nothing about it."""
 
     secret: bytes = field(repr=False)
 
     @property
     def commitment(self) -> str:
-        """Goes into the report: shows afterwards that the seed was not chosen to fit."""
+        """A digest of the secret for the report. It proves later that the seed was not chosen after the grading."""
         return hashlib.sha256(b"kata-grade seed\0" + self.secret).hexdigest()
 
-    def number(self, *what: str) -> int:
-        """A number in [0, 2^63) for one use."""
-        digest = hmac.digest(self.secret, "\0".join(what).encode(), "sha256")
+    def number(self, *purpose: str) -> int:
+        """A number in [0, 2^63), the same for the same purpose."""
+        digest = hmac.digest(self.secret, "\0".join(purpose).encode(), "sha256")
         return int.from_bytes(digest[:8], "big") >> 1
 
 
 def choose(number: int | None, file: Path | None) -> Seed:
-    """From `--seed`, from `--seed-file`, or fresh."""
+    """The seed of `--seed-file` or `--seed`, or a fresh one. Raises UserError for a file that holds no secret."""
     if file is not None:
         try:
             secret = file.read_bytes().strip()
@@ -35,9 +37,9 @@ def choose(number: int | None, file: Path | None) -> Seed:
             raise UserError(
                 f"The seed file {file} cannot be read: {error.strerror}. Write it with `openssl rand -hex 32 > {file}`."
             ) from error
-        if len(secret) < 8:
+        if len(secret) < MIN_SECRET_BYTES:
             raise UserError(
-                f"The seed file {file} holds fewer than 8 bytes; write it with `openssl rand -hex 32 > {file}`."
+                f"The seed file {file} holds fewer than {MIN_SECRET_BYTES} bytes; write it with `openssl rand -hex 32 > {file}`."
             )
         return Seed(secret)
     return Seed(secrets.token_bytes(32) if number is None else str(number).encode())

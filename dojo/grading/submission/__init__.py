@@ -1,1 +1,1 @@
-"""TODO: one line."""
+"""Reads a submission's files and checks them before anything of them runs. Imports `core` alone."""

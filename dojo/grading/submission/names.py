@@ -1,13 +1,15 @@
-"""What a parsed kata imports, calls and names that an answer may not, and what it had better not."""
+"""Finds what a parsed kata imports, calls and names that the rules refuse or advise against."""
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from dojo.grading.submission.finding import Finding
 from dojo.grading.submission.rules import (
     ADVICE_CALLS,
+    ALLOWED_MODULES,
     ALONE,
     INTERPRETER,
-    MAY,
     REFUSED,
     REFUSED_ATTRIBUTES,
     REFUSED_CALLS,
@@ -15,173 +17,178 @@ from dojo.grading.submission.rules import (
     why_not,
 )
 
-Found = tuple[int, int, str, bool]  # line, column, sentence, whether it refuses
+
+@dataclass(frozen=True)
+class _Names:
+    """The names of one file, and what its kata forbids."""
+
+    aliases: dict[str, str]  # imported name -> what it stands for: {"F": "torch.nn.functional", "np": "numpy"}
+    bound: set[str]  # names that the file binds, by an import or otherwise
+    forbidden_paths: set[str]  # dotted names of modules and functions
+    forbidden_operators: set[str]  # bare names of torch operators
+    neighbours: set[str]  # the other katas
 
 
-def find_spellings(tree: ast.Module, banned: Iterable[str], neighbours: set[str]) -> Iterator[Found]:
-    """Everything of that kind in `tree`, in no order.
+def check_names(tree: ast.Module, forbidden: Iterable[str], neighbours: set[str]) -> Iterator[Finding]:
+    """All findings in `tree`, in no order. A place may be reported twice.
 
-    `banned` is what this kata forbids: bare names of torch operators, and dotted names of modules or functions.
+    `forbidden` is what this kata does not allow: bare names of torch operators, dotted names of modules or functions.
     """
-    nodes = list(_graded(tree))
+    nodes = list(_graded_nodes(tree))
     aliases = _aliases(nodes)
-    bound = _bound(nodes) | set(aliases)
-    dotted = {name for name in banned if "." in name}
-    operators = {name for name in banned if "." not in name}
-    whole: set[ast.AST] = set()  # inner parts of a dotted name that has been seen as a whole, and harmless spellings
+    forbidden = set(forbidden)
+    paths = {name for name in forbidden if "." in name}
+    names = _Names(aliases, _bound_names(nodes) | set(aliases), paths, forbidden - paths, neighbours)
+    handled: set[ast.AST] = set()  # the inner parts of dotted names, which are looked up as a whole
     for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from _imports(node, dotted, operators, neighbours)
-        elif isinstance(node, ast.Subscript) and _is_this_module(node, aliases):
-            whole.add(node.value)
+        if isinstance(node, ast.Import):
+            yield from _check_modules(node, [alias.name for alias in node.names], names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from _check_import_from(node, names)
+        elif isinstance(node, ast.Subscript) and _is_own_module(node, aliases):
+            handled.add(node.value)
         elif isinstance(node, ast.Attribute):
-            yield from _attribute(node, aliases, bound, dotted, operators, whole)
+            yield from _check_attribute(node, names)
+            path = "" if node in handled else _dotted(node, aliases)
+            if path or node in handled:
+                handled.add(node.value)
+            if path:
+                yield from _check_path(node, path, names)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            if node.id in REFUSED_NAMES and node.id not in bound:
-                yield *_at(node), f"`{node.id}` is not for answers: {REFUSED_NAMES[node.id]}.", True
+            if node.id in REFUSED_NAMES and node.id not in names.bound:
+                yield _not_for_answers(node, node.id, REFUSED_NAMES[node.id])
         elif isinstance(node, ast.Call):
-            yield from _call(node, aliases, bound, operators)
+            yield from _check_call(node, names)
 
 
-def _imports(
-    node: ast.Import | ast.ImportFrom, dotted: set[str], operators: set[str], neighbours: set[str]
-) -> Iterator[Found]:
-    if isinstance(node, ast.Import):
-        wanted = [alias.name for alias in node.names]
-    elif node.level:
-        yield (
-            *_at(node),
-            f"`from {'.' * node.level}{node.module or ''} import` cannot be: {why_not('katas', set())}.",
-            True,
-        )
+def _check_import_from(node: ast.ImportFrom, names: _Names) -> Iterator[Finding]:
+    module = node.module or ""
+    if node.level:
+        yield _refusal(node, f"`from {'.' * node.level}{module} import` cannot be: {why_not('katas', set())}.")
         return
-    else:
-        module = node.module or ""
-        wanted = [f"{module}.{alias.name}" for alias in node.names]
-        if any(alias.name == "*" for alias in node.names):
-            said = f"`from {module} import *` may replace built-ins such as sum, min and max; import the names that you use."
-            yield *_at(node), said, False
-    for name in wanted:
+    if any(alias.name == "*" for alias in node.names):
+        message = (
+            f"`from {module} import *` may replace built-ins such as sum, min and max; import the names that you use."
+        )
+        yield Finding(*_place(node), message, False)
+    yield from _check_modules(node, [f"{module}.{alias.name}" for alias in node.names], names)
+
+
+def _check_modules(node: ast.Import | ast.ImportFrom, imported: list[str], names: _Names) -> Iterator[Finding]:
+    for name in imported:
         module = name.removesuffix(".*")
-        shown = module if name in REFUSED or isinstance(node, ast.Import) else node.module or module
-        if forbidden := _covered(module, dotted):
-            yield *_at(node), f"This kata's rules forbid {forbidden}; write it yourself.", True
-        elif isinstance(node, ast.ImportFrom) and (last := module.rpartition(".")[2]) in operators:
-            yield *_at(node), f"This kata's rules forbid {last}; write it yourself.", True
-        elif reason := why_not(module, neighbours):
-            end = f" {MAY}. If it is a file of your own, {ALONE}." if reason.startswith("it is not among") else ""
-            yield *_at(node), f"`{shown}` may not be imported: {reason}.{end}", True
+        if forbidden := _covering(module, names.forbidden_paths):
+            yield _forbidden(node, forbidden)
+        elif isinstance(node, ast.ImportFrom) and (last := module.rpartition(".")[2]) in names.forbidden_operators:
+            yield _forbidden(node, last)
+        elif reason := why_not(module, names.neighbours):
+            shown = module if name in REFUSED or isinstance(node, ast.Import) else node.module or module
+            end = (
+                f" {ALLOWED_MODULES}. If it is a file of your own, {ALONE}."
+                if reason.startswith("it is not among")
+                else ""
+            )
+            yield _refusal(node, f"`{shown}` may not be imported: {reason}.{end}")
             return
         elif reason := REFUSED_CALLS.get(module, ""):
-            yield *_at(node), f"`{module}` is not for answers: {reason}.", True
+            yield _not_for_answers(node, module, reason)
 
 
-def _attribute(
-    node: ast.Attribute,
-    aliases: dict[str, str],
-    bound: set[str],
-    dotted: set[str],
-    operators: set[str],
-    whole: set[ast.AST],
-) -> Iterator[Found]:
+def _check_attribute(node: ast.Attribute, names: _Names) -> Iterator[Finding]:
     if node.attr in REFUSED_ATTRIBUTES:
-        yield *_at(node), f"`.{node.attr}` is not for answers: {INTERPRETER}.", True
-    own = (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")) or node.attr in bound
-    if node.attr in operators and not own:
-        yield *_at(node), f"This kata's rules forbid {node.attr}; write it yourself.", True
-    if node in whole:
-        whole.add(node.value)
-        return
-    name = _dotted(node, aliases)
-    if not name:
-        return
-    whole.add(node.value)
-    if forbidden := _covered(name, dotted):
-        yield *_at(node), f"This kata's rules forbid {forbidden}; write it yourself.", True
-    elif name in REFUSED_CALLS or any(name.startswith(call + ".") for call in REFUSED_CALLS):
-        call = next(call for call in REFUSED_CALLS if name == call or name.startswith(call + "."))
-        yield *_at(node), f"`{call}` is not for answers: {REFUSED_CALLS[call]}.", True
-    elif (refused := _covered(name, REFUSED)) and not _covered(_root(node, aliases), REFUSED):  # said at its import
-        yield *_at(node), f"`{refused}` is not for answers: {REFUSED[refused]}.", True
+        yield _not_for_answers(node, f".{node.attr}", INTERPRETER)
+    is_own = (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")) or node.attr in names.bound
+    if node.attr in names.forbidden_operators and not is_own:
+        yield _forbidden(node, node.attr)
 
 
-def _call(node: ast.Call, aliases: dict[str, str], bound: set[str], operators: set[str]) -> Iterator[Found]:
+def _check_path(node: ast.Attribute, path: str, names: _Names) -> Iterator[Finding]:
+    """`path` is the dotted name of `node`, from the imported module on."""
+    if forbidden := _covering(path, names.forbidden_paths):
+        yield _forbidden(node, forbidden)
+    elif call := _covering(path, REFUSED_CALLS):
+        yield _not_for_answers(node, call, REFUSED_CALLS[call])
+    elif (module := _covering(path, REFUSED)) and not _covering(_root(node, names.aliases), REFUSED):
+        # Where the root itself is refused, its import has been reported.
+        yield _not_for_answers(node, module, REFUSED[module])
+
+
+def _check_call(node: ast.Call, names: _Names) -> Iterator[Finding]:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
-    known = aliases.get(name, name if name not in bound else "") or _dotted(node.func, aliases)
-    if known in ADVICE_CALLS:
-        yield *_at(node), f"`{known}` {ADVICE_CALLS[known]}.", False
-    if known == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
-        asked = node.args[1].value
-        if asked in REFUSED_ATTRIBUTES:
-            yield *_at(node), f"`{asked}` is not for answers: {INTERPRETER}.", True
-        elif asked in operators:
-            yield *_at(node), f"This kata's rules forbid {asked}; write it yourself.", True
+    called = names.aliases.get(name, name if name not in names.bound else "") or _dotted(node.func, names.aliases)
+    if called in ADVICE_CALLS:
+        yield Finding(*_place(node), f"`{called}` {ADVICE_CALLS[called]}.", False)
+    if called == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+        attribute = node.args[1].value
+        if attribute in REFUSED_ATTRIBUTES:
+            yield _not_for_answers(node, str(attribute), INTERPRETER)
+        elif attribute in names.forbidden_operators:
+            yield _forbidden(node, str(attribute))
 
 
-def _graded(tree: ast.Module) -> Iterator[ast.AST]:
-    """Every node, from the outside in, but for what never runs in grading: `if __name__ == "__main__"`, TYPE_CHECKING."""
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
+def _graded_nodes(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every node, parents before children, except the bodies that never run in grading (see `_never_runs`)."""
+    stack: list[ast.AST] = [tree]
+    while stack:
+        node = stack.pop()
         yield node
         children = list(ast.iter_child_nodes(node))
         if isinstance(node, ast.If) and _never_runs(node.test):
             children = list(node.orelse)
-        waiting += children
+        stack += children
 
 
 def _never_runs(test: ast.expr) -> bool:
+    """Whether `test` is `__name__ == "__main__"` or TYPE_CHECKING."""
     if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq):
-        sides = {ast.unparse(test.left), *map(ast.unparse, test.comparators)} if _small(test) else set()
-        return sides == {"__name__", "'__main__'"}
+        operands = (test.left, *test.comparators)
+        simple = all(isinstance(operand, ast.Name | ast.Constant) for operand in operands)
+        return simple and {ast.unparse(operand) for operand in operands} == {"__name__", "'__main__'"}
     return (
         isinstance(test, ast.Name | ast.Attribute)
         and (test.id if isinstance(test, ast.Name) else test.attr) == "TYPE_CHECKING"
     )
 
 
-def _small(test: ast.Compare) -> bool:
-    return all(isinstance(side, ast.Name | ast.Constant) for side in (test.left, *test.comparators))
-
-
 def _aliases(nodes: list[ast.AST]) -> dict[str, str]:
-    """What the imported names stand for: {"F": "torch.nn.functional", "np": "numpy"}."""
-    found = {}
+    aliases = {}
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found[alias.asname or alias.name.partition(".")[0]] = (
-                    alias.name if alias.asname else alias.name.partition(".")[0]
-                )
+                first = alias.name.partition(".")[0]  # `import a.b` binds a, `import a.b as c` binds a.b
+                aliases[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
-                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    return found
+                aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return aliases
 
 
-def _bound(nodes: list[ast.AST]) -> set[str]:
-    """Names that the file gives a meaning somewhere; whose `compile` it is would take a closer look than it deserves."""
-    found = set()
+def _bound_names(nodes: list[ast.AST]) -> set[str]:
+    """Names that the file binds anywhere, except by imports.
+
+    There is no scope analysis: a `compile` that is bound somewhere is taken for the file's own everywhere.
+    """
+    bound = set()
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
+            bound.add(node.name)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
+            bound.add(node.id)
         elif isinstance(node, ast.arg):
-            found.add(node.arg)
+            bound.add(node.arg)
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs) and node.name:
-            found.add(node.name)
-    return found
+            bound.add(node.name)
+    return bound
 
 
 def _dotted(node: ast.AST, aliases: dict[str, str]) -> str:
-    """`F.softmax` as torch.nn.functional.softmax; empty where it does not start at an import."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
+    """`F.softmax` as "torch.nn.functional.softmax"; empty where the root is not imported."""
     root = _root(node, aliases)
-    return ".".join([root, *reversed(parts)]) if root else ""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute):
+        attributes.append(node.attr)
+        node = node.value
+    return ".".join([root, *reversed(attributes)]) if root else ""
 
 
 def _root(node: ast.AST, aliases: dict[str, str]) -> str:
@@ -190,16 +197,28 @@ def _root(node: ast.AST, aliases: dict[str, str]) -> str:
     return aliases.get(node.id, "") if isinstance(node, ast.Name) else ""
 
 
-def _covered(name: str, refused: Iterable[str]) -> str:
-    """The entry that `name` is, or lies in."""
-    return next((entry for entry in refused if name == entry or name.startswith(entry + ".")), "")
+def _covering(name: str, entries: Iterable[str]) -> str:
+    """The entry that equals `name` or contains it: "torch.hub" for "torch.hub.load". Empty if there is none."""
+    return next((entry for entry in entries if name == entry or name.startswith(entry + ".")), "")
 
 
-def _is_this_module(node: ast.Subscript, aliases: dict[str, str]) -> bool:
-    """`sys.modules[__name__]`, how a module looks things up in itself."""
-    own = isinstance(node.slice, ast.Name) and node.slice.id == "__name__"
-    return own and _dotted(node.value, aliases) == "sys.modules"
+def _is_own_module(node: ast.Subscript, aliases: dict[str, str]) -> bool:
+    """Whether `node` is `sys.modules[__name__]`, which is allowed."""
+    by_own_name = isinstance(node.slice, ast.Name) and node.slice.id == "__name__"
+    return by_own_name and _dotted(node.value, aliases) == "sys.modules"
 
 
-def _at(node: ast.AST) -> tuple[int, int]:
+def _not_for_answers(node: ast.AST, name: str, reason: str) -> Finding:
+    return _refusal(node, f"`{name}` is not for answers: {reason}.")
+
+
+def _forbidden(node: ast.AST, name: str) -> Finding:
+    return _refusal(node, f"This kata's rules forbid {name}; write it yourself.")
+
+
+def _refusal(node: ast.AST, message: str) -> Finding:
+    return Finding(*_place(node), message, True)
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
     return getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1

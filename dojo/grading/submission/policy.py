@@ -1,7 +1,7 @@
-"""Layer 1: what a submission imports and calls, said before anything runs, in words that help.
+"""Layer 1: tells a learner what their file imports or calls that an answer may not, before anything runs.
 
-It is no security boundary (rules.py). The files are parsed in a child, since a parser can be made to fail; a file that
-takes the child down is refused, and the others go on with a new one.
+It is no security boundary (rules.py says why). Files are parsed in a child process, because some sources crash Python's
+parser or keep it busy for ever. A file that does so is refused, and a new child parses the next one.
 """
 
 import ast
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,68 +20,61 @@ import dojo
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
-from dojo.grading.submission.intake import Taken
+from dojo.core.stubs import stub
+from dojo.grading.submission import policy_worker
+from dojo.grading.submission.finding import Finding
+from dojo.grading.submission.intake import SubmittedFile
 
-SECONDS = 5.0  # for one file; the longest that is accepted takes a tenth of one
-PACKAGE = Path(dojo.__file__).resolve().parent.parent
-START = "import sys; sys.path.append(sys.argv[1]); from dojo.grading.submission.policy_worker import main; main()"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to say about a file; advice unless it `refuses`."""
-
-    line: int
-    column: int
-    message: str  # one sentence
-    refuses: bool
-    excerpt: str = ""  # of a syntax error: the line, and under it a caret
-
-    def sentence(self, file: str) -> str:
-        return f"{file}, line {self.line}: {self.message}"
+FILE_TIMEOUT_S = 5.0  # parsing the longest file that intake accepts takes a tenth of it
+PACKAGE_ROOT = Path(dojo.__file__).resolve().parent.parent
+START = f"import sys; sys.path.append(sys.argv[1]); from {policy_worker.__name__} import main; main()"
 
 
-def review(checkout: Checkout, taken: Iterable[Taken], *, seconds: float = SECONDS) -> dict[str, tuple[Finding, ...]]:
-    """What is to be said about each file of one submission that was taken in and is `ok`."""
-    files = [file for file in taken if file.status == "ok" and file.source is not None]
-    return {file.kata: found for file, found in zip(files, review_each(checkout, files, seconds=seconds), strict=True)}
+def review(
+    checkout: Checkout, files: Iterable[SubmittedFile], *, timeout_s: float = FILE_TIMEOUT_S
+) -> dict[str, tuple[Finding, ...]]:
+    """The findings by kata, for those files of one submission whose status is "ok"."""
+    readable = [file for file in files if file.status == "ok" and file.source is not None]
+    findings = review_each(checkout, readable, timeout_s=timeout_s)
+    return {file.kata: of_file for file, of_file in zip(readable, findings, strict=True)}
 
 
-def review_each(checkout: Checkout, files: Iterable[Taken], *, seconds: float = SECONDS) -> list[tuple[Finding, ...]]:
-    """The same for any files, several of one kata among them; what refuses comes first."""
+def review_each(
+    checkout: Checkout, files: Iterable[SubmittedFile], *, timeout_s: float = FILE_TIMEOUT_S
+) -> list[tuple[Finding, ...]]:
+    """The findings of each file, refusals first. Several files may be of one kata; all must have a source."""
     neighbours = [kata.name for kata in load_catalog(checkout).katas]
-    rendered: dict[str, dict[str, Any]] = {}
-    found: list[tuple[Finding, ...]] = []
-    child: _Child | None = None
+    requests: dict[str, dict[str, Any]] = {}
+    findings: list[tuple[Finding, ...]] = []
+    parser: _Parser | None = None
     try:
         for file in files:
             assert file.source is not None
-            if file.kata not in rendered:
+            if file.kata not in requests:
                 reference = checkout.reference(file.kata).read_text(encoding="utf-8")
-                rendered[file.kata] = {
-                    "stub": render(reference, file.kata),
+                requests[file.kata] = {
+                    "stub": stub(checkout, file.kata),
                     "reference": reference,
-                    "banned": banned(checkout.probe(file.kata)),
+                    "forbidden": read_forbidden(checkout.probe(file.kata)),
                     "neighbours": neighbours,
-                    "seconds": seconds,
+                    "timeout_s": timeout_s,
                 }
-            child = child or _Child()
-            answer = child.ask({"source": file.source.decode(), **rendered[file.kata]}, seconds)
+            parser = parser or _Parser()
+            answer = parser.examine({"source": file.source.decode(), **requests[file.kata]}, timeout_s)
             if isinstance(answer, str):
-                child.end()
-                child = None
-                found.append((Finding(1, 1, answer, True),))
+                parser.close()
+                parser = None
+                findings.append((Finding(1, 1, answer, True),))
             else:
-                found.append(tuple(Finding(*row) for row in answer))
+                findings.append(tuple(Finding(*row) for row in answer))
     finally:
-        if child:
-            child.end()
-    return found
+        if parser:
+            parser.close()
+    return findings
 
 
-def banned(probe: Path) -> tuple[str, ...]:
-    """What the kata of this probe forbids: its constant FORBIDDEN, read without running it; nothing if it has none."""
+def read_forbidden(probe: Path) -> tuple[str, ...]:
+    """The constant FORBIDDEN of a probe file, read without running it; empty if the file or the constant is missing."""
     try:
         tree = ast.parse(probe.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -91,7 +83,7 @@ def banned(probe: Path) -> tuple[str, ...]:
         raise UserError(f"{probe} cannot be read: {error}.") from error
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(
-            isinstance(to, ast.Name) and to.id == "FORBIDDEN" for to in node.targets
+            isinstance(target, ast.Name) and target.id == "FORBIDDEN" for target in node.targets
         ):
             try:
                 return tuple(map(str, ast.literal_eval(node.value)))
@@ -102,11 +94,11 @@ def banned(probe: Path) -> tuple[str, ...]:
     return ()
 
 
-class _Child:
-    """One parsing process; of no more use after an answer that is a sentence."""
+class _Parser:
+    """One child process that parses. Close it, and start another, after an answer that is a sentence."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", START, str(PACKAGE)]
+        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", START, str(PACKAGE_ROOT)]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -116,22 +108,23 @@ class _Child:
             start_new_session=True,
         )
 
-    def ask(self, task: dict[str, Any], seconds: float) -> list[Any] | str:
-        """The rows of findings, or why there are none."""
+    def examine(self, request: dict[str, Any], timeout_s: float) -> list[Any] | str:
+        """The rows of findings, or a sentence that says why the file could not be parsed."""
         assert self.process.stdin
         try:
-            self.process.stdin.write(json.dumps(task).encode() + b"\n")
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
-            line = self._line(time.monotonic() + seconds)
+            line = self._read_line(time.monotonic() + timeout_s)
         except TimeoutError:
-            return f"Python does not finish reading this file within {seconds:g} seconds; write it in simpler pieces."
+            return f"Python does not finish reading this file within {timeout_s:g} seconds; write it in simpler pieces."
         except OSError:
             line = b""
         if not line:
             return "Python breaks down while it reads this file; write it in simpler pieces."
         return list(json.loads(line))
 
-    def _line(self, deadline: float) -> bytes:
+    def _read_line(self, deadline: float) -> bytes:
+        """A line of the child's output; empty if it ended. Raises TimeoutError."""
         assert self.process.stdout
         handle, line = self.process.stdout.fileno(), b""
         with selectors.DefaultSelector() as selector:
@@ -139,12 +132,12 @@ class _Child:
             while not line.endswith(b"\n"):
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise TimeoutError
-                if not (more := os.read(handle, 1 << 16)):
+                if not (part := os.read(handle, 1 << 16)):
                     return b""
-                line += more
+                line += part
         return line
 
-    def end(self) -> None:
+    def close(self) -> None:
         self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:

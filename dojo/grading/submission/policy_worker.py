@@ -1,83 +1,90 @@
-"""The process that parses what was submitted: one JSON line in, one out. It compiles, and runs nothing of it.
+"""The child process of the policy: reads one JSON request a line, writes the findings as one line. Runs no submitted code.
 
-A parser can be made to crash, to loop or to eat memory; then this process is lost, and the parent blames the one file.
+Some sources crash the parser, keep it busy or use up its memory. Then this process dies, and the parent refuses that
+one file.
 """
 
 import ast
 import json
-import resource
 import sys
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import astuple, replace
 from typing import Any
 
-from dojo.grading.submission.names import find_spellings
-from dojo.grading.submission.signatures import find_differences
+from dojo.grading.submission.finding import Finding
+from dojo.grading.submission.names import check_names
+from dojo.grading.submission.signatures import compare_signatures
 
-MEMORY = 1 << 30
-UNREADABLE = "Python {}.{}, which grades, cannot read this".format(*sys.version_info)  # a newer one might
-MOST = 40  # findings of one file
-Row = list[Any]  # line, column, message, refuses, excerpt
+MAX_MEMORY_BYTES = 1 << 30
+MAX_FINDINGS = 40
+MAX_MESSAGE_CHARACTERS = 300
+PARSER_RECURSION_LIMIT = 1000  # Python's default, which also holds where the kata is run
+WALK_RECURSION_LIMIT = 5000  # for our own functions on a tree that the parser has accepted
+# The version matters: a newer Python may accept the file.
+UNREADABLE = "Python {}.{}, which grades, cannot read this".format(*sys.version_info)
 
 
 def main() -> None:
-    """Answers until the parent closes the pipe."""
+    """Answers requests until the parent closes the pipe."""
+    import resource  # POSIX only; the parent imports this module on any system, for its name
+
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
-        task = json.loads(line)
-        busy = int(time.process_time()) + int(task["seconds"]) + 2  # should the parent not be there to end it
-        resource.setrlimit(resource.RLIMIT_CPU, (busy, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        rows = list(_examine(task))
-        rows.sort(key=lambda row: (not row[3], row[0], row[1]))
-        print(json.dumps(rows[:MOST]), flush=True)
+        request = json.loads(line)
+        # The parent kills this process after `timeout_s`. The limit ends it if the parent has died.
+        cpu_limit_s = int(time.process_time()) + int(request["timeout_s"]) + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        findings = sorted(_examine(request), key=lambda finding: (not finding.refuses, finding.line, finding.column))
+        print(json.dumps([astuple(finding) for finding in findings[:MAX_FINDINGS]]), flush=True)
 
 
-def _examine(task: dict[str, Any]) -> Iterator[Row]:
-    source, stub = task["source"], task["stub"]
-    sys.setrecursionlimit(1000)  # as where the kata will run
+def _examine(request: dict[str, Any]) -> Iterator[Finding]:
+    source, stub = request["source"], request["stub"]
+    sys.setrecursionlimit(PARSER_RECURSION_LIMIT)
     try:
         tree = ast.parse(source)
-        compile(source, "kata", "exec", dont_inherit=True)  # `return` outside a function is found only here
+        compile(source, "kata", "exec", dont_inherit=True)  # `ast.parse` accepts `return` outside a function
     except SyntaxError as error:
-        yield _syntax(error, source)
+        yield _syntax_error(error, source)
         return
     except (RecursionError, MemoryError):
-        yield [1, 1, "This is nested too deeply for Python to read; use a loop or a list.", True, ""]
+        yield Finding(1, 1, "This is nested too deeply for Python to read; use a loop or a list.", True)
         return
-    except (ValueError, OverflowError) as error:  # a number of too many digits, say
-        yield [1, 1, f"{UNREADABLE}: {_plain(str(error))}.", True, ""]
+    except (ValueError, OverflowError) as error:  # for example an integer of too many digits
+        yield Finding(1, 1, f"{UNREADABLE}: {_printable(str(error))}.", True)
         return
-    sys.setrecursionlimit(5000)
-    seen = set()
-    for line, column, message, refuses in find_spellings(tree, task["banned"], set(task["neighbours"])):
-        if (line, message) not in seen:
-            seen.add((line, message))
-            yield [line, column, _plain(message), refuses, ""]
+    sys.setrecursionlimit(WALK_RECURSION_LIMIT)
+    reported = set()
+    for finding in check_names(tree, request["forbidden"], set(request["neighbours"])):
+        if (finding.line, finding.message) not in reported:
+            reported.add((finding.line, finding.message))
+            yield replace(finding, message=_printable(finding.message))
     try:
-        differences = list(find_differences(tree, ast.parse(stub), ast.parse(task["reference"])))
+        differences = list(compare_signatures(tree, ast.parse(stub), ast.parse(request["reference"])))
     except RecursionError:
-        return  # no advice, then
-    for line, column, message, refuses in differences:
-        yield [line, column, _plain(message), refuses, ""]
+        return  # signatures are advice, so a file is not refused for them
+    for finding in differences:
+        yield replace(finding, message=_printable(finding.message))
 
 
-def _syntax(error: SyntaxError, source: str) -> Row:
+def _syntax_error(error: SyntaxError, source: str) -> Finding:
     line, column = max(error.lineno or 1, 1), max(error.offset or 1, 1)
     lines = source.split("\n")
     text = lines[line - 1] if line <= len(lines) else ""
     shown = "".join(char if char.isprintable() else " " for char in text)
-    place = min(column, len(shown) + 1) - 1
-    cut = max(0, place - 100)  # a caret that follows 300 characters is of no use
-    excerpt = f"{shown[cut : cut + 160]}\n{' ' * (place - cut)}^"
-    return [line, column, f"{UNREADABLE}: {_plain(error.msg)}.", True, excerpt]
+    caret = min(column, len(shown) + 1) - 1
+    start = max(0, caret - 100)  # of a long line only the part around the caret is shown
+    excerpt = f"{shown[start : start + 160]}\n{' ' * (caret - start)}^"
+    return Finding(line, column, f"{UNREADABLE}: {_printable(error.msg)}.", True, excerpt)
 
 
-def _plain(text: str) -> str:
-    """At most 300 characters, none of which moves a cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:300]
+def _printable(text: str) -> str:
+    """At most 300 characters, with a question mark for each that could move a cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:MAX_MESSAGE_CHARACTERS]
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""What a kata may import and call. Pure data: the policy's child reads it, and people do.
+"""What a kata may import and call. Data only, for the policy's child process and for people.
 
-This stops honest mistakes and lazy cheats, and it is no wall: a determined cheat spells things otherwise, and meets the
-sealed worker. So whatever an honest answer might use is allowed, files, threads and pickles included.
+This is a hint for honest learners, not a security boundary: a cheat can write the same thing in ways that no list of
+names covers, and then the sandbox holds. So everything that an honest answer might use is allowed, including files,
+threads and pickles.
 """
 
 import sys
 
 LIBRARIES = {"torch", "numpy", "scipy", "jaxtyping", "typing_extensions"}
-MAY = "A kata may import torch, numpy, scipy, jaxtyping and the standard library"
+ALLOWED_MODULES = "A kata may import torch, numpy, scipy, jaxtyping and the standard library"
 
 ALONE = "each kata is graded alone: copy what it needs into this file"
 ANSWERS = "it holds the answers"
-JUDGES = "the tests and the trainer are not part of an answer; in a file of your own they are welcome"
+TESTS = "the tests and the trainer are not part of an answer; in a file of your own they are welcome"
 NETWORK = "there is no network where katas are graded"
 PROGRAMS = "an answer starts no other programs"
 LOADERS = "an answer loads no code from elsewhere; write it into the file"
@@ -19,16 +20,16 @@ NATIVE = "an answer is written in Python and torch"
 INTERPRETER = "an answer leaves the interpreter as it is"
 SCREEN = "there is no screen where katas are graded"
 PLOTS = f'{SCREEN}; remove it, or import it under `if __name__ == "__main__":`'
-FINISHED = "the rules of this repository ask for your own implementation"
+READY_MADE = "the rules of this repository ask for your own implementation"
 
-# Modules, by their first or dotted names, and why not. The longest name that fits decides.
+# Refused modules and the reason. A name covers the modules below it; the longest name that fits decides.
 REFUSED = {
     name: reason
     for reason, names in {
         ANSWERS: "solutions",
-        JUDGES: "dojo tests test conftest pytest _pytest",
+        TESTS: "dojo tests test conftest pytest _pytest",
         ALONE: "katas",
-        FINISHED: "sklearn torchmetrics transformers diffusers peft loralib accelerate torchvision",
+        READY_MADE: "sklearn torchmetrics transformers diffusers peft loralib accelerate torchvision",
         NETWORK: "socket ssl select selectors http urllib ftplib smtplib poplib imaplib nntplib telnetlib socketserver "
         "xmlrpc wsgiref cgi webbrowser requests torch.hub torch.utils.model_zoo torch.distributed.rpc",
         PROGRAMS: "subprocess multiprocessing pty signal concurrent.futures.process torch.multiprocessing "
@@ -43,7 +44,7 @@ REFUSED = {
     for name in names.split()
 }
 
-# What allowed modules have that an answer does not need. `sys.modules[__name__]` is let through.
+# Refused members of allowed modules. `sys.modules[__name__]` is allowed (names.py).
 REFUSED_CALLS = {
     name: reason
     for reason, names in {
@@ -60,7 +61,7 @@ REFUSED_CALLS = {
     for name in names.split()
 }
 
-# Built-in names, unless the file gives the name a meaning of its own.
+# Refused built-in names, unless the file binds the name itself.
 REFUSED_NAMES = {
     "eval": "write the expression itself",
     "exec": "write the code itself",
@@ -75,7 +76,7 @@ REFUSED_ATTRIBUTES = {
     *("f_back", "f_globals", "f_locals", "f_builtins", "tb_frame", "gi_frame", "cr_frame", "ag_frame"),
 }
 
-# Shown, not refused.
+# Calls that get advice and are not refused.
 ADVICE_CALLS = {
     "input": "waits for a keyboard that the grader does not have",
     "breakpoint": "waits for a keyboard that the grader does not have",

@@ -269,7 +269,7 @@ class DrillApp(App):
         self.start_run()
 
     def initial_source(self) -> str:
-        return stub(self.checkout, self.kata)
+        return stub(self.checkout, self.kata.name)
 
     # -- the screen
 

@@ -126,10 +126,9 @@ def repeat_advice(checkout: Checkout, session: Session) -> str:
     if session.kind != "drill" or not session.id:
         return ""
     try:
-        from dojo.progress import schedule
+        from dojo.progress.schedule import due_dates
 
-        items = schedule.schedule(checkout, load_catalog(checkout))
-        due = next(item for item in items if item.kata.name == session.kata)
+        due = next(item for item in due_dates(checkout, load_catalog(checkout)) if item.kata.name == session.kata)
     except Exception:
         return ""
     now = clock.now()

@@ -18,7 +18,7 @@ from dojo.practice.terminal import Terminal
 from dojo.practice.watch import view
 from dojo.progress import runs
 from dojo.progress.runs import Progress
-from dojo.progress.standing import progress
+from dojo.progress.standing import progress_or_not_started
 
 SETTLE_S = 0.15  # how long a file may be missing or empty while an editor replaces it
 IDLE_S = 30.0
@@ -33,7 +33,7 @@ def first_kata(checkout: Checkout, catalog: Catalog) -> str:
     names = [kata.name for kata in catalog.katas]
     start = names.index(last) if last in names else 0
     for name in names[start:] + names[:start]:
-        if progress(checkout, name).state != "solved":
+        if progress_or_not_started(checkout, name).state != "solved":
             return name
     return last or names[0]
 
@@ -81,7 +81,7 @@ class WatchApp(App):
         """Shows another kata and runs it."""
         self.record()
         self.live_run = LiveRun(self.catalog[name])
-        self.standing = {kata.name: progress(self.checkout, kata.name) for kata in self.catalog.katas}
+        self.standing = {kata.name: progress_or_not_started(self.checkout, kata.name) for kata in self.catalog.katas}
         self.live_run.solved_before = self.standing[name].state == "solved"
         self.chosen = self.names.index(name)
         self.notice, self.question = "", None
@@ -141,7 +141,7 @@ class WatchApp(App):
             self.notice = ""
         except UserError as error:
             self.notice = str(error)
-        self.standing[self.kata.name] = progress(self.checkout, self.kata.name)
+        self.standing[self.kata.name] = progress_or_not_started(self.checkout, self.kata.name)
 
     # -- keys
 

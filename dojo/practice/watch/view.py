@@ -9,7 +9,7 @@ from dojo.practice.live_run import LiveRun
 from dojo.practice.screen import rule, title_line
 from dojo.practice.terminal import Terminal
 from dojo.progress.runs import Progress
-from dojo.progress.standing import MARKS, where
+from dojo.progress.standing import MARKS, describe_progress
 
 KEYS = {
     "n": "next",
@@ -71,7 +71,9 @@ def katas(terminal: Terminal, catalog: Catalog, standing: dict[str, Progress], c
         mark, style = MARKS[standing[kata.name].state]
         cursor = "▸" if number == chosen else " "
         text = f" {cursor} {mark} {kata.name:<{width}}  {kata.level:<7} {kata.minutes:>3} min  "
-        line = Text(text, "bold" if number == chosen else "").append(where(kata, standing[kata.name]), style)
+        line = Text(text, "bold" if number == chosen else "").append(
+            describe_progress(kata, standing[kata.name]), style
+        )
         line.no_wrap, line.overflow = True, "ellipsis"
         lines += terminal.lines(line)[:1]
     return lines

@@ -1,4 +1,4 @@
-"""What the report shows, as plain values: worked out from the runs, with no HTML and no drawing."""
+"""The values that the report shows, computed from the history. No HTML and no drawing."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,26 +9,25 @@ from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.paths import Checkout
 from dojo.progress import runs
-from dojo.progress import schedule as repetition
 from dojo.progress.attempts import Attempt, read_attempts
 from dojo.progress.runs import Progress
-from dojo.progress.schedule import Due, Review
+from dojo.progress.schedule import Due, Review, due_dates, read_reviews
 
-WEEKS_AHEAD = 5  # of the calendar, this one included
-WEEKS_BACK = 12  # of the minutes by week
+WEEKS_AHEAD = 5  # in the calendar of due katas, with this week
+WEEKS_BACK = 12  # in the chart of minutes by week, with this week
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One kata in its track. Whoever takes a solved kata again has solved it all the same."""
+    """The progress at one kata. It stays solved while it is being solved again."""
 
     kata: Kata
     progress: Progress
-    solved: bool  # in any attempt
+    solved: bool  # in any practice attempt
 
     @property
     def words(self) -> str:
-        """Where it stands, for a table."""
+        """The progress in words, for a table."""
         if self.solved:
             return "solved" if self.progress.state == "solved" else "solved, taken again"
         if self.progress.state != "started":
@@ -37,7 +36,7 @@ class Standing:
 
     @property
     def share(self) -> float:
-        """0 to 1: how much of it stands, by stages; a begun kata is more than nothing."""
+        """The fraction that is done, 0 to 1: of the tests or of the stages, whichever is larger; 0 while no test passes."""
         if self.solved:
             return 1.0
         passed = self.progress.passed / self.progress.total if self.progress.total else 0.0
@@ -46,19 +45,20 @@ class Standing:
 
 @dataclass(frozen=True)
 class Track:
-    """Katas that belong together, in learning order."""
+    """The katas of one track, in learning order."""
 
     name: str
     katas: tuple[Standing, ...]
 
     @property
     def solved(self) -> int:
+        """How many of them are solved."""
         return sum(standing.solved for standing in self.katas)
 
 
 @dataclass(frozen=True)
 class Practised:
-    """One kata's attempts, oldest first; `minutes` is what the catalogue gives it."""
+    """The attempts at one kata, oldest first; `minutes` are the catalogue's."""
 
     name: str
     title: str
@@ -67,15 +67,19 @@ class Practised:
 
     @property
     def timed(self) -> tuple[Attempt, ...]:
-        """The first and the newest of the attempts that came furthest, or the only one; none if no stage was passed."""
-        furthest = max((max(attempt.stages, default=0) for attempt in self.attempts if attempt.seconds), default=0)
-        reached = [a for a in self.attempts if furthest and a.seconds and max(a.stages, default=0) == furthest]
-        return (reached[0], reached[-1]) if len(reached) > 1 else tuple(reached)
+        """The first and the newest of the attempts that passed the highest stage, or the only one; empty if no stage passed.
+
+        Others are left out, because an attempt that ended at an earlier stage was not faster.
+        """
+        with_stages = [attempt for attempt in self.attempts if attempt.seconds and attempt.stages]
+        highest = max((max(attempt.stages) for attempt in with_stages), default=0)
+        comparable = [attempt for attempt in with_stages if max(attempt.stages) == highest]
+        return (comparable[0], comparable[-1]) if len(comparable) > 1 else tuple(comparable)
 
 
 @dataclass(frozen=True)
 class Recurring:
-    """A named mistake, and in how many of its kata's attempts it was made."""
+    """A named mistake that was made in `attempts` of the `of` attempts at its kata, last at the time `last`."""
 
     kata: str
     name: str
@@ -92,7 +96,7 @@ class Recurring:
 
 @dataclass(frozen=True)
 class Day:
-    """One day of the calendar, and what is due on it."""
+    """One day of the calendar, and the names of the katas due on it."""
 
     day: date
     due: tuple[str, ...]
@@ -100,7 +104,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Week:
-    """The minutes practised in the week that begins on `monday`."""
+    """The minutes worked in the week that begins on `monday`."""
 
     monday: date
     minutes: float
@@ -108,52 +112,56 @@ class Week:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the report shows."""
+    """All values of the report."""
 
     now: float
     tracks: tuple[Track, ...]
     attempts: tuple[Attempt, ...]  # newest first
     practised: tuple[Practised, ...]  # in learning order
     recurring: tuple[Recurring, ...]  # the most frequent first
-    once: int  # mistakes that were made in one attempt only
+    once: int  # number of mistakes that were made in a single attempt
     schedule: tuple[Due, ...]
     calendar: tuple[Day, ...]
     weeks: tuple[Week, ...]
-    reviews: dict[tuple[str, float], Review]
+    reviews: dict[tuple[str, float], Review]  # by kata and time
 
     @property
     def solved(self) -> int:
+        """How many katas are solved."""
         return sum(track.solved for track in self.tracks)
 
     @property
     def katas(self) -> int:
+        """How many katas there are."""
         return sum(len(track.katas) for track in self.tracks)
 
     @property
     def due(self) -> tuple[Due, ...]:
+        """The katas that are due now."""
         return tuple(due for due in self.schedule if due.is_now(self.now))
 
     @property
     def days(self) -> int:
-        """Days on which something was practised."""
+        """The number of days on which an attempt began."""
         return len({humanize.local(attempt.started).date() for attempt in self.attempts})
 
     @property
     def seconds(self) -> float:
+        """The time worked in all attempts."""
         return sum(attempt.seconds or 0.0 for attempt in self.attempts)
 
     @property
     def next_kata(self) -> Kata | None:
-        """The first kata that was begun and not solved; else the first that was not begun."""
+        """The first kata that is started and not solved; else the first that is not started; None if all are solved."""
         standings = [standing for track in self.tracks for standing in track.katas]
         standings.sort(key=lambda standing: standing.progress.state != "started")
         return next((s.kata for s in standings if not s.solved), None)
 
 
 def gather(checkout: Checkout, catalog: Catalog, now: float) -> Page:
-    """The page as of `now`."""
+    """Computes all values of the report at the time `now`."""
     attempts = read_attempts(checkout)
-    schedule = repetition.schedule(checkout, catalog)
+    schedule = due_dates(checkout, catalog)
     recurring = _recurring(attempts)
     solved = {attempt.kata for attempt in attempts if attempt.kind == "practice" and attempt.solved is not None}
     standings = [Standing(kata, runs.progress(checkout, kata.name), kata.name in solved) for kata in catalog.katas]
@@ -170,39 +178,42 @@ def gather(checkout: Checkout, catalog: Catalog, now: float) -> Page:
         tuple(schedule),
         _calendar(schedule, humanize.local(now).date()),
         _weeks(attempts, humanize.local(now).date()),
-        {(review.kata, review.at): review for review in repetition.reviews(checkout, catalog)},
+        {(review.kata, review.at): review for review in read_reviews(checkout, catalog)},
     )
 
 
 def _practised(catalog: Catalog, attempts: Sequence[Attempt]) -> tuple[Practised, ...]:
-    """Katas in learning order; what the catalogue no longer knows comes last."""
-    known = {kata.name: kata for kata in catalog.katas}
-    names = sorted({attempt.kata for attempt in attempts} - known.keys())
-    found = []
-    for name in [*known, *names]:
-        these = tuple(reversed([attempt for attempt in attempts if attempt.kata == name]))
-        kata = known.get(name)
-        if these:
-            found.append(Practised(name, kata.title if kata else name, kata.minutes if kata else 0, these))
-    return tuple(found)
+    """The katas with attempts: in learning order, then those that have left the catalogue."""
+    by_kata: dict[str, list[Attempt]] = {kata.name: [] for kata in catalog.katas}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.kata):
+        by_kata.setdefault(attempt.kata, []).append(attempt)
+    katas = {kata.name: kata for kata in catalog.katas}
+    return tuple(
+        Practised(name, katas[name].title, katas[name].minutes, tuple(reversed(its_attempts)))
+        if name in katas
+        else Practised(name, name, 0, tuple(reversed(its_attempts)))
+        for name, its_attempts in by_kata.items()
+        if its_attempts
+    )
 
 
 def _recurring(attempts: Sequence[Attempt]) -> list[Recurring]:
+    """Every named mistake, the most frequent first."""
     made: dict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
-    tried: dict[str, int] = defaultdict(int)
+    attempts_at: dict[str, int] = defaultdict(int)
     for attempt in attempts:
-        tried[attempt.kata] += 1
+        attempts_at[attempt.kata] += 1
         for diagnosis in attempt.diagnoses:
             made[attempt.kata, diagnosis.mistake].append((attempt.started, diagnosis.says))
-    found = [
-        Recurring(kata, name, times[0][1], len(times), tried[kata], max(at for at, _ in times))
+    mistakes = [
+        Recurring(kata, name, times[0][1], len(times), attempts_at[kata], max(at for at, _ in times))
         for (kata, name), times in made.items()
     ]
-    return sorted(found, key=lambda mistake: (-mistake.attempts, -mistake.last))
+    return sorted(mistakes, key=lambda mistake: (-mistake.attempts, -mistake.last))
 
 
 def _calendar(schedule: Sequence[Due], today: date) -> tuple[Day, ...]:
-    """Whole weeks from this Monday on; what is overdue stands on today."""
+    """The days of whole weeks, from this week's Monday on. An overdue kata is put on today."""
     due = defaultdict(list)
     for item in schedule:
         due[max(today, humanize.local(item.at).date())].append(item.kata.name)
@@ -212,6 +223,7 @@ def _calendar(schedule: Sequence[Due], today: date) -> tuple[Day, ...]:
 
 
 def _weeks(attempts: Sequence[Attempt], today: date) -> tuple[Week, ...]:
+    """The minutes worked in each of the last weeks; an attempt counts in the week in which it began."""
     seconds: dict[date, float] = defaultdict(float)
     for attempt in attempts:
         day = humanize.local(attempt.started).date()

@@ -1,7 +1,7 @@
-"""The report's pictures: inline SVG.
+"""The report's pictures, as inline SVG.
 
-Across, most things stand in percent and have no viewBox, so a picture is as wide as its column and its text stays as
-large as the page's; colours come from the page's style sheet by class. Every picture has a title and a description.
+Horizontal positions are percentages and most pictures have no viewBox: a picture is as wide as its column, and its text
+keeps the page's font size. Colours come from the page's style sheet by class. Each picture has a title and a description.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,22 @@ from dojo.core import humanize
 from dojo.progress.attempts import Attempt
 from dojo.progress.report.data import Day, Practised, Track, Week
 
-GAP = 0.4  # percent between bars
+BAR_GAP_PERCENT = 0.4
 _numbers = count(1)
 
 
 def element(tag: str, text: str = "", /, **attributes: object) -> Markup:
-    """One SVG element; everything is escaped, `class_` is `class`, and `_` in a name is `-`."""
-    written = "".join(f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"' for name, value in attributes.items())
-    return Markup(f"<{tag}{written}>{escape(text)}</{tag}>")
+    """One SVG element, all values escaped. In attribute names a final `_` is dropped (`class_`) and `_` becomes `-`."""
+    attribute_text = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"' for name, value in attributes.items()
+    )
+    return Markup(f"<{tag}{attribute_text}>{escape(text)}</{tag}>")
 
 
 def picture(
     title: str, description: str, height: float, *parts: Markup, width: str = "100%", scaled_to: float | None = None
 ) -> Markup:
-    """An SVG that says what it shows, as wide as its column unless told; `scaled_to` grows the whole drawing with it."""
+    """One SVG with a title and a description. With `scaled_to` (its width in pixels) the drawing scales with its column."""
     number = next(_numbers)
     size = f'viewBox="0 0 {scaled_to:g} {height:g}"' if scaled_to else f'width="{width}" height="{height:g}"'
     head = element("title", title, id=f"t{number}") + element("desc", description, id=f"d{number}")
@@ -37,7 +39,7 @@ def picture(
 
 
 def hover(element_: Markup, text: str) -> Markup:
-    """The same element, which tells `text` when a pointer rests on it."""
+    """The element with a tooltip."""
     return Markup(f"<g>{element('title', text)}{element_}</g>")
 
 
@@ -49,7 +51,7 @@ def percent(value: float) -> str:
 
 
 def week_bars(weeks: Sequence[Week]) -> Markup:
-    """A column for each week; the highest carries its minutes."""
+    """A bar for each week; the highest is labelled with its minutes."""
     most = max((week.minutes for week in weeks), default=0) or 1
     step, high = 100 / len(weeks), 84
     parts = [element("line", x1=0, x2="100%", y1=high + 18, y2=high + 18, class_="axis")]
@@ -69,8 +71,8 @@ def week_bars(weeks: Sequence[Week]) -> Markup:
             anchor = _anchor(number, len(weeks))
             at = {"start": percent(step * number), "end": "100%"}.get(anchor, middle)
             parts.append(element("text", label, x=at, y=high + 36, text_anchor=anchor))
-    told = "; ".join(f"{_date(week.monday)} {week.minutes:.0f}" for week in weeks if week.minutes)
-    return picture(f"Minutes practised in the last {len(weeks)} weeks", told or "None yet.", high + 42, *parts)
+    description = "; ".join(f"{_date(week.monday)} {week.minutes:.0f}" for week in weeks if week.minutes)
+    return picture(f"Minutes practised in the last {len(weeks)} weeks", description or "None yet.", high + 42, *parts)
 
 
 def _anchor(number: int, total: int) -> str:
@@ -81,7 +83,7 @@ def _anchor(number: int, total: int) -> str:
 
 
 def calendar(days: Sequence[Day], today: date) -> Markup:
-    """Weeks from Monday to Sunday; a day on which something is due is filled, the more the darker."""
+    """A row for each week. A day with due katas is filled, the darker the more are due."""
     cell, top = 44, 24
     parts = [
         element("text", name, x=cell * number + cell / 2, y=14, text_anchor="middle")
@@ -102,10 +104,10 @@ def calendar(days: Sequence[Day], today: date) -> Markup:
         else:
             square += element("text", label, x=x + 8, y=y + 16, class_="small faint" if kind == "past" else "small")
         parts.append(square)
-    told = "; ".join(f"{_date(day.day)}: {', '.join(day.due)}" for day in days if day.due)
+    description = "; ".join(f"{_date(day.day)}: {', '.join(day.due)}" for day in days if day.due)
     return picture(
         f"What is due in the next {len(days) // 7} weeks",
-        told or "Nothing.",
+        description or "Nothing.",
         top + cell * (len(days) // 7),
         *parts,
         scaled_to=7 * cell,
@@ -116,7 +118,7 @@ def calendar(days: Sequence[Day], today: date) -> Markup:
 
 
 def track_cells(track: Track) -> Markup:
-    """A square for each kata, filled from below as far as it stands; a tick when it is solved."""
+    """A square for each kata, filled from below by the fraction that is done, with a tick if it is solved."""
     size, across = 26, 10
     parts = []
     for number, standing in enumerate(track.katas):
@@ -133,15 +135,17 @@ def track_cells(track: Track) -> Markup:
             )
         parts.append(hover(square, f"{standing.kata.title}: {standing.words}"))
     lines = (len(track.katas) + across - 1) // across
-    told = "; ".join(f"{s.kata.title}: {s.words}" for s in track.katas)
-    return picture(f"{track.name}: {track.solved} of {len(track.katas)} solved", told, (size + 5) * lines - 3, *parts)
+    description = "; ".join(f"{s.kata.title}: {s.words}" for s in track.katas)
+    return picture(
+        f"{track.name}: {track.solved} of {len(track.katas)} solved", description, (size + 5) * lines - 3, *parts
+    )
 
 
 # -- attempts over time
 
 
 class Span:
-    """The days that the time line shows, as percent across."""
+    """The days of the time lines, and their horizontal positions in percent."""
 
     def __init__(self, attempts: Sequence[Attempt], now: float) -> None:
         first = humanize.local(min((attempt.started for attempt in attempts), default=now)).date()
@@ -150,20 +154,21 @@ class Span:
         self.ticks = list(self._ticks())
 
     def at(self, moment: float) -> float:
-        days = (
-            humanize.local(moment) - humanize.local(moment).replace(hour=0, minute=0, second=0, microsecond=0)
-        ).seconds
-        return self.of(humanize.local(moment).date()) + 100 * days / 86400 / self._days
+        """The position of a moment (seconds since the epoch)."""
+        local = humanize.local(moment)
+        since_midnight_s = (local - local.replace(hour=0, minute=0, second=0, microsecond=0)).seconds
+        return self.of(local.date()) + 100 * since_midnight_s / 86400 / self._days
 
     def of(self, day: date) -> float:
+        """The position of the beginning of a day."""
         return 100 * (day - self.first).days / self._days
 
     @property
     def _days(self) -> int:
         return max(1, (self.last - self.first).days)
 
-    def _ticks(self):
-        """Firsts of months, or Mondays when there are few months; not more than five, none at the very edge."""
+    def _ticks(self) -> list[date]:
+        """The labelled days: firsts of months, or Mondays in a short span. At most five, none near the edges."""
         months = [date(year, month, 1) for year in range(self.first.year, self.last.year + 1) for month in range(1, 13)]
         days = [day for day in months if self.first < day < self.last]
         if len(days) < 2:
@@ -173,6 +178,7 @@ class Span:
         return days[:: -(-len(days) // 5) or 1]
 
     def grid(self, height: float) -> list[Markup]:
+        """A vertical line for each labelled day."""
         return [
             element("line", x1=percent(self.of(day)), x2=percent(self.of(day)), y1=0, y2=height, class_="grid")
             for day in self.ticks
@@ -182,46 +188,47 @@ class Span:
 def time_axis(span: Span) -> Markup:
     """The dates above the time lines."""
     labels = [element("text", _date(day), x=percent(span.of(day)), y=13, text_anchor="middle") for day in span.ticks]
-    told = f"{_date(span.first)} to {_date(span.last - timedelta(days=1))}"
-    return picture("Dates", f"The time lines below go from {told}.", 18, *labels)
+    dates = f"{_date(span.first)} to {_date(span.last - timedelta(days=1))}"
+    return picture("Dates", f"The time lines below go from {dates}.", 18, *labels)
 
 
 def timeline(practised: Practised, span: Span) -> Markup:
-    """A mark for each attempt: its shape and colour say how it ended, a diamond is a drill."""
+    """A mark for each attempt; its shape and colour show how it ended (see `mark`)."""
     middle = 13
     parts = [*span.grid(26), element("line", x1=0, x2="100%", y1=middle, y2=middle, class_="axis")]
     for attempt in practised.attempts:
         x = percent(span.at(attempt.started))
-        told = f"{humanize.local(attempt.started):%d %b}, {attempt.how}: {outcome(attempt)}, {humanize.minutes(attempt.seconds)}"
-        parts.append(hover(mark(attempt, x, middle), told))
-    told = "; ".join(f"{humanize.local(a.started):%d %b} {a.how}: {outcome(a)}" for a in practised.attempts)
-    return picture(f"{practised.title}: {humanize.count(len(practised.attempts), 'attempt')}", told, 26, *parts)
+        tooltip = f"{humanize.local(attempt.started):%d %b}, {attempt.how}: {outcome(attempt)}, {humanize.minutes(attempt.seconds)}"
+        parts.append(hover(mark(attempt, x, middle), tooltip))
+    description = "; ".join(f"{humanize.local(a.started):%d %b} {a.how}: {outcome(a)}" for a in practised.attempts)
+    return picture(f"{practised.title}: {humanize.count(len(practised.attempts), 'attempt')}", description, 26, *parts)
 
 
 def outcome(attempt: Attempt) -> str:
+    """How the attempt ended: its points, or its state."""
     if attempt.points is not None:
         return f"{attempt.points:.0f} points"
     return attempt.state
 
 
 def mark(attempt: Attempt, x: str, y: float) -> Markup:
-    """Solved: a disc. Unfinished: a ring. Given up: a cross. A drill or hunt: a diamond, filled when all tests passed."""
+    """A disc if solved, a ring if unfinished, a cross if given up; for a drill or hunt a diamond, filled if solved."""
     state = {"solved": "solved", "gave up": "gave-up", "unfinished": "open"}[attempt.state]
-    # a nested svg moves by percent; its own coordinates are pixels
     if attempt.kind != "practice":
-        drawn = element("path", d="M0-7 7 0 0 7-7 0Z", class_=f"mark {state}")
+        shape = element("path", d="M0-7 7 0 0 7-7 0Z", class_=f"mark {state}")
     elif state == "gave-up":
-        drawn = element("path", d="M-4.5-4.5l9 9m0-9l-9 9", class_="mark gave-up")
+        shape = element("path", d="M-4.5-4.5l9 9m0-9l-9 9", class_="mark gave-up")
     else:
-        drawn = element("circle", r=5.5, class_=f"mark {state}")
-    return Markup(f'<svg x="{x}" y="{y:g}" overflow="visible">{drawn}</svg>')
+        shape = element("circle", r=5.5, class_=f"mark {state}")
+    # The position is in percent and the shape in pixels, so the shape needs an <svg> of its own.
+    return Markup(f'<svg x="{x}" y="{y:g}" overflow="visible">{shape}</svg>')
 
 
 # -- time to each stage
 
 
 def stage_bars(practised: Practised, longest: float) -> Markup:
-    """The first attempt above, thin; the newest below; a line where the catalogue's minutes end."""
+    """Time to each stage: the newest attempt, the first one thin above it, and a line at the catalogue's minutes."""
     newest = practised.timed[-1]
     rows = [(practised.timed[0], 2, 6)] if len(practised.timed) > 1 else []
     rows.append((newest, 11 if rows else 5, 14))
@@ -231,7 +238,11 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
         for stage, seconds in sorted(attempt.stages.items(), key=lambda item: (item[1], item[0])):
             wide = 100 * max(0.0, seconds - before) / longest
             if wide:
-                box = {"x": percent(100 * before / longest), "width": percent(max(0.3, wide - GAP)), "rx": 2}
+                box = {
+                    "x": percent(100 * before / longest),
+                    "width": percent(max(0.3, wide - BAR_GAP_PERCENT)),
+                    "rx": 2,
+                }
                 bar = element("rect", **box, y=y, height=height, class_=f"stage s{stage}")
                 parts.append(hover(bar, f"stage {stage} after {humanize.minutes(seconds)}"))
             before = max(before, seconds)
@@ -240,7 +251,7 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
         parts.append(
             hover(element("line", x1=x, x2=x, y1=0, y2=27, class_="limit"), f"{practised.minutes} minutes given")
         )
-    told = " ".join(
+    description = " ".join(
         f"{'First' if attempt is not newest else 'Newest'} attempt: "
         + ", ".join(
             f"stage {stage} after {humanize.minutes(seconds)}" for stage, seconds in sorted(attempt.stages.items())
@@ -248,21 +259,23 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
         + "."
         for attempt in practised.timed
     )
-    return picture(f"{practised.title}: time to each stage", f"{told} Given: {practised.minutes} minutes.", 27, *parts)
+    return picture(
+        f"{practised.title}: time to each stage", f"{description} Given: {practised.minutes} minutes.", 27, *parts
+    )
 
 
 # -- mistakes
 
 
 def tally(made: int, of: int) -> Markup:
-    """A block for each attempt, filled for those in which the mistake was made."""
-    told = f"{made} of {humanize.count(of, 'attempt')}"
+    """A block for each attempt; as many are filled as made the mistake."""
+    title = f"{made} of {humanize.count(of, 'attempt')}"
     made, of = (made, of) if of <= 20 else (round(20 * made / of), 20)
     blocks = [
         element("rect", x=12 * number, y=1, width=9, height=12, rx=2, class_="made" if number < made else "not-made")
         for number in range(of)
     ]
-    return picture(told, "A block for each attempt.", 14, *blocks, width=f"{12 * of}")
+    return picture(title, "A block for each attempt.", 14, *blocks, width=f"{12 * of}")
 
 
 def _date(day: date) -> str:

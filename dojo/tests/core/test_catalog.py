@@ -1,4 +1,4 @@
-"""The catalogue: what there is, and what is wrong with a catalogue that does not say so properly."""
+"""The catalogue: reading it, and the sentences about a wrong one."""
 
 import re
 
@@ -12,8 +12,8 @@ from dojo.tests.checkouts import ENTRY, REPOSITORY
 TINY = ENTRY.format(name="tiny")
 
 
-def problem(checkout, text):
-    """The sentence about a catalogue with this text."""
+def error_of(checkout, text):
+    """The sentence of the UserError for a catalogue with this text."""
     checkout.catalog.write_text(text)
     with pytest.raises(UserError) as error:
         load_catalog(checkout)
@@ -29,7 +29,7 @@ def test_an_entry_is_read_whole(catalog):
 
 
 def test_katas_keep_the_catalogues_order(checkout):
-    """It is the order in which one learns them."""
+    """It is the learning order."""
     checkout.catalog.write_text(ENTRY.format(name="zebra") + ENTRY.format(name="ant"))
     assert [kata.name for kata in load_catalog(checkout).katas] == ["zebra", "ant"]
 
@@ -69,22 +69,22 @@ def test_the_real_catalogue_is_sound_and_complete():
         (ENTRY.format(name="fine") + TINY.replace("minutes = 5", ""), "kata 'tiny': `minutes` should be"),
     ],
 )
-def test_a_bad_catalogue_is_a_problem_that_names_the_entry_and_the_field(checkout, text, says):
-    """One sentence to act on, whatever is wrong."""
-    sentence = problem(checkout, text)
+def test_a_wrong_catalogue_is_a_user_error_that_names_the_entry_and_the_field(checkout, text, says):
+    """One sentence for each kind of error."""
+    sentence = error_of(checkout, text)
     assert sentence.startswith("katas/catalog.toml")
     assert says in sentence
 
 
 @pytest.mark.parametrize("field", ["title", "track", "level", "asked", "minutes", "question", "stages", "hints"])
-def test_every_field_is_asked_for(checkout, field):
-    """By name."""
+def test_every_field_is_required(checkout, field):
+    """The sentence names it."""
     text = re.sub(rf"^{field} = .*\n", "", TINY, count=1, flags=re.MULTILINE)
-    assert f"kata 'tiny': `{field}` should be" in problem(checkout, text)
+    assert f"kata 'tiny': `{field}` should be" in error_of(checkout, text)
 
 
-def test_a_catalogue_that_is_no_text_says_how_to_restore_it(checkout):
-    """Half a file, or a photograph of one."""
+def test_a_catalogue_that_is_not_utf8_says_how_to_restore_it(checkout):
+    """A damaged file."""
     checkout.catalog.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"katas/catalog\.toml cannot be read.*git checkout"):
         load_catalog(checkout)
@@ -101,7 +101,7 @@ def test_a_missing_catalogue_says_how_to_restore_it(checkout):
     ("name", "suggestion"), [("tinny", "Did you mean tiny?"), ("iny", "tiny"), ("TINY", "tiny"), ("zzz", "kata list")]
 )
 def test_an_unknown_name_gets_the_nearest_one(catalog, name, suggestion):
-    """Or the list, where nothing is near."""
+    """Or the command for the list, if none is similar."""
     with pytest.raises(UserError, match=rf"There is no kata called '{name}'.*{suggestion}"):
         catalog[name]
 
@@ -122,7 +122,7 @@ def test_outside_a_checkout_the_one_that_this_was_installed_from_is_used(tmp_pat
     assert find_checkout(tmp_path) == Checkout(REPOSITORY)
 
 
-def test_no_checkout_at_all_is_a_problem(tmp_path, monkeypatch):
+def test_no_checkout_at_all_is_a_user_error(tmp_path, monkeypatch):
     """An ordinary install, used in some other folder."""
     monkeypatch.setattr("dojo.core.paths.__file__", str(tmp_path / "site" / "dojo" / "paths.py"))
     with pytest.raises(UserError, match=r"No katas found: .* is not inside a checkout"):

@@ -20,8 +20,8 @@ def test_a_patch_changes_its_one_place():
 
 
 @pytest.mark.parametrize(("source", "times"), [("return x", 0), ("x * 2 + x * 2", 2)])
-def test_a_patch_that_fits_nowhere_or_twice_is_a_problem(source, times):
-    """The reference has moved on; the mistake has to follow."""
+def test_a_patch_that_fits_nowhere_or_twice_is_a_user_error(source, times):
+    """The reference has changed, and the mistake has to be adapted."""
     with pytest.raises(UserError, match=rf"mistake 'a': .* stands {times} times"):
         mistake("a", ("x * 2", "x * x")).apply(source)
 
@@ -36,7 +36,7 @@ def written(tmp_path, text):
 
 def test_a_file_holds_mistakes_and_explained_survivors(tmp_path):
     """One edit, or a list of them."""
-    found = load_mistakes(
+    loaded = load_mistakes(
         written(
             tmp_path,
             '[[mistake]]\nname="a"\nsays="s"\nold="x"\nnew="y"\ncaught_by="t"\n'
@@ -44,8 +44,8 @@ def test_a_file_holds_mistakes_and_explained_survivors(tmp_path):
             '[[survivor]]\nchange="f: a -> b"\nwhy="equivalent"\n',
         )
     )
-    assert [m.edits for m in found.named] == [(("x", "y"),), (("1", "2"), ("3", "4"))]
-    assert found.survivors == {"f: a -> b": "equivalent"}
+    assert [m.edits for m in loaded.named] == [(("x", "y"),), (("1", "2"), ("3", "4"))]
+    assert loaded.survivors == {"f: a -> b": "equivalent"}
 
 
 def test_no_file_means_no_mistakes(tmp_path):
@@ -65,7 +65,7 @@ def test_no_file_means_no_mistakes(tmp_path):
         ('[[mistake]]\nname="a"\nsays="s"\nold=1\nnew=2\ncaught_by="t"\n', "old"),
     ],
 )
-def test_a_bad_file_is_a_problem_that_says_what(tmp_path, text, says):
+def test_a_wrong_file_is_a_user_error_that_names_the_fault(tmp_path, text, says):
     """With the file's name."""
     with pytest.raises(UserError, match=rf"tiny\.toml.*{says}"):
         load_mistakes(written(tmp_path, text))

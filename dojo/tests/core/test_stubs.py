@@ -1,4 +1,4 @@
-"""Reference to stub: what is fenced vanishes, everything else is given, and nothing that a learner wrote is lost."""
+"""Rendering a reference to its stub, and replacing a learner's file by a stub without losing it."""
 
 import ast
 import os
@@ -37,7 +37,7 @@ def test_a_fence_becomes_one_error_that_names_the_function():
         ''')
 
 
-def test_what_stands_outside_fences_is_given():
+def test_lines_outside_fences_are_given():
     """Imports, given helpers, comments, signatures and docstrings stay word for word."""
     given = '"""Demo."""\n\nimport math  # given\n\nLIMIT = 3\n\n\ndef given(x):\n    # stays\n    return math.sqrt(x)\n\n\n'
     fenced = "def f(x):\n    # kata: begin\n    return given(x)  # goes\n    # kata: end\n"
@@ -46,8 +46,8 @@ def test_what_stands_outside_fences_is_given():
     assert "goes" not in stub
 
 
-def test_a_fenced_helper_vanishes():
-    """Learners write helpers of their own; a name that is left over would give the idea away."""
+def test_a_fenced_helper_is_left_out():
+    """Learners write their own helpers; the name of the reference's helper would give its idea away."""
     stub = stub_of("""\
         import math
 
@@ -70,7 +70,7 @@ def test_a_fenced_helper_vanishes():
 
 
 def test_methods_and_nested_functions_are_named_in_full():
-    """`forward` alone would not say whose."""
+    """`forward` alone would not name the class."""
     stub = stub_of("""\
         class Layer:
             def forward(self, x):
@@ -91,7 +91,7 @@ def test_methods_and_nested_functions_are_named_in_full():
     assert "return inner(x)" in stub
 
 
-def test_a_fenced_method_that_is_a_helper_vanishes_with_its_class_intact():
+def test_a_fenced_private_method_is_left_out_of_its_class():
     """A private method can be part of the answer."""
     stub = stub_of("""\
         class Layer:
@@ -132,8 +132,8 @@ def test_one_function_may_have_several_fences():
         """)
 
 
-def test_words_after_begin_become_the_sentence():
-    """The author may say more than 'write me'; quotes and backslashes in it are harmless."""
+def test_text_after_begin_becomes_the_message():
+    """It replaces "write me"; quotes and backslashes in it are escaped."""
     stub = stub_of("""\
         def f():
             # kata: begin start where "base" is: \\alpha
@@ -148,7 +148,7 @@ def test_words_after_begin_become_the_sentence():
 
 
 def test_async_and_decorated_functions_are_fenced_alike():
-    """`@torch.no_grad()` stands on many a reference."""
+    """Many references have `@torch.no_grad()`."""
     stub = stub_of("""\
         @decorated
         def f():
@@ -175,25 +175,25 @@ def test_async_and_decorated_functions_are_fenced_alike():
         ("def f():\n    # kata: begin\n    # kata: begin\n    return 1\n    # kata: end\n", 3, "opens inside"),
     ],
 )
-def test_fences_that_do_not_pair_up_are_a_problem_with_a_line(source, line, says):
-    """An author who forgets one gets the line, not a stub with half the answer in it."""
+def test_fences_that_do_not_pair_up_are_a_user_error_with_a_line(source, line, says):
+    """Otherwise a forgotten mark would leave part of the answer in the stub."""
     with pytest.raises(UserError, match=rf"solutions/demo\.py:{line}: .*{says}"):
         render(source, "demo")
 
 
-def test_a_reference_without_a_fence_is_a_problem():
+def test_a_reference_without_a_fence_is_a_user_error():
     """Its stub would be the answer."""
     with pytest.raises(UserError, match="has no fence"):
         render("def f():\n    return 1\n", "demo")
 
 
-def test_a_syntax_error_is_a_problem_with_a_line():
-    """Also authors mistype."""
+def test_a_syntax_error_is_a_user_error_with_a_line():
+    """In the reference."""
     with pytest.raises(UserError, match=r"solutions/demo\.py, line 2"):
         render("def f():\n    return (\n", "demo")
 
 
-def test_a_stub_that_would_not_be_python_is_a_problem():
+def test_a_stub_that_would_not_be_python_is_a_user_error():
     """A fence around half of a statement."""
     with pytest.raises(UserError, match="renders to a stub that is not Python"):
         stub_of("""\
@@ -207,14 +207,14 @@ def test_a_stub_that_would_not_be_python_is_a_problem():
 
 
 def test_fences_know_their_lines_and_owners():
-    """Mutants are made between these lines only."""
+    """Mutants change only lines inside fences."""
     source = "def f():\n    # kata: begin\n    return 1\n    # kata: end\n\n\n# kata: begin\nX = 1\n# kata: end\n"
     assert [(f.begin, f.end, f.owner) for f in find_fences(source, "demo")] == [(2, 4, "f"), (7, 9, "")]
 
 
 @pytest.mark.parametrize("reference", sorted(REAL.solutions.glob("*.py")), ids=lambda path: path.stem)
 def test_every_real_reference_renders_to_its_stub_but_not_to_itself(reference):
-    """The stub and the answer never drift apart, and the answer is not in the stub."""
+    """The stub is valid, and the answer is not in it."""
     source = reference.read_text(encoding="utf-8")
     stub = render(source, reference.stem)
     assert stub != source
@@ -224,7 +224,7 @@ def test_every_real_reference_renders_to_its_stub_but_not_to_itself(reference):
 
 
 def test_rendering_again_writes_nothing(checkout):
-    """Editors and watchers see no change where there is none, and no copies pile up."""
+    """Editors and watchers see no change, and no copy is made."""
     checkout.stub("tiny").unlink()
     assert render_stubs(checkout, ["tiny"], check=False) == (["tiny"], [])
     os.utime(checkout.stub("tiny"), (1, 1))
@@ -243,8 +243,8 @@ def test_checking_writes_nothing(checkout):
 
 
 @pytest.mark.parametrize("how", ["render", "reset"])
-def test_what_the_learner_wrote_is_copied_before_it_is_overwritten(checkout, catalog, how):
-    """An hour's work is worth more than a tidy folder; a second copy never replaces the first."""
+def test_a_learners_file_is_copied_before_it_is_overwritten(checkout, catalog, how):
+    """A second copy never replaces the first."""
     copies = []
     for work in ("first", "second"):
         checkout.stub("tiny").write_text(f"# {work} try\n")
@@ -257,8 +257,8 @@ def test_what_the_learner_wrote_is_copied_before_it_is_overwritten(checkout, cat
     assert render_stubs(checkout, ["tiny"], check=True) == ([], [])
 
 
-def test_no_copy_means_no_overwriting(checkout, catalog):
-    """Where the copy cannot be made (here a file stands in its way), the work stays where it is."""
+def test_a_file_that_cannot_be_copied_is_not_overwritten(checkout, catalog):
+    """Here a file has the name of the folder for copies."""
     solve(checkout)
     before = checkout.stub("tiny").read_bytes()
     checkout.state.mkdir()
@@ -276,8 +276,8 @@ def test_resetting_an_untouched_stub_copies_nothing(checkout, catalog):
     assert not (checkout.state / "backups").exists()
 
 
-def test_a_missing_reference_is_a_problem_and_the_work_stays(checkout, catalog):
-    """Without the reference there is no stub to go back to."""
+def test_a_missing_reference_is_a_user_error_and_the_work_stays(checkout, catalog):
+    """Without the reference there is no stub."""
     solve(checkout)
     checkout.reference("tiny").unlink()
     before = checkout.stub("tiny").read_bytes()

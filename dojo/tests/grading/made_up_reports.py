@@ -1,9 +1,9 @@
-"""Made-up reports, and what a hostile submission may write into them."""
+"""Made-up reports, and texts that a hostile submission could put into them."""
 
 import json
 from typing import get_args
 
-from dojo.grading.results import CaseResult, KataResult, Report, Status
+from dojo.grading.results import CaseResult, GradeReport, KataResult, KataStatus
 
 HOSTILE = {
     "nothing": "",
@@ -34,7 +34,7 @@ HOSTILE = {
 
 
 def kata(name="tiny", status="fail", reason="", **more):
-    """A result of one kata with three cases, of which the first passes (none, when it was not run)."""
+    """A result of one kata with three cases. If the status is "fail", the first of them passes."""
     ran = status in ("pass", "fail")
     cases = tuple(
         CaseResult(f"case {n}", status == "pass" or (ran and n == 0), "" if status == "pass" else reason, 0.25)
@@ -45,12 +45,12 @@ def kata(name="tiny", status="fail", reason="", **more):
 
 
 def report(*katas, submission="ada", **more):
-    return Report(submission, "sealed", {"policy": "on"}, "0" * 64, "1" * 64, "2" * 64, katas, 12.3456, **more)
+    return GradeReport(submission, "sealed", {"policy": "on"}, "0" * 64, "1" * 64, "2" * 64, katas, 12.3456, **more)
 
 
 def every_status(text="the loss is 2, expected 1"):
-    return report(*(kata(f"kata_{n}", status, text) for n, status in enumerate(get_args(Status))), submission=text)
+    return report(*(kata(f"kata_{n}", status, text) for n, status in enumerate(get_args(KataStatus))), submission=text)
 
 
-def as_bytes(found):
-    return json.dumps(found.as_dict()).encode()
+def as_bytes(report):
+    return json.dumps(report.as_dict()).encode()

@@ -8,21 +8,25 @@ from dojo.core.paths import Checkout
 from dojo.core.stubs import render
 
 
-def make_class(checkout: Checkout, folder: Path, size: int, katas: list[str], seed: int = 0, own: bool = True) -> None:
-    """`size` submissions under `folder`; with `own`, no two files of different origin are equal byte for byte."""
-    chance = random.Random(seed)
-    texts = {kata: _answers(checkout, kata) for kata in katas}
+def make_class(
+    checkout: Checkout, folder: Path, size: int, katas: list[str], seed: int = 0, unique: bool = True
+) -> None:
+    """Makes `size` submissions under `folder`. With `unique`, most files get a comment that no other file has."""
+    generator = random.Random(seed)
+    answers = {kata: _answers(checkout, kata) for kata in katas}
     for number in range(size):
         home = folder / f"student-{number:04}" / "katas"
         home.mkdir(parents=True)
         for kata in katas:
-            right, wrong, stub = texts[kata]
-            kind = chance.choices(("right", "wrong", "stub", "broken", "none"), (45, 35, 10, 5, 5))[0]
+            right, wrong, stub = answers[kata]
+            kind = generator.choices(("right", "wrong", "stub", "broken", "none"), (45, 35, 10, 5, 5))[0]
             if kind == "none":
                 continue
-            text = {"right": chance.choice(right), "wrong": chance.choice(wrong), "stub": stub}.get(kind, "def f(:\n")
-            signed = kind in ("right", "wrong") and own and chance.random() < 0.95
-            (home / f"{kata}.py").write_text(text + (f"# {number}\n" if signed else ""))
+            text = {"right": generator.choice(right), "wrong": generator.choice(wrong), "stub": stub}.get(
+                kind, "def f(:\n"
+            )
+            is_marked = kind in ("right", "wrong") and unique and generator.random() < 0.95
+            (home / f"{kata}.py").write_text(text + (f"# {number}\n" if is_marked else ""))
 
 
 def _answers(checkout: Checkout, kata: str) -> tuple[list[str], list[str], str]:

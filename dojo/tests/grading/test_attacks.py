@@ -17,10 +17,10 @@ import pytest
 
 from dojo.grading.grader import Grader
 from dojo.grading.reports import FORMATS, read_context, render_formats
-from dojo.grading.results import Report
+from dojo.grading.results import GradeReport
 from dojo.grading.sandbox.cleanup import remove_tree
 from dojo.grading.scoring.seeds import Seed
-from dojo.grading.submission.intake import take_in
+from dojo.grading.submission.intake import read_submission
 from dojo.tests.grading.attacks import suite
 
 ATTACKS = suite.load_attacks()
@@ -83,7 +83,7 @@ def test_an_attack_gains_nothing_and_gets_a_reason(attack, outcomes, grader):
     assert attack.reason in outcome.reasons, outcome.reasons[:1000]
     assert not any(case.passed for case in outcome.result.cases)
     assert attack.policy in outcome.refused if attack.policy else outcome.refused == "", outcome.refused
-    report = Report("submission", grader.standing.level, {}, "", "", "", (outcome.result,))
+    report = GradeReport("submission", grader.selftest.level, {}, "", "", "", (outcome.result,))
     assert all(render_formats(report, [name], read_context({})) for name in FORMATS)
 
 
@@ -157,8 +157,8 @@ def test_a_right_answer_scores_full(name, how, grader, tmp_path):
         raw = b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n")
     (tmp_path / "katas").mkdir()
     (tmp_path / "katas" / "noise_schedules.py").write_bytes(raw)
-    taken = take_in(tmp_path, suite.KATAS, checkout=grader.checkout)
-    assert grader._refused(taken) == {"noise_schedules": ""}
+    taken = read_submission(tmp_path, suite.KATAS, checkout=grader.checkout)
+    assert grader._refusals(taken) == {"noise_schedules": ""}
     result = suite.grade(grader, "noise_schedules", taken["noise_schedules"])
     assert (result.status, result.points) == ("pass", 10), result.reason
 
@@ -167,7 +167,7 @@ def test_a_right_answer_scores_full(name, how, grader, tmp_path):
 def test_the_reference_scores_full_in_every_kata_that_is_attacked(kata, grader, tmp_path):
     """Otherwise it would prove nothing that an attack scores nothing."""
     (tmp_path / f"{kata}.py").write_bytes(grader.checkout.reference(kata).read_bytes())
-    taken = take_in(tmp_path, [kata], checkout=grader.checkout)[kata]
+    taken = read_submission(tmp_path, [kata], checkout=grader.checkout)[kata]
     assert suite.grade(grader, kata, taken).status == "pass"
 
 

@@ -1,4 +1,4 @@
-"""What a learner reads when a case fails: whose fault it is, what was expected, what came."""
+"""The sentence that a learner reads when a case fails: what was expected, what came, and from where."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ from dojo.core.paths import find_checkout
 from dojo.grading.grader import Grader
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.seeds import Seed
-from dojo.grading.submission.intake import Taken
+from dojo.grading.submission.intake import SubmittedFile
 from dojo.testing import codec, probes
-from dojo.testing.codec import HEADER, TOO_LARGE, Alien, Limits, decode, encode
+from dojo.testing.codec import HEADER, TOO_LARGE, Limits, Opaque, decode, encode
 from dojo.testing.probes import Case, Draws, Pairs, Probe, Raised
 
 CHECKOUT = find_checkout(Path(__file__).parent)
 RIGHT = {"y": torch.zeros(3)}
-ASKED = {"raised": Raised("ValueError", True)}
+ERROR_EXPECTED = {"raised": Raised("ValueError", True)}
 
 
 def raised(name, note):
@@ -44,19 +44,21 @@ def raised(name, note):
         ("TooLarge", TOO_LARGE, "the result is too large to be sent"),
     ],
 )  # fmt: skip
-def test_an_exception_is_told_as_whose_it_is(name, note, says):
-    """The kata's with a line of it; the probe's as what the kata gave it to work with."""
-    assert feedback.why(RIGHT, raised(name, note)) == says
+def test_an_exception_is_attributed_to_the_kata_or_the_probe(name, note, says):
+    """The kata's exception has a line number; the probe's shows that a result could not be used."""
+    assert feedback.explain(RIGHT, raised(name, note)) == says
 
 
-def test_where_an_error_was_asked_for_the_probes_own_is_none():
-    """The function went through; what then failed in the probe is of no interest."""
-    wrong = feedback.why(ASKED, raised("TypeError", "'NoneType' object is not iterable (after f)"))
+def test_an_exception_of_the_probe_is_not_the_expected_one():
+    """The function returned, and should have raised. How the probe then failed does not matter."""
+    wrong = feedback.explain(ERROR_EXPECTED, raised("TypeError", "'NoneType' object is not iterable (after f)"))
     assert wrong == "it should have raised ValueError, and returned instead"
-    wrong = feedback.why(ASKED, raised("KeyError", "'x' (line 4)"))
+    wrong = feedback.explain(ERROR_EXPECTED, raised("KeyError", "'x' (line 4)"))
     assert wrong == "it should have raised ValueError, and raised KeyError: 'x' (line 4)"
-    assert not feedback.why(ASKED, raised("ValueError", "no (line 9)"))
-    assert "there is no f" in feedback.why(ASKED, raised("AttributeError", "module 'x' has no attribute 'f' (after f)"))
+    assert not feedback.explain(ERROR_EXPECTED, raised("ValueError", "no (line 9)"))
+    assert "there is no f" in feedback.explain(
+        ERROR_EXPECTED, raised("AttributeError", "module 'x' has no attribute 'f' (after f)")
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,14 +66,14 @@ def test_where_an_error_was_asked_for_the_probes_own_is_none():
     [("def f(x): raise KeyError", " (line 1)"), ("def f(x): pass", " (after f)"), ("g = 1", " (after f)")],
 )
 def test_a_note_says_where_it_was_raised(text, ends):
-    """In a line of the kata, or in the probe after it."""
+    """In a line of the kata, or in the probe after a call."""
     probe = Probe(lambda rng: iter(()), lambda kata, case: {"y": kata.f(1).item()})
     kata = probes.load_module("tiny", text, f"{probes.KATA_FILE}tiny>")
     assert probes.observe(probe, kata, Case("one", of="f"), 0)["raised"].note.endswith(ends)
 
 
 @pytest.mark.parametrize(
-    ("expected", "seen", "says"),
+    ("expected", "evidence", "says"),
     [
         ({"shape": [4000]}, {"shape": [4000, 1]}, "shape: expected [4000], got [4000, 1]"),
         ({"a": {"shape": [2, 3]}}, {"a": {"shape": [3, 2]}}, "a, shape: expected [2, 3], got [3, 2]"),
@@ -79,15 +81,15 @@ def test_a_note_says_where_it_was_raised(text, ends):
         ({"floats": True}, {"floats": False}, "floats: expected a Python float, got another type"),
         ({"floats": [True, True]}, {"floats": [True, False]}, "floats[1]: expected a Python float, got another type"),
         ({"lean": True}, {"lean": False}, "lean: expected True, got False"),
-        ({"y": torch.zeros(3)}, {"y": Alien(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
-        ({"y": 1}, {"y": Alien("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
+        ({"y": torch.zeros(3)}, {"y": Opaque(TOO_LARGE)}, "y: the result is too large to be sent; expected a tensor of float32 [3]"),
+        ({"y": 1}, {"y": Opaque("Thing")}, "y: expected int 1, got an object of class 'Thing'"),
     ],
 )  # fmt: skip
-def test_a_difference_is_told(expected, seen, says):
-    assert feedback.why(expected, seen) == says
+def test_a_difference_is_described(expected, evidence, says):
+    assert feedback.explain(expected, evidence) == says
 
 
-def through(tree):
+def encode_and_decode(tree):
     raw = encode(tree)
     _, head, _ = HEADER.unpack(raw[: HEADER.size])
     return decode(raw[HEADER.size : HEADER.size + head], raw[HEADER.size + head :], Limits())
@@ -114,25 +116,25 @@ META, HUGE = torch.zeros(3, device="meta"), torch.zeros(1).expand(2**30)
     ],
     ids=lambda thing: type(thing).__name__,
 )
-def test_what_cannot_be_sent_is_an_alien(thing, says):
-    """Never a frame that is refused as an attack; what stands beside it arrives."""
-    seen = through({"nonce": "0", "seen": {"y": thing, "z": torch.ones(2)}})["seen"]
-    assert isinstance(seen["y"], Alien)
-    assert says in seen["y"].kind
-    assert torch.equal(seen["z"], torch.ones(2))
-    assert says in feedback.why(RIGHT, seen)
+def test_a_value_that_cannot_be_sent_arrives_as_opaque(thing, says):
+    """Its frame is not refused as an attack, and the values beside it arrive."""
+    evidence = encode_and_decode({"nonce": "0", "seen": {"y": thing, "z": torch.ones(2)}})["seen"]
+    assert isinstance(evidence["y"], Opaque)
+    assert says in evidence["y"].kind
+    assert torch.equal(evidence["z"], torch.ones(2))
+    assert says in feedback.explain(RIGHT, evidence)
 
 
-def test_nesting_ends_as_an_alien():
-    """At the depth at which the decoder would refuse."""
+def test_deep_nesting_can_be_sent():
+    """Below the depth that the decoder accepts, an opaque value takes the place of the rest."""
     deep = 0
     for _ in range(60):
         deep = [deep]
-    assert through(deep)
+    assert encode_and_decode(deep)
 
 
 @pytest.mark.parametrize("tree", [[[0] * 1000] * 1000, ["x" * 4000] * 1100], ids=["things", "head"])
-def test_too_many_things_in_all_are_refused_where_they_are_encoded(tree):
+def test_too_much_evidence_is_refused_by_the_encoder(tree):
     with pytest.raises(codec.TooLarge, match="too large"):
         encode({"y": tree})
 
@@ -143,26 +145,27 @@ def test_too_many_things_in_all_are_refused_where_they_are_encoded(tree):
 @pytest.fixture(scope="module")
 def grader():
     if os.name == "nt":
-        pytest.skip("submissions are fenced by forks")
+        pytest.skip("submissions run in forked processes")
     with Grader(CHECKOUT, ["noise_schedules", "clip_loss"], Seed(b"a secret of this test"), jobs=1) as grader:
         yield grader
 
 
 def graded(grader, kata, text):
-    result = grader.grade_file(kata, Taken(kata, text.encode(), "0" * 64, "ok"))
-    return SimpleNamespace(result=result, said={case.id: case.reason for case in result.cases})
+    result = grader.grade_file(kata, SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
+    return SimpleNamespace(result=result, reasons={case.id: case.reason for case in result.cases})
 
 
 WRAPPED = "\n\n_inner = {0}\n\ndef {0}(*args, **options):\n    out = _inner(*args, **options)\n    return {1}\n"
 
 
-def test_another_type_than_asked_is_no_mistake_of_the_list(grader):
-    """clip_loss as a number: the probe fails on it as it fails on some mistakes."""
+def test_a_result_of_another_type_is_no_named_mistake(grader):
+    """clip_loss returns a float: the probe raises what it also raises for some of the mistakes."""
     text = CHECKOUT.reference("clip_loss").read_text() + WRAPPED.format("clip_loss", "out.item()")
-    found = graded(grader, "clip_loss", text)
-    assert found.result.status == "fail"
-    assert not found.result.mistakes
-    assert any("what clip_loss returned: AttributeError: 'float' object" in said for said in found.said.values())
+    failed = graded(grader, "clip_loss", text)
+    assert failed.result.status == "fail"
+    assert not failed.result.mistakes
+    sentence = "what clip_loss returned: AttributeError: 'float' object"
+    assert any(sentence in reason for reason in failed.reasons.values())
 
 
 @pytest.mark.parametrize(
@@ -174,9 +177,9 @@ def test_another_type_than_asked_is_no_mistake_of_the_list(grader):
 )
 def test_a_result_that_cannot_be_sent_is_no_attack(grader, gives, says):
     text = CHECKOUT.reference("noise_schedules").read_text() + WRAPPED.format("snr", gives)
-    found = graded(grader, "noise_schedules", text)
-    assert says in found.said["snr few"], found.said["snr few"]
-    assert "pipe" not in found.result.reason
+    failed = graded(grader, "noise_schedules", text)
+    assert says in failed.reasons["snr few"], failed.reasons["snr few"]
+    assert "pipe" not in failed.result.reason
 
 
 def test_a_named_mistake_follows_a_full_stop(grader):

@@ -20,7 +20,7 @@ from dojo.grading.sandbox.isolation import LAYERS
 from dojo.grading.sandbox.sandbox import GraderFault
 from dojo.grading.scoring import score, seeds
 from dojo.grading.scoring.seeds import Seed
-from dojo.grading.submission.intake import Taken
+from dojo.grading.submission.intake import SubmittedFile
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
 CHECKOUT = find_checkout(Path(__file__).parent)
@@ -39,7 +39,7 @@ def reference(kata):
 
 
 def graded(grader, text, kata="noise_schedules"):
-    return grader.grade_file(kata, Taken(kata, text.encode(), "0" * 64, "ok"))
+    return grader.grade_file(kata, SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
 
 
 def test_the_reference_scores_full(grader):
@@ -92,9 +92,9 @@ def test_a_file_that_is_no_answer_scores_nothing_and_says_why(grader, text, says
 
 
 def test_a_case_that_could_be_guessed_counts_only_beside_one_that_could_not(grader):
-    kit = grader.kit("top_k_sampling")
-    assert kit.guessable
-    assert {case.name for case in kit.cases} - kit.guessable
+    key = grader.answer_key("top_k_sampling")
+    assert key.guessable
+    assert {case.name for case in key.cases} - key.guessable
     lazy = "def __getattr__(name):\n    def always(*a, **k):\n        raise ValueError\n    return always\n"
     result = graded(grader, lazy, "top_k_sampling")
     assert any("counts only together with" in case.reason for case in result.cases)
@@ -140,7 +140,7 @@ def test_a_fault_of_the_grader_is_an_error_and_no_failure(grader, monkeypatch):
 
 def test_the_self_test_reports_what_holds(grader):
     """On Linux everything that a hostile kata tries is refused, as root and as any other user."""
-    self_test = grader.standing
+    self_test = grader.selftest
     assert set(self_test.layer_states()) == set(LAYERS)
     if sys.platform == "linux" and not self_test.why_off:
         assert self_test.level == "isolated"
@@ -154,7 +154,7 @@ def test_right_answers_pass_with_any_layer_off(layer):
     """Systems differ in the layers that they have; the verdict must not."""
     with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), without=(layer,), naming=False) as grader:
         assert graded(grader, reference("noise_schedules")).status == "pass"
-        assert grader.standing.layer_states()[layer] != "on"
+        assert grader.selftest.layer_states()[layer] != "on"
 
 
 def kata(*arguments, cwd=None):
@@ -217,10 +217,10 @@ def test_the_reports_do_not_go_into_the_submission(tmp_path):
 def test_naming_ends_when_no_process_can_be_started():
     """After Ctrl-C, for example: trying again for ever would never end the grading."""
     with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret")) as grader:
-        kit = grader.kit("noise_schedules")
-        for sandbox in grader._all:
+        key = grader.answer_key("noise_schedules")
+        for sandbox in grader._sandboxes:
             sandbox.stop()
-        assert grader._evidence_of_mistakes(kit) == {}
+        assert grader._evidence_of_mistakes(key) == {}
 
 
 def test_a_grader_that_cannot_start_prints_a_sentence(tmp_path, monkeypatch):

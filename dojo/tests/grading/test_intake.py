@@ -1,4 +1,4 @@
-"""What is read of a submission, what is refused in words, and how a hostile folder is removed."""
+"""Intake: which files are read, which are refused with a sentence. And how a hostile folder is removed."""
 
 import hashlib
 import os
@@ -12,7 +12,8 @@ import pytest
 
 from dojo.core.errors import UserError
 from dojo.grading.sandbox.cleanup import remove_tree
-from dojo.grading.submission.intake import MAX_BYTES, take_file, take_in
+from dojo.grading.submission.intake import read_submission, read_submitted_file
+from dojo.grading.submission.read import MAX_FILE_BYTES
 from dojo.tests.checkouts import REPOSITORY, SOLUTION, add_kata
 
 RIGHT = SOLUTION.encode()
@@ -26,21 +27,22 @@ def handed_in(tmp_path):
     return folder
 
 
-def tiny(folder, checkout):
-    """What is taken in of the one kata."""
-    return take_in(folder, ["tiny"], checkout=checkout)["tiny"]
+def read_tiny(folder, checkout):
+    """The submitted file of the one kata."""
+    return read_submission(folder, ["tiny"], checkout=checkout)["tiny"]
 
 
-def taken(folder, checkout, raw):
+def submit(folder, checkout, raw):
+    """Hands in `raw` as katas/tiny.py, and reads it."""
     (folder / "katas" / "tiny.py").write_bytes(raw)
-    return tiny(folder, checkout)
+    return read_tiny(folder, checkout)
 
 
-def test_an_answer_is_taken_with_its_hash(handed_in, checkout):
-    """The hash is that of the file as it lies there, so that anybody can compute it."""
-    found = taken(handed_in, checkout, RIGHT)
-    assert (found.status, found.source, found.reason) == ("ok", RIGHT, "")
-    assert found.sha256 == hashlib.sha256(RIGHT).hexdigest()
+def test_a_file_is_read_with_its_hash(handed_in, checkout):
+    """The hash is that of the bytes on disk, so that it can be computed with any tool."""
+    file = submit(handed_in, checkout, RIGHT)
+    assert (file.status, file.source, file.reason) == ("ok", RIGHT, "")
+    assert file.sha256 == hashlib.sha256(RIGHT).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -54,10 +56,10 @@ def test_an_answer_is_taken_with_its_hash(handed_in, checkout):
     ids=["bom", "crlf", "cr", "bom and crlf"],
 )
 def test_what_editors_do_to_a_file_does_not_matter(handed_in, checkout, raw):
-    """A byte-order mark and other line ends are no fault of the answer's."""
-    found = taken(handed_in, checkout, raw)
-    assert (found.status, found.source) == ("ok", RIGHT)
-    assert found.sha256 == hashlib.sha256(raw).hexdigest()
+    """A byte-order mark and other line ends are accepted."""
+    file = submit(handed_in, checkout, raw)
+    assert (file.status, file.source) == ("ok", RIGHT)
+    assert file.sha256 == hashlib.sha256(raw).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,8 @@ def test_what_editors_do_to_a_file_does_not_matter(handed_in, checkout, raw):
     ],
 )
 def test_an_honest_coding_line_is_accepted(handed_in, checkout, cookie):
-    """An old habit; in a file that is all ASCII it changes nothing."""
-    assert taken(handed_in, checkout, f"{cookie}\n".encode() + RIGHT).status == "ok"
+    """In a file that is all ASCII, such a line changes nothing."""
+    assert submit(handed_in, checkout, f"{cookie}\n".encode() + RIGHT).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_an_honest_coding_line_is_accepted(handed_in, checkout, cookie):
         ("# coding: latin-1\nname = 'é'\n".encode(), "names its own encoding ('latin-1')"),
         (b"#!python\n# coding: Latin_1\nname = '\xe9'\n", "names its own encoding ('Latin_1')"),
         (b'{\n "cells": []}', "katas/tiny.py is a notebook saved as .py: export it as Python."),
-        (b'{"cells": [' + b" " * MAX_BYTES, "katas/tiny.py is a notebook saved as .py: export it as Python."),
+        (b'{"cells": [' + b" " * MAX_FILE_BYTES, "katas/tiny.py is a notebook saved as .py: export it as Python."),
         (b"\n# vim: set fileencoding=unicode_escape :\n" + RIGHT, "names its own encoding"),
         (b"# coding: rot13\n" + RIGHT, "names its own encoding"),
         (b"# coding: no-such-thing\n" + RIGHT, "one that Python does not know"),
@@ -100,46 +102,47 @@ def test_an_honest_coding_line_is_accepted(handed_in, checkout, cookie):
         ),
     ],
 )
-def test_a_file_that_is_no_kata_is_refused_in_a_sentence(handed_in, checkout, raw, says):
-    """Nobody learns from a traceback of ours; the hash is kept where the file was read."""
-    found = taken(handed_in, checkout, raw)
-    assert (found.status, found.source) == ("refused", None)
-    assert says in found.reason
-    assert found.reason.endswith(".")
-    assert "\n" not in found.reason
+def test_a_file_that_is_no_kata_is_refused_with_a_sentence(handed_in, checkout, raw, says):
+    """Never with a traceback. The hash is reported if the file could be read."""
+    file = submit(handed_in, checkout, raw)
+    assert (file.status, file.source) == ("refused", None)
+    assert says in file.reason
+    assert file.reason.endswith(".")
+    assert "\n" not in file.reason
 
 
 def test_the_limits_themselves_are_allowed(handed_in, checkout):
-    """400 characters (not bytes) in a line, 65 536 bytes in a file."""
-    assert taken(handed_in, checkout, ("# " + "é" * 398 + "\n").encode() + RIGHT).status == "ok"
-    filled = RIGHT + b"#\n" * ((MAX_BYTES - len(RIGHT)) // 2)
-    assert taken(handed_in, checkout, filled).status == "ok"
-    assert taken(handed_in, checkout, filled + b"#\n").status == "refused"
+    """400 characters (not bytes) in a line, 65,536 bytes in a file."""
+    assert submit(handed_in, checkout, ("# " + "é" * 398 + "\n").encode() + RIGHT).status == "ok"
+    filled = RIGHT + b"#\n" * ((MAX_FILE_BYTES - len(RIGHT)) // 2)
+    assert submit(handed_in, checkout, filled).status == "ok"
+    assert submit(handed_in, checkout, filled + b"#\n").status == "refused"
 
 
 def test_the_stub_is_not_an_attempt(handed_in, checkout):
-    """Also when an editor has changed its white space."""
+    """Also if an editor has changed its white space."""
     stub = checkout.stub("tiny").read_bytes()
     for raw in (stub, stub.replace(b"\n", b"\r\n"), stub.replace(b"\n\n\n", b"\n \n") + b"\n\n"):
-        found = taken(handed_in, checkout, raw)
-        assert (found.status, found.reason) == ("not_attempted", "katas/tiny.py is still the stub.")
-    assert taken(handed_in, checkout, stub.replace(b"NotImplementedError", b"ValueError")).status == "ok"
+        file = submit(handed_in, checkout, raw)
+        assert (file.status, file.reason) == ("not_attempted", "katas/tiny.py is still the stub.")
+    assert submit(handed_in, checkout, stub.replace(b"NotImplementedError", b"ValueError")).status == "ok"
 
 
 def test_a_kata_that_was_not_handed_in_is_not_attempted(handed_in, checkout):
-    """Some katas are handed in, others are not."""
+    """The others are graded."""
     (handed_in / "katas" / "other.py").write_bytes(RIGHT)
-    found = tiny(handed_in, checkout)
-    assert (found.status, found.sha256, found.reason) == ("not_attempted", None, "There is no katas/tiny.py.")
+    file = read_tiny(handed_in, checkout)
+    assert (file.status, file.sha256, file.reason) == ("not_attempted", None, "There is no katas/tiny.py.")
 
 
 @pytest.mark.parametrize("name", ["Tiny.py", "tiny.py.txt", "tiny (1).py", "TINY.PY", "tiiny.py", "Tinny.py"])
 def test_a_name_that_is_nearly_right_is_pointed_out(handed_in, checkout, name):
-    """Browsers and file managers rename things."""
+    """Browsers and file managers rename files."""
     (handed_in / "katas" / "other.py").write_bytes(RIGHT)
     (handed_in / "katas" / name).write_bytes(RIGHT)
     assert (
-        tiny(handed_in, checkout).reason == f"There is no katas/tiny.py. There is katas/{name}: rename it to tiny.py."
+        read_tiny(handed_in, checkout).reason
+        == f"There is no katas/tiny.py. There is katas/{name}: rename it to tiny.py."
     )
 
 
@@ -156,28 +159,28 @@ def test_a_name_that_is_nearly_right_is_pointed_out(handed_in, checkout, name):
         ("katas/utils.py", ""),
     ],
 )
-def test_what_else_was_meant_is_said(handed_in, checkout, name, says):
-    """Whether or not there are other .py files; of a file with a far name nothing is said."""
+def test_a_file_that_may_have_been_meant_is_mentioned(handed_in, checkout, name, says):
+    """Whether or not there are other .py files. A file with a very different name is not mentioned."""
     (handed_in / name).write_bytes(RIGHT)
     if not name.endswith(".py"):
-        with pytest.raises(UserError) as problem:
-            tiny(handed_in, checkout)
-        assert name.endswith("homework.zip") or str(problem.value) == f"{handed_in} holds no kata.{says}"
+        with pytest.raises(UserError) as error:
+            read_tiny(handed_in, checkout)
+        assert name.endswith("homework.zip") or str(error.value) == f"{handed_in} holds no kata.{says}"
     (handed_in / "katas" / "other.py").write_bytes(RIGHT)
-    assert tiny(handed_in, checkout).reason == f"There is no katas/tiny.py.{says}"
+    assert read_tiny(handed_in, checkout).reason == f"There is no katas/tiny.py.{says}"
 
 
-def test_another_katas_own_file_is_no_near_miss(handed_in, checkout):
-    """Their names are alike; nor is an archive meant where a kata is there."""
+def test_another_katas_file_is_no_near_miss(handed_in, checkout):
+    """Though its name is similar. And an archive is not mentioned where any kata was handed in."""
     add_kata(checkout, "tinny")
     (handed_in / "katas" / "tinny.py").write_bytes(RIGHT)
     (handed_in / "data.zip").touch()
-    assert tiny(handed_in, checkout).reason == "There is no katas/tiny.py."
+    assert read_tiny(handed_in, checkout).reason == "There is no katas/tiny.py."
 
 
 @pytest.mark.parametrize("where", ["", "katas/"])
 def test_the_one_folder_that_holds_the_katas_is_the_submission(tmp_path, checkout, where):
-    """How archives unpack; everything that is said tells the folder's name."""
+    """Archives often unpack like this. Every sentence shows the path with that folder."""
     home = tmp_path / "work" / "home-main" / where
     home.mkdir(parents=True)
     for other in (".git/katas", "docs", "deep/down/katas"):
@@ -185,53 +188,53 @@ def test_the_one_folder_that_holds_the_katas_is_the_submission(tmp_path, checkou
     (tmp_path / "work" / "setup.py").touch()
     (tmp_path / "work" / "linked").symlink_to(home.parent if where else home)
     (home / "tiny.py").write_bytes(RIGHT)
-    assert tiny(tmp_path / "work", checkout).source == RIGHT
+    assert read_tiny(tmp_path / "work", checkout).source == RIGHT
     (home / "tiny.py").write_bytes(b"")
-    assert tiny(tmp_path / "work", checkout).reason == f"home-main/{where}tiny.py is empty."
+    assert read_tiny(tmp_path / "work", checkout).reason == f"home-main/{where}tiny.py is empty."
     (home / "tiny.py").unlink()
     (home / "tiny.py").symlink_to(checkout.reference("tiny"))
-    assert tiny(tmp_path / "work", checkout).reason.startswith(f"home-main/{where}tiny.py is a link")
+    assert read_tiny(tmp_path / "work", checkout).reason.startswith(f"home-main/{where}tiny.py is a link")
     (home / "tiny.py").unlink()
     (home / "tinny.py").write_bytes(RIGHT)
     if where:
-        said = "There is no home-main/katas/tiny.py. There is home-main/katas/tinny.py: rename it to tiny.py."
-        assert tiny(tmp_path / "work", checkout).reason == said
+        hint = "There is no home-main/katas/tiny.py. There is home-main/katas/tinny.py: rename it to tiny.py."
+        assert read_tiny(tmp_path / "work", checkout).reason == hint
 
 
-def test_no_folder_is_chosen_among_several_or_against_the_top(tmp_path, checkout):
-    """Choosing would grade somebody on the wrong files; perhaps it is a class."""
+def test_several_folders_with_katas_are_refused(tmp_path, checkout):
+    """Choosing one might grade the wrong files; perhaps it is a class. A kata beside them counts."""
     for name in ("ada", "bob"):
         (tmp_path / "work" / name / "katas").mkdir(parents=True)
         (tmp_path / "work" / name / "katas" / "tiny.py").write_bytes(RIGHT)
-    with pytest.raises(UserError) as problem:
-        tiny(tmp_path / "work", checkout)
-    assert "several folders in it do ('ada', 'bob'); give the one you mean." in str(problem.value)
-    assert f"`kata grade-cohort {tmp_path / 'work'} --out OUT`" in str(problem.value)
+    with pytest.raises(UserError) as error:
+        read_tiny(tmp_path / "work", checkout)
+    assert "several folders in it do ('ada', 'bob'); give the one you mean." in str(error.value)
+    assert f"`kata grade-cohort {tmp_path / 'work'} --out OUT`" in str(error.value)
     (tmp_path / "work" / "tiny.py").write_bytes(RIGHT + b"# mine\n")
-    assert tiny(tmp_path / "work", checkout).source == RIGHT + b"# mine\n"
+    assert read_tiny(tmp_path / "work", checkout).source == RIGHT + b"# mine\n"
 
 
 def test_a_linked_folder_is_not_entered(tmp_path, checkout):
-    """It may lead to the grader's own katas."""
+    """It could lead to the grader's own katas."""
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "home").symlink_to(checkout.root)
     with pytest.raises(UserError, match="holds no kata: it has neither"):
-        tiny(tmp_path / "work", checkout)
+        read_tiny(tmp_path / "work", checkout)
 
 
 def test_loose_files_are_accepted(tmp_path, checkout):
-    """Many hand in a file, not a repository."""
+    """Without a folder katas/."""
     (tmp_path / "tiny.py").write_bytes(RIGHT)
-    assert tiny(tmp_path, checkout).source == RIGHT
+    assert read_tiny(tmp_path, checkout).source == RIGHT
 
 
 def test_two_different_files_for_one_kata_are_refused(handed_in, checkout):
-    """Choosing one would grade somebody on the wrong file; equal ones are no question."""
+    """Choosing one might grade the wrong file. Two equal files are accepted."""
     (handed_in / "tiny.py").write_bytes(RIGHT)
-    assert taken(handed_in, checkout, RIGHT).status == "ok"
-    found = taken(handed_in, checkout, RIGHT + b"# newer\n")
-    assert found.status == "refused"
-    assert "There are two of it" in found.reason
+    assert submit(handed_in, checkout, RIGHT).status == "ok"
+    file = submit(handed_in, checkout, RIGHT + b"# newer\n")
+    assert file.status == "refused"
+    assert "There are two of it" in file.reason
 
 
 def a_link(folder):
@@ -285,38 +288,38 @@ def a_file_as_folder(folder):
     ],
 )
 def test_only_regular_files_in_a_real_folder_are_opened(handed_in, checkout, make, says):
-    """A link could show the grader's files to the submission, a pipe would keep the grader waiting."""
+    """A link could bring a file of the grader into the submission, and a pipe would make the grader wait."""
     (handed_in / "README.py").write_bytes(b"")
     make(handed_in)
-    found = tiny(handed_in, checkout)
-    assert (found.status, found.source) == ("refused", None)
-    assert found.reason.startswith(says)
+    file = read_tiny(handed_in, checkout)
+    assert (file.status, file.source) == ("refused", None)
+    assert file.reason.startswith(says)
 
 
 def test_a_hard_link_is_a_file_like_any_other(handed_in, checkout, tmp_path):
-    """Backups and stores of equal files are full of them."""
+    """Backups and deduplicating stores are full of them."""
     (tmp_path / "store").write_bytes(RIGHT)
     os.link(tmp_path / "store", handed_in / "katas" / "tiny.py")
-    assert tiny(handed_in, checkout).status == "ok"
+    assert read_tiny(handed_in, checkout).status == "ok"
 
 
 def test_an_endless_file_is_read_to_the_limit_only(handed_in, checkout):
-    """Four gigabytes of holes cost nothing to make."""
+    """A sparse file of four gigabytes takes no space on disk."""
     file = handed_in / "katas" / "tiny.py"
     file.touch()
     os.truncate(file, 1 << 32)
-    assert "larger than 64 kB" in tiny(handed_in, checkout).reason
+    assert "larger than 64 kB" in read_tiny(handed_in, checkout).reason
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_cannot_be_read_is_refused(handed_in, checkout):
-    """As an ordinary user."""
-    taken(handed_in, checkout, RIGHT)
+    """Root could read it."""
+    submit(handed_in, checkout, RIGHT)
     (handed_in / "katas" / "tiny.py").chmod(0)
-    assert "cannot be read: Permission denied" in tiny(handed_in, checkout).reason
+    assert "cannot be read: Permission denied" in read_tiny(handed_in, checkout).reason
 
 
-def test_everything_else_in_the_folder_is_left_alone(handed_in, checkout):
+def test_other_files_in_the_folder_are_ignored(handed_in, checkout):
     """Names that are not UTF-8, names that differ in case, shadow modules, and thousands of files."""
     folder = os.fsencode(handed_in / "katas")
     for number in range(3000):
@@ -324,7 +327,7 @@ def test_everything_else_in_the_folder_is_left_alone(handed_in, checkout):
     for name in ("TINY.PY", "torch.py", "conftest.py", "sitecustomize.py", "\033[31m.py"):
         (handed_in / "katas" / name).write_text("raise SystemExit")
     (handed_in / "katas" / "__pycache__").mkdir()
-    assert taken(handed_in, checkout, RIGHT).source == RIGHT
+    assert submit(handed_in, checkout, RIGHT).source == RIGHT
 
 
 @pytest.mark.parametrize(
@@ -338,30 +341,30 @@ def test_everything_else_in_the_folder_is_left_alone(handed_in, checkout):
     ],
 )
 def test_a_folder_without_katas_is_no_submission(handed_in, checkout, make, says):
-    """The teacher reads where to look instead, and no control character of the submission's."""
+    """The sentence says where the katas may be, and shows no control character from the submission."""
     make(handed_in)
-    with pytest.raises(UserError) as problem:
-        tiny(handed_in, checkout)
-    assert says in str(problem.value)
+    with pytest.raises(UserError) as error:
+        read_tiny(handed_in, checkout)
+    assert says in str(error.value)
 
 
-def test_no_folder_and_no_file_are_problems(tmp_path, checkout):
-    """A sentence that says what to give."""
+def test_a_path_that_is_no_submission_is_a_user_error(tmp_path, checkout):
+    """The sentence says what to give instead."""
     with pytest.raises(UserError, match="There is no folder"):
-        tiny(tmp_path / "nowhere", checkout)
+        read_tiny(tmp_path / "nowhere", checkout)
     (tmp_path / "work.zip").touch()
     with pytest.raises(UserError, match="is an archive: unpack it, and give the folder"):
-        tiny(tmp_path / "work.zip", checkout)
+        read_tiny(tmp_path / "work.zip", checkout)
     (tmp_path / "kata.py").touch()
-    with pytest.raises(UserError) as problem:
-        tiny(tmp_path / "kata.py", checkout)
-    assert str(problem.value) == f"{tmp_path / 'kata.py'} is a file; give the folder that holds it: {tmp_path}"
+    with pytest.raises(UserError) as error:
+        read_tiny(tmp_path / "kata.py", checkout)
+    assert str(error.value) == f"{tmp_path / 'kata.py'} is a file; give the folder that holds it: {tmp_path}"
     with pytest.raises(UserError, match="There is no file"):
-        take_file(tmp_path / "tiny.py", "tiny", checkout=checkout)
+        read_submitted_file(tmp_path / "tiny.py", "tiny", checkout=checkout)
 
 
 def deep(folder, depth):
-    """Folders in folders, far beyond the longest path; the current folder of this process does not move."""
+    """Makes nested folders, beyond the longest path, without changing the current folder."""
     handle = os.open(folder, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir("d", dir_fd=handle)
@@ -373,14 +376,14 @@ def deep(folder, depth):
 
 
 def test_a_very_deep_tree_is_removed(tmp_path):
-    """shutil.rmtree recurses, and a path ends at 4096 bytes."""
+    """shutil.rmtree recurses, and a path has at most 4096 bytes."""
     deep(tmp_path, 3000)
     assert remove_tree(tmp_path, seconds=60)
     assert not tmp_path.exists()
 
 
-def test_a_link_is_removed_and_what_it_leads_to_is_not(tmp_path):
-    """To a file, to a folder, to nothing, and when it stands at the top."""
+def test_a_link_is_removed_and_its_target_is_not(tmp_path):
+    """Links to a file, to a folder and to nothing, and a link as the top itself."""
     kept, tree = tmp_path / "kept", tmp_path / "tree"
     (kept / "inner").mkdir(parents=True)
     (kept / "inner" / "file").write_text("mine")
@@ -417,7 +420,7 @@ print(remove_tree(top, seconds=10), top.exists())
 
 
 def test_locked_folders_are_removed_without_being_root():
-    """A kata can take the rights off its own folders; names need not be UTF-8."""
+    """A kata can remove the permissions of its folders, and names need not be UTF-8."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
         os.chmod(folder, 0o777)
@@ -426,8 +429,8 @@ def test_locked_folders_are_removed_without_being_root():
     assert done.stdout == "True False\n", done.stderr
 
 
-def test_many_files_are_removed_or_it_is_said(tmp_path):
-    """Clean-up must not hold a grade up for ever; without time it leaves, and says so."""
+def test_many_files_are_removed_within_the_time_limit(tmp_path):
+    """Clean-up must not delay grading for ever. Out of time, it returns False."""
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         for number in range(2500):
@@ -438,8 +441,8 @@ def test_many_files_are_removed_or_it_is_said(tmp_path):
     assert not tmp_path.exists()
 
 
-def test_what_is_not_there_is_removed(tmp_path):
-    """So that clean-up can run twice; a single file counts as a tree, too."""
+def test_removing_a_missing_tree_succeeds(tmp_path):
+    """So clean-up can run twice. A single file counts as a tree, too."""
     assert remove_tree(tmp_path / "nothing", seconds=1)
     (tmp_path / "file").touch()
     assert remove_tree(tmp_path / "file", seconds=1)

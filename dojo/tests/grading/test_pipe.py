@@ -18,9 +18,9 @@ from dojo.core.errors import UserError
 from dojo.grading.sandbox.cleanup import remove_tree
 from dojo.grading.sandbox.pipe import Closed, TimedOut, receive, send
 from dojo.grading.scoring import feedback
-from dojo.grading.scoring.score import _why
-from dojo.grading.submission.intake import take_in
-from dojo.testing.codec import HEADER, MAGIC, BadFrame, Limits, decode, encode
+from dojo.grading.scoring.score import _explain
+from dojo.grading.submission.intake import read_submission
+from dojo.testing.codec import HEADER, MAGIC, Limits, ProtocolError, decode, encode
 from dojo.testing.probes import Counts, Draws, Pairs, Raised, counted, same
 
 TURNS = 400
@@ -84,7 +84,7 @@ def random_evidence(draw, depth=0):
 
 def arrived(a, b):
     """Whether b is what a becomes when it is sent (tuples become lists)."""
-    return same(a, b) and repr(feedback.why({"x": a}, {"x": b})) == "''"
+    return same(a, b) and repr(feedback.explain({"x": a}, {"x": b})) == "''"
 
 
 def test_what_is_sent_arrives():
@@ -102,7 +102,7 @@ def test_random_bytes_are_no_frame():
         raw = draw.randbytes(draw.randrange(200))
         if turn % 2:
             raw = HEADER.pack(MAGIC, draw.choice([0, 1, 40, 2**32 - 1]), draw.choice([0, 9, 2**63])) + raw
-        with pytest.raises((BadFrame, Closed)):
+        with pytest.raises((ProtocolError, Closed)):
             receive_bytes(raw)
 
 
@@ -126,7 +126,7 @@ def test_frames_that_were_tampered_with():
             raw = raw or bytearray(b"k")
         try:
             receive_bytes(bytes(raw))
-        except (BadFrame, Closed):
+        except (ProtocolError, Closed):
             refused += 1
     assert refused > TURNS
 
@@ -155,7 +155,7 @@ def test_heads_that_encode_would_not_write():
     for head in heads:
         try:
             decode(json.dumps(head).encode(), bytes(16), Limits())
-        except BadFrame:
+        except ProtocolError:
             continue
 
 
@@ -184,7 +184,7 @@ def test_heads_that_encode_would_not_write():
 )
 def test_heads_that_are_refused(head):
     """Deep, endless, doubled, unknown, and not JSON at all."""
-    with pytest.raises(BadFrame):
+    with pytest.raises(ProtocolError):
         decode(head, b"", Limits())
 
 
@@ -194,7 +194,7 @@ def test_a_head_takes_a_bounded_amount_of_memory(piece):
     head = b"[" + piece * ((Limits.head - 10) // len(piece)) + b"0]"
     tracemalloc.start()
     try:
-        with pytest.raises(BadFrame):
+        with pytest.raises(ProtocolError):
             decode(head, b"", Limits())
         assert tracemalloc.get_traced_memory()[1] < 2**29
     finally:
@@ -204,7 +204,7 @@ def test_a_head_takes_a_bounded_amount_of_memory(piece):
 def test_a_tensor_is_counted_as_often_as_it_is_named():
     """A thousand names for the same bytes would be a thousand copies."""
     head = {"d": [[str(i), {"t": ["uint8", [2**20], 0]}] for i in range(1000)]}
-    with pytest.raises(BadFrame):
+    with pytest.raises(ProtocolError):
         decode(json.dumps(head).encode(), bytes(2**20), Limits())
 
 
@@ -242,7 +242,7 @@ def test_objects_of_other_classes_are_sent_as_the_names_of_the_classes():
 
     received = send_through({"x": Evil()})
     assert not same(received, received)
-    assert "an object of class 'Evil'" in feedback.why({"x": 1}, received)
+    assert "an object of class 'Evil'" in feedback.explain({"x": 1}, received)
 
 
 def changed(draw, tree):
@@ -280,7 +280,7 @@ def test_a_changed_value_is_never_the_same():
         right = counted({"a": random_evidence(draw), "b": random_evidence(draw)})
         wrong = changed(draw, right)
         assert not same(right, wrong), (right, wrong)
-        reason = _why(right, wrong)
+        reason = _explain(right, wrong)
         assert reason, (right, wrong)
         assert len(reason) < 2000
         assert "cannot be compared" not in reason, (right, wrong)
@@ -292,7 +292,7 @@ def test_evidence_of_any_two_kinds_can_be_compared():
     for _ in range(3 * TURNS):
         right = counted({"x": random_evidence(draw)})
         received = send_through({"x": random_evidence(draw)})
-        reason = _why(right, counted(received))
+        reason = _explain(right, counted(received))
         assert (reason == "") == same(right, received), (right, received, reason)
 
 
@@ -313,7 +313,7 @@ def test_hostile_draws_and_pairs_are_counted_without_harm():
             Pairs(tensor, tensor[None]),
         ):
             received = counted(send_through({"x": draws}))
-            assert isinstance(_why({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, received), str)
+            assert isinstance(_explain({"x": Counts(torch.tensor([1, 2, 3, 4, 5]))}, received), str)
 
 
 def fill_folder(draw, folder, depth=0):
@@ -359,7 +359,7 @@ def test_random_folders_are_taken_in_or_refused_with_a_reason(seed, tmp_path, ch
         folder.mkdir()
         fill_folder(draw, folder)
         with suppress(UserError):
-            taken = take_in(folder, ["tiny"], checkout=checkout)["tiny"]
+            taken = read_submission(folder, ["tiny"], checkout=checkout)["tiny"]
             assert (taken.source is None) == (taken.status != "ok") or taken.status == "not_attempted"
             assert taken.reason or taken.status == "ok"
         assert remove_tree(folder, seconds=20)

@@ -1,4 +1,4 @@
-"""What is said about a file before it runs: nothing about right answers, and sentences about the rest."""
+"""The policy: right answers get no finding, and every finding about another file is a sentence that helps."""
 
 import sys
 from itertools import zip_longest
@@ -10,41 +10,41 @@ from click.testing import CliRunner
 from dojo.cli.main import main
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.grading.submission.intake import Taken, take_file
-from dojo.grading.submission.policy import _Child, banned, review
+from dojo.grading.submission.intake import SubmittedFile, read_submitted_file
+from dojo.grading.submission.policy import _Parser, read_forbidden, review
 from dojo.tests.checkouts import REPOSITORY, SOLUTION, add_kata
 
 REAL = Checkout(REPOSITORY)
 READS = f"Python {sys.version_info.major}.{sys.version_info.minor}, which grades, cannot read this"
 
 
-def said(checkout, source, name="tiny"):
-    """What the policy finds in `source`."""
-    file = Taken(name, source.encode(), "", "ok")
+def findings_in(checkout, source, name="tiny"):
+    """The policy's findings in `source`."""
+    file = SubmittedFile(name, source.encode(), "", "ok")
     return review(checkout, [file])[name]
 
 
 def refusals(checkout, source):
-    return [finding.message for finding in said(checkout, source + "\n" + SOLUTION) if finding.refuses]
+    return [finding.message for finding in findings_in(checkout, source + "\n" + SOLUTION) if finding.refuses]
 
 
 def advice(checkout, source):
-    findings = said(checkout, source)
+    findings = findings_in(checkout, source)
     assert not [finding for finding in findings if finding.refuses]
     return [finding.message for finding in findings]
 
 
-def test_right_answers_are_accepted_without_a_word():
-    """Every reference and every other right answer, whatever it imports; not even advice, but for a parameter's name."""
+def test_right_answers_get_no_finding():
+    """Neither the references nor the alternatives; the one exception is advice on a parameter's name."""
     files = [
         [REAL.reference(name), *REAL.alternatives(name)] for name in sorted(p.stem for p in REAL.solutions.glob("*.py"))
     ]
     for turn in zip_longest(*files):
         present = [file for file in turn if file]
         names = [file.stem if file.parent == REAL.solutions else file.parent.name for file in present]
-        taken = [take_file(file, name, checkout=REAL) for file, name in zip(present, names, strict=True)]
-        assert [file for file in taken if file.status != "ok"] == []
-        for name, findings in review(REAL, taken).items():
+        submitted = [read_submitted_file(file, name, checkout=REAL) for file, name in zip(present, names, strict=True)]
+        assert [file for file in submitted if file.status != "ok"] == []
+        for name, findings in review(REAL, submitted).items():
             assert [f.sentence(name) for f in findings if "calls its parameter" not in f.message] == []
 
 
@@ -102,7 +102,7 @@ else:
 
 
 def test_what_an_honest_answer_may_contain_is_accepted(checkout):
-    """Files, threads, pickles, own names that shadow built-ins, and a part that never runs when it is graded."""
+    """Files, threads, pickles, names that shadow built-ins, and code that does not run when it is graded."""
     assert refusals(checkout, HONEST) == []
 
 
@@ -160,9 +160,9 @@ def test_what_an_honest_answer_may_contain_is_accepted(checkout):
 def test_what_an_answer_does_not_need_is_refused_with_the_reason(checkout, line, says):
     """The learner reads it in `kata check`, before anything is graded."""
     add_kata(checkout, "other")
-    found = refusals(checkout, line)
-    assert any(says in message for message in found), found
-    assert len(found) == len(set(found)) <= 2
+    messages = refusals(checkout, line)
+    assert any(says in message for message in messages), messages
+    assert len(messages) == len(set(messages)) <= 2
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_what_an_answer_does_not_need_is_refused_with_the_reason(checkout, line,
     ],
 )
 def test_a_syntax_error_says_where(checkout, source, line, says, excerpt):
-    """Line and caret, with no control character of the submission's."""
-    (finding,) = said(checkout, source)
+    """With line and caret, and without control characters from the submission."""
+    (finding,) = findings_in(checkout, source)
     assert finding.refuses
     assert finding.line == line
     assert says in finding.message
@@ -210,36 +210,36 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_parser_bomb_gives_an_answer(checkout, name):
-    """Whatever it is, there is a sentence, and the parent lives."""
-    findings = said(checkout, BOMBS[name])
+    """The parent survives, and has a sentence for the learner."""
+    findings = findings_in(checkout, BOMBS[name])
     assert all(finding.message.endswith(".") for finding in findings)
     if name not in ("large product", "strings", "decorators"):
         assert any(finding.refuses for finding in findings)
 
 
-def test_a_lost_child_costs_only_the_file_at_fault(checkout, monkeypatch):
+def test_a_dead_parser_costs_only_the_file_at_fault(checkout, monkeypatch):
     """The parser breaks down on the second of three files; the third is read by a new one."""
     for name in ("second", "third"):
         add_kata(checkout, name)
-    ask = _Child.ask
+    examine = _Parser.examine
 
-    def break_down(self, task, seconds):
-        if "boom" in task["source"]:
+    def break_down(self, request, timeout_s):
+        if "boom" in request["source"]:
             self.process.kill()
             self.process.wait()
-        return ask(self, task, seconds)
+        return examine(self, request, timeout_s)
 
-    monkeypatch.setattr(_Child, "ask", break_down)
+    monkeypatch.setattr(_Parser, "examine", break_down)
     sources = {"tiny": SOLUTION, "second": "boom = 1\n" + SOLUTION, "third": SOLUTION}
-    found = review(checkout, [Taken(name, source.encode(), "", "ok") for name, source in sources.items()])
-    assert (found["tiny"], found["third"]) == ((), ())
-    assert [finding.refuses for finding in found["second"]] == [True]
-    assert "breaks down while it reads this file" in found["second"][0].message
+    findings = review(checkout, [SubmittedFile(name, source.encode(), "", "ok") for name, source in sources.items()])
+    assert (findings["tiny"], findings["third"]) == ((), ())
+    assert [finding.refuses for finding in findings["second"]] == [True]
+    assert "breaks down while it reads this file" in findings["second"][0].message
 
 
 def test_a_parser_that_does_not_end_is_ended(checkout):
-    """No time at all stands for a file that takes for ever."""
-    (finding,) = review(checkout, [Taken("tiny", SOLUTION.encode(), "", "ok")], seconds=0)["tiny"]
+    """A time limit of zero stands for a file that takes for ever."""
+    (finding,) = review(checkout, [SubmittedFile("tiny", SOLUTION.encode(), "", "ok")], timeout_s=0)["tiny"]
     assert finding.refuses
     assert "does not finish reading this file within 0 seconds" in finding.message
 
@@ -268,11 +268,11 @@ SHIFT = "def shift(x, by=3):\n    return x + by\n"
         (DOUBLE + SHIFT + "exit()\n", ["`exit` ends the program, and with it the grading of this kata."]),
     ],
 )  # fmt: skip
-def test_a_different_structure_is_advice(checkout, source, says):
-    """Only the cases can tell whether it matters; the file is not refused for it."""
-    found = advice(checkout, source)
+def test_another_signature_gets_advice(checkout, source, says):
+    """The file is not refused: only the cases show whether the difference matters."""
+    messages = advice(checkout, source)
     if says:
-        assert found == says
+        assert messages == says
 
 
 @pytest.mark.parametrize(
@@ -288,11 +288,11 @@ def test_a_different_structure_is_advice(checkout, source, says):
     ],
 )
 def test_other_ways_to_write_a_function_get_no_advice(checkout, source):
-    """A name can be bound in many ways, and a helper may be whatever it likes."""
+    """A name can be bound in many ways, and helper functions are free."""
     assert advice(checkout, source) == []
 
 
-def test_a_function_that_is_still_the_stubs_is_named(checkout):
+def test_a_function_that_is_still_as_in_the_stub_is_named(checkout):
     """A half-finished file says what is missing."""
     stub = checkout.stub("tiny").read_text()
     half = stub.replace('raise NotImplementedError("tiny.double: write me")', "return 2 * x")
@@ -330,19 +330,23 @@ CLASSY = dedent('''\
 
 
 def test_classes_are_compared_method_by_method(checkout):
-    """What the stub gives may go; what it asks for, in a class too, is missed; a base of one's own may bring it."""
+    """Advice on a missing method, unless a base class may bring it; none on code that the stub gives in full."""
     add_kata(checkout, "classy", solution=CLASSY)
     given = "def given(x):\n    return x\n\n\n"
     messages = [
-        f.message for f in said(checkout, CLASSY.replace("def forward", "def foward").replace(given, ""), "classy")
+        f.message
+        for f in findings_in(checkout, CLASSY.replace("def forward", "def foward").replace(given, ""), "classy")
     ]
     assert messages == ["The class Layer has no method forward."]
     renamed = CLASSY.replace("by: int", "amount: int")
-    assert [f.message for f in said(checkout, renamed, "classy")] == [
+    assert [f.message for f in findings_in(checkout, renamed, "classy")] == [
         "Layer.__init__ calls its parameter amount where the stub says by: calls by name fail."
     ]
     inherits = CLASSY.replace("class Layer:", "class Layer(Base):").replace("def forward", "def foward")
-    assert said(checkout, "class Base:\n    def forward(self, x):\n        return x\n\n\n" + inherits, "classy") == ()
+    assert (
+        findings_in(checkout, "class Base:\n    def forward(self, x):\n        return x\n\n\n" + inherits, "classy")
+        == ()
+    )
 
 
 def test_a_katas_own_rules_come_from_its_probe(checkout):
@@ -350,7 +354,7 @@ def test_a_katas_own_rules_come_from_its_probe(checkout):
     probe = checkout.probe("tiny")
     rules = 'FORBIDDEN = ("scaled_dot_product_attention", "torch.optim.lr_scheduler", "math.erf")\n'
     probe.write_text(probe.read_text() + rules)
-    assert banned(probe) == ("scaled_dot_product_attention", "torch.optim.lr_scheduler", "math.erf")
+    assert read_forbidden(probe) == ("scaled_dot_product_attention", "torch.optim.lr_scheduler", "math.erf")
     for line in (
         "import torch.nn.functional as F\nF.scaled_dot_product_attention(1, 2, 3)",
         "from torch.nn.functional import scaled_dot_product_attention as a",
@@ -367,7 +371,7 @@ def test_a_katas_own_rules_come_from_its_probe(checkout):
     assert refusals(checkout, own + "import math\nmath.erfc(1)") == []
     probe.write_text("FORBIDDEN = (name,)\n")
     with pytest.raises(UserError, match="line 1: FORBIDDEN must be a tuple of names"):
-        banned(probe)
+        read_forbidden(probe)
 
 
 def kata(*arguments):
@@ -437,7 +441,7 @@ def test_check_of_a_stub_or_of_nothing(checkout):
     ],
 )
 def test_check_of_what_is_no_kata(checkout, name, says):
-    """What it is, and what to give instead."""
+    """The sentence says what it is, and what to give instead."""
     if name not in ("katas", "nothing.zip"):
         (checkout.root / name).touch()
     done = kata("check", name)

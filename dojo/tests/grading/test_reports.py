@@ -1,4 +1,4 @@
-"""Every format is what its platform reads, whatever the submission wrote into its reasons."""
+"""Every format is valid for its platform, whatever text the submission put into its reasons."""
 
 import json
 import random
@@ -19,9 +19,9 @@ from markdown_it import MarkdownIt
 from dojo.core.errors import UserError
 from dojo.grading.reports import FORMATS, Context, read_context, read_report, render_formats
 from dojo.grading.reports.__main__ import main
-from dojo.grading.reports.context import cases_of
 from dojo.grading.reports.escape import plain
-from dojo.grading.results import CaseResult, KataResult, Status
+from dojo.grading.reports.wording import cases_of
+from dojo.grading.results import CaseResult, KataResult, KataStatus
 from dojo.tests.grading.made_up_reports import HOSTILE, as_bytes, every_status, kata, report
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -30,7 +30,7 @@ CONTEXT = Context(owner="ada", datetime="2026-03-09T12:00:00Z", graded_at="2026-
 
 
 def check(name, text):
-    """`text` is a valid file of the format `name`; returns it parsed."""
+    """Asserts that `text` is a valid file of the format `name`, and returns it parsed."""
     text.encode("utf-8")
     assert not [c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") and c != "\n"]
     if name == "junit":
@@ -96,7 +96,7 @@ def check_summary(text):
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("situation", HOSTILE)
 def test_a_hostile_text_leaves_every_format_valid(name, situation):
-    """An exception's message is the submission's to choose, and so is its folder's name."""
+    """A submission chooses the messages of its exceptions, and the name of its folder."""
     text = FORMATS[name][1](every_status(HOSTILE[situation]), CONTEXT)
     check(name, text)
     assert not re.search(r"^\s*::|##\[", text, re.MULTILINE)
@@ -105,7 +105,7 @@ def test_a_hostile_text_leaves_every_format_valid(name, situation):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_texts_leave_every_format_valid(seed):
-    """A seeded fuzz: pieces of the table above and random code points, in every field that can quote a submission."""
+    """Pieces of the hostile texts and random code points, in every field that can quote a submission."""
     dice = random.Random(seed)
 
     def text():
@@ -120,16 +120,16 @@ def test_random_texts_leave_every_format_valid(seed):
     katas = []
     for n in range(dice.randrange(6)):
         cases = tuple(CaseResult(text(), dice.random() < 0.5, text()) for _ in range(dice.randrange(5)))
-        status = dice.choice(get_args(Status))
+        status = dice.choice(get_args(KataStatus))
         katas.append(KataResult(f"kata_{n}", status, 1.5, 3.0, cases, None, text(), (text(),)))
-    found = replace(report(*katas, submission=text()), layers={text(): text()})
+    fuzzed = replace(report(*katas, submission=text()), layers={text(): text()})
     for name, (_, render) in FORMATS.items():
-        check(name, render(found, CONTEXT))
+        check(name, render(fuzzed, CONTEXT))
 
 
 @pytest.mark.parametrize("situation", HOSTILE)
-def test_plain_text_is_printable_short_and_stays_so(situation):
-    """What is clean is not changed a second time, or double escaping would pile up."""
+def test_plain_text_is_printable_and_short(situation):
+    """Escaping it again changes nothing."""
     once = plain(HOSTILE[situation], 120, lines=3)
     assert len(once) <= 120
     assert once.count("\n") <= 2
@@ -139,29 +139,28 @@ def test_plain_text_is_printable_short_and_stays_so(situation):
 
 
 def test_an_honest_reason_is_shown_as_it_is():
-    """Escaping must not cost a learner the sentence that helps."""
+    """Escaping must not spoil the sentence that helps a learner."""
     sentence = (
         "p_sample raised ValueError: t must be in [0, 1000), got 1000; torch's aten::isclose disagrees — ünïcode too"
     )
     assert plain(sentence) == sentence
-    found = report(kata(reason=sentence))
-    assert (
-        f"case 0: {sentence}" not in check("gradescope", FORMATS["gradescope"][1](found, CONTEXT))["tests"][0]["output"]
-    )
-    assert sentence in check("gradescope", FORMATS["gradescope"][1](found, CONTEXT))["tests"][0]["output"]
-    assert check("junit", FORMATS["junit"][1](found, CONTEXT)).find(".//failure").get("message") == sentence
+    result = report(kata(reason=sentence))
+    output = check("gradescope", FORMATS["gradescope"][1](result, CONTEXT))["tests"][0]["output"]
+    assert sentence in output
+    assert f"case 0: {sentence}" not in output
+    assert check("junit", FORMATS["junit"][1](result, CONTEXT)).find(".//failure").get("message") == sentence
 
 
 def test_a_syntax_errors_caret_stays_under_its_place():
-    """The reason of a file that cannot be parsed has several lines, and indentation is its point."""
-    said = "ddpm.py, line 3: invalid syntax\n    x = = 1\n        ^"
-    found = FORMATS["gradescope"][1](report(kata(status="refused", reason=said)), CONTEXT)
-    assert check("gradescope", found)["tests"][0]["output"] == said
+    """The reason of a file that cannot be parsed has several lines, and its indentation matters."""
+    reason = "ddpm.py, line 3: invalid syntax\n    x = = 1\n        ^"
+    text = FORMATS["gradescope"][1](report(kata(status="refused", reason=reason)), CONTEXT)
+    assert check("gradescope", text)["tests"][0]["output"] == reason
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_thousands_of_cases_are_rendered(name):
-    """The summary leaves lines out and says how many; the others hold everything they list."""
+    """The summary leaves lines out and says how many. JUnit has all cases."""
     long = tuple(CaseResult(f"case {n}", False, f"{n} " + "|<@" * 100) for n in range(3_000))
     katas = [replace(kata(f"kata_{n}"), cases=long[: 3_000 if n == 0 else 20]) for n in range(50)]
     text = FORMATS[name][1](report(*katas), CONTEXT)
@@ -172,15 +171,15 @@ def test_thousands_of_cases_are_rendered(name):
         assert text.count("<failure") == 3_000 + 49 * 20
 
 
-@pytest.mark.parametrize("status", set(get_args(Status)) - {"pass"})
+@pytest.mark.parametrize("status", set(get_args(KataStatus)) - {"pass"})
 @pytest.mark.parametrize("cases", [(), (CaseResult("a", True),), (CaseResult("a", False),)], ids=["none", "ok", "bad"])
-def test_what_does_not_pass_looks_passed_in_no_format(status, cases):
-    """Not even with no case at all, and never as skipped: most readers count that as fine."""
-    found = report(replace(kata(), status=status, cases=cases, points=0.0))
-    files = {name: check(name, render(found, CONTEXT)) for name, (_, render) in FORMATS.items()}
+def test_a_kata_that_does_not_pass_looks_passed_in_no_format(status, cases):
+    """Not even if it has no cases. And it is never skipped: most readers do not count that as a failure."""
+    failing = report(replace(kata(), status=status, cases=cases, points=0.0))
+    files = {name: check(name, render(failing, CONTEXT)) for name, (_, render) in FORMATS.items()}
     suite = files["junit"].find("testsuite")
     bad = "error" if status == "error" else "failure"
-    assert len(suite.findall(f"testcase/{bad}")) == sum(not case.passed for case in cases_of(found.katas[0])) >= 1
+    assert len(suite.findall(f"testcase/{bad}")) == sum(not case.passed for case in cases_of(failing.katas[0])) >= 1
     assert "skipped" not in {element.tag for element in suite.iter()}
     assert [test["passed"] for test in files["classroom50"]["tests"]] == [False]
     assert (
@@ -191,24 +190,24 @@ def test_what_does_not_pass_looks_passed_in_no_format(status, cases):
     assert files["gradescope"]["tests"][0]["status"] == "failed"
     assert files["exercism"]["status"] == ("fail" if status == "fail" else "error")
     assert any(test["status"] != "pass" for test in files["exercism"]["tests"])
-    assert "✅" not in FORMATS["summary"][1](found, CONTEXT)
+    assert "✅" not in FORMATS["summary"][1](failing, CONTEXT)
 
 
-def test_what_passes_looks_passed_in_every_format():
-    """Full marks read as full marks."""
-    found = report(kata("a", "pass"), kata("b", "pass"))
-    files = {name: check(name, render(found, CONTEXT)) for name, (_, render) in FORMATS.items()}
+def test_a_kata_that_passes_looks_passed_in_every_format():
+    """Status, points and text say so."""
+    passing = report(kata("a", "pass"), kata("b", "pass"))
+    files = {name: check(name, render(passing, CONTEXT)) for name, (_, render) in FORMATS.items()}
     assert files["junit"].attrib == {"name": "katas", "tests": "6", "failures": "0", "errors": "0", "time": "12.346"}
     assert (files["classroom50"]["score"], files["classroom50"]["max-score"]) == (2000, 2000)
     assert files["classroom"]["status"] == files["exercism"]["status"] == "pass"
     assert files["gradescope"]["score"] == 20.0
     assert "message" not in files["exercism"]
-    assert "2 of 2 katas pass" in FORMATS["summary"][1](found, CONTEXT)
+    assert "2 of 2 katas pass" in FORMATS["summary"][1](passing, CONTEXT)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_nothing_graded_is_no_pass(name):
-    """A report without katas: valid, and nowhere green."""
+    """A report without katas is valid, and passes in no format."""
     document = check(name, FORMATS[name][1](report(), CONTEXT))
     if name in ("classroom", "exercism"):
         assert document["status"] == "error"
@@ -216,28 +215,28 @@ def test_nothing_graded_is_no_pass(name):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_whole_scores_lose_nothing(seed):
-    """Hundredths of points: their sum is the report's score exactly, and no test has more than its maximum."""
+    """Scores in hundredths of a point add up to exactly the report's score, and none is above its maximum."""
     dice = random.Random(seed)
     katas = []
     for n in range(29):
         most = dice.choice([1.0, 10.0, 12.5, 3.33])
         katas.append(replace(kata(f"kata_{n}"), max_points=most, points=round(most * dice.random(), 2)))
-    found = report(*katas)
+    graded = report(*katas)
     for name in ("classroom50", "classroom"):
-        document = check(name, FORMATS[name][1](found, CONTEXT))
+        document = check(name, FORMATS[name][1](graded, CONTEXT))
         most = document.get("max-score", document.get("max_score"))
-        assert sum(test["score"] for test in document["tests"]) == round(found.score * 100)
-        assert most == round(found.max_score * 100)
+        assert sum(test["score"] for test in document["tests"]) == round(graded.score * 100)
+        assert most == round(graded.max_score * 100)
         assert all(type(test["score"]) is int for test in document["tests"])
     assert document["tests"][0]["score"] <= most
-    gradescope = check("gradescope", FORMATS["gradescope"][1](found, CONTEXT))
-    assert round(sum(test["score"] for test in gradescope["tests"]), 2) == gradescope["score"] == found.score
+    gradescope = check("gradescope", FORMATS["gradescope"][1](graded, CONTEXT))
+    assert round(sum(test["score"] for test in gradescope["tests"]), 2) == gradescope["score"] == graded.score
 
 
 def test_the_platforms_environment_becomes_the_context():
-    """Classroom 50 checks that these equal its own; what it does not say gets a default that is valid."""
+    """Classroom 50 compares these fields with its own. A missing or odd value becomes a valid default."""
     now = datetime(2026, 3, 9, 12, tzinfo=UTC)
-    told = read_context(
+    context = read_context(
         {
             **{"CLASSROOM": "ml", "ASSIGNMENT": "ddpm", "ASSIGNMENT_TYPE": "group", "OWNER": "ada", "USERNAME": "x"},
             **{"SUBMISSION_TAG": "submit/2026-03-09T11-59-00Z-abc", "COMMIT_URL": "c", "RELEASE_URL": "r"},
@@ -245,7 +244,7 @@ def test_the_platforms_environment_becomes_the_context():
         },
         now,
     )
-    document = check("classroom50", FORMATS["classroom50"][1](report(kata()), told))
+    document = check("classroom50", FORMATS["classroom50"][1](report(kata()), context))
     assert document["assignment_type"] == "group"
     assert (document["owner"], document["commit"], document["release"], document["review"]) == ("ada", "c", "r", "c")
     assert (document["datetime"], document["graded_at"]) == ("2026-03-09T11:58:00Z", "2026-03-09T12:00:00Z")
@@ -255,8 +254,8 @@ def test_the_platforms_environment_becomes_the_context():
     check("classroom50", FORMATS["classroom50"][1](report(kata()), read_context({**odd, "GITHUB_ACTOR": "a"}, now)))
 
 
-def test_two_formats_of_one_file_are_not_asked_for_together():
-    """Gradescope and Exercism both insist on results.json; silently keeping one would be worse."""
+def test_two_formats_of_one_file_cannot_be_combined():
+    """Gradescope and Exercism both require the name results.json."""
     with pytest.raises(UserError, match="both called"):
         render_formats(report(), ["gradescope", "exercism"], CONTEXT)
     with pytest.raises(UserError, match="no format"):
@@ -266,11 +265,11 @@ def test_two_formats_of_one_file_are_not_asked_for_together():
 
 @pytest.mark.parametrize("situation", HOSTILE)
 def test_a_report_survives_being_written_and_read(situation):
-    """The publishing job renders the same files as the grading job would."""
-    found = every_status(HOSTILE[situation][:50_000])
+    """So the publishing job renders the same files as the grading job would."""
+    written = every_status(HOSTILE[situation][:50_000])
     schema = json.loads((SCHEMAS / "report.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(json.loads(as_bytes(found)))
-    assert read_report(as_bytes(found)) == found
+    jsonschema.Draft202012Validator(schema).validate(json.loads(as_bytes(written)))
+    assert read_report(as_bytes(written)) == written
 
 
 def forged(path, value):
@@ -317,19 +316,19 @@ def forged(path, value):
     ],
 )
 def test_a_forged_report_is_refused_with_a_sentence(data):
-    """The job that publishes believes nothing that the job with the submission sends."""
+    """The job that publishes does not trust the job that ran the submission."""
     with pytest.raises(UserError, match=r"^This is not a report .* Grade the submission again\.$"):
         read_report(data)
 
 
 def test_a_report_that_nothing_was_graded_says_why():
-    """`kata grade` writes a report even when it could not grade; it is not taken for a forged one."""
+    """`kata grade` writes such a report if it could not grade. It is not refused as forged."""
     with pytest.raises(UserError, match=r"^Nothing was graded: no such folder$"):
         read_report(b'{"schema": "kata-grade/1", "katas": [], "error": "no\\u001b[1m such folder"}')
 
 
 def test_the_publishing_command_checks_and_renders(tmp_path, capsys):
-    """With Python alone, and figures for the workflow's outputs."""
+    """It prints the values for the workflow's outputs, and refuses an invalid report without a traceback."""
     (tmp_path / "report.json").write_bytes(as_bytes(every_status()))
     formats = ["--format", "summary", "--format", "junit"]
     assert main([str(tmp_path / "report.json"), "--out", str(tmp_path / "out"), *formats, "--outputs"]) == 0
@@ -342,8 +341,8 @@ def test_the_publishing_command_checks_and_renders(tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_rendering_needs_nothing_but_python():
-    """The publishing job installs nothing: what is not there cannot be attacked."""
+def test_rendering_needs_only_the_standard_library():
+    """The publishing job installs no packages."""
     program = "import sys; import dojo.grading.reports.__main__; print(*{m.split('.')[0] for m in sys.modules})"
     ran = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert not set(ran.stdout.split()) - sys.stdlib_module_names - {"dojo", "__main__"}

@@ -1,4 +1,4 @@
-"""The workflows: valid, pinned, and with the rights that each job needs and no more."""
+"""The workflows are valid and pinned, and each job has only the permissions that it needs."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def actions(job):
 
 
 def bash(script, folder, **environment):
-    """What GitHub runs a step with."""
+    """Runs a script with the options that GitHub uses."""
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
         cwd=folder,
@@ -56,7 +56,7 @@ def step_of(job, name):
 
 
 def test_the_linter_finds_nothing():
-    """zizmor: injection through inputs, credentials left on disk, unpinned actions, rights too wide, and syntax."""
+    """zizmor looks for injection through inputs, credentials on disk, unpinned actions and wide permissions."""
     zizmor = shutil.which("zizmor", path=str(Path(sys.executable).parent))
     assert zizmor, "zizmor is not installed here: pip install -r requirements-dev.txt"
     linted = subprocess.run(
@@ -68,14 +68,14 @@ def test_the_linter_finds_nothing():
     assert linted.returncode == 0, linted.stdout
 
 
-def test_the_workflows_are_these():
+def test_there_are_three_workflows():
     """The project's own CI, a learner's practice, a teacher's grading."""
     assert sorted(WORKFLOWS) == ["ci", "grade", "practice"]
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_workflow_may_do_nothing_unless_a_job_says_so(name):
-    """`permissions: {}` at the top; a job that needs more asks for exactly that."""
+def test_permissions_are_given_to_single_jobs_only(name):
+    """`permissions: {}` at the top. A job that needs more lists it."""
     assert WORKFLOWS[name]["permissions"] == {}
     for job in WORKFLOWS[name]["jobs"].values():
         assert job["permissions"] in ({}, {"contents": "read"})
@@ -84,7 +84,7 @@ def test_a_workflow_may_do_nothing_unless_a_job_says_so(name):
 
 @pytest.mark.parametrize(("name", "job"), JOBS)
 def test_actions_are_pinned_by_commit(name, job):
-    """A tag can be moved by whoever owns it; a commit cannot."""
+    """The owner of an action can move a tag, but not a commit."""
     for step in steps(WORKFLOWS[name]["jobs"][job]):
         if "uses" in step:
             assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
@@ -94,20 +94,20 @@ def test_actions_are_pinned_by_commit(name, job):
 
 
 def test_one_action_has_one_version():
-    """Two pins of one action are an update that was forgotten."""
+    """Two pins of one action mean that an update was forgotten."""
     pins = set(re.findall(r"uses: (actions/[a-z-]+@[0-9a-f]{40} # v[\d.]+)", "\n".join(TEXTS.values())))
     assert len({pin.partition("@")[0] for pin in pins}) == len(pins)
 
 
 def test_installation_is_the_readmes_first_command():
-    """What a learner does and what CI does is the same, or one of them is untested."""
+    """CI runs the same command as a learner, so the README is tested."""
     assert INSTALL in (ROOT / "README.md").read_text(encoding="utf-8")
     assert INSTALL in commands(WORKFLOWS["practice"]["jobs"]["practice"])
     assert INSTALL in commands(GRADE["grade"])
 
 
-def test_practice_says_that_it_is_no_grade():
-    """In the list of runs, in the job's name, and at the top of the summary."""
+def test_practice_is_labelled_as_no_grade():
+    """In the workflow's and the job's name, and at the top of the summary."""
     practice = WORKFLOWS["practice"]
     assert practice["name"] == practice["jobs"]["practice"]["name"] == "Practice: not a grade"
     assert "# Practice: not a grade" in commands(practice["jobs"]["practice"])
@@ -115,7 +115,7 @@ def test_practice_says_that_it_is_no_grade():
 
 
 def test_the_job_that_runs_the_submission_has_nothing_to_steal():
-    """No right, no secret, no checkout with a token, and no cache that another job would load."""
+    """It has no permission, no secret, no checkout with a token, and no cache that another job would load."""
     assert GRADE["grade"]["permissions"] == {}
     assert "secrets." not in yaml.dump(GRADE["grade"])
     assert "actions/checkout" not in actions(GRADE["grade"])
@@ -123,7 +123,7 @@ def test_the_job_that_runs_the_submission_has_nothing_to_steal():
 
 
 def test_the_submission_runs_in_one_job_alone():
-    """The job with the token runs nothing of it, and the job that publishes never sees it."""
+    """The job with the token runs none of its code, and the job that publishes does not get it."""
     assert [name for name, job in GRADE.items() if "kata grade" in commands(job)] == ["grade"]
     assert "python" not in commands(GRADE["fetch"])
     assert "outputs.submission" not in yaml.dump(GRADE["publish"])
@@ -131,16 +131,16 @@ def test_the_submission_runs_in_one_job_alone():
     assert "pip" not in commands(GRADE["publish"])
 
 
-def test_a_run_may_grade_a_class():
-    """Two artifacts of one name are an error: every name says whose it is."""
+def test_artifact_names_contain_the_submission():
+    """A run may grade a class, and two artifacts of one name are an error."""
     for job in GRADE.values():
         for step in steps(job):
             if step.get("uses", "").startswith("actions/upload-artifact@"):
                 assert re.fullmatch(r"[a-z-]+-\$\{\{ \w+\.\w+\.outputs\.name \}\}", step["with"]["name"])
 
 
-def test_artifacts_are_taken_by_number():
-    """A name can be taken over by the job that ran the submission; a number was given before."""
+def test_artifacts_are_downloaded_by_number():
+    """The job that ran the submission could upload another artifact of the same name."""
     for job in GRADE.values():
         for step in steps(job):
             if step.get("uses", "").startswith("actions/download-artifact@"):
@@ -149,13 +149,13 @@ def test_artifacts_are_taken_by_number():
 
 
 @pytest.mark.parametrize(("name", "job"), JOBS)
-def test_no_expression_stands_in_a_script(name, job):
-    """`${{ inputs.x }}` in a script is code of whoever chose x; through `env` it is a value."""
+def test_scripts_contain_no_expressions(name, job):
+    """`${{ inputs.x }}` in a script runs the text of x as code. Through `env` it is a value."""
     assert "${{" not in commands(WORKFLOWS[name]["jobs"][job])
 
 
-def test_both_ways_to_start_grading_take_the_same_inputs():
-    """GitHub has no way to say them once."""
+def test_both_ways_to_start_grading_have_the_same_inputs():
+    """GitHub needs them written twice."""
     call, dispatch = (WORKFLOWS["grade"]["on"][way]["inputs"] for way in ("workflow_call", "workflow_dispatch"))
     assert list(call) == list(dispatch)
     for name in call:
@@ -165,7 +165,7 @@ def test_both_ways_to_start_grading_take_the_same_inputs():
 
 @pytest.mark.parametrize(("name", "job"), JOBS)
 def test_every_script_is_bash(name, job):
-    """A missing `fi` would show only in a run."""
+    """A syntax error would otherwise show only in a run."""
     for step in steps(WORKFLOWS[name]["jobs"][job]):
         if "run" in step:
             checked = subprocess.run(["bash", "-n"], input=step["run"], capture_output=True, text=True, check=False)
@@ -199,7 +199,7 @@ def test_odd_inputs_are_refused_with_a_sentence(field, value, tmp_path):
 
 @pytest.mark.parametrize("layout", ["katas", "loose", "empty", "a link"])
 def test_a_submission_is_packed_as_it_is(layout, tmp_path):
-    """A link stays one, so that the grader says so; what else lies in the repository stays behind."""
+    """A link stays a link, so that the grader refuses it. Other files of the repository are not packed."""
     (tmp_path / "upstream" / ".git").mkdir(parents=True)
     (tmp_path / "upstream" / "README.md").write_text("katas")
     handed_in = tmp_path / "submission"
@@ -224,7 +224,7 @@ def test_a_submission_is_packed_as_it_is(layout, tmp_path):
 
 
 def test_the_publishing_script_checks_and_renders(tmp_path):
-    """The very script, on a report that is one and on one that is not."""
+    """The script of the workflow, on a valid and on a forged report."""
     packed, unchecked = tmp_path / "packed", tmp_path / "unchecked"
     packed.mkdir()
     unchecked.mkdir()
@@ -239,8 +239,8 @@ def test_the_publishing_script_checks_and_renders(tmp_path):
     ]
     subprocess.run(["tar", "-cf", packed / "upstream.tar", "-C", ROOT, *files], check=True)
     (unchecked / "report.json").write_bytes(as_bytes(every_status()))
-    told = {"FORMATS": "summary junit", "GITHUB_OUTPUT": str(tmp_path / "output")}
-    done = bash(script, tmp_path, **told)
+    environment = {"FORMATS": "summary junit", "GITHUB_OUTPUT": str(tmp_path / "output")}
+    done = bash(script, tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "report").iterdir()) == ["junit.xml", "report.json", "summary.md"]
     assert (tmp_path / "output").read_text().splitlines()[0] == "score=13.33"
@@ -248,7 +248,7 @@ def test_the_publishing_script_checks_and_renders(tmp_path):
     shutil.rmtree(tmp_path / "report")
     shutil.rmtree(tmp_path / "upstream")
     (unchecked / "report.json").write_text('{"schema": "kata-grade/1", "score": 1000}')
-    refused = bash(script, tmp_path, **told)
+    refused = bash(script, tmp_path, **environment)
     assert refused.returncode == 2
     assert "not a report that `kata grade` wrote" in refused.stderr
     assert not list((tmp_path / "report").iterdir())
@@ -259,7 +259,7 @@ def recipes(language):
 
 
 def test_the_guides_files_can_be_parsed():
-    """A teacher copies them as they are."""
+    """A teacher copies them unchanged."""
     assert {language for _, language, _ in RECIPES} == {"bash", "python", "yaml", "dockerfile"}
     for text in recipes("bash"):
         checked = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
@@ -271,16 +271,16 @@ def test_the_guides_files_can_be_parsed():
         call = WORKFLOWS["grade"]["on"]["workflow_call"]
         assert set(job["with"]) <= set(call["inputs"])
         assert set(job["secrets"]) <= set(call["secrets"])
-        assert {name for name, told in call["inputs"].items() if told.get("required") == "true"} <= set(job["with"])
+        assert {name for name, field in call["inputs"].items() if field.get("required") == "true"} <= set(job["with"])
 
 
 def test_the_guides_commands_have_the_options_that_there_are():
-    """`kata grade` in the recipes and in the workflow, against the command itself."""
-    known = {option for parameter in grade.params for option in parameter.opts}
+    """Each option of `kata grade` in the recipes and in the workflow exists."""
+    existing = {option for parameter in grade.params for option in parameter.opts}
     calls = re.findall(r"kata\"?,? ?\"?grade\b(.*?)(?:\n *\n|$)", GUIDE + commands(GRADE["grade"]), re.DOTALL)
     used = {option for call in calls for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", call.split("```")[0])}
     assert {"--only", "--out", "--format", "--require"} <= used
-    assert used <= known
+    assert used <= existing
 
 
 def test_the_guide_names_every_format():

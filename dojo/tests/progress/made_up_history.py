@@ -1,4 +1,4 @@
-"""Makes up a runs, at times of its own: `past = Past(checkout, at=...)`, then `past.run(...)`, `past.wait(minutes=5)`."""
+"""Makes up a history with its own clock: `past = Past(checkout, at=...)`, then `past.run(...).wait(minutes=5)`."""
 
 import json
 import random
@@ -11,14 +11,15 @@ from unittest.mock import patch
 from dojo.core.catalog import Catalog
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
-from dojo.progress import runs, schedule
+from dojo.progress import runs
 from dojo.progress.database import connect
+from dojo.progress.schedule import due_now
 
 NOON = datetime(2026, 3, 9, 12).timestamp()  # a Monday, in local time
 
 
 class Past:
-    """Writes through the same functions as the trainer does; only the clock is made up."""
+    """Records through the trainer's functions, with a made-up clock."""
 
     def __init__(self, checkout: Checkout, at: float = NOON) -> None:
         self.checkout, self.now = checkout, at
@@ -50,7 +51,7 @@ class Past:
         return self
 
     def event(self, kata: str, what: str) -> "Past":
-        """A hint, a look ("show"), a look at the solution, a reset."""
+        """An event: "hint", "show", "solution" or "reset"."""
         with self._clock():
             runs.record_event(self.checkout, kata, what)
         return self
@@ -63,16 +64,16 @@ class Past:
         *,
         kind: str = "drill",
         stages: int = 2,
-        whole: int = 2,
+        all_stages: int = 2,
         hints: int = 0,
         ended: bool = True,
     ) -> "Past":
-        """A drill that passed so many stages of the whole, as the drill stores it; unfinished without points, and while its follow-up
-        questions are asked."""
+        """A session that passed `stages` of `all_stages`. It has not ended without points, or with `ended=False` (while
+        its follow-up questions are asked)."""
         with connect(self.checkout) as db:
             began, elapsed = self.now, minutes * 60
             self.wait(minutes=minutes)
-            results = [[stage, 2 if stage <= stages else 1, 2, None] for stage in range(1, whole + 1)]
+            results = [[stage, 2 if stage <= stages else 1, 2, None] for stage in range(1, all_stages + 1)]
             number = db.execute(
                 "INSERT INTO session(kind, kata, started, ended, minutes, elapsed, folder, points, detail) "
                 "VALUES (?, ?, ?, ?, 30, ?, '', ?, ?)",
@@ -86,7 +87,7 @@ class Past:
                     json.dumps({"results": results}),
                 ),
             ).lastrowid
-            steps = [(elapsed * stage / whole, "stage", str(stage)) for stage in range(1, stages + 1)]
+            steps = [(elapsed * stage / all_stages, "stage", str(stage)) for stage in range(1, stages + 1)]
             steps += [(elapsed / 4, "hint", str(rung)) for rung in range(hints)]
             db.executemany(
                 "INSERT INTO session_event(session, at, elapsed, what, detail) VALUES (?, ?, ?, ?, ?)",
@@ -95,7 +96,7 @@ class Past:
         return self
 
     def solve(self, kata: str, minutes: float = 4, *, hints: int = 0, how: str = "test") -> "Past":
-        """From reading the question to all tests passing."""
+        """An attempt, from reading the question to passing all tests."""
         self.event(kata, "show").wait(minutes=minutes / 2).run(kata, "pp", "pf", how=how)
         for _ in range(hints):
             self.event(kata, "hint")
@@ -106,13 +107,13 @@ class Past:
 
 
 def rich(checkout: Checkout, catalog: Catalog, now: float, weeks: int = 10) -> None:
-    """Ten weeks of a diligent learner: tries, repeats, drills, gives up twice, and leaves two katas unfinished."""
+    """The history of a diligent learner: attempts, repetitions, drills, some given up, some unfinished."""
     dice = random.Random(7)
     past = Past(checkout, now - weeks * 7 * 86400)
     katas = list(catalog.katas)
     begun: list[str] = []
     while past.now < now - 86400:
-        waiting = [due.kata.name for due in schedule.due_now(checkout, catalog, past.now)]
+        waiting = [due.kata.name for due in due_now(checkout, catalog, past.now)]
         if len(begun) < 0.7 * len(katas) and (not waiting or dice.random() < 0.35):
             fresh = name = katas[len(begun)].name
         elif waiting:
@@ -142,12 +143,14 @@ def _attempt(past: Past, checkout: Checkout, name: str, dice: random.Random, min
     ]
     how = dice.choice(["watch", "watch", "test"])
     past.event(name, "show")
-    whole = ("ppppp", "pppp", "pppp", "ppp")
+    all_passed = ("ppppp", "pppp", "pppp", "ppp")
     for step in range(8):
         past.wait(minutes=minutes / 8)
         done = min(4, step // 2 + (dice.random() < 0.4))
         named = [dice.choice(known)] if known and dice.random() < 0.4 else []
-        stages = [word if n < done else "p" * (step % 2) + "f" * (len(word) - step % 2) for n, word in enumerate(whole)]
+        stages = [
+            word if n < done else "p" * (step % 2) + "f" * (len(word) - step % 2) for n, word in enumerate(all_passed)
+        ]
         if step < 7:
             past.run(name, *stages, how=how, named=named if done < 4 else [])
         if dice.random() < 0.05:
@@ -156,10 +159,10 @@ def _attempt(past: Past, checkout: Checkout, name: str, dice: random.Random, min
             if dice.random() < 0.5:
                 past.event(name, "solution")
             return
-    past.run(name, *whole, how=how)
+    past.run(name, *all_passed, how=how)
 
 
 def _drill(past: Past, name: str, dice: random.Random, minutes: float) -> None:
     points = round(dice.uniform(40, 100), 1)
     stages = min(4, int(points // 24))
-    past.session(name, points, minutes * dice.uniform(0.5, 1), stages=stages, whole=4, hints=dice.randrange(2))
+    past.session(name, points, minutes * dice.uniform(0.5, 1), stages=stages, all_stages=4, hints=dice.randrange(2))

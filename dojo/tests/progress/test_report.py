@@ -1,4 +1,4 @@
-"""The report: what is in it, that nothing breaks it, and how it looks in a real browser."""
+"""The report: its values, hostile names in it, and its looks in a real browser."""
 
 import shutil
 from html.parser import HTMLParser
@@ -74,14 +74,14 @@ def test_without_history_the_page_says_what_to_do(checkout):
 
 
 def test_the_first_failing_run_is_enough_for_a_page(checkout, past):
-    """No division by nothing, whatever is missing."""
+    """No division by zero, and every section is there."""
     past.run("tiny", "pf", "ff")
     ids = parsed(render_page(page_of(checkout, past.now))).ids
     assert [name for name in ids if name in SECTIONS] == SECTIONS
 
 
 def test_the_page_counts_attempts_days_minutes_and_what_is_due(checkout, past):
-    """What the first sentence says."""
+    """The first sentence of the page."""
     past.solve("tiny").wait(days=3).event("tiny", "reset").wait(minutes=1).run("tiny", "pf", "ff").session("tiny", 40)
     page = page_of(checkout, past.wait(days=9).now)
     assert (page.solved, len(page.attempts), page.days, round(page.seconds / 60)) == (1, 3, 2, 4 + 1 + 20)
@@ -91,7 +91,7 @@ def test_the_page_counts_attempts_days_minutes_and_what_is_due(checkout, past):
 
 
 def test_only_mistakes_of_several_attempts_come_back(checkout, past):
-    """A dozen runs of one attempt are one mistake; the sentence loses its beginning."""
+    """All runs of an attempt count once; the common beginning of the sentence is left out."""
     for name in ("squares", "moves down", "moves down"):
         past.event("tiny", "reset").wait(minutes=1).run("tiny", "pf", "ff", named=[name]).run(
             "tiny", "pf", "ff", named=[name]
@@ -103,7 +103,7 @@ def test_only_mistakes_of_several_attempts_come_back(checkout, past):
 
 
 def test_stage_times_compare_what_came_equally_far(checkout, past):
-    """An attempt that stopped at stage 1 was not faster."""
+    """An attempt that ended at stage 1 was not faster."""
     past.solve("tiny", 6).wait(days=1)
     past.event("tiny", "reset").solve("tiny", 4).wait(days=1).event("tiny", "reset").wait(minutes=1).run(
         "tiny", "pp", "ff"
@@ -113,7 +113,7 @@ def test_stage_times_compare_what_came_equally_far(checkout, past):
 
 
 def test_a_kata_that_left_the_catalogue_keeps_its_attempts(checkout, past):
-    """And is due no more."""
+    """And is no longer due."""
     past.solve("gone")
     page = page_of(checkout, past.now)
     assert [practised.name for practised in page.practised] == ["gone"]
@@ -159,7 +159,7 @@ def test_names_with_html_in_them_stay_text(checkout):
     assert "&lt;script&gt;" in html
 
 
-def test_pictures_and_tables_speak(checkout, past):
+def test_pictures_tables_and_sections_are_labelled(checkout, past):
     """Each picture has a title and a description, each table its heads, each section its heading."""
     past.solve("tiny").wait(days=1).event("tiny", "reset").solve("tiny")
     tags = parsed(render_page(page_of(checkout, past.now))).tags
@@ -174,7 +174,7 @@ def test_pictures_and_tables_speak(checkout, past):
 
 
 def test_the_command_writes_one_file_and_says_where(checkout, past):
-    """In .dojo/ unless told; a second time over the first."""
+    """In .dojo/ by default, replacing an older report."""
     past.solve("tiny")
     for _ in range(2):
         result = CliRunner().invoke(main.main, ["report"])
@@ -218,7 +218,7 @@ const luminance = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v /
 const colour = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length > 3 && n[3] === 0 ? null : n.slice(0, 3); };
 const behind = e => { for (; e; e = e.parentElement) { const c = colour(getComputedStyle(e).backgroundColor); if (c) return c; }
     return [255, 255, 255]; };
-const found = [];
+const ratios = [];
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
     const e = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
@@ -231,9 +231,9 @@ while (walker.nextNode()) {
         if (fill !== 'none') back = colour(fill);
     } else front = colour(getComputedStyle(e).color);
     const [a, b] = [luminance(front), luminance(back)].sort((x, y) => y - x);
-    found.push([(a + .05) / (b + .05), text]);
+    ratios.push([(a + .05) / (b + .05), text]);
 }
-return found.sort((x, y) => x[0] - y[0]);
+return ratios.sort((x, y) => x[0] - y[0]);
 """
 
 
@@ -248,14 +248,13 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(flag)
-    started = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(DRIVER)
-    )  # a path: no driver is looked for
-    started.execute_cdp_cmd("Network.enable", {})
-    nothing = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    started.execute_cdp_cmd("Network.emulateNetworkConditions", nothing)
-    yield started
-    started.quit()
+    service = webdriver.ChromeService(DRIVER)  # with a path, selenium does not download a driver
+    chrome = webdriver.Chrome(options=options, service=service)
+    chrome.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    chrome.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield chrome
+    chrome.quit()
 
 
 @pytest.fixture(scope="module")
@@ -336,14 +335,14 @@ def test_all_text_can_be_read(browser, report, scheme, width):
 
 def test_dark_and_light_follow_the_reader(browser, report):
     """As the system is set."""
-    seen = {}
+    colours = {}
     for scheme in ("light", "dark"):
         show(browser, report, 1280, 900, scheme)
-        seen[scheme] = browser.execute_script(
+        colours[scheme] = browser.execute_script(
             "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color].map(c => +c.match(/\\d+/)[0])"
         )
-    assert seen["light"][0] > 200 > 100 > seen["light"][1]
-    assert seen["dark"][1] > 200 > 100 > seen["dark"][0]
+    assert colours["light"][0] > 200 > 100 > colours["light"][1]
+    assert colours["dark"][1] > 200 > 100 > colours["dark"][0]
 
 
 def test_the_keyboard_reaches_every_link_and_table(browser, report):

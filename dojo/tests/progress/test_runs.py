@@ -1,7 +1,5 @@
-"""What is remembered of a learner's runs, and that trouble with it costs nobody an hour."""
+"""Recording and reading runs and events, and the history file when it is locked, damaged, old or has no room."""
 
-import errno
-import os
 import resource
 import signal
 import sqlite3
@@ -11,7 +9,6 @@ import pytest
 
 from dojo.core import files
 from dojo.core.errors import UserError
-from dojo.core.files import digest
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.practice import actions
@@ -42,13 +39,13 @@ def test_nothing_recorded_is_not_started(checkout):
 
 
 def test_an_untouched_stub_is_not_started(checkout):
-    """Running the tests of a stub starts nothing."""
+    """The verdict on every test is "not started"."""
     record(checkout, "not started", "not started")
     assert progress(checkout, "tiny") == Progress("not started", 0, 2)
 
 
-def test_a_started_kata_tells_its_stages(checkout):
-    """Stage 1 stands, stage 2 half."""
+def test_a_started_kata_has_the_stages_that_pass(checkout):
+    """Stage 1 passes, stage 2 not wholly."""
     record(checkout, "passed", "passed", "passed", "failed")
     assert progress(checkout, "tiny") == Progress("started", 3, 4, (1,))
 
@@ -67,14 +64,14 @@ def test_skipped_tests_count_for_nothing(checkout):
 
 
 def test_a_run_of_skipped_tests_solves_nothing(checkout):
-    """There was no evidence at all."""
+    """No test has a verdict that counts."""
     record(checkout, "skipped", "skipped")
     assert progress(checkout, "tiny").state == "not started"
     assert not ever_solved(checkout, "tiny")
 
 
 def test_an_incomplete_run_changes_nothing(checkout):
-    """`-k one_test` is for looking, not for the record."""
+    """`-k one_test` does not make a run complete."""
     record(checkout, "passed", "failed")
     record(checkout, "passed", expected=2)
     assert progress(checkout, "tiny") == Progress("started", 1, 2)
@@ -82,15 +79,15 @@ def test_an_incomplete_run_changes_nothing(checkout):
 
 
 def test_the_newest_complete_run_counts(checkout):
-    """Who breaks a solved kata is told; that it was solved once stays known."""
+    """A solved kata that is broken again is "started", and was solved once."""
     record(checkout, "passed", "passed")
     record(checkout, "passed", "failed")
     assert progress(checkout, "tiny").state == "started"
     assert ever_solved(checkout, "tiny")
 
 
-def test_a_file_that_changed_since_is_said(checkout):
-    """The figures belong to the file as it was run."""
+def test_a_file_that_has_changed_since_its_run_is_marked(checkout):
+    """The figures belong to the file that was run."""
     record(checkout, "passed")
     assert not progress(checkout, "tiny").changed
     solve(checkout)
@@ -98,16 +95,10 @@ def test_a_file_that_changed_since_is_said(checkout):
 
 
 def test_katas_are_recorded_apart(checkout):
-    """One pytest run tests many."""
+    """One pytest session tests many."""
     record_run(checkout, outcomes("passed") + outcomes("failed", kata="other"), {"tiny": 1, "other": 1})
     assert progress(checkout, "tiny").state == "solved"
     assert progress(checkout, "other").state == "started"
-
-
-def test_a_missing_file_has_no_digest(checkout, tmp_path):
-    """And raises nothing."""
-    assert digest(tmp_path / "none.py") == ""
-    assert len(digest(checkout.stub("tiny"))) == 16
 
 
 # Events
@@ -125,7 +116,7 @@ def test_events_are_counted_by_kata_and_kind(checkout):
 
 
 def test_starting_afresh_forgets_the_hints(checkout):
-    """The ladder begins at its first rung again; that it was once solved stays."""
+    """Hints are counted from the last reset; that the kata was once solved stays."""
     record(checkout, "passed")
     record_event(checkout, "tiny", "hint", "1")
     record_event(checkout, "tiny", "reset")
@@ -136,7 +127,7 @@ def test_starting_afresh_forgets_the_hints(checkout):
 
 
 def test_a_clock_that_is_set_back_confuses_nothing(checkout, monkeypatch):
-    """Order is the order of writing."""
+    """Rows are ordered by id, not by time."""
     record_event(checkout, "tiny", "reset")
     record(checkout, "failed")
     monkeypatch.setattr(runs.time, "time", lambda: 5.0)
@@ -151,7 +142,7 @@ def test_a_clock_that_is_set_back_confuses_nothing(checkout, monkeypatch):
 
 @pytest.mark.parametrize("processes", [4])
 def test_processes_that_write_at_once_lose_nothing(checkout, processes):
-    """A watcher in one terminal, a hint in another; also when the file is only just being made."""
+    """A watcher in one terminal and a hint in another, also while the file is being created."""
 
     def write():
         for number in range(10):
@@ -167,7 +158,7 @@ def test_processes_that_write_at_once_lose_nothing(checkout, processes):
 
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 40, b"\0" * 5000])
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(checkout, content):
-    """A crash of the machine must not end the practice; the damaged file is kept, should someone want to mend it."""
+    """Practice goes on after a crash of the machine; the damaged file is kept for repair."""
     record(checkout, "passed")
     file = checkout.state / "history.sqlite"
     file.write_bytes(content)
@@ -178,16 +169,15 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(checkout, content):
 
 
 def test_damage_inside_the_file_is_set_aside_too(checkout):
-    """A good header over bad pages: found only when the pages are read."""
+    """Damaged pages after an intact header are noticed only when they are read."""
     for _ in range(30):
         record(checkout, "passed", "failed")
     file = checkout.state / "history.sqlite"
     with sqlite3.connect(file) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
-    whole = bytearray(file.read_bytes())
-    whole[4096:] = b"\x55" * len(whole[4096:])
-    file.write_bytes(bytes(whole))
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\x55" * len(content[4096:]))
     with pytest.raises(UserError, match="progress is not recorded"):
         record(checkout, "passed")
     record(checkout, "passed")
@@ -214,14 +204,14 @@ USES = [
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: use.func.__name__)
 def test_a_folder_that_cannot_be_used_is_a_problem(checkout, use):
-    """Here a file stands in its place; a read-only folder gives the same sentence."""
+    """Here a file has its name; a read-only folder gives the same sentence."""
     checkout.state.write_text("in the way")
     with pytest.raises(UserError, match=r"\.dojo/history\.sqlite cannot be used .* your work is safe"):
         use(checkout)
 
 
 def test_a_locked_file_is_waited_for_and_then_a_problem(checkout, monkeypatch):
-    """Another program holds it; it is not damaged, so it stays where it is."""
+    """A locked file is not damaged, so it is not set aside."""
     record(checkout, "passed")
     connect = sqlite3.connect
     monkeypatch.setattr(database.sqlite3, "connect", lambda file, timeout: connect(file, timeout=0.1))
@@ -261,14 +251,14 @@ def test_a_full_disk_is_a_problem_and_loses_nothing(checkout):
 
 
 def test_a_full_disk_at_the_very_beginning_is_a_problem(checkout):
-    """And no half-made file stands in the way afterwards."""
+    """No incomplete file prevents recording afterwards."""
     assert "progress is not recorded" in limited(partial(record, checkout, "passed"), 100)
     record(checkout, "passed")
     assert progress(checkout, "tiny").state == "solved"
 
 
 def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
-    """Neither the copy nor the stub fits; what stood there still stands there, whole."""
+    """Neither the copy nor the stub can be written; the file keeps its whole content."""
     work = lambda: checkout.stub("tiny").read_text()  # noqa: E731
     checkout.stub("tiny").write_text("# work\n" * 100)
     before = work()
@@ -279,21 +269,8 @@ def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
     assert [path.name for path in checkout.katas.glob(".*")] == []
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_text(checkout, monkeypatch):
-    """Replaced in one step or not at all."""
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    before = checkout.stub("tiny").read_text()
-    with pytest.raises(UserError, match="No space left on device"):
-        files.write(checkout.stub("tiny"), "new")
-    assert checkout.stub("tiny").read_text() == before
-
-
 def test_a_reset_starts_progress_afresh(checkout):
-    """Taking a solved kata again from memory must not show as solved; that it once was is remembered."""
+    """A kata that is being solved again is not shown as solved; that it was solved once is remembered."""
     record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
     assert progress(checkout, "tiny").state == "solved"
     record_event(checkout, "tiny", "reset")
@@ -312,7 +289,7 @@ def test_a_run_that_skips_everything_says_nothing(checkout):
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(checkout):
-    """What it holds is kept; and two processes that open it at once migrate it once."""
+    """Its content is kept, and processes that open it at the same time migrate it once."""
     checkout.state.mkdir()
     with sqlite3.connect(checkout.state / "history.sqlite") as db:
         db.executescript(database.MIGRATIONS[0] + "PRAGMA user_version = 1;")
@@ -336,7 +313,7 @@ def test_a_file_of_a_newer_version_is_left_alone(checkout):
     assert not list(checkout.state.glob("history.damaged-*"))
 
 
-def test_runs_of_drills_are_no_progress_of_ones_own_file(checkout):
+def test_runs_of_drills_do_not_count_for_katas(checkout):
     """A drill works on a copy."""
     record_run(checkout, outcomes("passed"), {"tiny": 1}, how="drill")
     assert progress(checkout, "tiny").state == "not started"

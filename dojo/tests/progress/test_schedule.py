@@ -1,4 +1,4 @@
-"""When a kata is to be solved again: the rating of each attempt, the library's schedule, and what the commands say."""
+"""The rating of each attempt, the dates that FSRS gives, and the commands that show them."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.engine.pool import run_forked
-from dojo.progress import schedule as repetition
 from dojo.progress.attempts import read_attempts
 from dojo.progress.database import connect
+from dojo.progress.schedule import due_dates, read_reviews
 from dojo.tests.checkouts import REPOSITORY, add_kata, pytest_in, solve
 from dojo.tests.progress.made_up_history import NOON, Past
 
@@ -30,8 +30,8 @@ def past(checkout):
     return Past(checkout)
 
 
-def rated(checkout, catalog):
-    return [(review.word, review.why) for review in repetition.reviews(checkout, catalog)]
+def ratings(checkout, catalog):
+    return [(review.word, review.why) for review in read_reviews(checkout, catalog)]
 
 
 def kata(*arguments):
@@ -55,155 +55,100 @@ def kata(*arguments):
 def test_time_and_hints_make_the_rating(checkout, catalog, past, minutes, hints, expected):
     """Against the minutes that the catalogue gives: five."""
     past.solve("tiny", minutes, hints=hints)
-    assert rated(checkout, catalog) == [expected]
+    assert ratings(checkout, catalog) == [expected]
 
 
 @pytest.mark.parametrize("how", ["test", "watch"])
-def test_however_the_tests_ran_the_rating_is_the_same(checkout, catalog, past, how):
-    """Nothing has to be called when a kata is solved."""
+def test_the_rating_does_not_depend_on_how_the_tests_were_run(checkout, catalog, past, how):
+    """`kata test` and `kata watch` record the same runs."""
     past.solve("tiny", how=how)
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
 
 
 def test_plain_pytest_counts_too(checkout, catalog):
-    """The trainer is a cockpit; pytest is the engine. How long the writing took before the only run, nobody knows."""
+    """The plugin records the run. The time is unknown, because the file was edited before the first event."""
     solve(checkout)
     assert pytest_in(checkout, "tests/test_tiny.py").code == 0
-    assert rated(checkout, catalog) == [("Good", "no hint, time unknown")]
+    assert ratings(checkout, catalog) == [("Good", "no hint, time unknown")]
 
 
 def test_giving_up_is_again_and_solving_it_then_changes_nothing(checkout, catalog, past):
-    """To copy an answer is no repetition; one attempt gives one review."""
+    """One attempt gives one review, and copying an answer is no success."""
     past.run("tiny", "pf", "ff").wait(minutes=1).event("tiny", "solution")
-    assert rated(checkout, catalog) == [("Again", "solution seen first")]
+    assert ratings(checkout, catalog) == [("Again", "solution seen first")]
     past.wait(minutes=1).run("tiny", "pp", "pp")
-    assert len(rated(checkout, catalog)) == 1
+    assert len(ratings(checkout, catalog)) == 1
 
 
-def test_looking_afterwards_and_breaking_it_again_changes_nothing(checkout, catalog, past):
+def test_what_happens_after_solving_changes_nothing(checkout, catalog, past):
     """The first solving decides."""
     past.solve("tiny").wait(minutes=1).event("tiny", "hint").run("tiny", "pf", "pp").wait(days=1).run(
         "tiny", "pp", "pp"
     )
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
 
 
 def test_after_again_a_look_before_solving_is_giving_up(checkout, catalog, past):
-    """The solution opens by itself once a kata was ever solved; whoever peeks repeats nothing from memory."""
+    """The solution of a kata that was ever solved opens without --give-up, but looking at it is still rated Again."""
     past.solve("tiny")
     assert kata("solution", "tiny").exit_code == 0
     assert kata("again", "tiny").exit_code == 0
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
     assert kata("solution", "tiny").exit_code == 0
-    assert [word for word, _ in rated(checkout, catalog)] == ["Good", "Again"]
+    assert [word for word, _ in ratings(checkout, catalog)] == ["Good", "Again"]
 
 
 def test_nothing_is_rated_before_it_is_decided(checkout, catalog, past):
     """Failing runs, chosen tests, an untouched stub: the attempt goes on."""
     past.run("tiny", "nn", "nn").wait(minutes=1).run("tiny", "pp", "pf").run("tiny", "pp", complete=False)
-    assert rated(checkout, catalog) == []
+    assert ratings(checkout, catalog) == []
 
 
 @pytest.mark.parametrize(("points", "word"), [(49.9, "Again"), (50, "Hard"), (74, "Hard"), (75, "Good"), (95, "Easy")])
 def test_a_drill_is_rated_by_its_points(checkout, catalog, past, points, word):
     """Time and hints are in the points already."""
     past.session("tiny", points)
-    assert rated(checkout, catalog) == [(word, f"{points:.0f} of 100 points")]
+    assert ratings(checkout, catalog) == [(word, f"{points:.0f} of 100 points")]
 
 
 def test_drills_left_open_and_hunts_are_not_rated(checkout, catalog, past):
-    """No verdict, or of another skill."""
+    """A drill without points has no verdict, and a hunt trains another skill."""
     past.session("tiny", None).session("tiny", 80, kind="hunt").session("gone", 80).session("tiny", 60, ended=False)
     past.solve("tiny")  # which makes it look at the sessions, too
-    assert rated(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
 
 
 def test_a_mock_interview_is_its_parts(checkout, catalog, past):
-    """They have rows of their own; the round would count twice."""
+    """The parts have rows of their own, so the round itself must not count."""
     past.session("tiny", 80).session("", 70, kind="mock")
     assert [attempt.kind for attempt in read_attempts(checkout)] == ["drill"]
-    assert rated(checkout, catalog) == [("Good", "80 of 100 points")]
-
-
-# The time worked
-
-
-def worked(checkout):
-    attempt = read_attempts(checkout)[0]
-    return attempt.seconds and round(attempt.seconds / 60), attempt.at_most and round(attempt.at_most / 60)
-
-
-def test_a_long_gap_counts_ten_minutes(checkout, past):
-    """Lunch is no practice; but then the clock on the wall cannot call it easy."""
-    past.event("tiny", "show").wait(minutes=2).run("tiny", "pf", "ff").wait(minutes=60).run("tiny", "pp", "pp")
-    assert worked(checkout) == (12, 62)
-
-
-def test_coming_back_to_the_question_after_a_while_counts_nothing(checkout, past):
-    """Whoever reads the question again has been away; an untouched stub tells the same."""
-    past.event("tiny", "show").wait(minutes=2).run("tiny", "pf", "ff").wait(days=1).event("tiny", "show")
-    past.wait(minutes=3).run("tiny", "pp", "pp")
-    assert worked(checkout) == (5, 5)
-
-
-def test_an_old_look_is_not_the_beginning(checkout, past):
-    """Running every stub once begins 26 katas for nobody."""
-    past.run("tiny", "nn", "nn").wait(days=3).event("tiny", "show").wait(minutes=3).run("tiny", "pp", "pp")
-    assert read_attempts(checkout)[0].started == past.now - 180
-    assert worked(checkout) == (3, 3)
-
-
-def test_a_beginning_that_nobody_saw_is_never_easy(checkout, catalog, past):
-    """The first run shows a file that was written already: the time is at least what was seen."""
-    past.run("tiny", "pp", "pf").wait(minutes=1).run("tiny", "pp", "pp")
-    assert worked(checkout) == (1, None)
-    assert rated(checkout, catalog)[0][0] == "Good"
-
-
-def test_an_attempt_ends_where_the_stub_came_back(checkout, past):
-    """Runs, hints and mistakes belong to the attempt in which they were made."""
-    past.solve("tiny", hints=1).wait(days=1).event("tiny", "reset").wait(minutes=1)
-    past.run("tiny", "pf", "ff", named=["moves down"]).run("tiny", "pp", "ff", named=["moves down", "squares"])
-    new, old = read_attempts(checkout)
-    assert (new.state, new.hints, [diagnosis.mistake for diagnosis in new.diagnoses]) == (
-        "unfinished",
-        0,
-        ["moves down", "squares"],
-    )
-    assert (old.state, old.hints, old.diagnoses) == ("solved", 1, ())
-    assert (old.stages, new.stages) == ({1: 120.0, 2: 240.0}, {1: 60.0})
-
-
-def test_a_look_alone_is_no_attempt(checkout, past):
-    """Nor is a reset, nor the run of a stub."""
-    past.event("tiny", "show").event("tiny", "reset").run("tiny", "nn", "nn")
-    assert read_attempts(checkout) == []
+    assert ratings(checkout, catalog) == [("Good", "80 of 100 points")]
 
 
 # The schedule
 
 
 def test_the_better_it_went_the_later_it_comes_back(checkout, past):
-    """A day at least: nobody solves a kata again after ten minutes."""
+    """After a day at least: the library's steps of minutes are switched off."""
     for name in ("easy", "good", "hard", "seen"):
         add_kata(checkout, name)
     past.event("seen", "hint").event("seen", "solution").solve("hard", 9).solve("good", 4).solve("easy", 2)
-    schedule = repetition.schedule(checkout, load_catalog(checkout))
+    schedule = due_dates(checkout, load_catalog(checkout))
     days = {due.kata.name: humanize.days_until(due.at, past.now) for due in schedule}
     assert days["seen"] == days["hard"] == 1 < days["good"] < days["easy"]
 
 
 def test_success_after_success_moves_it_further_away(checkout, catalog, past):
-    """And a failure brings it back; the card is the library's own JSON."""
+    """And giving up brings it nearer. The stored card is the library's JSON."""
     waits = []
     for _ in range(4):
         past.event("tiny", "reset").solve("tiny")
-        (due,) = repetition.schedule(checkout, catalog)
+        (due,) = due_dates(checkout, catalog)
         waits.append(humanize.days_until(due.at, past.now))
         past.wait(days=waits[-1])
     assert waits == sorted(set(waits))
     past.event("tiny", "reset").event("tiny", "solution")
-    (due,) = repetition.schedule(checkout, catalog)
+    (due,) = due_dates(checkout, catalog)
     assert humanize.days_until(due.at, past.now) < waits[-1]
     with connect(checkout) as db:
         card = json.loads(db.execute("SELECT card FROM card").fetchone()[0])
@@ -211,40 +156,38 @@ def test_success_after_success_moves_it_further_away(checkout, catalog, past):
 
 
 def test_asking_again_changes_nothing(checkout, catalog, past):
-    """The schedule is worked out from what is recorded, in one way, however often and by however many processes."""
+    """Each attempt is rated once, also when several processes ask at the same time."""
     past.solve("tiny").wait(days=3).session("tiny", 80)
-    asked = [
-        answer for _, answer in run_forked([partial(repetition.schedule, checkout, catalog)] * 4, jobs=4, seconds=30)
-    ]
-    assert asked[0] == asked[1] == asked[2] == asked[3] == repetition.schedule(checkout, catalog)
+    answers = [answer for _, answer in run_forked([partial(due_dates, checkout, catalog)] * 4, jobs=4, seconds=30)]
+    assert answers == [due_dates(checkout, catalog)] * 4
     with connect(checkout) as db:
         assert db.execute("SELECT count(*) FROM review").fetchone() == (2,)
 
 
-def test_a_review_stays_as_it_was_given(checkout, past):
-    """A catalogue with other minutes rates what comes, not what was."""
+def test_a_stored_rating_does_not_change(checkout, past):
+    """Changing the catalogue's minutes changes later ratings only."""
     past.solve("tiny", 4)
-    before = repetition.schedule(checkout, load_catalog(checkout))[0]
+    before = due_dates(checkout, load_catalog(checkout))[0]
     checkout.catalog.write_text(checkout.catalog.read_text().replace("minutes = 5", "minutes = 50"))
-    after = repetition.schedule(checkout, load_catalog(checkout))[0]
+    after = due_dates(checkout, load_catalog(checkout))[0]
     assert (after.last.rating, after.at) == (before.last.rating, before.at)
 
 
-def test_a_kata_is_due_from_the_morning_of_its_day(checkout, catalog, past):
+def test_a_kata_is_due_from_midnight_of_its_day(checkout, catalog, past):
     """Not from the minute at which it was solved."""
     past.solve("tiny")
-    (due,) = repetition.schedule(checkout, catalog)
+    (due,) = due_dates(checkout, catalog)
     morning = humanize.local(due.at).replace(hour=0, minute=1).timestamp()
     assert due.is_now(morning)
     assert not due.is_now(morning - 120)
 
 
 def test_without_the_library_a_sentence(checkout, catalog, past, monkeypatch):
-    """And the list still works."""
+    """The list of katas still works."""
     past.solve("tiny")
     monkeypatch.setitem(sys.modules, "fsrs", None)
     with pytest.raises(UserError, match="pip install"):
-        repetition.schedule(checkout, catalog)
+        due_dates(checkout, catalog)
     assert kata("list").exit_code == 0
 
 
@@ -252,19 +195,19 @@ def test_without_the_library_a_sentence(checkout, catalog, past, monkeypatch):
 
 
 def test_nothing_solved_means_nothing_to_repeat(checkout):
-    """And says what to do."""
+    """The sentence names the next command."""
     assert kata("due").output == (
         "Nothing to repeat yet: a kata is scheduled once you have solved it. Something new: kata show tiny\n"
     )
 
 
 def test_due_shows_what_is_overdue_first_then_the_next_days(checkout, monkeypatch):
-    """What, since when, why, and the one command."""
+    """Kata, date, rating, reason, and the command to start."""
     for name in ("older", "newer", "later"):
         add_kata(checkout, name)
     past = Past(checkout).solve("older", 9).wait(days=2).solve("tiny", 9).wait(days=1).solve("newer").solve("later", 2)
     monkeypatch.setattr(time, "time", lambda: past.now)
-    *_, newer, later = repetition.schedule(checkout, load_catalog(checkout))
+    *_, newer, later = due_dates(checkout, load_catalog(checkout))
     lines = kata("due").output.splitlines()
     assert lines[0] == "2 katas are due"
     assert lines[3].split() == ["older", "for", "2", "days", "9", "Mar", "Hard", "9", "min", "of", "5,", "no", "hint"]
@@ -277,19 +220,19 @@ def test_due_shows_what_is_overdue_first_then_the_next_days(checkout, monkeypatc
     assert "2 katas are due for repetition: kata due" in kata("list").output
 
 
-def test_when_nothing_is_due_the_next_day_is_told(checkout, monkeypatch):
-    """And that the list stays silent."""
+def test_when_nothing_is_due_the_next_day_is_shown(checkout, monkeypatch):
+    """The list of katas then has no line about repetition."""
     past = Past(checkout).solve("tiny")
     monkeypatch.setattr(time, "time", lambda: past.now)
     output = kata("due").output
-    (due,) = repetition.schedule(checkout, load_catalog(checkout))
+    (due,) = due_dates(checkout, load_catalog(checkout))
     assert output.startswith("Nothing is due today.")
     assert output.endswith(f"Next: tiny, {humanize.when_due(due.at, past.now)}.\n")
     assert "due for repetition" not in kata("list").output
 
 
-def test_solving_says_the_rating_why_and_when(checkout):
-    """The whole way: read, write, test."""
+def test_solving_prints_the_rating_its_reason_and_the_next_date(checkout):
+    """Read the question, write an answer, run its tests."""
     assert kata("show", "tiny").exit_code == 0
     solve(checkout)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KATA", "PYTEST"))}
@@ -306,8 +249,8 @@ def test_solving_says_the_rating_why_and_when(checkout):
 # again
 
 
-def test_again_archives_the_attempt_and_brings_the_stub_back(checkout):
-    """Nothing that was written is lost, and progress begins anew."""
+def test_again_archives_the_attempt_and_restores_the_stub(checkout):
+    """The archived copy is the learner's file, and progress starts at "not started"."""
     solve(checkout)
     mine = checkout.stub("tiny").read_bytes()
     Past(checkout).solve("tiny")
@@ -326,14 +269,14 @@ def test_again_archives_the_attempt_and_brings_the_stub_back(checkout):
 
 
 def test_history_without_attempts_says_where_to_begin(checkout):
-    """Both pages."""
+    """On both pages."""
     assert kata("history").output == "No attempt is recorded yet. Begin: kata list\n"
     assert "No attempt is recorded yet. Begin: kata show tiny" in kata("history", "tiny").output
     assert "Did you mean tiny?" in kata("history", "tinny").output
 
 
 def test_history_has_a_line_for_each_attempt_newest_first(checkout, monkeypatch):
-    """When, how, tests, stages, minutes, hints, rating; under it the named mistakes. Plain into a pipe."""
+    """Columns: when, how, tests, stages, minutes, hints, rating; below it the named mistakes. No colours into a pipe."""
     past = Past(checkout).solve("tiny").wait(days=2).event("tiny", "reset").wait(minutes=3)
     past.run("tiny", "pf", "ff", how="watch", named=["moves [down]"]).wait(days=1).session("tiny", 80, hints=1)
     monkeypatch.setattr(time, "time", lambda: past.now)
@@ -348,8 +291,8 @@ def test_history_has_a_line_for_each_attempt_newest_first(checkout, monkeypatch)
     assert not any(line != line.rstrip() or len(line) > 80 for line in lines)
 
 
-def test_history_shows_twenty_unless_told(checkout, monkeypatch):
-    """And says how to see the rest."""
+def test_history_shows_twenty_attempts_by_default(checkout, monkeypatch):
+    """The last line names the option for the older ones."""
     past = Past(checkout)
     for _ in range(23):
         past.event("tiny", "reset").solve("tiny").wait(days=1)
@@ -361,7 +304,7 @@ def test_history_shows_twenty_unless_told(checkout, monkeypatch):
 
 
 def test_the_page_of_one_kata_has_its_runs(checkout, monkeypatch):
-    """Runs in a row that say the same share a line: a watcher records every save."""
+    """Consecutive runs with the same result share a line, because a watcher records every save."""
     past = Past(checkout).event("tiny", "show").wait(minutes=1)
     for _ in range(3):
         past.run("tiny", "pf", "ff", how="watch", named=["moves down"]).wait(minutes=1)
@@ -373,12 +316,12 @@ def test_the_page_of_one_kata_has_its_runs(checkout, monkeypatch):
     assert "12:01-12:03       1/4  □□    3 runs" in output
     assert "Your result is exactly what you get when moves down." in output
     assert "chosen tests only" in output
-    (due,) = repetition.schedule(checkout, load_catalog(checkout))
+    (due,) = due_dates(checkout, load_catalog(checkout))
     when = f"{humanize.when_due(due.at, past.now)}, {humanize.day(due.at, past.now)}"
     assert f"Due {when}. On a fresh stub: kata again tiny" in output
 
 
-def test_trouble_with_the_history_is_a_sentence(checkout):
+def test_an_unusable_history_is_a_user_error(checkout):
     """Not a traceback."""
     checkout.state.write_text("in the way")
     for command in ("due", "history", "report"):
@@ -388,6 +331,6 @@ def test_trouble_with_the_history_is_a_sentence(checkout):
 
 
 def test_noon_is_a_monday():
-    """What the expected days above count from."""
+    """The expected days above count from it."""
     assert humanize.day(NOON, NOON) == "Mon 9 Mar"
     assert humanize.day(NOON, NOON + 365 * DAY) == "Mon 9 Mar 2026"

@@ -1,14 +1,13 @@
-"""The checks that katas' tests are made of: right passes, wrong is a sentence."""
+"""The checks of katas' tests: a right answer passes, a wrong one gives a sentence."""
 
 import math
 
 import pytest
 import torch
 
+from dojo import testing
 from dojo.testing import (
     Wrong,
-    checks,
-    chi_square,
     draw,
     expect,
     expect_close,
@@ -20,6 +19,7 @@ from dojo.testing import (
     randint,
     randn,
 )
+from dojo.testing.chi_square import fit_p_value
 
 INF, NAN = math.inf, math.nan
 
@@ -239,7 +239,7 @@ def test_false_alarms_are_as_rare_as_promised(probs):
     """At a level of 1 in 100, 2000 right samplers: 20 alarms expected, more than 40 has probability 1e-5."""
     counts = torch.distributions.Multinomial(2000, probs)
     torch.manual_seed(0)
-    alarms = sum(chi_square(row, probs) < 0.01 for row in counts.sample((2000,)))
+    alarms = sum(fit_p_value(row, probs) < 0.01 for row in counts.sample((2000,)))
     assert 4 <= alarms <= 40
 
 
@@ -264,12 +264,12 @@ def test_chi_square_is_scipys(counts):
     probs = torch.linspace(1, 2, len(counts), dtype=torch.float64)
     probs = probs / probs.sum()
     want = stats.chisquare(counts, (probs * sum(counts)).tolist()).pvalue
-    assert chi_square(t(*counts), probs) == pytest.approx(want, rel=1e-9)
+    assert fit_p_value(t(*counts), probs) == pytest.approx(want, rel=1e-9)
 
 
 def test_one_category_is_no_test():
     """Nothing can be told from a sampler that has no choice."""
-    assert chi_square(t(100.0), t(1.0)) == 1.0
+    assert fit_p_value(t(100.0), t(1.0)) == 1.0
 
 
 # The context managers
@@ -396,4 +396,4 @@ def test_draw_calls_until_it_has_enough():
 
 def test_only_checks_and_inputs_are_offered():
     """The names that an author may rely on exist."""
-    assert all(hasattr(checks, name) for name in checks.__all__)
+    assert all(hasattr(testing, name) for name in testing.__all__)

@@ -30,7 +30,7 @@ from dojo.grading.results import KataResult
 from dojo.grading.sandbox.namespaces import NOBODY
 from dojo.grading.sandbox.sandbox import FORK_SERVER
 from dojo.grading.scoring.score import judge
-from dojo.grading.submission.intake import Taken, take_in
+from dojo.grading.submission.intake import SubmittedFile, read_submission
 from dojo.grading.submission.policy import review_each
 
 HERE = Path(__file__).parent
@@ -131,7 +131,7 @@ def run_attacks(grader: Grader, attacks: list[Attack], folder: Path, together: i
             for number, attack in enumerate(group, begin):
                 attack.build(folder / str(number))
             taken = [
-                take_in(folder / str(number), [attack.kata], checkout=grader.checkout)[attack.kata]
+                read_submission(folder / str(number), [attack.kata], checkout=grader.checkout)[attack.kata]
                 for number, attack in enumerate(group, begin)
             ]
             refused = _refused(grader, taken)
@@ -147,24 +147,24 @@ def run_attacks(grader: Grader, attacks: list[Attack], folder: Path, together: i
             yield from (Outcome(*pair, left, files) for pair in zip(results, refused, strict=True))
 
 
-def _refused(grader: Grader, taken: list[Taken]) -> list[str]:
+def _refused(grader: Grader, taken: list[SubmittedFile]) -> list[str]:
     """The policy's sentence about each file; empty for a file that it lets through."""
     files = [file for file in taken if file.status == "ok"]
     findings = dict(zip(map(id, files), review_each(grader.checkout, files), strict=True))
     return [" ".join(f.sentence(f"katas/{t.kata}.py") for f in findings.get(id(t), ()) if f.refuses) for t in taken]
 
 
-def _grade(grader: Grader, attack: Attack, taken: Taken) -> KataResult:
+def _grade(grader: Grader, attack: Attack, taken: SubmittedFile) -> KataResult:
     return grade(grader, attack.kata, taken, attack.patience)
 
 
-def grade(grader: Grader, kata: str, taken: Taken, patience: float = 1.0) -> KataResult:
+def grade(grader: Grader, kata: str, taken: SubmittedFile, patience: float = 1.0) -> KataResult:
     """Grades one file with more patience, or less."""
-    kit = replace(grader.kit(kata), patience=patience)
+    key = replace(grader.answer_key(kata), timeout_factor=patience)
     if taken.status != "ok" or taken.source is None:
         return grader.grade_file(kata, taken)
-    with grader._cell() as sandbox:
-        return judge(sandbox, kit, taken.source.decode(), taken.sha256)[0]
+    with grader._sandbox() as sandbox:
+        return judge(sandbox, key, taken.source.decode(), taken.sha256)[0]
 
 
 def processes() -> dict[tuple[int, str], str]:

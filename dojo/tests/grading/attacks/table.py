@@ -48,7 +48,7 @@ def run(attacks: list[Attack], without: tuple[str, ...]) -> tuple[str, list[Outc
     folder = Path(tempfile.mkdtemp())
     try:
         with Grader(suite.checkout(), suite.KATAS, Seed(b"table"), jobs=1, without=without, naming=False) as grader:
-            return grader.standing.level, list(suite.run_attacks(grader, attacks, folder))
+            return grader.selftest.level, list(suite.run_attacks(grader, attacks, folder))
     finally:
         remove_tree(folder, seconds=60)
 

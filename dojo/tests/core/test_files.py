@@ -1,0 +1,52 @@
+"""Writing, copying and comparing files."""
+
+import errno
+import os
+
+import pytest
+
+from dojo.core import files
+from dojo.core.errors import UserError
+
+
+def test_a_written_file_has_the_text_and_keeps_its_mode(checkout):
+    """An executable stays executable; a new file can be read by everybody."""
+    file = checkout.stub("tiny")
+    file.chmod(0o755)
+    files.write(file, "one\ntwo\n")
+    files.write(checkout.stub("new"), "")
+    assert file.read_bytes() == b"one\ntwo\n"
+    assert file.stat().st_mode & 0o777 == 0o755
+    assert checkout.stub("new").stat().st_mode & 0o777 == 0o644
+
+
+def test_missing_folders_are_made(tmp_path):
+    """The results of a class lie in folders of their own."""
+    files.write(tmp_path / "submissions" / "ada" / "report.json", "{}")
+    assert (tmp_path / "submissions" / "ada" / "report.json").read_text() == "{}"
+
+
+def test_half_of_a_surrogate_pair_is_escaped(tmp_path):
+    """A submission's message may hold one, and the report has to be written all the same."""
+    files.write(tmp_path / "page.html", "a\ud800b")
+    assert (tmp_path / "page.html").read_text() == "a\\ud800b"
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_text(checkout, monkeypatch):
+    """Replaced in one step or not at all, and no temporary file stays behind."""
+
+    def disk_full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", disk_full)
+    before = checkout.stub("tiny").read_text()
+    with pytest.raises(UserError, match="No space left on device"):
+        files.write(checkout.stub("tiny"), "new")
+    assert checkout.stub("tiny").read_text() == before
+    assert [path.name for path in checkout.katas.glob(".*")] == []
+
+
+def test_a_missing_file_has_no_digest(checkout, tmp_path):
+    """And raises nothing."""
+    assert files.digest(tmp_path / "none.py") == ""
+    assert len(files.digest(checkout.stub("tiny"))) == 16

@@ -1,0 +1,37 @@
+"""When a run solves its kata, and when an exception comes from an unwritten stub."""
+
+import pytest
+import torch
+
+from dojo.core.outcome import is_solved, is_unwritten
+
+
+@pytest.mark.parametrize(
+    ("passed", "counted", "complete", "solved"),
+    [
+        (3, 3, True, True),
+        (2, 3, True, False),
+        (3, 3, False, False),  # a few chosen tests prove nothing
+        (0, 0, True, False),  # every test was skipped
+        (3, 3, 1, True),  # SQLite has no booleans
+    ],
+)
+def test_a_kata_is_solved_when_every_test_that_counts_has_passed(passed, counted, complete, solved):
+    """In a complete run, with at least one test."""
+    assert is_solved(passed, counted, complete) is solved
+
+
+def unwritten():
+    raise NotImplementedError("write me")
+
+
+def test_only_a_raise_statement_is_an_unwritten_stub():
+    """torch raises the same class from C++ where an operator does not know a dtype."""
+    with pytest.raises(NotImplementedError) as stub:
+        unwritten()
+    with pytest.raises(NotImplementedError) as operator:
+        torch.ones(2, dtype=torch.float8_e4m3fn).sort()
+    assert is_unwritten(stub.value)
+    assert not is_unwritten(operator.value)
+    assert not is_unwritten(ValueError())
+    assert not is_unwritten(None)
