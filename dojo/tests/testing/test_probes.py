@@ -1,4 +1,4 @@
-"""What a probe sees, and when two things that it has seen are the same."""
+"""Collecting evidence with a probe, and comparing evidence."""
 
 import math
 from types import SimpleNamespace
@@ -43,8 +43,8 @@ def draws(*values, categories=4):
     ],
     ids=str,
 )
-def test_the_same(a, b):
-    """Another order of summation, another container of the same numbers; NaN is the same as NaN here."""
+def test_evidence_that_agrees(a, b):
+    """Rounding and the class of a container make no difference; NaN agrees with NaN."""
     assert same(a, b)
     assert same(b, a)
 
@@ -78,8 +78,8 @@ def test_the_same(a, b):
     ],
     ids=str,
 )
-def test_not_the_same(a, b):
-    """Values, dtypes, shapes, kinds."""
+def test_evidence_that_differs(a, b):
+    """In values, dtypes, shapes or kinds."""
     assert not same(a, b)
     assert not same(b, a)
 
@@ -90,28 +90,28 @@ def sampled(probs, n, seed):
 
 
 def test_draws_are_compared_in_distribution():
-    """Two right samplers never draw the same tokens."""
+    """Two right samplers draw different tokens."""
     probs = (0.5, 0.3, 0.2, 0.0)
     assert same(sampled(probs, 4000, 1), sampled(probs, 4000, 2))
-    assert not same(sampled(probs, 4000, 1), sampled(probs, 1000, 2)), "one lucky draw would be enough"
+    assert not same(sampled(probs, 4000, 1), sampled(probs, 1000, 2)), "fewer draws would agree too easily"
     assert not same(sampled(probs, 4000, 1), sampled((0.4, 0.4, 0.2, 0.0), 4000, 2))
     assert not same(sampled(probs, 4000, 1), sampled((0.3, 0.2, 0.5, 0.0), 4000, 2))
 
 
-def test_equal_distributions_are_rarely_told_apart():
-    """500 pairs of right samplers; one alarm among them has probability under 1e-3."""
+def test_equal_distributions_rarely_differ():
+    """Of 500 pairs of right samplers, one false alarm has a probability below 1e-3."""
     probs = (0.6, 0.3, 0.09, 0.005, 0.005)
     assert all(same(sampled(probs, 2000, 2 * seed), sampled(probs, 2000, 2 * seed + 1)) for seed in range(500))
 
 
-def test_a_token_that_one_side_never_draws_tells():
-    """Once is chance, a hundred times is not."""
+def test_a_token_that_one_side_never_draws_is_a_difference():
+    """If the other side draws it a hundred times; once may be chance."""
     assert same(draws(*[0] * 4000), draws(*[0] * 3999, 1))
     assert not same(draws(*[0] * 4000), draws(*[0] * 3900, *[1] * 100))
 
 
 def test_draws_out_of_range_are_a_difference():
-    """The same nonsense is the same mistake, however; and nothing asks for a terabyte of counters."""
+    """Two equal results out of range agree, and no terabyte of counters is allocated."""
     wild = draws(0, 1, 10**12)
     assert not same(wild, draws(0, 1, 2))
     assert not same(draws(0, 1, 2), wild)
@@ -121,19 +121,19 @@ def test_draws_out_of_range_are_a_difference():
 
 
 def test_draws_that_are_no_integers_are_a_difference():
-    """Probabilities where tokens should be."""
+    """Probabilities instead of tokens, for example."""
     assert not same(Draws(torch.rand(5), 4), draws(0, 1, 2))
     assert not same(Draws(torch.tensor([True, False]), 4), draws(0, 1))
 
 
 def test_no_draws_are_not_many_draws():
-    """An empty result is no sample."""
+    """An empty result differs from any sample."""
     empty = Draws(torch.zeros(0, dtype=torch.int64), 4)
     assert same(empty, empty)
     assert not same(empty, draws(0, 1))
 
 
-# Gathering
+# Collecting
 
 
 def probe_of(run, *names, of="f"):
@@ -141,7 +141,7 @@ def probe_of(run, *names, of="f"):
 
 
 def test_evidence_is_gathered_case_by_case():
-    """By the names of the cases, with inputs that come from the seed."""
+    """By the names of the cases; the seed determines the inputs."""
     probe = probe_of(lambda kata, case: {"y": kata.f(case.x)}, "one", "two")
     kata = SimpleNamespace(f=lambda x: x * 2)
     evidence = gather(probe, kata, seed=3)
@@ -150,18 +150,18 @@ def test_evidence_is_gathered_case_by_case():
     assert not same(evidence, gather(probe, kata, seed=4))
 
 
-def test_randomness_starts_afresh_in_every_case():
-    """So that a layer's initial weights are the same whatever was called before."""
+def test_every_case_has_the_same_global_random_stream():
+    """So a layer's initial weights do not depend on the cases before."""
     probe = probe_of(lambda kata, case: {"y": torch.rand(2)}, "one", "two")
     evidence = gather(probe, None, seed=0)
     assert same(evidence["one"], evidence["two"])
 
 
 def test_evidence_is_a_copy():
-    """A kata that keeps working on its output must not change what was seen."""
-    kept = torch.zeros(2)
-    evidence = gather(probe_of(lambda kata, case: {"y": [kept]}, "one"), None, seed=0)
-    kept.add_(1)
+    """A kata that modifies its output later does not change the evidence."""
+    output = torch.zeros(2)
+    evidence = gather(probe_of(lambda kata, case: {"y": [output]}, "one"), None, seed=0)
+    output.add_(1)
     assert evidence["one"]["y"][0].tolist() == [0, 0]
 
 
@@ -173,7 +173,7 @@ def failing(error):
 
 
 def test_an_exception_is_evidence():
-    """By its class; whether it really is a ValueError cannot be faked by a name."""
+    """By the name of its class, and by whether it is a ValueError, which a name cannot fake."""
     assert failing(KeyError("x")) == {"raised": Raised("KeyError", False)}
     assert failing(UnicodeError("x")) == {"raised": Raised("UnicodeError", True)}
     assert failing(type("ValueError", (Exception,), {})()) == {"raised": Raised("ValueError", False)}
@@ -181,19 +181,19 @@ def test_an_exception_is_evidence():
 
 
 def test_ctrl_c_is_no_evidence():
-    """Someone wants it to end."""
+    """KeyboardInterrupt is passed on."""
     with pytest.raises(KeyboardInterrupt):
         failing(KeyboardInterrupt())
 
 
 def test_a_stub_has_not_started():
-    """And judges nothing."""
+    """Its NotImplementedError is marked."""
     assert not_started(failing(NotImplementedError("write me")))
     assert not not_started(failing(ValueError()))
     assert not not_started({"y": 1})
 
 
-def test_what_torch_does_not_implement_has_started():
+def test_an_operator_that_torch_lacks_has_started():
     """An operator without a kernel for the dtype raises the stub's class."""
     probe = probe_of(lambda kata, case: {"y": torch.softmax(torch.tensor([1]), 0)}, "one")
     evidence = gather(probe, None, seed=0)["one"]
@@ -201,7 +201,7 @@ def test_what_torch_does_not_implement_has_started():
     assert not not_started(evidence)
 
 
-def test_two_cases_of_one_name_are_a_problem():
+def test_two_cases_of_one_name_are_a_user_error():
     """One would hide the other."""
     with pytest.raises(UserError, match="both called 'one'"):
         cases(probe_of(None, "one", "two", "one"), seed=0)
@@ -211,7 +211,7 @@ def test_two_cases_of_one_name_are_a_problem():
 
 
 def test_a_probe_file_needs_its_two_functions(tmp_path):
-    """Said by name."""
+    """The error names the missing one."""
     file = tmp_path / "tiny.py"
     file.write_text("def cases(rng):\n    return []\n")
     with pytest.raises(UserError, match=r"tiny\.py has no function run\(\)"):
@@ -221,7 +221,7 @@ def test_a_probe_file_needs_its_two_functions(tmp_path):
 
 
 def test_a_probe_may_define_dataclasses(tmp_path):
-    """They look their module up by name while they are made."""
+    """@dataclass looks up the module of its class by name."""
     file = tmp_path / "tiny.py"
     file.write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Input:\n    x: int\n\n\n"
