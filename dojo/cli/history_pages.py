@@ -123,7 +123,7 @@ def kata_history(
         for _, group in groupby(attempt.runs, key=lambda run: (run.how, run.complete, run.stages, run.diagnoses)):
             _run_line(out, list(group))
     if due:
-        _say(
+        _print(
             out,
             f"\nDue {humanize.when_due(due.at, now)}, {humanize.day(due.at, now)}. On a fresh stub: kata again {kata.name}",
         )

@@ -35,6 +35,7 @@ class KataSession:
         self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
         self.diagnosis_errors: dict[str, str] = {}
         self.history_error = ""
+        self.finished = False  # diagnosed and recorded
         self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
         self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
         if self.outcomes_file and not self.is_worker:
@@ -139,15 +140,19 @@ class KataSession:
 
     # -- the end
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        if self.is_worker:
-            return
-        if self.outcomes_file:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> Generator[None, Any, Any]:
+        if self.outcomes_file and not self.is_worker:
             lines = (json.dumps(outcome.as_dict()) + "\n" for outcome in self.outcomes)
             self.outcomes_file.write_text("".join(lines), encoding="utf-8")
-        if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        yield  # pytest prints its summary, unless --no-summary is given
+        self._finish(exitstatus)
+
+    def _finish(self, exitstatus: int) -> None:
+        """Diagnoses and records the run, once."""
+        if self.finished or self.is_worker or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return
+        self.finished = True
         # After Ctrl-C a diagnosis would call the very function that may have made the learner give up waiting.
         if exitstatus != pytest.ExitCode.INTERRUPTED and not self.config.getoption("--no-naming"):
             self._diagnose()
@@ -170,13 +175,15 @@ class KataSession:
             self.history_error = str(error)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> Generator[None, Any, Any]:
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter, exitstatus: int) -> Generator[None, Any, Any]:
         yield  # pytest's own lists come first, so that this is the last thing on the screen
         if self.is_worker or not self.outcomes:
             return
         if terminalreporter.verbosity > -2:
             summary.write_not_started(terminalreporter, self.outcomes, self.checkout, self.target)
         summary.write_stages(terminalreporter, self.outcomes)
+        terminalreporter.flush()
+        self._finish(exitstatus)  # only now: the diagnosis runs the learner's code, which may hang or end the process
         summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
         if self.history_error:
             terminalreporter.write_line(self.history_error, yellow=True)

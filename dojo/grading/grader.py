@@ -14,11 +14,12 @@ from typing import Any
 from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.paths import Checkout
 from dojo.engine import diagnosis
-from dojo.engine.processes import become_subreaper, children, kill_descendants
+from dojo.engine.processes import become_subreaper, children, kill_descendants, prctl
 from dojo.grading.results import GradeReport, KataResult
-from dojo.grading.sandbox import selftest, syscalls
+from dojo.grading.sandbox import selftest
 from dojo.grading.sandbox.sandbox import GraderFault, Sandbox, check_platform
 from dojo.grading.sandbox.session import Task
+from dojo.grading.sandbox.syscalls import PR_SET_DUMPABLE
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import (
     POINTS_PER_KATA,
@@ -244,4 +245,4 @@ def _with_mistakes(result: KataResult, mistakes: tuple[str, ...]) -> KataResult:
 def _forbid_memory_access() -> None:
     """Stops other processes of this user from reading this one's memory, which holds the expected values."""
     with suppress(OSError):
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_DUMPABLE, 0)

@@ -5,7 +5,6 @@ It holds no secret, so neither do the workers. Jobs run one after another. A job
 early. {"ended": job, "status", "full", "orphans"} goes back when no process of the job is left.
 """
 
-import gc
 import json
 import os
 import select
@@ -15,7 +14,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from dojo.engine.processes import become_subreaper, kill_descendants
+from dojo.engine.preload import freeze, preload_torch
+from dojo.engine.processes import become_subreaper, kill_descendants, kill_group, leave_terminal
 from dojo.grading.sandbox.isolation import Isolation, exit_status, fork_isolated
 from dojo.grading.sandbox.limits import scratch_is_full
 
@@ -31,7 +31,7 @@ def main(descriptor: int, preload_first: bool) -> None:
     become_subreaper()
     if preload_first:
         try:
-            preload()
+            preload_worker()
         except Exception as error:
             channel.send({"fault": f"{type(error).__name__}: {error}"})
             return
@@ -116,37 +116,18 @@ def _wait(channel: _Channel, pid: int, job: int, scratch: str) -> tuple[int, boo
 
 
 def _kill(pid: int) -> None:
-    for kill in (os.killpg, os.kill):
-        with suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)
+    kill_group(pid)
+    with suppress(ProcessLookupError, PermissionError):  # it may not lead a group yet
+        os.kill(pid, signal.SIGKILL)
 
 
-def preload() -> None:
-    """Imports what a worker needs, so that every fork has it at once.
-
-    One thread, and no other before the forks: torch's thread pool does not survive fork(), and a child would wait for
-    it for ever.
-    """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
+def preload_worker() -> None:
+    """Imports what a worker needs, so that every fork has it at once."""
+    preload_torch()
     import numpy  # noqa: F401
-    import torch._dynamo  # torch.library needs it, and it takes a second to import
-    import torch.utils.data
+    import torch.utils.data  # noqa: F401
 
     import dojo.grading.sandbox.worker
     import dojo.testing.checks  # noqa: F401
 
-    torch.testing.assert_close(torch.ones(1), torch.ones(1))  # imports sympy
-    gc.collect()
-    gc.freeze()
-
-
-def leave_terminal() -> None:
-    """Starts a session of its own, in which Ctrl-C does not arrive, and connects 0, 1 and 2 with nothing."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
+    freeze()

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from dojo.grading.sandbox import landlock, limits, namespaces, seccomp, syscalls
+from dojo.engine.processes import PR_SET_PDEATHSIG, prctl
+from dojo.grading.sandbox import landlock, limits, namespaces, seccomp
+from dojo.grading.sandbox.syscalls import PR_SET_NO_NEW_PRIVS
 
 LAYERS = ("policy", "operators", "limits", "landlock", "seccomp", "namespaces")
 EXIT_FAULT = 120  # an exception in the child, before its body or in it
@@ -49,7 +51,7 @@ def fork_isolated(isolation: Isolation, keep: tuple[int, ...], body: Callable[[]
     status, isolated = EXIT_FAULT, False
     try:
         with suppress(OSError):
-            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         _close_others(keep)
         if "namespaces" in isolation.layers:
@@ -78,7 +80,7 @@ def _run_in_new_tree(isolation: Isolation, keep: tuple[int, ...], body: Callable
         return os.waitpid(first, 0)[1]
     status, isolated = EXIT_FAULT, False
     try:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         namespaces.mount_own_proc()
         pid = os.fork()
         if not pid:
@@ -106,9 +108,7 @@ def exit_status(code: int) -> int:
 
 def _send_fault(outbox: int, error: BaseException) -> None:
     with suppress(BaseException):
-        from dojo.grading.sandbox import (
-            pipe,
-        )  # late: where nothing is preloaded, torch must not be loaded before a fork
+        from dojo.grading.sandbox import pipe  # late: it imports torch, which must not be loaded before every fork
 
         pipe.send(outbox, {"fault": f"{type(error).__name__}: {error}"})
 
@@ -141,9 +141,9 @@ def _apply(isolation: Isolation) -> None:
         limits.apply(isolation.cpu_seconds)
     if "namespaces" in isolation.layers:
         namespaces.become_nobody()
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user has cleared it
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user has cleared it
     with suppress(OSError):
-        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
     if "landlock" in isolation.layers:
         landlock.apply(isolation.readable, [isolation.scratch])
     if "seccomp" in isolation.layers:

@@ -6,6 +6,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from dojo.engine.processes import lower_limit
+
 MAX_ADDRESS_SPACE_BYTES = 4 * 2**30  # torch on a CPU takes less than one of the four
 MAX_FILE_BYTES = 16 * 2**20  # times MAX_OPEN_FILES is what can hide in files whose names have been removed
 MAX_OPEN_FILES = 128
@@ -16,21 +18,17 @@ MAX_SCRATCH_BYTES = 128 * 2**20
 
 def apply(cpu_seconds: int) -> None:
     """Limits this process: computing time, address space, file sizes, open files, processes of its user."""
-    _lower(resource.RLIMIT_CPU, cpu_seconds)
-    _lower(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
-    _lower(resource.RLIMIT_NPROC, _threads_of_user() + MAX_NEW_THREADS)  # does not bind root; seccomp refuses forks
+    lower_limit(resource.RLIMIT_CPU, cpu_seconds)
+    lower_limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
+    lower_limit(resource.RLIMIT_CORE, 0)
+    lower_limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+    lower_limit(
+        resource.RLIMIT_NPROC, _threads_of_user() + MAX_NEW_THREADS
+    )  # does not bind root; seccomp refuses forks
     if Path("/proc/self/statm").exists():
-        _lower(resource.RLIMIT_AS, MAX_ADDRESS_SPACE_BYTES)
+        lower_limit(resource.RLIMIT_AS, MAX_ADDRESS_SPACE_BYTES)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process is killed first
-
-
-def _lower(kind: int, limit: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(kind, (limit, limit))
 
 
 def _threads_of_user() -> int:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from dojo.engine.processes import prctl
 from dojo.grading.sandbox import syscalls
 
 NOBODY = 65534
@@ -36,7 +37,7 @@ def become_nobody() -> None:
     """Changes to the user nobody, without groups and capabilities, for good."""
     for capability in range(CAPABILITIES):
         try:
-            syscalls.prctl(syscalls.PR_CAPBSET_DROP, capability)
+            prctl(syscalls.PR_CAPBSET_DROP, capability)
         except OSError:
             break
     os.setgroups([])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dojo.core.errors import UserError
-from dojo.engine.processes import can_fork
+from dojo.engine.processes import can_fork, kill_group
 from dojo.grading.sandbox import cleanup, paths, pipe
 from dojo.grading.sandbox.session import Session, Task
 from dojo.testing import codec
@@ -141,8 +140,7 @@ class Sandbox:
         """Ends the job that runs and lets no other one start. Another thread may call it."""
         self.stopped = True
         if self._server is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._server.pid, signal.SIGKILL)
+            kill_group(self._server.pid)
 
     def close(self) -> None:
         """Ends the fork server and its job."""
@@ -152,8 +150,7 @@ class Sandbox:
         with suppress(subprocess.TimeoutExpired):
             self._server.wait(KILL_TIMEOUT_S)
         if self._server.poll() is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._server.pid, signal.SIGKILL)
+            kill_group(self._server.pid)
             self._server.kill()
             self._server.wait()
         self._server = None

@@ -11,7 +11,8 @@ import platform
 import struct
 import sys
 
-from dojo.grading.sandbox.syscalls import PR_SET_NO_NEW_PRIVS, prctl
+from dojo.engine.processes import prctl
+from dojo.grading.sandbox.syscalls import PR_SET_NO_NEW_PRIVS
 
 # Numbers of x86-64 and of aarch64 (the generic table); None where that architecture has no such call.
 REFUSED: dict[str, tuple[int | None, int | None]] = {

@@ -1,12 +1,12 @@
 """The grader's conversation with one submission in its worker: load the file, run the cases, say how it ended."""
 
 import secrets
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dojo.engine.processes import describe_exit
 from dojo.grading.sandbox import pipe
 from dojo.testing import codec
 from dojo.testing.probes import Case, Raised
@@ -114,21 +114,8 @@ class Session:
             return Ended("wrote more files, or larger ones, than a kata may")
         if message.get("status") is None:
             return Ended("ended the process that watches it")
-        return Ended(describe_exit(message["status"]))
-
-
-def describe_exit(status: int) -> str:
-    """How a submission's process ended, as a clause. `status` is an exit code, or 128 and the number of a signal."""
-    if status < 128:
-        return f"ended the process (exit code {status}) before its cases were through; look for exit() or os._exit()"
-    try:
-        name = signal.Signals(status - 128).name
-    except ValueError:
-        name = f"signal {status - 128}"
-    return {
-        "SIGKILL": "was killed (SIGKILL): it closed the grader's pipe, or used up the memory",
-        "SIGXCPU": "used up its computing time",
-        "SIGSEGV": "crashed the interpreter (SIGSEGV)",
-        "SIGABRT": "aborted the interpreter (SIGABRT)",
-        "SIGXFSZ": "wrote a larger file than a kata may",
-    }.get(name, f"was ended by {name}")
+        status = message["status"]  # an exit code, or 128 and the number of a signal
+        code = status if status < 128 else 128 - status
+        return Ended(
+            describe_exit(code, "its cases were through", ": it closed the grader's pipe, or used up the memory")
+        )

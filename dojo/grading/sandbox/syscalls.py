@@ -1,10 +1,10 @@
-"""System calls that Python 3.11 does not offer, through ctypes."""
+"""System calls that Python 3.11 does not offer, through ctypes; prctl stands in dojo.engine.processes."""
 
 import ctypes
 import os
 import sys
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 36, 38
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x8000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 
@@ -13,12 +13,6 @@ def _libc() -> ctypes.CDLL:
     if sys.platform != "linux":
         raise OSError("not on Linux")
     return ctypes.CDLL(None, use_errno=True)
-
-
-def prctl(option: int, *values: int | ctypes.c_void_p) -> None:
-    """prctl(2); raises OSError."""
-    arguments = [ctypes.c_ulong(v) if isinstance(v, int) else v for v in (*values, 0, 0, 0, 0)[:4]]
-    _check(_libc().prctl(option, *arguments))
 
 
 def syscall(number: int, *arguments: object) -> int:

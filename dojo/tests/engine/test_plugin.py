@@ -292,6 +292,19 @@ def test_an_old_outcomes_file_does_not_survive_a_run_that_dies(checkout):
     assert (checkout.root / "outcomes.jsonl").read_text() == ""
 
 
+def test_the_failures_are_shown_before_the_diagnosis_runs_the_code_again(checkout):
+    """On an input that only the probe has, the code may hang or end the process; the learner has read the failures."""
+    solve(
+        checkout,
+        "return x * 2",
+        "import os\n    if 'PYTEST_CURRENT_TEST' not in os.environ:\n        os._exit(0)\n    return x * x",
+    )
+    session = pytest_in(checkout)
+    assert isinstance(session.code, TaskDied)
+    assert lines_with(session, "double(1)")
+    assert "stage 1" in session.output
+
+
 def test_ctrl_c_stops_at_once_and_counts_for_nothing(checkout):
     """No diagnosis either: it would call the very function that hangs."""
     solve(

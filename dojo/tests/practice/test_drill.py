@@ -416,7 +416,7 @@ def test_the_page_says_what_happened(room, app):
 
 def test_an_error_of_the_schedule_costs_only_its_sentence(room, app, monkeypatch):
     """The last page appears without it."""
-    monkeypatch.setattr("dojo.progress.schedule.schedule", lambda *_: 1 / 0)
+    monkeypatch.setattr("dojo.progress.schedule.due_dates", lambda *_: 1 / 0)
     page = finish(room, app, "ppp", "pp")
     assert "Rated" not in page
     assert "100 points" in page

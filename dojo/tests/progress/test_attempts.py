@@ -51,8 +51,12 @@ def test_an_attempt_ends_where_the_stub_is_restored(checkout, past):
     past.solve("tiny", hints=1).wait(days=1).event("tiny", "reset").wait(minutes=1)
     past.run("tiny", "pf", "ff", named=["moves down"]).run("tiny", "pp", "ff", named=["moves down", "squares"])
     new, old = read_attempts(checkout)
-    assert (new.state, new.hints, [name for name, _ in new.mistakes]) == ("unfinished", 0, ["moves down", "squares"])
-    assert (old.state, old.hints, old.mistakes) == ("solved", 1, ())
+    assert (new.state, new.hints, [diagnosis.mistake for diagnosis in new.diagnoses]) == (
+        "unfinished",
+        0,
+        ["moves down", "squares"],
+    )
+    assert (old.state, old.hints, old.diagnoses) == ("solved", 1, ())
     assert (old.stages, new.stages) == ({1: 120.0, 2: 240.0}, {1: 60.0})
 
 
