@@ -22,6 +22,8 @@ class Target:
             )
         # Set before any kata is imported; notebooks' kernels and other child processes inherit both.
         os.environ["KATAS_DIR"] = str(self.directory)
+        # The katas' tensors are small: more threads only wait for each other, which costs most on a busy machine.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         if str(checkout.root) not in paths:
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout.root), *paths]))
@@ -31,9 +33,7 @@ class Target:
 
     def pytest_sessionstart(self) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter and (
-            reporter.verbosity < 0 or reporter.no_header
-        ):  # pytest hides the header; this line it must not
+        if reporter and (reporter.verbosity < 0 or reporter.no_header):  # with -q too, this line is printed
             reporter.write_line(self.header())
 
     def header(self) -> str:

@@ -27,6 +27,24 @@ def test_plain_pytest_tests_the_learners_katas(checkout):
     assert set(session.verdicts().values()) == {"not started"}
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("2", "2")])
+def test_torch_gets_one_thread_unless_told(checkout, given, used):
+    """Threads that wait for each other make a run slow on a busy machine."""
+    code = f"import os\n    assert os.environ['OMP_NUM_THREADS'] == '{used}'\n    return x * 2"
+    checkouts.solve(checkout, "return x * 2", code)
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-m", "pytest", "-q", "--no-history"]
+    run = subprocess.run(
+        command,
+        cwd=checkout.root,
+        env=environment | ({"OMP_NUM_THREADS": given} if given else {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "6 passed" in run.stdout
+
+
 @pytest.mark.parametrize("absolute", [False, True], ids=["relative", "absolute"])
 @pytest.mark.parametrize("way", ["option", "variable"])
 def test_a_run_can_be_pointed_at_the_reference(checkout, way, absolute):
