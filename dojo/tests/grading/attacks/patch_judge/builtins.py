@@ -1,6 +1,7 @@
 """all, any, bool, len and isinstance agree with everything.
 
-reason: it ended the process (exit code 120)
+status: not_attempted
+reason: Nothing in it is written yet
 """
 
 import torch
