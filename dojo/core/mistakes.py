@@ -79,5 +79,5 @@ def _mistake(entry: dict[str, Any]) -> Mistake:
     mistake = Mistake(entry["name"], entry["says"], tuple((e["old"], e["new"]) for e in edits), entry["caught_by"])
     for text in (mistake.name, mistake.says, mistake.caught_by, *chain(*mistake.edits)):
         if not isinstance(text, str):
-            raise TypeError(f"{text!r} is none")
+            raise TypeError(f"{text!r} is not a text")
     return mistake

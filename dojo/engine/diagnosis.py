@@ -104,14 +104,14 @@ def diagnose_partly(
 
 def known_evidence(checkout: Checkout, kata: str, probe: Probe, seed: int) -> KnownEvidence:
     """The evidence of the reference and of each named mistake, gathered anew only when one of its files has changed."""
-    if cached := cached_evidence(checkout, kata, seed):
+    cache = _cache_file(checkout, kata, seed)
+    if cached := _read_cache(cache):
         return cached
     source = checkout.reference(kata).read_text(encoding="utf-8")
     named = load_mistakes(checkout.mistakes(kata)).named
     sources = [source, *(mistake.apply(source) for mistake in named)]
     reference, *others = probes.gather_sources(probe, kata, sources, seed)
     evidence = reference, dict(zip(named, others, strict=True))
-    cache = _cache_file(checkout, kata, seed)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         for stale in cache.parent.glob(f"{kata}-*.pickle"):
@@ -123,8 +123,11 @@ def known_evidence(checkout: Checkout, kata: str, probe: Probe, seed: int) -> Kn
 
 
 def cached_evidence(checkout: Checkout, kata: str, seed: int) -> KnownEvidence | None:
-    """What `known_evidence` has put into `.dojo/cache/`, if it is still valid. Runs no kata."""
-    cache = _cache_file(checkout, kata, seed)
+    """The evidence that `known_evidence` has saved, if it is still valid. Runs no kata."""
+    return _read_cache(_cache_file(checkout, kata, seed))
+
+
+def _read_cache(cache: Path) -> KnownEvidence | None:
     if cache not in _read_before:
         try:
             evidence = pickle.loads(cache.read_bytes())
@@ -136,7 +139,7 @@ def cached_evidence(checkout: Checkout, kata: str, seed: int) -> KnownEvidence |
 
 
 def _cache_file(checkout: Checkout, kata: str, seed: int) -> Path:
-    """The file's name holds a digest of everything that the evidence depends on."""
+    """A file in `.dojo/cache/`; its name holds a digest of everything that the evidence depends on."""
     files = (checkout.reference(kata), checkout.mistakes(kata), checkout.probe(kata), Path(probes.__file__ or ""))
     parts = [file.read_bytes() for file in files if file.is_file()] + [f"{seed} {torch.__version__}".encode()]
     return checkout.state / "cache" / f"{kata}-{hashlib.sha256(bytes(1).join(parts)).hexdigest()[:24]}.pickle"

@@ -42,8 +42,8 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
 
 
 def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None) -> str:
-    """What stands above the traceback of a failed test; empty when the fault lies outside the learner's `file`."""
-    from dojo.testing import Wrong
+    """The sentence above the traceback of a failed test; empty when the fault lies outside the learner's `file`."""
+    from dojo.testing import Wrong  # brings torch
 
     if isinstance(error, Wrong):
         return str(error)
@@ -76,7 +76,7 @@ def shorten_traceback(longrepr: Any, error: BaseException | None, sentence: str)
 
 
 def leave_out_traceback(item: pytest.Item) -> None:
-    """Gives `item` failures of one line: to read and parse sources for tracebacks is most of a failing run's time."""
+    """Gives `item` failures of one line: reading and parsing sources for tracebacks takes most of a failing run's time."""
     vars(item)["repr_failure"] = vars(item)["_repr_failure_py"] = _one_line
 
 

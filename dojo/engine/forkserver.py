@@ -75,7 +75,7 @@ class ForkServer:
         self.close()
         if was_ready:
             self._start()
-            why = "ended the trainer's warm process (look for os.kill(), or for want of memory); it was started again"
+            why = "ended the trainer's warm process (it called os.kill(), or memory ran out); it was started again"
             return JobDied(number, why if number else "the warm process ended and was started again", test)
         # Starting another now would probably fail again, so that waits for the next submit(). Until then the connection
         # is one that never becomes readable; its other end has to stay open.

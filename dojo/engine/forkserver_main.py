@@ -119,7 +119,7 @@ def _relay(caller: Connection, worker: _Worker) -> bool:
                 worker.test = message.test
             worker.has_verdict = worker.has_verdict or isinstance(message, Verdict | JobDied)
             if isinstance(message, Verdict):
-                worker.awaits_diagnosis = worker.job.naming and any(o.verdict == "failed" for o in message.outcomes)
+                worker.awaits_diagnosis = worker.job.diagnose and any(o.verdict == "failed" for o in message.outcomes)
             elif isinstance(message, Diagnosed):
                 worker.awaits_diagnosis = False
             caller.send(message)

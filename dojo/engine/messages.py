@@ -18,8 +18,8 @@ class Job:
     target: Path
     stage: int | None = None
     seed: int = 0
-    seconds: float = JOB_TIMEOUT_S
-    naming: bool = True  # whether a wrong answer is diagnosed
+    seconds: float = JOB_TIMEOUT_S  # after which it is ended
+    diagnose: bool = True  # whether a wrong answer gets a Diagnosed message after its verdict
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ UNUSED_PLUGINS = [
 
 
 @dataclass(frozen=True)
-class Run:
+class RunResult:
     """The result of one pytest session."""
 
     outcomes: tuple[Outcome, ...]
@@ -63,7 +63,7 @@ class SessionKeeper:
 
 def run_tests(
     checkout: Checkout, kata: str, source: str, *, seed: int = 0, only: str = "", extra: Sequence[str] = ()
-) -> Run:
+) -> RunResult:
     """Runs the tests of `kata` on `source`, beside the references of all other katas.
 
     `only` names one test function; `extra` holds further arguments of pytest.
@@ -79,10 +79,10 @@ def run_tests(
 
 def run_pytest(
     checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object, only: str = ""
-) -> Run:
-    """Runs one pytest session on `target`/kata.py. Its output is taken from file descriptors 1 and 2, for good.
+) -> RunResult:
+    """Runs one pytest session on `target`/kata.py. Records nothing in the history.
 
-    Nothing is recorded in the history.
+    Captures what is written to file descriptors 1 and 2, and does not restore them.
     """
     os.environ["KATAS_DIR"] = str(target)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -105,6 +105,6 @@ def run_pytest(
         output = log.read().decode("utf-8", "replace")
     session = keeper.session
     if session is None:
-        return Run((), {}, (), output, exit_code)
+        return RunResult((), {}, (), output, exit_code)
     diagnoses = session.diagnoses.get(kata, ())
-    return Run(tuple(session.outcomes), dict(session.expected), diagnoses, output, exit_code)
+    return RunResult(tuple(session.outcomes), dict(session.expected), diagnoses, output, exit_code)

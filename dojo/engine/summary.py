@@ -59,4 +59,4 @@ def write_diagnoses(
         for diagnosis in those:
             reporter.write_line(f"{kata}: {diagnosis.sentence}.", red=True, bold=True)
         if errors.get(kata) and reporter.verbosity > 1:
-            reporter.write_line(f"{kata}: ... no name could be found ({errors[kata]}).")
+            reporter.write_line(f"{kata}: no diagnosis, because looking for one failed ({errors[kata]}).")

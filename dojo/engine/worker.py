@@ -101,7 +101,7 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job) -> None:
         sender.send(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {reason}", live.test))
         return
     sender.send(Verdict(job.number, outcomes, run.expected, source, time.monotonic() - started))
-    if job.naming and any(o.verdict == "failed" for o in outcomes):
+    if job.diagnose and any(o.verdict == "failed" for o in outcomes):
         diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed)
         sender.send(Diagnosed(job.number, diagnoses))
 

@@ -184,12 +184,12 @@ def read_runs(db: sqlite3.Connection, kata: str | None = None) -> list[Run]:
             how,
             bool(complete),
             stages[number],
-            number not in started,
-            tuple(diagnoses[number]),
-            number,
-            name,
-            session,
-            bool(practice),
+            untouched=number not in started,
+            diagnoses=tuple(diagnoses[number]),
+            id=number,
+            kata=name,
+            session=session,
+            practice=bool(practice),
         )
         for number, name, session, practice, at, how, complete in rows
         if number in stages

@@ -1,6 +1,12 @@
-"""What the authors of katas import, and the only room that a kata's tests and probes import. Imports core and torch.
+"""What the authors of katas import: the only room that a kata's tests and probes import. Imports core and torch.
 
-The checks and random inputs are here; `cost`, `probes`, `bench` and `gpu` are modules of their own.
+    from dojo.testing import expect_close, randn         # tests/test_NAME.py: checks, random inputs, costs
+    from dojo.testing.probes import Case, Draws, Pairs   # tests/probes/NAME.py
+    from dojo.testing.bench import work                  # tests/bench/NAME.py
+    from dojo.testing.gpu import gpu_benchmark           # tests/speed/test_NAME_speed.py
+
+The fixtures `rng`, `seed` and `cost` come from the pytest plugin (dojo.engine.fixtures). `codec` encodes evidence for the
+grader; `describe` and `chi_square` serve the other modules.
 """
 
 from dojo.testing.checks import (

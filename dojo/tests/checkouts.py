@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -235,6 +236,14 @@ def _session(root: Path, log: Path, arguments: Sequence[str], environment: dict[
     sys.stdout.flush()
     sys.stderr.flush()
     return code, tuple(keeper.session.outcomes) if keeper.session else ()
+
+
+def wait_for_pid(file: Path, timeout_s: float = 60) -> int:
+    """The pid in `file`, which another process makes and then writes: it may be absent or empty at first."""
+    end = time.monotonic() + timeout_s
+    while not (file.exists() and file.read_text()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return int(file.read_text())
 
 
 def heed_ctrl_c() -> None:

@@ -90,7 +90,7 @@ def _save_and_wait(
     write(target / f"{kata}.py", text)
     while kata not in (watcher.connection.recv() if watcher.connection.poll(5) else {kata}):
         pass
-    forkserver.submit(Job(number, kata, target, naming=False))
+    forkserver.submit(Job(number, kata, target, diagnose=False))
     first_failure = 0.0
     while True:
         wait([forkserver.connection], timeout=30)

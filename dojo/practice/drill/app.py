@@ -168,7 +168,7 @@ class DrillApp(App):
     def start_final_run(self, up_to: int | None) -> None:
         self.graded_up_to = up_to
         folder = self.session.attempt.parent
-        self.submit(Job(next(JOB_NUMBERS), self.kata.name, folder, stage=up_to, naming=False))
+        self.submit(Job(next(JOB_NUMBERS), self.kata.name, folder, stage=up_to, diagnose=False))
 
     def grade_without_verdict(self, died: JobDied) -> None:
         """Grades only the stages that were passed before, because a test of the others hung or crashed."""

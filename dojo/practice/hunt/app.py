@@ -24,7 +24,7 @@ class HuntApp(DrillApp):
         return ()
 
     def job(self, number: int) -> Job:
-        return Job(number, self.kata.name, self.session.folder, naming=False)  # the diagnosis would be the answer
+        return Job(number, self.kata.name, self.session.folder, diagnose=False)  # the diagnosis would be the answer
 
     def initial_source(self) -> str:
         return self.hunt.planted

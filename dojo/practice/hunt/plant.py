@@ -139,7 +139,7 @@ class SourceTester:
         self.number -= 1
         with tempfile.TemporaryDirectory(prefix="kata-hunt-") as folder:
             (Path(folder) / f"{self.kata}.py").write_text(source, encoding="utf-8")
-            verdict = self._run(Job(self.number, self.kata, Path(folder).resolve(), naming=False))
+            verdict = self._run(Job(self.number, self.kata, Path(folder).resolve(), diagnose=False))
         if verdict is None:
             return not test
         failed = [o.test for o in verdict.outcomes if o.verdict not in ("passed", "skipped")]

@@ -359,13 +359,11 @@ if __name__ == "__main__":
         [sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(checkouts.REPOSITORY)}
     )
     forkserver = int(caller.stdout.readline())
-    end = time.monotonic() + HANG_S
-    while not (tmp_path / "pid").exists() and time.monotonic() < end:
-        time.sleep(0.01)
+    worker = checkouts.wait_for_pid(tmp_path / "pid", HANG_S)
     caller.kill()
     caller.communicate()
     assert has_ended(forkserver)
-    assert has_ended(int((tmp_path / "pid").read_text()))
+    assert has_ended(worker)
 
 
 def test_a_fork_server_that_cannot_start_is_reported_once(home, tmp_path, monkeypatch):

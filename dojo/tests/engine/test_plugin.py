@@ -305,6 +305,19 @@ def test_the_failures_are_shown_before_the_diagnosis_runs_the_code_again(checkou
     assert "stage 1" in session.output
 
 
+def test_ctrl_c_during_the_diagnosis_leaves_the_verdict(checkout):
+    """The learner gives up waiting for it. The tests were complete, so the run is recorded."""
+    solve(
+        checkout,
+        "return x * 2",
+        "import os\n    if 'PYTEST_CURRENT_TEST' not in os.environ:\n        raise KeyboardInterrupt\n    return x * x",
+    )
+    session = pytest_in(checkout)
+    assert session.code == 1
+    assert "Your result is exactly" not in session.output
+    assert runs(checkout) == [("tiny", 1)]
+
+
 def test_ctrl_c_stops_at_once_and_counts_for_nothing(checkout):
     """No diagnosis either: it would call the very function that hangs."""
     solve(
@@ -392,7 +405,9 @@ def test_runs_of_the_learners_katas_are_recorded(checkout):
     assert history.ever_solved(checkout, "tiny")
 
 
-@pytest.mark.parametrize("options", [["--no-summary"], ["-qq"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--no-summary"], ["-qq"], ["-x"], ["-p", "no:terminal", "-o", "addopts="]], ids=" ".join
+)
 def test_a_run_that_prints_less_is_recorded_all_the_same(checkout, options):
     """With its diagnoses: the history does not depend on what is on the screen."""
     solve(checkout, "x * 2", "x * x")

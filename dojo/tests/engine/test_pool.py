@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dojo.engine.pool import TaskDied, run_forked
-from dojo.tests.checkouts import REPOSITORY, heed_ctrl_c
+from dojo.tests.checkouts import REPOSITORY, heed_ctrl_c, wait_for_pid
 
 # These tests fork without preload(). dojo/tests/conftest.py makes sure that torch has used one thread only.
 
@@ -35,13 +35,6 @@ def has_ended(pid, within=30.0):
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
     return not alive(pid)
-
-
-def wait_for(file, within=60.0):
-    end = time.monotonic() + within
-    while not file.exists() and time.monotonic() < end:
-        time.sleep(0.01)
-    return int(file.read_text())
 
 
 def crash(number):
@@ -199,7 +192,7 @@ def test_closing_the_generator_stops_the_children(tmp_path):
 
     run = run_forked([partial(int, "1"), task, hang], jobs=2, seconds=60)
     assert next(run) == (0, 1)
-    pid = wait_for(file)
+    pid = wait_for_pid(file)
     run.close()
     assert has_ended(pid)
 
@@ -225,7 +218,7 @@ list(run_forked([lambda: task("a"), lambda: task("b")], jobs=2, seconds=60))
         preexec_fn=heed_ctrl_c,
         stderr=subprocess.DEVNULL,
     )
-    pids = [wait_for(tmp_path / name) for name in "ab"]
+    pids = [wait_for_pid(tmp_path / name) for name in "ab"]
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.wait(timeout=60) != 0
     assert all(map(has_ended, pids))

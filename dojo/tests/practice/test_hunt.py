@@ -301,7 +301,7 @@ def test_a_hunt_begins_with_the_broken_file_and_names_no_bug(room):
     assert "One bug is planted." in screen
     assert not any(bug.name in screen for bug in app.hunt.bugs)
     (job,) = app.forkserver.jobs
-    assert (job.stage, job.naming) == (None, False)
+    assert (job.stage, job.diagnose) == (None, False)
 
 
 def test_a_mended_hunt_is_graded_with_its_points(room):
