@@ -90,7 +90,7 @@ def _run(notebook: Any, path: Path) -> None:
         extra_arguments=["--log-level=ERROR"],
     )
     try:
-        client.execute(env=environment)
+        client.execute(env=environment, cleanup_kc=True)  # it keeps a kernel whose manager it was given
     except CellExecutionError as error:
         raise UserError(f"notebooks/{path.name} does not run: {error.ename}: {error.evalue}\n{error}") from error
 

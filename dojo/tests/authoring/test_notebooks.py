@@ -8,6 +8,7 @@ import pytest
 from dojo.authoring import notebooks
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.engine.processes import children
 
 for library in ("jupytext", "nbclient", "ipykernel"):
     pytest.importorskip(library, reason="needs the `notebooks` extra")
@@ -49,6 +50,13 @@ def test_a_notebook_runs_the_reference_in_this_interpreter_and_builds_to_the_sam
     notebooks.build(checkout.root / "notebooks/tiny.py")
     assert (checkout.root / "notebooks/tiny.ipynb").read_bytes() == first
     assert notebooks.build_all(checkout, check=True) == []
+
+
+def test_no_kernel_is_left(checkout):
+    """One would stay until this process ends, with torch in its memory."""
+    before = set(children())
+    notebooks.build(checkout.root / "notebooks/tiny.py")
+    assert set(children()) <= before
 
 
 def test_check_reports_a_notebook_that_is_missing_or_older_than_its_source(checkout):

@@ -116,7 +116,8 @@ class Sitting:
         until = time.monotonic() + self.limit_s
         while (result := self.stored(query)) != rows:
             assert time.monotonic() < until, result
-            time.sleep(0.05)
+            with suppress(pexpect.TIMEOUT, pexpect.EOF):  # the program waits when nobody reads what it draws
+                self.text += self.child.read_nonblocking(65536, timeout=0.05)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """requirements*.txt: each pins exactly what it is for, and a learner's commands run on requirements.txt alone."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -184,12 +185,15 @@ def test_every_pin_names_one_version():
 
 
 def foreign_modules() -> list[str]:
-    """The importable names of everything that is installed here and not in requirements.txt."""
+    """The importable names of everything that is installed here and not in requirements.txt.
+
+    Asked of a fresh interpreter: setuptools, once imported, puts the libraries that it brings along on sys.path.
+    """
     learners = {canonicalize_name(pin.name) for pin in pins_of("requirements.txt")} | {"katas", "pip"}
+    script = "import json; from importlib import metadata; print(json.dumps(metadata.packages_distributions()))"
+    owners_of = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
     return [
-        module
-        for module, owners in metadata.packages_distributions().items()
-        if not {canonicalize_name(owner) for owner in owners} & learners
+        module for module, owners in owners_of.items() if not {canonicalize_name(owner) for owner in owners} & learners
     ]
 
 
