@@ -162,4 +162,4 @@ plt.show()
 #
 # Take `model.train()` out of your `train_one_epoch`, or `.eval()` out of `evaluate`, or the deep copy out of `fit`, and
 # run this again. The pictures will still look convincing. Which line or curve gives it away, and which of the three does
-# not show at all? Then run `pytest tests/test_classification_loop.py`, which needs no eye for curves.
+# not show at all? Then run `pytest tests/classification_loop`, which needs no eye for curves.

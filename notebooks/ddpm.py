@@ -477,4 +477,4 @@ print("and the spread is less than half the right one:", wrong_verdicts["no nois
 # ## Try it
 #
 # Make the wrong turn in your own `p_sample`, and look for it here. Which of them would you have noticed without the
-# right row above? Then run `pytest tests/test_ddpm.py`, which needs no eye for handwriting.
+# right row above? Then run `pytest tests/ddpm`, which needs no eye for handwriting.

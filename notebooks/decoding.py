@@ -908,4 +908,4 @@ show_text(f"T = {T:.2f}, p = {p:.2f}", generate(nucleus(p, T), length=110, seed=
 #
 # Multiply by the temperature in your `temperature_probs`, leave the token that crosses p out of your nucleus, or forget
 # to reorder the cache in your beam search, and run this again. Every one of the texts still looks like the harbour. Which
-# lines say False? Then run `pytest tests/test_temperature_sampling.py` and its sisters, which need no eye for style.
+# lines say False? Then run `pytest tests/temperature_sampling` and the tests of its track, which need no eye for style.

@@ -7,13 +7,14 @@ import sys
 from dojo.authoring.extras import require_notebook_libraries
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.engine.target import child_environment
 
 
 def run(checkout: Checkout, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs `python -m material.gallery.MODULE ARGUMENTS` in notebooks/; returns its exit code and output."""
-    environment = os.environ | {
-        "KATAS_DIR": str(checkout.solutions),
-        "PYTHONPATH": str(checkout.root),
+    environment = {
+        **os.environ,
+        **child_environment(checkout, checkout.solutions),
         "OMP_NUM_THREADS": "1",  # sums in one order
         "MPLBACKEND": "agg",
     }

@@ -12,6 +12,7 @@ from typing import Any
 from dojo.authoring.extras import require_notebook_libraries
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.engine.target import child_environment
 
 CELL_TIMEOUT_S = 300
 METADATA = {
@@ -74,10 +75,10 @@ def _run(notebook: Any, path: Path) -> None:
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             return KernelSpec(**get_kernel_dict())
 
-    root = path.parent.parent
-    environment = os.environ | {
-        "KATAS_DIR": str(root / "solutions"),
-        "PYTHONPATH": str(root),
+    checkout = Checkout(path.parent.parent)
+    environment = {
+        **os.environ,
+        **child_environment(checkout, checkout.solutions),
         "OMP_NUM_THREADS": "1",  # sums in one order, so the same numbers at every build
     }
     client = NotebookClient(

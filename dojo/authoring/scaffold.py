@@ -1,6 +1,7 @@
 """Writes the first files of a new kata. Each runs at once and describes what belongs in it."""
 
 import keyword
+import re
 from pathlib import Path
 
 from dojo.core.catalog import Catalog
@@ -31,15 +32,12 @@ def NAME(x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
 '''
 
 TEST = '''\
-"""What any right NAME does."""
-
-import pytest
+"""Stage 1. One example."""
 
 from dojo.testing import expect_close, randn
 from katas.NAME import NAME
 
 
-@pytest.mark.stage(1)
 def test_the_property_as_a_sentence(rng):
     """Why it matters, or what the interviewer would say."""
     x = randn(rng, 2, 3)
@@ -73,11 +71,9 @@ new = "return 2 * x"
 caught_by = "test_the_property_as_a_sentence"
 """
 
-ENTRY = """
-[[kata]]
-name = "NAME"
+DESCRIPTION = """\
 title = "TITLE"
-track = "python"
+track = "TRACK"
 level = "core"       # warm-up, core, stretch
 asked = "sometimes"  # often, sometimes, rarely
 minutes = 30
@@ -85,32 +81,42 @@ question = "What does an interviewer ask?"
 stages = ["one example", "edges and batches", "numerics and dtypes", "cost"]
 hints = ["the idea", "the structure", "the crucial detail, never the answer"]
 
-[[kata.follow_up]]
+[[follow_up]]
 question = "What is asked next?"
 answer = "A model answer in two to five sentences."
 """
 
 
 def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
-    """Writes the files of a new kata and its catalogue entry; returns them. Raises UserError if one exists, and writes none."""
-    if not (name.isidentifier() and name == name.lower()) or keyword.iskeyword(name):
+    """Writes the files of a new kata, and its name into the catalogue, last in the last track; returns the files.
+
+    Raises UserError, and writes nothing, if one of them exists.
+    """
+    if not (name.isidentifier() and name == name.lower()) or name.startswith("_") or keyword.iskeyword(name):
         raise UserError(
             f"'{name}' cannot name a kata: use lower-case letters, digits and underscores, as in top_k_sampling."
         )
     files = {
         checkout.reference(name): SOLUTION,
-        checkout.tests(name): TEST,
+        checkout.description(name): DESCRIPTION.replace("TRACK", catalog.katas[-1].track),
+        checkout.tests(name) / "test_1_core.py": TEST,
         checkout.probe(name): PROBE,
         checkout.mistakes(name): MISTAKES,
     }
-    existing = [path for path in (*files, checkout.stub(name)) if path.exists()]
-    if existing or any(kata.name == name for kata in catalog.katas):
-        where = checkout.shown(existing[0]) if existing else checkout.shown(checkout.catalog)
-        raise UserError(f"{where} already has {name}; nothing was written. Choose another name, or edit what is there.")
-    texts = {path: text.replace("NAME", name) for path, text in files.items()}
+    for path in (*files, checkout.stub(name)):
+        if path.exists():
+            raise UserError(
+                f"{checkout.shown(path)} already exists; nothing was written. Choose another name, or edit what is there."
+            )
+    title = name.replace("_", " ").capitalize()
+    texts = {path: text.replace("NAME", name).replace("TITLE", title) for path, text in files.items()}
     texts[checkout.stub(name)] = render(texts[checkout.reference(name)], name)
-    entry = ENTRY.replace("NAME", name).replace("TITLE", name.replace("_", " ").capitalize())
-    texts[checkout.catalog] = checkout.catalog.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry
+    listed = checkout.catalog.read_text(encoding="utf-8")
+    texts[checkout.catalog] = re.sub(r"(?m)(^katas = \[[^]]*)^]", rf'\g<1>    "{name}",\n]', listed, count=1)
+    if texts[checkout.catalog] == listed:
+        raise UserError(
+            f"{checkout.shown(checkout.catalog)} should list its katas one a line, ending with a line of `]`."
+        )
     _write_all(texts)
     return list(texts)
 

@@ -1,9 +1,10 @@
-"""The catalogue of katas: `katas/catalog.toml`, read and checked."""
+"""The catalogue of katas, read and checked: tracks and order in `katas/catalog.toml`, the rest in `tests/NAME/kata.toml`."""
 
 import difflib
 import keyword
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dojo.core.errors import UserError
@@ -24,7 +25,7 @@ class FollowUp:
 
 @dataclass(frozen=True)
 class Kata:
-    """One entry of the catalogue."""
+    """One kata of the catalogue."""
 
     name: str
     title: str
@@ -57,56 +58,65 @@ class Catalog:
 
 
 def load_catalog(checkout: Checkout) -> Catalog:
-    """Reads and checks the catalogue. Raises UserError that names the wrong entry and field."""
+    """Reads and checks the catalogue. Raises UserError that names the wrong file and field."""
     file = checkout.shown(checkout.catalog)
+    data = _read(checkout, checkout.catalog)
+    tracks, names = data.get("tracks"), data.get("katas")
+    for key, value in (("tracks", tracks), ("katas", names)):
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+            raise UserError(f"{file}: `{key}` should be a list of names, but is {value!r}.")
+    assert isinstance(tracks, list)
+    assert isinstance(names, list)
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise UserError(
+                f"{file}: {name!r} cannot name a kata. It is also a file name and a module name: letters, digits and "
+                f"underscores, and no Python keyword."
+            )
+        if names.count(name) > 1:
+            raise UserError(f"{file}: `katas` lists {name!r} twice; delete one of the two lines.")
+        if not checkout.description(name).is_file():
+            raise UserError(
+                f"{file} lists {name!r}, but there is no {checkout.shown(checkout.description(name))}. Delete the line, "
+                f"or restore the folder with `git checkout -- {checkout.shown(checkout.tests(name))}`."
+            )
+    return Catalog(tuple(_kata(checkout, name, tuple(tracks)) for name in names))
+
+
+def _read(checkout: Checkout, path: Path) -> dict[str, Any]:
+    file = checkout.shown(path)
     try:
-        data = tomllib.loads(checkout.catalog.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read: {error}. Restore it with `git checkout -- {file}`.") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file} is not valid TOML: {error}. Mend that line, or `git checkout -- {file}`.") from error
-    entries = data.get("kata", [])
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{file} has no [[kata]] entry. Restore it with `git checkout -- {file}`.")
-    katas = tuple(_kata(entry, file, number) for number, entry in enumerate(entries, 1))
-    names = [kata.name for kata in katas]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{file}: two entries are called {name!r}; names are file names and must differ.")
-    return Catalog(katas)
 
 
-def _kata(entry: Any, file: str, number: int) -> Kata:
-    """The checked entry; `number` says which it is where it has no name."""
-    place = f"{file}, entry {number}"
-    if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-        place = f"{file}, kata {entry['name']!r}"
+def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...]) -> Kata:
+    """The checked description of one kata."""
+    file = checkout.shown(checkout.description(name))
+    data = _read(checkout, checkout.description(name))
 
     def field(key: str, kind: type, allowed: tuple[str, ...] = ()) -> Any:
-        value = entry.get(key) if isinstance(entry, dict) else None
+        value = data.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise UserError(f"{place}: `{key}` should be {KIND_NAMES[kind]}, but is {value!r}.")
+            raise UserError(f"{file}: `{key}` should be {KIND_NAMES[kind]}, but is {value!r}.")
         if allowed and value not in allowed:
-            raise UserError(f"{place}: `{key}` should be one of {', '.join(allowed)}, but is {value!r}.")
+            raise UserError(f"{file}: `{key}` should be one of {', '.join(allowed)}, but is {value!r}.")
         return value.strip() if isinstance(value, str) else value
 
-    name = field("name", str)
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise UserError(
-            f"{place}: `name` is also a file name and a module name: letters, digits and underscores, and no Python keyword."
-        )
-    follow_ups = field("follow_up", list)
     for item in (*field("hints", list), *field("stages", list)):
         if not isinstance(item, str):
-            raise UserError(f"{place}: `hints` and `stages` are lists of texts, but hold {item!r}.")
+            raise UserError(f"{file}: `hints` and `stages` are lists of texts, but hold {item!r}.")
     try:
-        answers = tuple(FollowUp(item["question"].strip(), item["answer"].strip()) for item in follow_ups)
+        answers = tuple(FollowUp(item["question"].strip(), item["answer"].strip()) for item in field("follow_up", list))
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{place}: each [[kata.follow_up]] needs a question and an answer, both texts.") from error
+        raise UserError(f"{file}: each [[follow_up]] needs a question and an answer, both texts.") from error
     return Kata(
         name=name,
         title=field("title", str),
-        track=field("track", str),
+        track=field("track", str, tracks),
         level=field("level", str, LEVELS),
         asked=field("asked", str, ASKED),
         minutes=field("minutes", int),

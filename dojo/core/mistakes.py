@@ -1,4 +1,4 @@
-"""Reads `solutions/mistakes/<kata>.toml`: named mistakes, and mutants that no test can kill.
+"""Reads `tests/<kata>/mistakes.toml`: named mistakes, and mutants that no test can kill.
 
 [[mistake]]                             # a small patch on the reference, and the sentence for a learner who made it
 name = "multiplies by the temperature"

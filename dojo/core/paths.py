@@ -40,26 +40,41 @@ class Checkout:
         """The reference solution."""
         return self.solutions / f"{kata}.py"
 
+    def tests(self, kata: str) -> Path:
+        """The folder of all that specifies and proves the kata."""
+        return self.root / "tests" / kata
+
+    def test_files(self, kata: str) -> list[Path]:
+        """The tests that the kata must pass, a file for each stage."""
+        return sorted(self.tests(kata).glob("test_[1-9]_*.py"))
+
+    def description(self, kata: str) -> Path:
+        """The file of title, question, stages, hints and follow-ups (dojo.core.catalog)."""
+        return self.tests(kata) / "kata.toml"
+
     def mistakes(self, kata: str) -> Path:
         """The file of named mistakes (dojo.core.mistakes)."""
-        return self.solutions / "mistakes" / f"{kata}.toml"
+        return self.tests(kata) / "mistakes.toml"
 
     def alternatives(self, kata: str) -> list[Path]:
         """Other right solutions."""
-        return sorted((self.solutions / "alternatives" / kata).glob("*.py"))
+        return sorted((self.tests(kata) / "alternatives").glob("*.py"))
+
+    def alternative(self, kata: str, name: str) -> Path:
+        """One of the other right solutions, by its name."""
+        return self.tests(kata) / "alternatives" / f"{name}.py"
 
     def peers(self, kata: str) -> list[Path]:
         """Adapters over libraries that solve the same kata."""
-        return sorted((self.solutions / "peers" / kata).glob("*.py"))
-
-    def tests(self, kata: str) -> Path:
-        return self.root / "tests" / f"test_{kata}.py"
+        return sorted((self.tests(kata) / "peers").glob("*.py"))
 
     def probe(self, kata: str) -> Path:
-        return self.root / "tests" / "probes" / f"{kata}.py"
+        """What can be observed of an implementation (dojo.testing.probes)."""
+        return self.tests(kata) / "probe.py"
 
     def bench(self, kata: str) -> Path:
-        return self.root / "tests" / "bench" / f"{kata}.py"
+        """What `kata dev bench` times (dojo.testing.bench); not every kata has it."""
+        return self.tests(kata) / "bench.py"
 
     def shown(self, path: Path) -> str:
         """`path` relative to the root of the checkout, or absolute if it lies outside."""

@@ -164,13 +164,13 @@ def _end(worker: _Worker) -> None:
 def _preload_kata(checkout: Checkout, job: Job) -> None:
     """Imports what the kata's tests import besides the kata (scikit-learn takes a second), and reads the cached evidence."""
     with suppress(Exception):
-        tree = ast.parse(checkout.tests(job.kata).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for name in names:
-                if name.partition(".")[0] not in ("katas", "tests", "solutions"):
-                    importlib.import_module(name)
+        for file in checkout.tests(job.kata).glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+                for name in names:
+                    if name.partition(".")[0] not in ("katas", "solutions"):
+                        importlib.import_module(name)
     with suppress(Exception):
         from dojo.engine.diagnosis import cached_evidence
 

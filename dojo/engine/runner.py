@@ -77,6 +77,14 @@ def run_tests(
         return run_pytest(checkout, kata, target, [f"--kata-seed={seed}", *extra], only=only)
 
 
+def _find_test(checkout: Checkout, kata: str, test: str) -> str:
+    """The argument of pytest that runs one test function; the kata's folder, if no file has it."""
+    for file in checkout.test_files(kata):
+        if f"\ndef {test}(" in file.read_text(encoding="utf-8"):
+            return f"{file}::{test}"
+    return f"{checkout.tests(kata)}::{test}"
+
+
 def run_pytest(
     checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object, only: str = ""
 ) -> RunResult:
@@ -89,7 +97,7 @@ def run_pytest(
     os.chdir(checkout.root)
     if str(checkout.root) not in sys.path:
         sys.path.insert(0, str(checkout.root))
-    tests = str(checkout.tests(kata)) + (f"::{only}" if only else "")
+    tests = _find_test(checkout, kata, only) if only else str(checkout.tests(kata))
     fixed = ["-q", "--no-history", f"--rootdir={checkout.root}", *(f"-pno:{plugin}" for plugin in UNUSED_PLUGINS)]
     keeper = SessionKeeper()
     with tempfile.TemporaryFile() as log:

@@ -1,8 +1,19 @@
 """A pytest plugin: which of the collected tests run, by stage, and by what they measure or need."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+STAGE_FILE = re.compile(r"test_([1-9])_\w+\.py")
+SPEED_FILE = "test_speed.py"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out the files of later stages: what they import may not be written yet."""
+    last_stage = config.getoption("--stage")
+    return True if last_stage is not None and _stage_of_file(collection_path) > last_stage else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -22,9 +33,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def stage_of(item: pytest.Item) -> int:
-    """The stage that a test belongs to; 0 if it belongs to none."""
-    mark = item.get_closest_marker("stage")
-    return int(mark.args[0]) if mark else 0
+    """The stage that a test belongs to, which is in its file's name (test_2_edges.py); 0 if it belongs to none."""
+    return _stage_of_file(item.path)
+
+
+def _stage_of_file(path: Path) -> int:
+    match = STAGE_FILE.fullmatch(path.name)
+    return int(match[1]) if match else 4 if path.name == SPEED_FILE else 0
 
 
 def _deselect(config: pytest.Config, items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]) -> None:
@@ -33,7 +48,7 @@ def _deselect(config: pytest.Config, items: list[pytest.Item], unwanted: Callabl
 
 
 def _is_speed_test(item: pytest.Item) -> bool:
-    return "speed" in item.path.parts
+    return item.path.name == SPEED_FILE
 
 
 def _needs_gpu(item: pytest.Item) -> bool:

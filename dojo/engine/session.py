@@ -13,7 +13,7 @@ from dojo.core.errors import UserError
 from dojo.core.outcome import Diagnosis, Outcome, is_unwritten
 from dojo.core.paths import Checkout
 from dojo.engine import failures, summary
-from dojo.engine.selection import stage_of
+from dojo.engine.selection import STAGE_FILE, stage_of
 
 PLUGIN_NAME = "dojo-session"
 REPORT_ATTRIBUTE = "kata_outcome"  # where a test's report carries its outcome, as a dict that xdist can send
@@ -32,6 +32,7 @@ class KataSession:
         self.specified: list[Outcome] = []  # without the speed tests, which need not pass
         self.expected: Counter[str] = Counter()  # kata -> its tests, for each kata whose tests are all to run
         self.partial: set[str] = set()  # the katas of which only some tests run
+        self.unimportable: set[str] = set()  # the katas whose file raises an exception when it is imported
         self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
         self.diagnosis_errors: dict[str, str] = {}
         self.history_error = ""
@@ -45,16 +46,22 @@ class KataSession:
                 raise pytest.UsageError(f"--outcomes: {file} cannot be written ({error.strerror})") from error
 
     def kata_of(self, path: Path) -> str:
-        """The kata that a test file specifies; empty for any other file."""
-        name = path.stem.removeprefix("test_").removesuffix("_speed")
-        path = self.checkout.root / path
-        return name if path.is_relative_to(self.checkout.root / "tests") and path.stem.startswith("test_") else ""
+        """The kata that a test file in tests/KATA/ is about; empty for any other file."""
+        folder = (self.checkout.root / path).parent
+        return folder.name if folder.parent == self.checkout.root / "tests" else ""
 
     def is_specification(self, path: Path) -> bool:
-        """Whether a kata must pass this test file; tests/speed/ it need not."""
-        return (self.checkout.root / path).parent == self.checkout.root / "tests"
+        """Whether a kata must pass this test file; test_speed.py it need not."""
+        return bool(self.kata_of(path)) and STAGE_FILE.fullmatch(path.name) is not None
 
     # -- collection
+
+    @pytest.hookimpl(specname="pytest_make_collect_report", tryfirst=True)
+    def pytest_collect_unimportable(self, collector: pytest.Collector) -> pytest.CollectReport | None:
+        """A kata that does not import is reported with its first test file; the others would say the same again."""
+        if isinstance(collector, pytest.Module) and self.kata_of(collector.path) in self.unimportable:
+            return pytest.CollectReport(collector.nodeid, "passed", None, [])
+        return None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
@@ -74,6 +81,7 @@ class KataSession:
             sentence = failures.explain_import_error(self.checkout, self.target / f"{kata}.py", error)
             if sentence:
                 report.longrepr = sentence
+                self.unimportable.add(kata)
             self._add(Outcome(collector.name, kata, 0, "error", sentence or str(report.longrepr)))
         return report
 
@@ -84,11 +92,11 @@ class KataSession:
         self.partial |= {self.kata_of(Path(arg.split("::")[0])) for arg in self.config.args if "::" in arg}
         if self.config.getoption("lf", False):  # leaves tests out without calling the hook above
             self.partial |= {self.kata_of(item.path) for item in session.items}
-        self.expected = Counter(
-            kata
-            for item in session.items
-            if self.is_specification(item.path) and (kata := self.kata_of(item.path)) not in self.partial
-        )
+        specified = [item for item in session.items if self.is_specification(item.path)]
+        files = {item.path for item in specified}
+        counts = Counter(self.kata_of(item.path) for item in specified)
+        self.partial |= {kata for kata in counts if not files.issuperset(self.checkout.test_files(kata))}
+        self.expected = Counter({kata: count for kata, count in counts.items() if kata not in self.partial})
 
     # -- running
 

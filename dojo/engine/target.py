@@ -2,11 +2,20 @@
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from dojo.core.paths import Checkout
+
+SWITCH = Path(__file__).with_name("switch")  # on the import path, its katas.py takes the place of the folder katas/
+
+
+def child_environment(checkout: Checkout, directory: Path) -> dict[str, str]:
+    """The environment variables with which a Python process imports `katas` from `directory`, in whatever folder it runs."""
+    paths = [str(SWITCH), str(checkout.root), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"KATAS_DIR": str(directory), "PYTHONPATH": os.pathsep.join(dict.fromkeys(filter(None, paths)))}
 
 
 class Target:
@@ -20,13 +29,12 @@ class Target:
             raise pytest.UsageError(
                 f"--katas: {self.directory} is not a folder. Give one that holds kata files, e.g. --katas=solutions"
             )
-        # Set before any kata is imported; notebooks' kernels and other child processes inherit both.
-        os.environ["KATAS_DIR"] = str(self.directory)
+        # Set before any kata is imported. Child processes, such as the kernels of notebooks, inherit the environment.
+        os.environ.update(child_environment(checkout, self.directory))
+        if str(SWITCH) not in sys.path:
+            sys.path.insert(0, str(SWITCH))
         # The katas' tensors are small: more threads only wait for each other, which costs most on a busy machine.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        if str(checkout.root) not in paths:
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout.root), *paths]))
 
     def pytest_report_header(self) -> str:
         return self.header()

@@ -1,4 +1,4 @@
-"""For bench files (`tests/bench/KATA.py`). A bench file has works; a work has sizes, ways to do it, and a check.
+"""For bench files (`tests/KATA/bench.py`). A bench file has works; a work has sizes, ways to do it, and a check.
 
     @work(batch=8, vocab=128256, k=50, sweep={"vocab": (32064, 64128)}, grows={"batch": 1, "vocab": 1, "k": 0})
     def one_token_a_row(bench, batch, vocab, k):
@@ -156,7 +156,7 @@ class Plan:
 
 def load_plan(path: Path) -> Plan:
     """Reads the bench file `path`. Raises UserError if it has no work."""
-    module = load_module(f"bench_{path.stem}", path.read_text(encoding="utf-8"), str(path))
+    module = load_module(f"bench_{path.parent.name}", path.read_text(encoding="utf-8"), str(path))
     works = tuple(value for value in vars(module).values() if isinstance(value, Work))
     if not works:
         raise UserError(f"{path} holds no @work; dojo/testing/bench.py says how one looks.")

@@ -1,6 +1,6 @@
 """Probes: they collect evidence of what an implementation computes, and hold no answers.
 
-A probe is a file `tests/probes/<kata>.py` with two functions:
+A probe is a file `tests/<kata>/probe.py` with two functions:
 
     def cases(rng): yield Case("T=0.3", of="temperature_probs", logits=randn(rng, 4, 11), temperature=0.3)
     def run(kata, case): return {"probs": kata.temperature_probs(case.logits.clone(), case.temperature)}
@@ -113,7 +113,7 @@ Evidence = dict[str, dict[str, Any]]  # case name -> what the probe's run() retu
 
 def load_probe(path: Path) -> Probe:
     """The probe in the file `path`. Raises UserError if it lacks one of its functions."""
-    module = load_module(f"probe_{path.stem}", path.read_text(encoding="utf-8"), str(path))
+    module = load_module(f"probe_{path.parent.name}", path.read_text(encoding="utf-8"), str(path))
     missing = [name for name in ("cases", "run") if not callable(getattr(module, name, None))]
     if missing:
         raise UserError(f"{path} has no function {missing[0]}(); a probe has cases(rng) and run(kata, case).")

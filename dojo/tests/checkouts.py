@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from dojo.core.stubs import render
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.engine.preload import preload
 from dojo.engine.runner import SessionKeeper
+from dojo.engine.target import SWITCH
 
 REPOSITORY = Path(dojo.__file__).resolve().parent.parent
 
@@ -47,40 +49,45 @@ def shift(x: int, by: int = 3) -> int:
     # kata: end
 '''
 
-TESTS = '''\
-"""The specification of tiny."""
+CORE = '''\
+"""Stage 1. The definition."""
 
 import pytest
 
-from dojo.testing import expect_equal, expect_raises
+from dojo.testing import expect_equal
 from katas.tiny import double, shift
 
 
-@pytest.mark.stage(1)
 @pytest.mark.parametrize("x", [0, 1, 5])
 def test_double_is_twice_as_much(x):
     """The definition."""
     expect_equal(double(x), 2 * x, what=f"double({x})", hint="add x to itself")
 
 
-@pytest.mark.stage(1)
 def test_shift_moves_up():
     """The definition."""
     expect_equal(shift(2, 5), 7, what="shift(2, 5)", hint="up, not down")
+'''
+
+EDGES = '''\
+"""Stage 2. Limits."""
+
+from dojo.testing import expect_equal, expect_raises
+from katas.tiny import double, shift
 
 
-@pytest.mark.stage(2)
 def test_shift_moves_by_three_unless_told():
     """The default is part of the interface."""
     expect_equal(shift(4), 7, what="shift(4)", hint="by = 3")
 
 
-@pytest.mark.stage(2)
 def test_a_negative_number_is_an_error():
     """A limit."""
     with expect_raises(ValueError, what="double(-1)", hint="check x first"):
         double(-1)
 '''
+
+TESTS = {"test_1_core.py": CORE, "test_2_edges.py": EDGES}
 
 PROBE = '''\
 """Observes tiny."""
@@ -120,9 +127,7 @@ new = "x - by"
 caught_by = "test_shift_moves_up"
 """
 
-ENTRY = """
-[[kata]]
-name = "{name}"
+DESCRIPTION = """\
 title = "{name} in two functions"
 track = "numbers"
 level = "warm-up"
@@ -132,7 +137,7 @@ question = "How would you double?"
 stages = ["the definition", "limits"]
 hints = ["the idea", "the structure", "the detail"]
 
-[[kata.follow_up]]
+[[follow_up]]
 question = "And triple?"
 answer = "Add once more."
 """
@@ -141,13 +146,19 @@ answer = "Add once more."
 def make_checkout(root: Path) -> Checkout:
     """A checkout with the real switch, conftest and pytest configuration, and no kata yet."""
     checkout = Checkout(root.resolve())
-    for file in ("conftest.py", "pyproject.toml", "katas/__init__.py"):
-        (checkout.root / file).parent.mkdir(parents=True, exist_ok=True)
+    for file in ("conftest.py", "pyproject.toml"):
+        checkout.root.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / file, checkout.root / file)
-    for folder in ("solutions/mistakes", "tests/probes", "notebooks"):
-        (checkout.root / folder).mkdir(parents=True)
-    checkout.catalog.write_text("")
+    for folder in ("katas", "solutions", "tests", "notebooks"):
+        (checkout.root / folder).mkdir()
+    list_katas(checkout)
     return checkout
+
+
+def list_katas(checkout: Checkout, *names: str) -> None:
+    """Writes a catalogue of these katas."""
+    lines = "".join(f'    "{name}",\n' for name in names)
+    checkout.catalog.write_text(f'tracks = ["numbers"]\n\nkatas = [\n{lines}]\n')
 
 
 def add_kata(
@@ -155,17 +166,20 @@ def add_kata(
     name: str = "tiny",
     *,
     solution: str = SOLUTION,
-    tests: str = TESTS,
+    tests: Mapping[str, str] = TESTS,
     probe: str = PROBE,
     mistakes: str = MISTAKES,
 ) -> None:
-    """One whole kata: reference, rendered stub, tests, probe, mistakes and catalogue entry."""
+    """One whole kata: reference, rendered stub, tests, probe, mistakes, description, and its name in the catalogue."""
+    checkout.tests(name).mkdir()
+    checkout.description(name).write_text(DESCRIPTION.format(name=name))
     checkout.reference(name).write_text(solution)
     checkout.stub(name).write_text(render(solution, name))
-    checkout.tests(name).write_text(tests.replace("katas.tiny", f"katas.{name}"))
+    for file, text in tests.items():
+        (checkout.tests(name) / file).write_text(text.replace("katas.tiny", f"katas.{name}"))
     checkout.probe(name).write_text(probe)
     checkout.mistakes(name).write_text(mistakes)
-    checkout.catalog.write_text(checkout.catalog.read_text() + ENTRY.format(name=name))
+    list_katas(checkout, *tomllib.loads(checkout.catalog.read_text())["katas"], name)
 
 
 def solve(checkout: Checkout, old: str = "", new: str = "", name: str = "tiny") -> None:
@@ -215,6 +229,7 @@ def _afresh(task: Callable[[], Any]) -> Any:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("conftest", "katas", "tests", "test")]:
         del sys.modules[name]
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") != "katas"]
+    sys.path[:] = [folder for folder in sys.path if folder != str(SWITCH)]
     for variable in [name for name in os.environ if name.startswith(("KATA", "PYTEST", "PY_COLORS", "FORCE_COLOR"))]:
         del os.environ[variable]
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half a second

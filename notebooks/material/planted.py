@@ -1,4 +1,4 @@
-"""A kata with one of its named mistakes in it: what `solutions/mistakes/` says people get wrong, to be looked at."""
+"""A kata with one of its named mistakes in it: what `mistakes.toml` says people get wrong, to be looked at."""
 
 import sys
 from types import ModuleType

@@ -61,7 +61,7 @@ def choose_katas(checkout: Checkout, catalog: Catalog, names: Sequence[str]) -> 
     benched = [kata.name for kata in catalog.katas if checkout.bench(kata.name).is_file()]
     for name in names:
         if catalog[name].name not in benched:
-            raise UserError(f"{name} has no bench file tests/bench/{name}.py. These have one: {', '.join(benched)}.")
+            raise UserError(f"{name} has no bench file tests/{name}/bench.py. These have one: {', '.join(benched)}.")
     return list(names) or benched
 
 

@@ -100,7 +100,7 @@ def implementations(
     files = {"reference": checkout.reference(kata)}
     if learner_file:
         files["yours"] = Path(learner_file)
-    files |= {name: checkout.solutions / "alternatives" / kata / f"{name}.py" for name in alternatives}
+    files |= {name: checkout.alternative(kata, name) for name in alternatives}
     return {name: load_source(f"bench_{kata}_{name}", file) for name, file in files.items()}
 
 

@@ -260,7 +260,7 @@ def _conclude(checkout: Checkout, report: ProofReport, with_mutants: bool, *, co
     if unexplained := sum(not survivor.why for survivor in report.survivors):
         report.shortfalls.append(
             f"{unexplained} surviving mutants are not explained: add a test that kills them, or a [[survivor]] entry "
-            f"(change, why) to solutions/mistakes/{report.kata}.toml"
+            f"(change, why) to tests/{report.kata}/mistakes.toml"
         )
     changes = {survivor.change for survivor in report.survivors}
     stale = [change for change in mistakes.survivors if change not in changes] if complete else []

@@ -29,7 +29,7 @@ def _test(kata: KataResult) -> dict[str, object]:
         "status": kata.status if kata.status in ("pass", "error") else "fail",
         "score": min(hundredths(kata.points), hundredths(kata.max_points)),
         "message": full_reason(kata) or None,
-        "test_code": f"pytest tests/test_{name}.py",
+        "test_code": f"pytest tests/{name}",
         "filename": f"katas/{name}.py",
         "line_no": 0,
         "duration": round(sum(case.seconds for case in kata.cases) * 1000),  # milliseconds

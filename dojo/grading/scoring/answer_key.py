@@ -97,7 +97,7 @@ def make_answer_key(sandbox: Sandbox, checkout: Checkout, kata: str, seed: Seed,
         seconds = time.monotonic() - start
         other_evidence = collect_evidence(session, reference, other_cases, noise_seeds)
         if list(evidence) != list(other_evidence):
-            raise GraderFault(f"the cases of {kata} have other names under another seed; mend tests/probes/{kata}.py")
+            raise GraderFault(f"the cases of {kata} have other names under another seed; mend tests/{kata}/probe.py")
         guessable = {name for name in evidence if probes.same(evidence[name], other_evidence[name])}
         for answer in TRIVIAL_ANSWERS:
             guess = collect_evidence(session, answer, cases, noise_seeds)
@@ -105,10 +105,10 @@ def make_answer_key(sandbox: Sandbox, checkout: Checkout, kata: str, seed: Seed,
     for name, of_case in evidence.items():
         if not probes.same(of_case, of_case):
             raise GraderFault(
-                f"the evidence of {kata}'s case {name!r} is not equal to itself; mend tests/probes/{kata}.py"
+                f"the evidence of {kata}'s case {name!r} is not equal to itself; mend tests/{kata}/probe.py"
             )
     if set(evidence) <= guessable:
-        raise GraderFault(f"all that the probe of {kata} sees could be guessed; mend tests/probes/{kata}.py")
+        raise GraderFault(f"all that the probe of {kata} sees could be guessed; mend tests/{kata}/probe.py")
     return AnswerKey(kata, source, banned, cases, noise_seeds, evidence, frozenset(guessable), layers, seconds)
 
 

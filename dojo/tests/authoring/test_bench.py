@@ -22,7 +22,7 @@ from dojo.testing.bench import Bench, load_plan
 from dojo.tests.checkouts import REPOSITORY, solve
 
 REAL = Checkout(REPOSITORY)
-BENCHES = sorted((REPOSITORY / "tests" / "bench").glob("*.py"))
+BENCHES = sorted(REPOSITORY.glob("tests/*/bench.py"))
 
 TINY = '''
 """Shifting."""
@@ -46,7 +46,6 @@ def shift(bench, numbers):
 @pytest.fixture
 def benched(checkout):
     """The checkout with a bench file for its one kata."""
-    checkout.bench("tiny").parent.mkdir()
     checkout.bench("tiny").write_text(TINY)
     return checkout
 
@@ -65,18 +64,18 @@ def measurement(way="reference", **more):
     return Measurement(**{**names, **figures, "counts": "bytes", "bytes": 512, "flops": 0, "operators": 1, **more})
 
 
-@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.parent.name)
 def test_the_references_and_the_naive_ways_agree(path):
     """In every bench file, at its small sizes, all ways do the same work."""
     torch.set_num_threads(1)
     plan = load_plan(path)
-    files = {"reference": REAL.reference(path.stem)}
-    files |= {name: REAL.solutions / "alternatives" / path.stem / f"{name}.py" for name in plan.alternatives}
+    files = {"reference": REAL.reference(path.parent.name)}
+    files |= {name: REAL.alternative(path.parent.name, name) for name in plan.alternatives}
     modules = {name: load_source(name, file) for name, file in files.items()}
     for work in plan.works:
         bench = work.set_up(Bench(modules), work.tiny)
         assert next(iter(bench.ways)) == "reference"
-        assert bench.bytes or bench.flops or path.stem == "noise_schedules"  # there is a floor
+        assert bench.bytes or bench.flops or path.parent.name == "noise_schedules"  # there is a floor
         bench.agree()
 
 

@@ -15,8 +15,8 @@ from dojo.tests.checkouts import REPOSITORY
 
 CHECKOUT = Checkout(REPOSITORY)
 PROMISES = [
-    pytest.param(path, work, dimension, id=f"{path.stem}-{work.name}-{dimension}")
-    for path in sorted((REPOSITORY / "tests" / "bench").glob("*.py"))
+    pytest.param(path, work, dimension, id=f"{path.parent.name}-{work.name}-{dimension}")
+    for path in sorted(REPOSITORY.glob("tests/*/bench.py"))
     for work in load_plan(path).works
     for dimension in work.grows
 ]
@@ -25,7 +25,7 @@ PROMISES = [
 def spent(path, work, size):
     """Returns the bytes or FLOPs, and the operators, of the reference's work at this size."""
     torch.manual_seed(0)
-    bench = work.set_up(Bench({"reference": load_source("reference", CHECKOUT.reference(path.stem))}), size)
+    bench = work.set_up(Bench({"reference": load_source("reference", CHECKOUT.reference(path.parent.name))}), size)
     with measure() as total:
         bench.ways["reference"]()
     return getattr(total, work.counts), total.operators

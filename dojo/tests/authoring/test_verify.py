@@ -14,10 +14,10 @@ from dojo.authoring.verify.mutants import mutants
 from dojo.authoring.verify.proof import ProofReport, Survivor
 from dojo.cli import tables
 from dojo.cli.main import main
-from dojo.tests.checkouts import MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
+from dojo.tests.checkouts import EDGES, MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
 
 SMALL = SOLUTION[: SOLUTION.index("\n\ndef shift")]
-SMALL_TESTS = """
+SMALL_TEST = """
 import pytest
 
 from dojo.testing import expect_equal, expect_raises
@@ -33,6 +33,7 @@ def test_negative():
     with expect_raises(ValueError):
         double(-1)
 """
+SMALL_TESTS = {"test_1_core.py": SMALL_TEST}
 SMALL_PROBE = """
 from dojo.testing.probes import Case
 
@@ -69,20 +70,20 @@ def survivor_entry(change):
 
 
 def add_alternative(checkout, kata, name, source):
-    folder = checkout.solutions / "alternatives" / kata
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = checkout.tests(kata) / "alternatives"
+    folder.mkdir(exist_ok=True)
     (folder / f"{name}.py").write_text(source)
 
 
 def add_faulty_katas(checkout):
     """Adds katas that fall short without any mutant, named after their fault."""
     nothing = "\n\ndef test_nothing():\n    pass\n\n\ndef test_broken():\n    assert double.written\n"
-    add_kata(checkout, "bad_tests", tests=TESTS + nothing)
+    add_kata(checkout, "bad_tests", tests=TESTS | {"test_2_edges.py": EDGES + nothing})
     unfinished = "if x == 5:\n        raise NotImplementedError\n    return "
     wrong = SOLUTION.replace("return x * 2", unfinished + "x * 3")
     add_kata(checkout, "wrong_reference", solution=wrong, mistakes=MISTAKES.replace("x * 2", "x * 3"))
     lucky = "\n\ndef test_lucky(seed):\n    assert double(2) == 4 and seed == 0, 'bad luck'\n"
-    add_kata(checkout, "fails_at_a_seed", tests=TESTS + lucky)
+    add_kata(checkout, "fails_at_a_seed", tests=TESTS | {"test_2_edges.py": EDGES + lucky})
     missed = (
         mistake("wrong at 7", "x * 2", "x * 2 + (x == 7)", "test_double_is_twice_as_much"),
         mistake("elsewhere", "x + by", "x - by", "test_double_is_twice_as_much"),
@@ -107,7 +108,7 @@ def add_faulty_katas(checkout):
     for name, path in (
         ("no_mistakes", checkout.mistakes),
         ("no_reference", checkout.reference),
-        ("no_tests", checkout.tests),
+        ("no_tests", lambda kata: checkout.tests(kata) / "test_1_core.py"),
         ("no_probe", checkout.probe),
     ):
         add_kata(checkout, name, solution=SMALL, tests=SMALL_TESTS, probe=SMALL_PROBE, mistakes=SMALL_MISTAKES)
@@ -118,8 +119,9 @@ def add_small_katas(checkout):
     """Adds katas that are verified with their mutants."""
 
     def add(name, *, without_zero=False, mistakes=SMALL_MISTAKES, blind=False):
-        tests = SMALL_TESTS.replace("0, 1, 5", "1, 5") if without_zero else SMALL_TESTS
+        test = SMALL_TEST.replace("0, 1, 5", "1, 5") if without_zero else SMALL_TEST
         probe = SMALL_PROBE.replace("0, 1, 5", "1, 5") if blind else SMALL_PROBE
+        tests = {"test_1_core.py": test}
         add_kata(checkout, name, solution=SMALL, tests=tests, probe=probe, mistakes=mistakes)
 
     add("sound")
@@ -175,17 +177,17 @@ def test_a_sound_kata_has_no_shortfall(reports):
         ("uncaught", "runs name 2 of 5 mistakes; 90% are asked for"),
         ("patch_does_not_fit", "mistake 'moves down': its `old` text stands 0 times in the reference"),
         ("blind_probe", "the probe cannot tell mistake 'moves down' from the reference; add a case"),
-        ("bad_alternatives", "solutions/alternatives/bad_alternatives/wrong.py, a right answer, fails at seed 7: test"),
+        ("bad_alternatives", "tests/bad_alternatives/alternatives/wrong.py, a right answer, fails at seed 7: test"),
         ("bad_alternatives", "unfinished.py, a right answer, fails at seed 7: test_double_is_twice_as_much[5]: not"),
-        ("strict_probe", "the probe tells solutions/alternatives/strict_probe/other.py from the reference at seed 0"),
+        ("strict_probe", "the probe tells tests/strict_probe/alternatives/other.py from the reference at seed 0"),
         ("guessable", "no case of shift depends on the seed, so its answers could be guessed"),
         ("no_plain_data", "the inputs of the case 'shift 4' are no plain data"),
         ("names_change", "the probe's cases have other names at seed 1"),
         ("no_mistakes", "0 named mistakes; a kata has at least 2"),
-        ("bad_mistakes", "bad_mistakes.toml is not valid TOML"),
+        ("bad_mistakes", "bad_mistakes/mistakes.toml is not valid TOML"),
         ("no_reference", "no_reference.py cannot be read"),
         ("no_tests", "no test ran"),
-        ("no_probe", "no_probe.py"),
+        ("no_probe", "no_probe/probe.py"),
         ("no_fence", "solutions/no_fence.py has no fence"),
         ("unexplained", "2 surviving mutants are not explained: add a test that kills them, or a [[survivor]] entry"),
         ("unexplained", "of the non-equivalent mutants die; 95% are asked for"),
@@ -254,12 +256,12 @@ def test_no_mutants_are_no_shortfall(tmp_path):
         '    if x < 0:\n        raise ValueError("x is negative")\n    return x * 2', "    return x"
     )
     assert mutants(constant, "tiny") == []
-    tests = SMALL_TESTS[: SMALL_TESTS.index("\n\ndef test_negative")].replace("2 * x", "x")
+    test = SMALL_TEST[: SMALL_TEST.index("\n\ndef test_negative")].replace("2 * x", "x")
     probe = SMALL_PROBE.replace("(0, 1, 5, -1)", "(0, 1, 5)")
     wrong = mistake("doubles", "return x", "return 2 * x", "test_double") + mistake(
         "adds", "return x", "return x + 1", "test_double"
     )
-    add_kata(checkout, "constant", solution=constant, tests=tests, probe=probe, mistakes=wrong)
+    add_kata(checkout, "constant", solution=constant, tests={"test_1_core.py": test}, probe=probe, mistakes=wrong)
     report = verified(checkout)["constant"]
     assert (report.mutants, report.kill_rate, report.shortfalls) == (0, None, [])
 
@@ -290,13 +292,13 @@ def test_an_adapter_that_fails_is_a_shortfall(tmp_path):
     """`--peers` tries installed libraries behind adapters, and nothing else."""
     checkout = make_checkout(tmp_path / "checkout")
     add_kata(checkout, "tiny")
-    folder = checkout.solutions / "peers" / "tiny"
-    folder.mkdir(parents=True)
+    folder = checkout.tests("tiny") / "peers"
+    folder.mkdir()
     (folder / "good.py").write_text(SOLUTION.replace("x * 2", "x + x"))
     (folder / "absent.py").write_text("import no_such_library\n")
     report = verified(checkout, peers=True)["tiny"]
     assert (report.peers, report.tests, report.mistakes) == (2, 0, 0)
-    assert report.rejected == {"solutions/peers/tiny/absent.py"}
+    assert report.rejected == {"tests/tiny/peers/absent.py"}
     assert all("no_such_library" in shortfall for shortfall in report.shortfalls)
 
 

@@ -82,14 +82,15 @@ def test_a_new_kata_is_complete(checkout):
     """Its files exist, its stub is not started, its reference passes, and the command prints the next step."""
     result = kata("dev", "new", "gelu")
     assert result.exit_code == 0
-    for path in (checkout.reference, checkout.stub, checkout.tests, checkout.probe, checkout.mistakes):
-        assert path("gelu").is_file()
-        assert f"wrote {checkout.shown(path('gelu'))}" in result.output
+    paths = (checkout.reference, checkout.stub, checkout.description, checkout.probe, checkout.mistakes)
+    for path in (*(path("gelu") for path in paths), *checkout.test_files("gelu")):
+        assert path.is_file()
+        assert f"wrote {checkout.shown(path)}" in result.output
     assert "kata dev verify gelu" in result.output
     assert kata("show", "gelu").exit_code == 0
     assert kata("dev", "render", "--check").exit_code == 0
-    assert pytest_in(checkout, "--katas=solutions", "tests/test_gelu.py").code == 0
-    assert set(pytest_in(checkout, "tests/test_gelu.py").verdicts().values()) == {"not started"}
+    assert pytest_in(checkout, "--katas=solutions", "tests/gelu").code == 0
+    assert set(pytest_in(checkout, "tests/gelu").verdicts().values()) == {"not started"}
 
 
 def contents(checkout):
@@ -109,17 +110,17 @@ def test_an_impossible_name_writes_nothing(checkout, name):
 
 def test_new_refuses_where_one_file_of_that_name_exists(checkout):
     """Nothing is overwritten."""
+    checkout.tests("gelu").mkdir()
     checkout.probe("gelu").write_text("mine")
     result = kata("dev", "new", "gelu")
     assert result.exit_code == 2
-    assert "tests/probes/gelu.py already has gelu" in result.output
+    assert "tests/gelu/probe.py already exists" in result.output
     assert not checkout.reference("gelu").exists()
 
 
 def test_new_makes_the_folders_that_it_needs(checkout):
-    """A checkout of somebody else's may have none of them."""
-    shutil.rmtree(checkout.solutions / "mistakes")
-    shutil.rmtree(checkout.root / "tests" / "probes")
+    """A checkout of somebody else's may lack one of them."""
+    shutil.rmtree(checkout.solutions)
     assert kata("dev", "new", "gelu").exit_code == 0
     assert checkout.mistakes("gelu").is_file()
     assert checkout.probe("gelu").is_file()
@@ -127,12 +128,12 @@ def test_new_makes_the_folders_that_it_needs(checkout):
 
 def test_new_writes_all_files_or_none(checkout):
     """A second try would otherwise be refused, because files of that name exist."""
-    shutil.rmtree(checkout.solutions / "mistakes")
-    (checkout.solutions / "mistakes").write_text("in the way")
+    shutil.rmtree(checkout.solutions)
+    checkout.solutions.write_text("in the way")
     before = contents(checkout)
     result = kata("dev", "new", "gelu")
     assert result.exit_code == 2
-    assert "solutions/mistakes" in result.stderr
+    assert "solutions" in result.stderr
     assert contents(checkout) == before
 
 

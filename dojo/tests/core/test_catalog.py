@@ -7,20 +7,19 @@ import pytest
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
-from dojo.tests.checkouts import ENTRY, REPOSITORY
+from dojo.tests.checkouts import DESCRIPTION, REPOSITORY, add_kata, list_katas
 
-TINY = ENTRY.format(name="tiny")
+TINY = DESCRIPTION.format(name="tiny")
 
 
-def error_of(checkout, text):
-    """The sentence of the UserError for a catalogue with this text."""
-    checkout.catalog.write_text(text)
+def error_of(checkout):
+    """The sentence of the UserError."""
     with pytest.raises(UserError) as error:
         load_catalog(checkout)
     return str(error.value)
 
 
-def test_an_entry_is_read_whole(catalog):
+def test_a_description_is_read_whole(catalog):
     """With its follow-up questions."""
     tiny = catalog["tiny"]
     assert (tiny.track, tiny.level, tiny.asked, tiny.minutes) == ("numbers", "warm-up", "often", 5)
@@ -30,49 +29,70 @@ def test_an_entry_is_read_whole(catalog):
 
 def test_katas_keep_the_catalogues_order(checkout):
     """It is the learning order."""
-    checkout.catalog.write_text(ENTRY.format(name="zebra") + ENTRY.format(name="ant"))
-    assert [kata.name for kata in load_catalog(checkout).katas] == ["zebra", "ant"]
+    add_kata(checkout, "ant")
+    list_katas(checkout, "tiny", "ant")
+    assert [kata.name for kata in load_catalog(checkout).katas] == ["tiny", "ant"]
 
 
 def test_the_real_catalogue_is_sound_and_complete():
-    """Every kata has its files, some hints, and one to four stages."""
+    """Every kata has its files, some hints, and a test file for each of its one to four stages; no folder is left out."""
     checkout = Checkout(REPOSITORY)
-    for kata in load_catalog(checkout).katas:
-        for path in (checkout.reference, checkout.tests, checkout.probe, checkout.mistakes):
+    catalog = load_catalog(checkout)
+    for kata in catalog.katas:
+        for path in (checkout.reference, checkout.probe, checkout.mistakes):
             assert path(kata.name).is_file(), f"{kata.name}: {checkout.shown(path(kata.name))} is missing"
         assert kata.hints, kata.name
         assert 1 <= len(kata.stages) <= 4, kata.name
+        stages = [int(file.name.split("_")[1]) for file in checkout.test_files(kata.name)]
+        assert stages == list(range(1, len(kata.stages) + 1)), kata.name
+    folders = {folder.name for folder in (REPOSITORY / "tests").iterdir() if (folder / "kata.toml").exists()}
+    assert folders == {kata.name for kata in catalog.katas}
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[[kata]\n", "not valid TOML"),
-        (TINY + 'minutes = "5', "not valid TOML"),
-        ("", "no [[kata]] entry"),
-        ("# nothing\n", "no [[kata]] entry"),
-        ('[kata]\nname = "tiny"\n', "no [[kata]] entry"),
-        ("kata = [1]\n", "entry 1: `name` should be a text, but is None"),
-        ("[[kata]]\nname = 3\n", "entry 1: `name` should be a text, but is 3"),
-        (TINY + TINY, "two entries are called 'tiny'"),
-        (TINY.replace('"tiny"', '"ti-ny"'), "`name` is also a file name"),
-        (TINY.replace('"tiny"', '"../tiny"'), "`name` is also a file name"),
-        (TINY.replace('"tiny"', '"class"'), "`name` is also a file name"),
-        (TINY.replace("minutes = 5", "minutes = 'five'"), "kata 'tiny': `minutes` should be a whole number"),
-        (TINY.replace("minutes = 5", "minutes = true"), "kata 'tiny': `minutes` should be a whole number"),
-        (TINY.replace('level = "warm-up"', 'level = "easy"'), "kata 'tiny': `level` should be one of warm-up, core"),
-        (TINY.replace('asked = "often"', 'asked = "never"'), "kata 'tiny': `asked` should be one of often"),
-        (TINY.replace('hints = ["the idea",', "hints = [1,"), "kata 'tiny': `hints` and `stages` are lists of texts"),
-        (TINY.replace('stages = ["the definition", "limits"]', 'stages = "one"'), "`stages` should be a list"),
-        (TINY.replace('answer = "Add once more."', ""), "kata 'tiny': each [[kata.follow_up]] needs a question and an"),
-        (TINY.replace('answer = "Add once more."', "answer = 1"), "kata 'tiny': each [[kata.follow_up]] needs"),
-        (ENTRY.format(name="fine") + TINY.replace("minutes = 5", ""), "kata 'tiny': `minutes` should be"),
+        ("katas = [\n", "is not valid TOML"),
+        ("", "`tracks` should be a list of names, but is None"),
+        ("tracks = []", "`tracks` should be a list of names, but is []"),
+        ('tracks = "numbers"', "`tracks` should be a list of names, but is 'numbers'"),
+        ('tracks = ["numbers"]\nkatas = []', "`katas` should be a list of names, but is []"),
+        ('tracks = ["numbers"]\nkatas = ["tiny", 3]', "`katas` should be a list of names"),
+        ('tracks = ["numbers"]\nkatas = ["tiny", "tiny"]', "lists 'tiny' twice"),
+        ('tracks = ["numbers"]\nkatas = ["ti-ny"]', "'ti-ny' cannot name a kata"),
+        ('tracks = ["numbers"]\nkatas = ["../tiny"]', "'../tiny' cannot name a kata"),
+        ('tracks = ["numbers"]\nkatas = ["class"]', "'class' cannot name a kata"),
+        ('tracks = ["numbers"]\nkatas = ["gone"]', "lists 'gone', but there is no tests/gone/kata.toml"),
     ],
 )
-def test_a_wrong_catalogue_is_a_user_error_that_names_the_entry_and_the_field(checkout, text, says):
+def test_a_wrong_catalogue_is_a_user_error(checkout, text, says):
     """One sentence for each kind of error."""
-    sentence = error_of(checkout, text)
+    checkout.catalog.write_text(text)
+    sentence = error_of(checkout)
     assert sentence.startswith("katas/catalog.toml")
+    assert says in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TINY + 'minutes = "5', "not valid TOML"),
+        (TINY.replace('track = "numbers"', 'track = "letters"'), "`track` should be one of numbers, but is 'letters'"),
+        (TINY.replace("minutes = 5", "minutes = 'five'"), "`minutes` should be a whole number"),
+        (TINY.replace("minutes = 5", "minutes = true"), "`minutes` should be a whole number"),
+        (TINY.replace('level = "warm-up"', 'level = "easy"'), "`level` should be one of warm-up, core"),
+        (TINY.replace('asked = "often"', 'asked = "never"'), "`asked` should be one of often"),
+        (TINY.replace('hints = ["the idea",', "hints = [1,"), "`hints` and `stages` are lists of texts"),
+        (TINY.replace('stages = ["the definition", "limits"]', 'stages = "one"'), "`stages` should be a list"),
+        (TINY.replace('answer = "Add once more."', ""), "each [[follow_up]] needs a question and an"),
+        (TINY.replace('answer = "Add once more."', "answer = 1"), "each [[follow_up]] needs"),
+    ],
+)
+def test_a_wrong_description_is_a_user_error_that_names_the_file_and_the_field(checkout, text, says):
+    """One sentence for each kind of error."""
+    checkout.description("tiny").write_text(text)
+    sentence = error_of(checkout)
+    assert sentence.startswith("tests/tiny/kata.toml")
     assert says in sentence
 
 
@@ -80,7 +100,8 @@ def test_a_wrong_catalogue_is_a_user_error_that_names_the_entry_and_the_field(ch
 def test_every_field_is_required(checkout, field):
     """The sentence names it."""
     text = re.sub(rf"^{field} = .*\n", "", TINY, count=1, flags=re.MULTILINE)
-    assert f"kata 'tiny': `{field}` should be" in error_of(checkout, text)
+    checkout.description("tiny").write_text(text)
+    assert f"tests/tiny/kata.toml: `{field}` should be" in error_of(checkout)
 
 
 def test_a_catalogue_that_is_not_utf8_says_how_to_restore_it(checkout):

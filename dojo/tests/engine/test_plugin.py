@@ -26,6 +26,14 @@ def lines_with(session, text):
     return [line for line in session.output.splitlines() if text in line]
 
 
+def only_test_file(checkout):
+    """The path of the kata's only test file, the others being removed."""
+    first, *others = checkout.test_files("tiny")
+    for file in others:
+        file.unlink()
+    return first
+
+
 def runs(checkout):
     """(kata, complete) of every recorded run."""
     file = checkout.state / "history.sqlite"
@@ -81,7 +89,7 @@ def test_a_wrong_answer_is_explained_above_a_short_traceback(checkout):
     assert session.code == 1
     failure = session.output[session.output.index("FAILURES") :]
     failure = failure[failure.index("double(5) should be 10, but is 25") :]
-    assert failure.index("hint: add x to itself") < failure.index("tests/test_tiny.py:")
+    assert failure.index("hint: add x to itself") < failure.index("tests/tiny/test_1_core.py:")
     assert "site-packages" not in session.output
     assert "dojo/testing/checks.py" not in session.output
     assert lines_with(session, "tiny: Your result is exactly what you get when x is multiplied by itself.")
@@ -91,7 +99,7 @@ def test_a_wrong_answer_is_explained_above_a_short_traceback(checkout):
 def test_frames_of_torch_are_left_out(checkout):
     """The learner needs the line of the kata, not the library's five below it."""
     solve(checkout, "return x * 2", "import torch\n    return torch.nn.Linear(2, 3)(torch.zeros(5))")
-    session = pytest_in(checkout, "tests/test_tiny.py::test_double_is_twice_as_much")
+    session = pytest_in(checkout, "tests/tiny/test_1_core.py::test_double_is_twice_as_much")
     assert lines_with(session, "katas/tiny.py:")
     assert lines_with(session, "raised RuntimeError: ")
     assert "site-packages" not in session.output
@@ -198,7 +206,7 @@ def test_a_missing_package_is_reported_with_its_line(checkout):
 def test_a_fault_in_the_tests_is_not_blamed_on_the_learner(checkout):
     """An author's error keeps its traceback."""
     solve(checkout)
-    checkout.tests("tiny").write_text("import katas.tiny\n\nundefined\n")
+    (checkout.tests("tiny") / "test_1_core.py").write_text("import katas.tiny\n\nundefined\n")
     session = pytest_in(checkout)
     assert lines_with(session, "NameError: name 'undefined' is not defined")
     assert not lines_with(session, "importing it raised")
@@ -210,6 +218,7 @@ def test_a_kata_runs_once_when_it_fails_to_import(checkout):
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py, line 4: importing it raised ZeroDivisionError")
     assert (checkout.root / "loaded").read_text() == "once "
+    assert session.output.count("importing it raised") == 2  # among the errors, and in pytest's list at the end
     assert session.output.count("hello") <= 1
 
 
@@ -229,8 +238,10 @@ def test_prints_at_import_do_not_disturb_a_run(checkout):
 def test_only_the_stubs_own_error_means_not_started(checkout):
     """One that is raised in the tests is a failure."""
     solve(checkout)
-    checkout.tests("tiny").write_text("def test_helper():\n    raise NotImplementedError('the test is not written')\n")
-    assert pytest_in(checkout).verdicts() == {"test_helper": "failed"}
+    (checkout.tests("tiny") / "test_2_edges.py").write_text(
+        "def test_helper():\n    raise NotImplementedError('the test is not written')\n"
+    )
+    assert pytest_in(checkout).verdicts()["test_helper"] == "failed"
 
 
 def test_what_torch_does_not_implement_is_a_wrong_answer(checkout):
@@ -342,7 +353,9 @@ def test_stage_n_leaves_later_stages_out(checkout):
     assert {outcome.stage for outcome in session.outcomes} == {1}
     assert len(session.outcomes) == 4
     assert lines_with(session, "stage 1: all 4 tests pass")
-    assert lines_with(session, "2 deselected")
+    assert lines_with(session, "4 passed")
+    by_path = pytest_in(checkout, "--stage=1", *(f"tests/tiny/{file.name}" for file in checkout.test_files("tiny")))
+    assert lines_with(by_path, "4 passed, 2 deselected")
 
 
 def test_a_failure_in_one_stage_shows_in_the_stage_line(checkout):
@@ -353,7 +366,7 @@ def test_a_failure_in_one_stage_shows_in_the_stage_line(checkout):
 
 def test_the_seed_reaches_the_tests(checkout):
     """Everything random in a test depends on one number, which the run prints."""
-    checkout.tests("tiny").write_text(
+    only_test_file(checkout).write_text(
         "import torch\n\n\ndef test_seed(seed, rng):\n"
         "    assert seed == 11 and rng.initial_seed() == 11 and torch.initial_seed() == 11 + 2**20\n"
     )
@@ -384,7 +397,7 @@ def test_an_outcomes_file_that_cannot_be_written_is_an_error_at_once(checkout):
 
 def test_skipped_and_broken_tests_have_verdicts_of_their_own(checkout):
     """A missing GPU is no failure; a broken fixture is no wrong answer."""
-    checkout.tests("tiny").write_text(
+    only_test_file(checkout).write_text(
         "import pytest\n\n\n@pytest.fixture\ndef broken():\n    raise OSError('no disk')\n\n\n"
         "def test_skipped():\n    pytest.skip('no card')\n\n\ndef test_error(broken):\n    pass\n"
     )
@@ -428,9 +441,10 @@ def test_other_runs_are_not_recorded(checkout, options):
     "options",
     [
         ["--stage=1"],
+        ["tests/tiny/test_1_core.py"],
         ["-k", "shift"],
-        ["tests/test_tiny.py::test_shift_moves_up"],
-        ["--deselect", "tests/test_tiny.py::test_shift_moves_up"],
+        ["tests/tiny/test_1_core.py::test_shift_moves_up"],
+        ["--deselect", "tests/tiny/test_1_core.py::test_shift_moves_up"],
     ],
     ids=" ".join,
 )
@@ -440,6 +454,15 @@ def test_a_partial_run_solves_nothing(checkout, options):
     assert pytest_in(checkout, *options).code == 0
     assert runs(checkout) == [("tiny", 0)]
     assert history.progress(checkout, "tiny").state == "not started"
+
+
+def test_a_stage_needs_nothing_of_the_later_ones(checkout):
+    """What only they import may not be written yet."""
+    solve(checkout)
+    with (checkout.tests("tiny") / "test_2_edges.py").open("a") as file:
+        file.write("\nfrom katas.tiny import not_written_yet\n")
+    assert pytest_in(checkout, "--stage=1").code == 0
+    assert pytest_in(checkout).code != 0
 
 
 def test_a_run_that_stops_at_the_first_failure_is_partial(checkout):
@@ -460,8 +483,7 @@ def test_a_run_of_the_last_failures_is_partial(checkout):
 
 
 def write_speed_test(checkout, name="tiny"):
-    (checkout.root / "tests" / "speed").mkdir()
-    (checkout.root / "tests" / "speed" / f"test_{name}_speed.py").write_text(
+    (checkout.tests(name) / "test_speed.py").write_text(
         f"import pytest\n\nfrom katas.{name} import double\n\n\n"
         "def test_speed():\n    double(1)\n\n\n@pytest.mark.gpu\ndef test_gpu():\n    double(1)\n"
     )
@@ -479,8 +501,10 @@ def test_speed_tests_alone_solve_nothing(checkout):
     """They are not part of the specification."""
     write_speed_test(checkout)
     solve(checkout, "x + by", "x - by")
-    assert pytest_in(checkout, "-p", "pytest_benchmark.plugin", "--benchmark-only", "tests/speed").code in (0, 5)
-    assert pytest_in(checkout, "tests/speed").code in (0, 5)
+    assert pytest_in(
+        checkout, "-p", "pytest_benchmark.plugin", "--benchmark-only", "tests/tiny/test_speed.py"
+    ).code in (0, 5)
+    assert pytest_in(checkout, "tests/tiny/test_speed.py").code in (0, 5)
     assert not history.ever_solved(checkout, "tiny")
     assert ("tiny", 1) not in runs(checkout)
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from dojo.engine.target import child_environment
 from dojo.tests import checkouts
 
 
@@ -147,13 +148,13 @@ def test_two_saves_within_a_second_run_the_newer_code(checkout):
     for new in ("x * 7", "x * 8"):
         checkouts.solve(checkout, "x * 2", new)
         os.utime(checkout.stub("tiny"), (1_700_000_000, 1_700_000_000))
-        assert python(checkout, show, KATAS_DIR="").stdout == f"{3 * int(new[-1])}\n"
+        assert python(checkout, show, **child_environment(checkout, checkout.katas)).stdout == f"{3 * int(new[-1])}\n"
     assert not list(checkout.katas.glob("__pycache__/tiny*"))
 
 
 def test_child_processes_see_the_same_katas(checkout):
     """A test may start an interpreter, in whatever folder."""
-    checkout.tests("tiny").write_text(
+    (checkout.tests("tiny") / "test_1_core.py").write_text(
         "import subprocess, sys\n\n\n"
         "def test_child(tmp_path):\n"
         "    show = 'import katas.tiny; print(katas.tiny.__file__)'\n"

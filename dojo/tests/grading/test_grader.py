@@ -196,7 +196,7 @@ def test_a_failed_grading_exits_with_2_and_leaves_no_old_score(tmp_path):
 
 def test_the_references_are_never_the_submissions(tmp_path):
     """The current folder may be a submission that is a whole checkout with changed references: they are not used."""
-    for folder in ("katas", "solutions", "tests/probes"):
+    for folder in ("katas", "solutions", "tests/noise_schedules"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "katas" / "catalog.toml").write_text(CHECKOUT.catalog.read_text())
     (tmp_path / "katas" / "noise_schedules.py").write_text(WRONG)

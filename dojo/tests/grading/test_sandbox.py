@@ -62,7 +62,7 @@ def test_a_worker_imports_the_graders_libraries_and_reads_nothing_of_the_checkou
     handed_in.parent.mkdir()
     handed_in.write_text("of another student")
     kata = "noise_schedules"
-    closed = (ROOT / "solutions" / f"{kata}.py", ROOT / "tests" / "probes" / f"{kata}.py", ROOT / "README.md")
+    closed = (ROOT / "solutions" / f"{kata}.py", ROOT / "tests" / kata / "probe.py", ROOT / "README.md")
     layers = tuple(name for name in AVAILABLE if name != without)
     with Sandbox(private=(handed_in.parent,)) as sandbox:
         assert attempts(sandbox, "library", layers=layers) == ["it loads"]

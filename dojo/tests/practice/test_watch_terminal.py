@@ -246,7 +246,7 @@ def test_an_hour_of_practice(other, tmp_path):
 def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
     """NO_COLOR is set."""
     checkouts.solve(other, "x * 2", "x * x", name="other")
-    checkouts.pytest_in(other, "tests/test_other.py")
+    checkouts.pytest_in(other, "tests/other")
     with Person(other, rows=40, columns=120, NO_COLOR="1") as person:
         person.sees("other in two functions", "✗ test_double", "x is multiplied by itself")
         assert not COLOUR.search(person.raw)

@@ -145,11 +145,12 @@ def test_a_time_line_has_a_few_dates_whatever_it_spans(checkout, past, days):
 def test_names_with_html_in_them_stay_text(checkout):
     """In titles, tracks, sentences of mistakes, everywhere."""
     evil = "<script>alert(1)</script> & \"<b>'"
-    text = checkout.catalog.read_text()
+    text = checkout.description("tiny").read_text()
     toml = evil.replace('"', '\\"')
     for old in ("tiny in two functions", "numbers", "How would you double?"):
         text = text.replace(old, toml)
-    checkout.catalog.write_text(text)
+    checkout.description("tiny").write_text(text)
+    checkout.catalog.write_text(checkout.catalog.read_text().replace("numbers", toml))
     past = Past(checkout).event("tiny", "show").wait(minutes=1)
     for _ in range(2):
         past.run("tiny", "pp", "ff", named=[evil]).run(evil, "pf").wait(days=1).event("tiny", "reset")
@@ -265,7 +266,9 @@ def report(tmp_path_factory):
     root = tmp_path_factory.mktemp("rich") / "checkout"
     (root / "katas").mkdir(parents=True)
     shutil.copy(REPOSITORY / "katas" / "catalog.toml", root / "katas")
-    shutil.copytree(REPOSITORY / "solutions" / "mistakes", root / "solutions" / "mistakes")
+    for file in (*REPOSITORY.glob("tests/*/kata.toml"), *REPOSITORY.glob("tests/*/mistakes.toml")):
+        (root / file.relative_to(REPOSITORY)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, root / file.relative_to(REPOSITORY))
     checkout = Checkout(root.resolve())
     catalog = load_catalog(checkout)
     rich(checkout, catalog, NOW)

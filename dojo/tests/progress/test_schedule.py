@@ -68,7 +68,7 @@ def test_the_rating_does_not_depend_on_how_the_tests_were_run(checkout, catalog,
 def test_plain_pytest_counts_too(checkout, catalog):
     """The plugin records the run. The time is unknown, because the file was edited before the first event."""
     solve(checkout)
-    assert pytest_in(checkout, "tests/test_tiny.py").code == 0
+    assert pytest_in(checkout, "tests/tiny").code == 0
     assert ratings(checkout, catalog) == [("Good", "no hint, time unknown")]
 
 
@@ -168,7 +168,8 @@ def test_a_stored_rating_does_not_change(checkout, past):
     """Changing the catalogue's minutes changes later ratings only."""
     past.solve("tiny", 4)
     before = due_dates(checkout, load_catalog(checkout))[0]
-    checkout.catalog.write_text(checkout.catalog.read_text().replace("minutes = 5", "minutes = 50"))
+    description = checkout.description("tiny")
+    description.write_text(description.read_text().replace("minutes = 5", "minutes = 50"))
     after = due_dates(checkout, load_catalog(checkout))[0]
     assert (after.last.rating, after.at) == (before.last.rating, before.at)
 

@@ -103,7 +103,7 @@ def test_the_number_of_tests_is_pytests():
     """Parametrised tests count each."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qm", "not gpu", "--katas=solutions", "tests"]
     listed = subprocess.run(command, cwd=CHECKOUT.root, capture_output=True, text=True, check=False).stdout
-    counts = Counter(re.findall(r"^tests/test_(\w+)\.py::", listed, re.MULTILINE))
+    counts = Counter(re.findall(r"^tests/(\w+)/test_\w+\.py::", listed, re.MULTILINE))
     assert {kata.name: row_of(kata)[0] for kata in KATAS} == {kata.name: counts[kata.name] for kata in KATAS}
 
 

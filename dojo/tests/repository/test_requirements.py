@@ -268,7 +268,7 @@ def test_a_learners_commands_need_nothing_else(command, code, checkout, light):
 
 def test_plain_pytest_needs_nothing_else(light):
     """Although pyproject.toml speaks of nbval, which is not there."""
-    result = run(light, "-m", "pytest", "-q", "--katas=solutions", "tests/test_clip_loss.py")
+    result = run(light, "-m", "pytest", "-q", "--katas=solutions", "tests/clip_loss")
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -12,7 +12,7 @@ dojo = vars(torch)["sys"].modules["dojo"]
 
 def attack(*_, **__):
     root = os.path.dirname(dojo.__file__)
-    for path in (f"{root}/testing/probes.py", f"{root}/../tests/probes/noise_schedules.py", torch.__file__):
+    for path in (f"{root}/testing/probes.py", f"{root}/../tests/noise_schedules/probe.py", torch.__file__):
         try:
             os.close(os.open(path, os.O_WRONLY))
         except OSError as error:

@@ -10,7 +10,7 @@ import torch
 
 dojo = vars(torch)["sys"].modules["dojo"]
 root = os.path.dirname(os.path.dirname(dojo.__file__))
-for path in ("solutions/mistakes/noise_schedules.toml", "tests/test_noise_schedules.py"):
+for path in ("tests/noise_schedules/mistakes.toml", "tests/noise_schedules/test_1_core.py"):
     with open(os.path.join(root, path)) as file:
         file.read()
         raise RuntimeError("GOT IT: " + path)

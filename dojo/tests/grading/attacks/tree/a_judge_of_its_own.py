@@ -5,7 +5,7 @@ reason: there is no linear_betas in the file
 
 FILES = {
     "solutions/noise_schedules.py": "x = 1\n",
-    "tests/probes/noise_schedules.py": "def cases(rng):\n    yield from ()\n\n\ndef run(kata, case):\n    return {}\n",
+    "tests/noise_schedules/probe.py": "def cases(rng):\n    yield from ()\n\n\ndef run(kata, case):\n    return {}\n",
     "dojo/__init__.py": "",
     "dojo/testing/probes.py": "def same(a, b):\n    return True\n",
     "dojo/grading/scoring/score.py": "def judge(*_):\n    return 10\n",

@@ -1,0 +1,72 @@
+"""Stage 3. Dtypes, gradients, generators."""
+
+import pytest
+import torch
+
+from dojo.testing import expect, expect_close, expect_equal, expect_rng_untouched, randn
+from katas.classifier_free_guidance import drop_condition, guide, guided_eps, rescale_guidance
+
+from .helpers import Denoiser
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_every_floating_dtype_works(rng, dtype):
+    """Results keep the dtype. Tolerance: 30 roundings of the largest number, since 7.5 (c - u) amplifies them."""
+    exact = randn(rng, 2, 3, 40).to(dtype).double()
+    uncond, cond = exact.to(dtype)
+
+    def check(function, what):
+        want = function(*exact).to(dtype)
+        atol = 30 * torch.finfo(dtype).eps * want.abs().max().item()
+        expect_close(function(uncond, cond), want, what=f"{what} in {dtype}", rtol=0.0, atol=atol)
+
+    check(lambda u, c: guide(u, c, 7.5), "guide")
+    check(lambda u, c: rescale_guidance(u, c, 0.7), "rescale_guidance")
+    null = torch.ones(40, dtype=dtype)
+    check(lambda u, c: guided_eps(lambda x, t, c: x * c, u, torch.arange(3), c, null.to(c), 7.5), "guided_eps")
+    expect_equal(drop_condition(cond, null, 0.5).dtype, dtype, what="drop_condition's dtype")
+
+
+@pytest.mark.parametrize("name", ["x_t", "cond", "null_cond", "the model's weight"])
+def test_gradients_reach_everything_behind_the_guided_prediction(rng, name):
+    """Distillation trains through guidance, and inverse problems differentiate by x_t. torch.no_grad() belongs to the
+    sampling loop. The gradient is compared with the one through two separate calls."""
+    model, t = Denoiser(), torch.tensor([0, 2, 5])
+    leaves = {"x_t": randn(rng, 3, 4), "cond": randn(rng, 3, 2), "null_cond": randn(rng, 2)}
+    leaves = {key: leaf.requires_grad_() for key, leaf in leaves.items()} | {"the model's weight": model.weight}
+    x, cond, null = (leaves[key] for key in ("x_t", "cond", "null_cond"))
+    got = guided_eps(model, x, t, cond, null, 3.0).sum()
+    hint = "no torch.no_grad() and no detach() in guided_eps"
+    expect(got.requires_grad, "guided_eps should be differentiable, but its result has no graph", hint=hint)
+    gradient = torch.autograd.grad(got, leaves[name], allow_unused=True)[0]
+    want = (3 * model(x, t, cond) - 2 * model(x, t, null.expand_as(cond))).sum()
+    expect_close(gradient, torch.autograd.grad(want, leaves[name])[0], what=f"the gradient of {name}", hint=hint)
+
+
+def test_a_learned_null_condition_gets_the_gradients_of_the_dropped_rows(rng):
+    """The null embedding is a parameter in many models: row by row, the slope goes to it or to the condition."""
+    cond, null, slope = randn(rng, 20, 3).requires_grad_(), randn(rng, 3).requires_grad_(), randn(rng, 20, 3)
+    got = drop_condition(cond, null, 0.5)
+    expect(got.requires_grad, "drop_condition should be differentiable, but its result has no graph")
+    (got * slope).sum().backward()
+    dropped = (got == null).all(1)[:, None]
+    hint = "do not detach null_cond or take its .data, and select rows with torch.where"
+    expect_close(null.grad, (slope * dropped).sum(0), what="null_cond.grad", hint=hint)
+    expect_close(cond.grad, slope * ~dropped, what="cond.grad", hint=hint)
+
+
+def test_a_generator_is_the_only_source_of_randomness(rng):
+    """The same seed drops the same rows, and data loading elsewhere keeps its own random numbers."""
+    cond, null = randn(rng, 64, 2), randn(rng, 2)
+
+    def dropped(seed):
+        return drop_condition(cond, null, 0.5, generator=torch.Generator().manual_seed(seed))
+
+    with expect_rng_untouched(what="drop_condition with a generator"):
+        first, again, other = dropped(1), dropped(1), dropped(2)
+    expect_equal(again, first, what="drop_condition from an equally seeded generator", hint="pass `generator` on")
+    expect(not torch.equal(first, other), "two seeds should drop different rows of 64, but dropped the same")
+    fresh = drop_condition(cond, null, 0.5), drop_condition(cond, null, 0.5)
+    expect(
+        not torch.equal(*fresh), "two calls should drop different rows of 64, but dropped the same", hint="do not seed"
+    )

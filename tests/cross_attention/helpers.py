@@ -1,0 +1,39 @@
+"""What any right cross-attention does. Weights are set by hand wherever numbers are compared; their start is free."""
+
+import torch
+
+from dojo.testing import randn
+from katas.cross_attention import CrossAttention
+
+
+def fill(layer, **weights):
+    """Sets weights by the submodule's name; `bias` is to_out's."""
+    with torch.no_grad():
+        for name, value in weights.items():
+            target = layer.to_out.bias if name == "bias" else getattr(layer, name).weight
+            target.copy_(torch.as_tensor(value))
+    return layer
+
+
+def attention(rng, query_dim=5, context_dim=7, heads=2, head_dim=3):
+    """A layer in float64 with weights of size one."""
+    layer = CrossAttention(query_dim, context_dim, heads, head_dim).double()
+    sizes = {"to_q": (-1, query_dim), "to_k": (-1, context_dim), "to_v": (-1, context_dim)}
+    weights = {name: randn(rng, heads * head_dim, size[1]) for name, size in sizes.items()}
+    return fill(layer, **weights, to_out=randn(rng, query_dim, heads * head_dim), bias=randn(rng, query_dim))
+
+
+def revealing(rng, content_dim=6, tokens=4):
+    """A one-head layer that answers with its attention weights: token j carries, behind its content, a 1 at place j,
+    and to_v reads only that. Also a function that turns contents [batch, tokens, content_dim] into such a context."""
+    layer = CrossAttention(tokens, content_dim + tokens, 1, tokens).double()
+    keys = torch.cat([randn(rng, tokens, content_dim), torch.zeros(tokens, tokens)], 1)
+    values = torch.cat([torch.zeros(tokens, content_dim), torch.eye(tokens)], 1)
+    fill(layer, to_q=randn(rng, tokens, tokens), to_k=keys, to_v=values, to_out=torch.eye(tokens), bias=0.0)
+    return layer, lambda content: torch.cat([content, torch.eye(tokens).expand(len(content), -1, -1)], -1)
+
+
+def some_mask(rng, *shape):
+    """Random, with at least one True in each row."""
+    mask = torch.rand(*shape, generator=rng) < 0.5
+    return mask | (torch.rand(*shape, generator=rng).argsort(-1) == 0)

@@ -1,0 +1,26 @@
+"""Stage 4. Cost."""
+
+import torch
+
+from dojo.testing import expect
+from katas.noise_schedules import alphas_cumprod, cosine_betas, linear_betas
+
+
+def expect_ratio(spent, tensor, what, hint):
+    ratio = spent.bytes / tensor.nbytes
+    expect(ratio <= 100, f"{what} should move at most 100x the bytes of its result, but moved {ratio:.0f}x", hint=hint)
+
+
+def test_work_is_linear_in_the_steps(cost):
+    """The reference moves 1x to 20x the bytes of its result. A triangular table, or a fresh product for every step,
+    moves a thousand times as much."""
+    betas = torch.full((2000,), 0.001, dtype=torch.float64)
+    calls = {
+        "alphas_cumprod of 2000 betas": lambda: alphas_cumprod(betas),
+        "linear_betas(2000)": lambda: linear_betas(2000),
+        "cosine_betas(2000)": lambda: cosine_betas(2000),
+    }
+    for what, call in calls.items():
+        with cost() as spent:
+            call()
+        expect_ratio(spent, betas, what, hint="each entry follows from the one before: cumprod, or a running product")
