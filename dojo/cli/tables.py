@@ -15,7 +15,7 @@ from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
 if TYPE_CHECKING:
-    from dojo.authoring.verify.proof import ProofReport
+    from dojo.authoring.verify.report import ProofReport
 
 
 def console() -> Console:
