@@ -1,7 +1,8 @@
 """Makes automatic mutants of a reference: one small change each, in fenced code or in a default argument.
 
-Operators and comparisons are exchanged, constants shifted, conditions fixed, arguments swapped, calls and keyword
-arguments removed, statements dropped, defaults changed. Annotations, docstrings and error sentences stay as they are.
+Operators and comparisons are exchanged, `break` and `continue` too, constants shifted, conditions fixed, arguments
+swapped, calls and keyword arguments removed, statements and `with` dropped, defaults changed; loops run over nothing or
+end after the first round. Annotations, docstrings and error sentences stay as they are.
 
 No library does this: mutmut skips decorated functions (`@torch.no_grad()`), and others start an interpreter for each
 mutant, where a fork takes a tenth of a second.
@@ -50,9 +51,7 @@ class Mutant:
 
     change: str  # "sample_top_k: k = min(k, 9) -> k = min(9, k)"
     source: str
-    lines: range = range(
-        0
-    )  # of the reference; a test that runs none of them cannot see the change. Empty: every test may
+    lines: range  # of the reference; a test that runs none of them cannot see the change. Empty: every test may
 
 
 def mutants(source: str, name: str) -> list[Mutant]:
@@ -164,10 +163,30 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
                 yield ast.If(fixed, node.body, node.orelse)
             else:
                 yield ast.While(fixed, node.body, node.orelse)
+        if isinstance(node, ast.While):
+            yield from _rounds(node)
+    elif isinstance(node, ast.For):
+        yield ast.For(node.target, ast.Tuple([]), node.body, node.orelse)
+        yield from _rounds(node)
+    elif isinstance(node, ast.Break | ast.Continue):
+        yield ast.Continue() if isinstance(node, ast.Break) else ast.Break()
+    elif isinstance(node, ast.With):
+        yield ast.If(ast.Constant(True), node.body, [])
     elif isinstance(node, ast.Call):
         yield from _calls(node)
     elif isinstance(node, ast.Assign | ast.Expr | ast.Assert) or (isinstance(node, ast.AnnAssign) and node.value):
         yield ast.Pass()
+
+
+def _rounds(loop: ast.For | ast.While) -> Iterator[ast.AST]:
+    """Yields the loop that ends after its first round, unless every round ends it or goes on to the next by its last line."""
+    if isinstance(loop.body[-1], ast.Return | ast.Raise | ast.Break | ast.Continue):
+        return
+    body = [*loop.body, ast.Break()]
+    if isinstance(loop, ast.For):
+        yield ast.For(loop.target, loop.iter, body, loop.orelse)
+    else:
+        yield ast.While(loop.test, body, loop.orelse)
 
 
 def _constants(node: Any) -> Iterator[ast.AST]:
@@ -203,10 +222,14 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
 def _change(old: str, new: str) -> str:
     """Returns the lines that differ. Changes to the rest of the file leave this text as it is."""
     before, after = old.splitlines(), new.splitlines()
+    last = ""
     while before and after and before[0] == after[0]:
+        last = before[0]
         del before[0], after[0]
     while before and after and before[-1] == after[-1]:
         del before[-1], after[-1]
+    if not before:  # a line was added: say after which one
+        before, after = [last], [last, *after]
     return f"{_joined(before)} -> {_joined(after)}"
 
 
