@@ -501,9 +501,10 @@ def test_speed_tests_alone_solve_nothing(checkout):
     """They are not part of the specification."""
     write_speed_test(checkout)
     solve(checkout, "x + by", "x - by")
-    assert pytest_in(
-        checkout, "-p", "pytest_benchmark.plugin", "--benchmark-only", "tests/test_speed.py"
-    ).code in (0, 5)
+    assert pytest_in(checkout, "-p", "pytest_benchmark.plugin", "--benchmark-only", "tests/test_speed.py").code in (
+        0,
+        5,
+    )
     assert pytest_in(checkout, "tests/test_speed.py").code in (0, 5)
     assert not history.ever_solved(checkout, "tiny")
     assert ("tiny", 1) not in runs(checkout)
