@@ -87,6 +87,22 @@ answer = "A model answer in two to five sentences."
 """
 
 
+def first_files(checkout: Checkout, name: str, track: str = "") -> dict[Path, str]:
+    """The files that `scaffold` writes for a kata, besides its stub, and their texts."""
+    title = name.replace("_", " ").capitalize()
+    texts = {
+        checkout.reference(name): SOLUTION,
+        checkout.description(name): DESCRIPTION,
+        checkout.tests(name) / "test_1_core.py": TEST,
+        checkout.probe(name): PROBE,
+        checkout.mistakes(name): MISTAKES,
+    }
+    placeholders = {"NAME": name, "TITLE": title, "TRACK": track}
+    return {
+        path: re.sub("NAME|TITLE|TRACK", lambda match: placeholders[match[0]], text) for path, text in texts.items()
+    }
+
+
 def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
     """Writes the files of a new kata, and its name into the catalogue, last in the last track; returns the files.
 
@@ -96,20 +112,12 @@ def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
         raise UserError(
             f"'{name}' cannot name a kata: use lower-case letters, digits and underscores, as in top_k_sampling."
         )
-    files = {
-        checkout.reference(name): SOLUTION,
-        checkout.description(name): DESCRIPTION.replace("TRACK", catalog.katas[-1].track),
-        checkout.tests(name) / "test_1_core.py": TEST,
-        checkout.probe(name): PROBE,
-        checkout.mistakes(name): MISTAKES,
-    }
-    for path in (*files, checkout.stub(name)):
+    texts = first_files(checkout, name, catalog.katas[-1].track)
+    for path in (*texts, checkout.stub(name)):
         if path.exists():
             raise UserError(
                 f"{checkout.shown(path)} already exists; nothing was written. Choose another name, or edit what is there."
             )
-    title = name.replace("_", " ").capitalize()
-    texts = {path: text.replace("NAME", name).replace("TITLE", title) for path, text in files.items()}
     texts[checkout.stub(name)] = render(texts[checkout.reference(name)], name)
     listed = checkout.catalog.read_text(encoding="utf-8")
     texts[checkout.catalog] = re.sub(r"(?m)(^katas = \[[^]]*)^]", rf'\g<1>    "{name}",\n]', listed, count=1)

@@ -21,12 +21,15 @@ def dev() -> None:
 @click.argument("name")
 def new(name: str) -> None:
     """Scaffold the files of a new kata."""
+    from dojo.authoring.missing import missing
     from dojo.authoring.scaffold import scaffold
 
     checkout = find_checkout()
     for path in scaffold(checkout, load_catalog(checkout), name):
         click.echo(f"wrote {checkout.shown(path)}")
-    click.echo(f"Now write solutions/{name}.py, then: kata dev render {name} && kata dev verify {name}")
+    click.echo("\nStill missing, in the order of work (docs/adding-a-kata.md has the details):")
+    for number, step in enumerate(missing(checkout, name), 1):
+        click.echo(f"{number:>3}. {step}")
 
 
 @dev.command()

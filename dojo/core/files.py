@@ -53,8 +53,10 @@ def backup(checkout: Checkout, file: Path, folder_name: str = "backups") -> Path
 
 
 def digest(path: Path) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256; "" if the file cannot be read."""
+    """The first 16 hexadecimal digits of the file's SHA-256; "" if it is no file that can be read."""
     try:
+        if not path.is_file():  # reading a named pipe would wait for ever
+            return ""
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:
         return ""

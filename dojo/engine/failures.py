@@ -28,6 +28,10 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
     """Why the learner's `file` does not import, in a sentence; empty when the fault lies elsewhere."""
     kata = file.stem
     shown = checkout.shown(file)
+    if file.is_dir():
+        return (
+            f"{shown} is a folder, but a kata is a file. Move it elsewhere, then get the stub with: kata reset {kata}"
+        )
     if not file.is_file():
         return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
     if isinstance(error, SyntaxError) and Path(error.filename or file).parent == file.parent:

@@ -3,7 +3,7 @@
     from dojo.testing import expect_close, randn         # tests/NAME/test_*.py: checks, random inputs, costs
     from dojo.testing.probes import Case, Draws, Pairs   # tests/NAME/probe.py
     from dojo.testing.bench import work                  # tests/NAME/bench.py
-    from dojo.testing.gpu import gpu_benchmark           # tests/NAME/test_speed.py
+    from dojo.testing.gpu import gpu_benchmark           # tests/test_speed.py
 
 The fixtures `rng`, `seed` and `cost` come from the pytest plugin (dojo.engine.fixtures). `codec` encodes evidence for the
 grader; `describe` and `chi_square` serve the other modules.

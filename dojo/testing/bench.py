@@ -115,6 +115,7 @@ class Work:
     grows: dict[str, float] = field(default_factory=dict)
     tiny: Size = field(default_factory=dict)
     counts: str = "bytes"
+    gpu: Size = field(default_factory=dict)
 
     def sizes(self) -> list[tuple[str, Size]]:
         """(swept dimension, size) of each size; the realistic one first, with "" for the dimension."""
@@ -134,14 +135,15 @@ def work(
     grows: dict[str, float] | None = None,
     tiny: Size | None = None,
     counts: str = "bytes",
+    gpu: Size | None = None,
     **size: int,
 ) -> Callable[[Callable[..., None]], Work]:
-    """Makes a Work of a function `(bench, **size)`. `tiny` overrides sizes for checking only agreement or growth."""
+    """Makes a Work of a function `(bench, **size)`. `tiny` overrides sizes for checking only agreement or growth, `gpu` overrides them on a GPU."""
 
     def decorate(prepare: Callable[..., None]) -> Work:
         says = " ".join((prepare.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
         small = {**size, **(tiny or {})}
-        return Work(prepare.__name__, says, prepare, dict(size), sweep or {}, grows or {}, small, counts)
+        return Work(prepare.__name__, says, prepare, dict(size), sweep or {}, grows or {}, small, counts, gpu or {})
 
     return decorate
 

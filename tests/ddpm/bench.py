@@ -36,7 +36,7 @@ SWEEP = {"batch": (1, 4, 64), "side": (16, 32, 128)}
 GROWTH = {"grows": {"batch": 1, "side": 2}, "tiny": {"batch": 4, "side": 64}}
 
 
-@work(batch=16, side=64, sweep=SWEEP, **GROWTH)
+@work(batch=16, side=64, sweep=SWEEP, gpu={"batch": 64, "side": 512}, **GROWTH)
 def noise(bench, batch, side):
     """q_sample of images with three channels."""
     x0, eps = bench.randn(batch, 3, side, side), bench.randn(batch, 3, side, side)

@@ -76,14 +76,21 @@ def layers(bench, run, rows, width, rank):
 GROWTH = {"grows": {"rows": 1, "width": 2}, "tiny": {"rows": 64, "width": 512, "rank": 4}, "counts": "flops"}
 
 
-@work(rows=64, width=4096, rank=16, sweep={"rows": (1, 16, 256), "width": (1024, 2048), "rank": (4, 64)}, **GROWTH)
+@work(
+    rows=64,
+    width=4096,
+    rank=16,
+    sweep={"rows": (1, 16, 256), "width": (1024, 2048), "rank": (4, 64)},
+    gpu={"rows": 8192},
+    **GROWTH,
+)
 def train(bench, rows, width, rank):
     """Forward and backward."""
     layers(bench, train_step, rows, width, rank)
     bench.floor(bytes=2 * 4 * width**2, flops=2 * 2 * rows * width**2)
 
 
-@work(rows=64, width=4096, rank=16, **GROWTH)
+@work(rows=64, width=4096, rank=16, gpu={"rows": 1}, **GROWTH)
 def infer(bench, rows, width, rank):
     """Forward alone."""
     layers(bench, forward, rows, width, rank)

@@ -38,6 +38,7 @@ def among_the_best(logits, k, results):
     sweep={"batch": (1, 2, 4, 16, 32), "vocab": (16032, 32064, 64128, 256512), "k": (10, 250)},
     grows={"batch": 1, "vocab": 1, "k": 0},
     tiny={"batch": 2, "vocab": 32768},
+    gpu={"batch": 64},
 )
 def one_token_a_row(bench, batch, vocab, k):
     """One token for each row of logits."""

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from dojo.authoring.missing import missing
 from dojo.cli.dev import dev
-from dojo.tests.checkouts import pytest_in, solve
+from dojo.core.paths import Checkout
+from dojo.tests.checkouts import REPOSITORY, pytest_in, solve
 from dojo.tests.cli.commands import environment, kata, program
 
 COMMANDS = ["bench", "new", "notebooks", "render", "verify"]
@@ -91,6 +93,33 @@ def test_a_new_kata_is_complete(checkout):
     assert kata("dev", "render", "--check").exit_code == 0
     assert pytest_in(checkout, "--katas=solutions", "tests/gelu").code == 0
     assert set(pytest_in(checkout, "tests/gelu").verdicts().values()) == {"not started"}
+
+
+def test_new_ends_with_the_steps_that_are_missing(checkout):
+    """In the order of work: all of them at first, and of a complete kata only the proof."""
+    lines = kata("dev", "new", "gelu").output.split("order of work")[1].splitlines()[1:]
+    assert [line.split(": ")[0].split(" (")[0].split(". ", 1)[1] for line in lines] == [
+        "solutions/gelu.py",
+        "katas/gelu.py",
+        "tests/gelu/kata.toml",
+        "tests/gelu/test_1_core.py",
+        "tests/gelu/test_2_edges.py",
+        "tests/gelu/test_3_numerics.py",
+        "tests/gelu/test_4_cost.py",
+        "tests/gelu/probe.py",
+        "tests/gelu/mistakes.toml",
+        "tests/gelu/alternatives/",
+        "the proof",
+    ]
+    assert "1 of 12 named mistakes are there" in lines[8]
+    assert missing(checkout, "tiny") == [
+        "tests/tiny/mistakes.toml: 2 of 12 named mistakes are there",
+        "tests/tiny/alternatives/: 0 of 5 other right answers are there",
+        "the proof: kata dev verify tiny",
+    ]
+    real = Checkout(REPOSITORY)
+    for name in ("ddpm", "clip_loss"):
+        assert missing(real, name) == [f"the proof: kata dev verify {name}"]
 
 
 def contents(checkout):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from dojo.engine.file_watcher import Fingerprints
 from dojo.engine.target import child_environment
 from dojo.tests import checkouts
 
@@ -140,6 +141,29 @@ def test_a_kata_may_import_another_kata(checkout):
         "from katas.base import twice\n" + checkouts.SOLUTION.replace("return x * 2", "return twice(x)")
     )
     assert checkouts.pytest_in(checkout, "--katas=solutions").code == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_only_the_kata_under_test_matters(checkout):
+    """Editors leave links to nowhere, people make folders, and a named pipe would be waited for."""
+    checkouts.solve(checkout)
+    (checkout.katas / ".#tiny.py").symlink_to("nobody@nowhere.1234")
+    (checkout.katas / "folder.py").mkdir()
+    (checkout.katas / "binary.py").write_bytes(b"\xff\xfe\x00")
+    os.mkfifo(checkout.katas / "pipe.py")
+    session = checkouts.pytest_in(checkout)
+    assert session.code == 0
+    assert "6 passed" in session.output
+    assert set(Fingerprints(checkout.katas)._digests) >= {"tiny", "binary"}
+
+
+def test_a_folder_in_the_place_of_the_kata_is_named(checkout):
+    """It is no missing file."""
+    checkout.stub("tiny").unlink()
+    checkout.stub("tiny").mkdir()
+    session = checkouts.pytest_in(checkout)
+    assert "katas/tiny.py is a folder, but a kata is a file." in session.output
+    assert "kata reset tiny" in session.output
 
 
 def test_two_saves_within_a_second_run_the_newer_code(checkout):

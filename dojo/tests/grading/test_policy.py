@@ -41,7 +41,7 @@ def test_right_answers_get_no_finding():
     ]
     for turn in zip_longest(*files):
         present = [file for file in turn if file]
-        names = [file.stem if file.parent == REAL.solutions else file.parent.name for file in present]
+        names = [file.stem if file.parent == REAL.solutions else file.parent.parent.name for file in present]
         submitted = [read_submitted_file(file, name, checkout=REAL) for file, name in zip(present, names, strict=True)]
         assert [file for file in submitted if file.status != "ok"] == []
         for name, findings in review(REAL, submitted).items():
