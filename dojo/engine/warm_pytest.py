@@ -69,8 +69,7 @@ class WarmPytest:
         The tests `first` (name and file) run in this order, and then, with `others`, all others; none after an outcome
         that `stops`. A test that uses more CPU time than its limit ends the process with SIGPROF.
         """
-        with tempfile.TemporaryDirectory(prefix="kata-") as folder:
-            tempfile.tempdir = folder  # for the files that tests write
+        with _temporary_folder() as folder:
             target = Path(folder).resolve() / "katas"
             target.mkdir()
             for reference in self.checkout.solutions.glob("*.py"):
@@ -107,13 +106,16 @@ class WarmPytest:
         return kata_session.outcomes
 
     def _items(self, kata: str, first: Sequence[tuple[str, Path]], others: bool) -> Iterator[pytest.Item]:
+        hook = self.session.config.hook
+        folders = self.session.perform_collect([str(self.checkout.tests(kata))], genitems=False)
+        modules = {node.path: node for f in folders for node in hook.pytest_make_collect_report(collector=f).result}
         collected: dict[Path, dict[str, pytest.Item]] = {}
 
         def items_of(file: Path) -> dict[str, pytest.Item]:
             if file not in collected:
-                self.session.config.args = [str(file)]
-                self.session.perform_collect()
-                collected[file] = {item.name: item for item in self.session.items}
+                items = list(self.session.genitems(modules[file])) if file in modules else []
+                hook.pytest_collection_modifyitems(session=self.session, config=self.session.config, items=items)
+                collected[file] = {item.name: item for item in items}
             return collected[file]
 
         for name, file in first:
@@ -165,6 +167,16 @@ class _Host:
         except BaseException as error:  # pytest would report it as its own
             self.error = error
         return True
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """A folder for this run; what tests write into temporary files is deleted with it."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="kata-") as folder:
+        tempfile.tempdir = folder
+        yield folder
+    tempfile.tempdir = before
 
 
 @contextmanager
