@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from dojo.authoring.verify import proof
+from dojo.authoring.verify import report as results
 from dojo.authoring.verify.mutants import mutants
-from dojo.authoring.verify.proof import ProofReport, Survivor
+from dojo.authoring.verify.report import ProofReport, Survivor
 from dojo.cli import tables
 from dojo.cli.main import main
 from dojo.tests.checkouts import EDGES, MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
@@ -136,7 +137,7 @@ def verified(checkout, **options):
     """Returns the report of each kata. Two mistakes and one seed are enough here."""
 
     def run():
-        proof.MIN_MISTAKES, proof.SEEDS = 2, (7,)
+        results.MIN_MISTAKES, results.MIN_ALTERNATIVES, proof.SEEDS = 2, 0, (7,)
         reports = proof.verify(checkout, [], jobs=2, trial_timeout_s=TRIAL_TIMEOUT_S, **options)
         return {report.kata: report for report in reports}
 
@@ -275,7 +276,7 @@ def test_the_command_exits_with_1_where_a_kata_falls_short(tmp_path, monkeypatch
     monkeypatch.chdir(checkout.root)
 
     def run():
-        proof.MIN_MISTAKES, proof.SEEDS = 2, (0,)
+        results.MIN_MISTAKES, results.MIN_ALTERNATIVES, proof.SEEDS = 2, 0, (0,)
         result = CliRunner().invoke(main, ["dev", "verify", name, "--jobs", "2", "--no-mutants"])
         return result.exit_code, result.output
 
