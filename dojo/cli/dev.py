@@ -72,7 +72,9 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
 )
 @click.option("--peers", is_flag=True, help="Only the adapters over installed libraries (needs the `peers` extra).")
 @click.option("--again", is_flag=True, help="Prove also what has not changed since this machine proved it.")
-@click.option("--write", "writes", is_flag=True, help="Write the tables of README.md and docs/ (all katas, all trials).")
+@click.option(
+    "--write", "writes", is_flag=True, help="Write the tables of README.md and docs/ (all katas, all trials)."
+)
 @click.pass_context
 def verify(
     ctx: click.Context,
