@@ -51,6 +51,15 @@ class WarmPytest:
 
     def __init__(self, checkout: Checkout, session: pytest.Session) -> None:
         self.checkout, self.session = checkout, session
+        self._modules: dict[
+            str, dict[Path, pytest.Module]
+        ] = {}  # kata -> file -> collector, which has collected nothing
+
+    def prepare(self, kata: str) -> None:
+        """Lists the test files of `kata` in this process, so that its forks need not. They do where its conftest imports katas."""
+        conftest = self.checkout.tests(kata) / "conftest.py"
+        if not (conftest.is_file() and "katas" in conftest.read_text(encoding="utf-8")):
+            self._modules[kata] = self._list_modules(kata)
 
     def run(
         self,
@@ -107,8 +116,7 @@ class WarmPytest:
 
     def _items(self, kata: str, first: Sequence[tuple[str, Path]], others: bool) -> Iterator[pytest.Item]:
         hook = self.session.config.hook
-        folders = self.session.perform_collect([str(self.checkout.tests(kata))], genitems=False)
-        modules = {node.path: node for f in folders for node in hook.pytest_make_collect_report(collector=f).result}
+        modules = self._modules.get(kata) or self._list_modules(kata)
         collected: dict[Path, dict[str, pytest.Item]] = {}
 
         def items_of(file: Path) -> dict[str, pytest.Item]:
@@ -125,6 +133,17 @@ class WarmPytest:
             names = {name for name, _ in first}
             for file in self.checkout.test_files(kata):
                 yield from (item for name, item in items_of(file).items() if name not in names)
+
+    def _list_modules(self, kata: str) -> dict[Path, pytest.Module]:
+        hook = self.session.config.hook
+        try:
+            folders = self.session.perform_collect([str(self.checkout.tests(kata))], genitems=False)
+        except pytest.UsageError:  # there is no such folder
+            return {}
+        reports = [hook.pytest_make_collect_report(collector=folder) for folder in folders]
+        return {
+            node.path: node for report in reports for node in report.result or () if isinstance(node, pytest.Module)
+        }
 
 
 def with_warm_pytest(checkout: Checkout, body: Callable[[WarmPytest], None]) -> None:

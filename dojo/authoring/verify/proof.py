@@ -33,7 +33,7 @@ from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
 from dojo.engine.pool import require_fork, run_forked
-from dojo.engine.preload import preload
+from dojo.engine.preload import freeze, preload
 from dojo.engine.warm_pytest import WarmPytest, with_warm_pytest
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -71,6 +71,7 @@ def verify(
 
     def prove(warm: WarmPytest) -> None:
         planned = [_planned(warm, checkout, report, with_mutants, sample, peers) for report in fresh]
+        freeze()
         total = sum(len(plan.first) + len(plan.then) for plan in planned)
         done = 0
         # What the first trials tell (which test reaches which line) orders the tests of the later ones.
@@ -141,6 +142,7 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     alternatives = {checkout.shown(path): path.read_text(encoding="utf-8") for path in paths}
     report.alternatives = len(alternatives)
     trials = Trials(warm, checkout, name, mistakes.named)
+    warm.prepare(name)
 
     def trial(run: Callable[..., Any], *inputs: Any, add: Callable[..., None], about: tuple[Any, ...] = ()) -> Trial:
         return partial(run, *inputs), partial(add, report, *about)
