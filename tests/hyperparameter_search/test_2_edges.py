@@ -153,6 +153,9 @@ def test_a_wrong_entry_of_a_space_is_an_error(choice):
     for search in (random_search, bayesian_search):
         with expect_raises(ValueError, what=f"{search.__name__} over {choice}"):
             search(lambda params: 0.0, {"a": (0.0, 1.0), "b": choice}, 3, seed=0)
+    for right in ([1, 2], ("log", 0.1, 1.0)):
+        with expect_raises(ValueError, what=f"random_search over {right} and {choice}", hint="check every entry"):
+            random_search(lambda params: 0.0, {"a": right, "b": choice}, 3, seed=0)
     with expect_raises(ValueError, what=f"grid_search over {choice}", hint="a grid takes lists that are not empty"):
         grid_search(lambda params: 0.0, {"a": [1, 2], "b": choice})
 
