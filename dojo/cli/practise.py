@@ -52,7 +52,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     catalog = None
     if name:
         catalog = load_catalog(checkout)
-        arguments.insert(0, str(checkout.tests(catalog[name].name)))
+        arguments.insert(0, checkout.tests_argument(catalog[name].name))
     if stage:
         arguments.append(f"--stage={stage}")
     environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
