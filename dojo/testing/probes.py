@@ -168,7 +168,8 @@ def note_of(error: BaseException, of: str = "") -> str:
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename.startswith(KATA_FILE)]
     try:
-        text = " ".join(str(error).split())[:MAX_NOTE_CHARS]
+        beginning = str(error)[: 10 * MAX_NOTE_CHARS]  # of a text that may have a hundred megabytes
+        text = " ".join(beginning.split())[:MAX_NOTE_CHARS]
     except Exception:
         text = ""
     return text + (f" (line {lines[-1]})" if lines else f" (after {of})" if of else "")

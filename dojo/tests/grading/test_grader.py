@@ -25,12 +25,13 @@ from dojo.grading.submission.intake import SubmittedFile
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
 CHECKOUT = find_checkout(Path(__file__).parent)
 KATAS = ["noise_schedules", "top_k_sampling"]
+SECRET = b"a secret of this test"
 WRONG = "def linear_betas(*args, **options):\n    return 1\n"
 
 
 @pytest.fixture(scope="module")
 def grader():
-    with Grader(CHECKOUT, KATAS, Seed(b"a secret of this test"), jobs=1) as grader:
+    with Grader(CHECKOUT, KATAS, Seed(SECRET), jobs=1) as grader:
         yield grader
 
 
@@ -100,18 +101,20 @@ def test_a_case_that_could_be_guessed_counts_only_beside_one_that_could_not(grad
     assert any("counts only together with" in case.reason for case in result.cases)
 
 
-def test_one_seed_gives_one_report():
+def test_one_seed_gives_one_report(grader):
     """So a grade can be repeated afterwards. Another seed gives other inputs."""
 
-    def report(secret):
-        with Grader(CHECKOUT, ["noise_schedules"], Seed(secret), naming=False) as grader:
-            mistake = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named[0]
-            result = graded(grader, mistake.apply(reference("noise_schedules")))
-        return [(case.id, case.reason) for case in result.cases]
+    def report(by):
+        mistake = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named[0]
+        return [(case.id, case.reason) for case in graded(by, mistake.apply(reference("noise_schedules"))).cases]
 
-    first = report(b"one secret")
-    assert first == report(b"one secret")
-    assert first != report(b"another one")
+    def report_of_another(secret):
+        with Grader(CHECKOUT, ["noise_schedules"], Seed(secret), naming=False) as another:
+            return report(another)
+
+    first = report(grader)
+    assert first == report_of_another(SECRET)
+    assert first != report_of_another(b"another one")
 
 
 def test_a_seed_is_committed_to_and_not_revealed():
