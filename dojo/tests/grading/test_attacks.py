@@ -174,5 +174,5 @@ def test_the_reference_scores_full_in_every_kata_that_is_attacked(kata, grader, 
 def test_nothing_is_left_of_the_grader_itself(outcomes, grader, scratch):
     """All folders of all workers are gone, and no process is left but the fork servers."""
     assert os.listdir(scratch) == []
-    assert suite.processes() == {}
+    assert suite.remaining() == {}
     assert suite.planted() == ()

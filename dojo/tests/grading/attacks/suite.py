@@ -18,7 +18,7 @@ import ast
 import glob
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -138,13 +138,7 @@ def run_attacks(grader: Grader, attacks: list[Attack], folder: Path, together: i
             refused = _refused(grader, taken)
             before = processes()
             results = list(pool.map(partial(_grade, grader), group, taken))
-            after = processes()
-            for _ in range(20):  # a process that has been killed takes a moment to end
-                if not after.keys() - before.keys():
-                    break
-                time.sleep(0.1)
-                after = processes()
-            left, files = tuple(after[pid] for pid in after.keys() - before.keys()), planted()
+            left, files = tuple(remaining(before).values()), planted()
             yield from (Outcome(*pair, left, files) for pair in zip(results, refused, strict=True))
 
 
@@ -166,6 +160,20 @@ def grade(grader: Grader, kata: str, taken: SubmittedFile, patience: float = 1.0
         return grader.grade_file(kata, taken)
     with grader._sandbox() as sandbox:
         return judge(sandbox, key, taken.source.decode(), taken.sha256)[0]
+
+
+def remaining(before: Collection[tuple[int, str]] = ()) -> dict[tuple[int, str], str]:
+    """The processes that are not among `before` and do not end within two seconds.
+
+    One that has been killed takes a moment to end, and other tests may start and end some meanwhile.
+    """
+    left = {pid: name for pid, name in processes().items() if pid not in before}
+    for _ in range(20):
+        if not left:
+            break
+        time.sleep(0.1)
+        left = {pid: name for pid, name in processes().items() if pid in left}
+    return left
 
 
 def processes() -> dict[tuple[int, str], str]:
