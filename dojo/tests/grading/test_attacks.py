@@ -46,7 +46,7 @@ def grader(scratch):
         suite.KATAS,
         Seed(b"an attack may be lucky once in a thousand seeds; this one is fixed"),
         jobs=TOGETHER,
-        naming=False,
+        name_mistakes=False,
     ) as grader:
         yield grader
 
@@ -158,7 +158,7 @@ def test_a_right_answer_scores_full(name, how, grader, tmp_path):
     (tmp_path / "katas").mkdir()
     (tmp_path / "katas" / "noise_schedules.py").write_bytes(raw)
     taken = read_submission(tmp_path, suite.KATAS, checkout=grader.checkout)
-    assert grader._refusals(taken) == {"noise_schedules": ""}
+    assert grader.refusals([taken["noise_schedules"]]) == [""]
     result = suite.grade(grader, "noise_schedules", taken["noise_schedules"])
     assert (result.status, result.points) == ("pass", 10), result.reason
 

@@ -39,7 +39,7 @@ def reference(kata):
 
 
 def graded(grader, text, kata="noise_schedules"):
-    return grader.grade_file(kata, SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
+    return grader.grade_file(SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
 
 
 def test_the_reference_scores_full(grader):
@@ -104,7 +104,7 @@ def test_one_seed_gives_one_report():
     """So a grade can be repeated afterwards. Another seed gives other inputs."""
 
     def report(secret):
-        with Grader(CHECKOUT, ["noise_schedules"], Seed(secret), naming=False) as grader:
+        with Grader(CHECKOUT, ["noise_schedules"], Seed(secret), name_mistakes=False) as grader:
             mistake = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named[0]
             result = graded(grader, mistake.apply(reference("noise_schedules")))
         return [(case.id, case.reason) for case in result.cases]
@@ -152,7 +152,7 @@ def test_the_self_test_reports_what_holds(grader):
 @pytest.mark.parametrize("layer", ["landlock", "seccomp", "namespaces"])
 def test_right_answers_pass_with_any_layer_off(layer):
     """Systems differ in the layers that they have; the verdict must not."""
-    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), without=(layer,), naming=False) as grader:
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), without=(layer,), name_mistakes=False) as grader:
         assert graded(grader, reference("noise_schedules")).status == "pass"
         assert grader.selftest.layer_states()[layer] != "on"
 

@@ -163,7 +163,7 @@ def grade(grader: Grader, kata: str, taken: SubmittedFile, patience: float = 1.0
     """Grades one file with more patience, or less."""
     key = replace(grader.answer_key(kata), timeout_factor=patience)
     if taken.status != "ok" or taken.source is None:
-        return grader.grade_file(kata, taken)
+        return grader.grade_file(taken)
     with grader._sandbox() as sandbox:
         return judge(sandbox, key, taken.source.decode(), taken.sha256)[0]
 
