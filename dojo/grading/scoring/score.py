@@ -45,7 +45,7 @@ def judge(
     for case in key.cases:
         reason = reasons[case.name]
         if not reason and case.name in key.guessable and case.of not in trusted:
-            reason = f"right, but it counts only together with a right result of {case.of}, and there is none"
+            reason = "right, but it could be guessed, and too little else is right for it to count"
         seconds = round(collected.seconds.get(case.name, 0.0), 4)
         results.append(CaseResult(case.name, not reason, reason, seconds))
     return _kata_result(key, tuple(results), collected.evidence, sha256), collected.evidence
