@@ -97,7 +97,7 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
     folder, out = classroom
     plan = read_class(CHECKOUT, find_submissions(folder)[0], KATAS)
     secret = (out / "seed").read_text().strip().encode()
-    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), secret, naming=True)
+    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), secret, name_mistakes=True)
     done = []
     monkeypatch.setattr(run, "SHARD_FILES", 4)  # three shards or more, for two workers
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
@@ -119,7 +119,7 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
 def test_a_fault_of_the_grader_is_an_error_and_is_tried_again(tmp_path):
     """It is in the report of this run, and no result is stored for the next."""
     grader = SimpleNamespace(
-        upstream_sha256="", seed=SimpleNamespace(commitment=""), selftest=SimpleNamespace(layers=()), naming=True
+        upstream_sha256="", seed=SimpleNamespace(commitment=""), selftest=SimpleNamespace(layers=()), name_mistakes=True
     )
     plan = Plan({"ada": {"tiny": SubmittedFile("tiny", None, "ab", "ok")}}, {}, {("tiny", "ab"): b"x = 1"})
     store = ResultStore(tmp_path, grader)
