@@ -9,6 +9,7 @@ import click
 from dojo.authoring import write_stubs
 from dojo.cli import tables
 from dojo.core.catalog import load_catalog
+from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
 
 
@@ -70,16 +71,29 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
     help="Only so many mistakes and mutants of each kata, and half as many alternatives.",
 )
 @click.option("--peers", is_flag=True, help="Only the adapters over installed libraries (needs the `peers` extra).")
+@click.option("--again", is_flag=True, help="Prove also what has not changed since this machine proved it.")
+@click.option(
+    "--write", "writes", is_flag=True, help="Write the tables of README.md and docs/ (all katas, all trials)."
+)
 @click.pass_context
 def verify(
-    ctx: click.Context, names: tuple[str, ...], jobs: int | None, no_mutants: bool, sample: int | None, peers: bool
+    ctx: click.Context,
+    names: tuple[str, ...],
+    jobs: int | None,
+    no_mutants: bool,
+    sample: int | None,
+    peers: bool,
+    again: bool,
+    writes: bool,
 ) -> None:
     """Prove that the tests reject wrong answers.
 
     And that they accept right ones: stubs, references, named mistakes, mutants and alternatives of KATA.
     """
-    from dojo.authoring.verify import proof
+    from dojo.authoring.verify import pages, proof
 
+    if writes and (names or no_mutants or sample or peers):
+        raise UserError("--write needs the whole proof: `kata dev verify --write`, with no KATA and no other limit.")
     checkout = find_checkout()
     out = tables.console()
     started = time.monotonic()
@@ -95,12 +109,19 @@ def verify(
         with_mutants=not no_mutants,
         sample=sample,
         peers=peers,
+        again=again,
         progress=progress,
     )
     tables.verify_table(out, reports)
     sampled = f", a sample of {sample} mistakes and mutants each; all of them: kata dev verify" if sample else ""
     out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{sampled}.")
-    ctx.exit(1 if any(report.shortfalls for report in reports) else 0)
+    short = any(report.shortfalls for report in reports)
+    if writes and short:
+        out.print("No page was written: first mend what falls short.")
+    elif writes:
+        for page in pages.write(checkout, load_catalog(checkout), reports):
+            out.print(f"{checkout.shown(page)} written.")
+    ctx.exit(1 if short else 0)
 
 
 @dev.command()

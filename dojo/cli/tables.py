@@ -15,7 +15,7 @@ from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
 if TYPE_CHECKING:
-    from dojo.authoring.verify.proof import ProofReport
+    from dojo.authoring.verify.report import ProofReport
 
 
 def console() -> Console:
@@ -120,7 +120,7 @@ def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
             "-" if r.kill_rate is None else f"{r.kill_rate:.1%}",
             share(r.alternatives - rejected, r.alternatives),
             share(r.peers - rejected, r.peers),
-            Text("short", "red") if r.shortfalls else Text("ok", "green"),
+            Text("short", "red") if r.shortfalls else Text(f"ok{_since(r)}", "green"),
         )
     out.print(table)
     mistakes, named = sum(r.mistakes for r in reports), sum(r.named for r in reports)
@@ -139,6 +139,10 @@ def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
     for r in reports:
         for shortfall in r.shortfalls:
             out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)
+
+
+def _since(report: "ProofReport") -> str:
+    return f", unchanged since {report.proved_on}" if report.proved_on else ""
 
 
 def share(part: int, total: int) -> str:

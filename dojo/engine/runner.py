@@ -1,4 +1,4 @@
-"""Runs the tests of one kata on one source text, inside this process. Call it only in a forked child (`pool`)."""
+"""Runs the tests of one kata with pytest, inside this process. Call it only in a forked child."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.outcome import Diagnosis, Outcome, is_solved
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.session import PLUGIN_NAME, KataSession
 
@@ -42,15 +42,6 @@ class RunResult:
     output: str
     exit_code: int
 
-    @property
-    def all_passed(self) -> bool:
-        passed = sum(o.verdict == "passed" for o in self.outcomes)
-        return self.exit_code == 0 and is_solved(passed, passed + len(self.failures), complete=True)
-
-    @property
-    def failures(self) -> tuple[Outcome, ...]:
-        return tuple(o for o in self.outcomes if o.verdict not in ("passed", "skipped"))
-
 
 class SessionKeeper:
     """A pytest plugin that keeps the KataSession, which pytest.main() does not return."""
@@ -61,33 +52,7 @@ class SessionKeeper:
         self.session = config.pluginmanager.get_plugin(PLUGIN_NAME)
 
 
-def run_tests(
-    checkout: Checkout, kata: str, source: str, *, seed: int = 0, only: str = "", extra: Sequence[str] = ()
-) -> RunResult:
-    """Runs the tests of `kata` on `source`, beside the references of all other katas.
-
-    `only` names one test function; `extra` holds further arguments of pytest.
-    """
-    with tempfile.TemporaryDirectory(prefix="kata-") as folder:
-        target = Path(folder).resolve()
-        for reference in checkout.solutions.glob("*.py"):
-            if reference.stem != kata:
-                (target / reference.name).symlink_to(reference)
-        (target / f"{kata}.py").write_text(source, encoding="utf-8")
-        return run_pytest(checkout, kata, target, [f"--kata-seed={seed}", *extra], only=only)
-
-
-def _find_test(checkout: Checkout, kata: str, test: str) -> str:
-    """The argument of pytest that runs one test function; the kata's folder, if no file has it."""
-    for file in checkout.test_files(kata):
-        if f"\ndef {test}(" in file.read_text(encoding="utf-8"):
-            return f"{file}::{test}"
-    return f"{checkout.tests(kata)}::{test}"
-
-
-def run_pytest(
-    checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object, only: str = ""
-) -> RunResult:
+def run_pytest(checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object) -> RunResult:
     """Runs one pytest session on `target`/kata.py. Records nothing in the history.
 
     Captures what is written to file descriptors 1 and 2, and does not restore them.
@@ -97,7 +62,6 @@ def run_pytest(
     os.chdir(checkout.root)
     if str(checkout.root) not in sys.path:
         sys.path.insert(0, str(checkout.root))
-    tests = _find_test(checkout, kata, only) if only else str(checkout.tests(kata))
     fixed = ["-q", "--no-history", f"--rootdir={checkout.root}", *(f"-pno:{plugin}" for plugin in UNUSED_PLUGINS)]
     keeper = SessionKeeper()
     with tempfile.TemporaryFile() as log:
@@ -106,7 +70,7 @@ def run_pytest(
         os.dup2(log.fileno(), 2)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        exit_code = int(pytest.main([tests, *fixed, *arguments], plugins=[keeper, *plugins]))
+        exit_code = int(pytest.main([str(checkout.tests(kata)), *fixed, *arguments], plugins=[keeper, *plugins]))
         sys.stdout.flush()
         sys.stderr.flush()
         log.seek(0)

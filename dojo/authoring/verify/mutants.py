@@ -1,7 +1,8 @@
 """Makes automatic mutants of a reference: one small change each, in fenced code or in a default argument.
 
-Operators and comparisons are exchanged, constants shifted, conditions fixed, arguments swapped, calls and keyword
-arguments removed, statements dropped, defaults changed. Annotations, docstrings and error sentences stay as they are.
+Operators and comparisons are exchanged, `break` and `continue` too, constants shifted, conditions fixed, arguments
+swapped, calls and keyword arguments removed, statements and `with` dropped, defaults changed; loops run over nothing or
+end after the first round. Annotations, docstrings and error sentences stay as they are.
 
 No library does this: mutmut skips decorated functions (`@torch.no_grad()`), and others start an interpreter for each
 mutant, where a fork takes a tenth of a second.
@@ -41,7 +42,7 @@ COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 SKIPPED = (ast.Raise, ast.JoinedStr)  # a learner may word error messages freely
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
-Point = tuple[str, Callable[[Any], None], Any, Any]  # function, setter, new value, old value
+Point = tuple[str, range, Callable[[Any], None], Any, Any]  # function, lines, setter, new value, old value
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Mutant:
 
     change: str  # "sample_top_k: k = min(k, 9) -> k = min(9, k)"
     source: str
+    lines: range  # of the reference; a test that runs none of them cannot see the change. Empty: every test may
 
 
 def mutants(source: str, name: str) -> list[Mutant]:
@@ -60,7 +62,7 @@ def mutants(source: str, name: str) -> list[Mutant]:
     texts = {plain}
     uses: Counter[str] = Counter()
     result: list[Mutant] = []
-    for owner, put, new, old in _points(tree, [(f.begin, f.end) for f in fences], {f.owner for f in fences}):
+    for owner, lines, put, new, old in _points(tree, [(f.begin, f.end) for f in fences], {f.owner for f in fences}):
         put(new)
         text = ast.unparse(ast.fix_missing_locations(tree))
         put(old)
@@ -69,44 +71,53 @@ def mutants(source: str, name: str) -> list[Mutant]:
             change = f"{owner}: {_change(plain, text)}"
             uses[change] += 1
             suffix = f" ({uses[change]})" if uses[change] > 1 else ""  # the same change to an equal line further down
-            result.append(Mutant(change + suffix, text + "\n"))
+            result.append(Mutant(change + suffix, text + "\n", lines))
     return result
 
 
 def _points(tree: ast.Module, ranges: list[tuple[int, int]], owners: set[str]) -> Iterator[Point]:
-    """Yields (function, setter, new value, old value) for every single change."""
+    """Yields (function, lines, setter, new value, old value) for every single change."""
 
     def fenced(node: Any) -> bool:
         return any(begin < node.lineno and node.end_lineno < end for begin, end in ranges)
 
-    def visit(node: ast.AST, owner: str, inside: bool) -> Iterator[Point]:
+    def visit(node: ast.AST, owner: str, lines: range, inside: bool) -> Iterator[Point]:
         if isinstance(node, SKIPPED):
             return
         if isinstance(node, DEFINITIONS):
             owner = f"{owner}.{node.name}".lstrip(".")
+            lines = range(0)
             if owner in owners and not isinstance(node, ast.ClassDef):
                 for defaults in (node.args.defaults, node.args.kw_defaults):
                     for index, default in enumerate(defaults):
                         for new in _constants(default):
-                            yield owner, _setter(defaults, index), new, default
+                            yield owner, range(0), _setter(defaults, index), new, default
         for field, value in ast.iter_fields(node):
             if field in ("annotation", "returns", "decorator_list", "args") and not isinstance(node, ast.Call):
                 continue
             if isinstance(value, list):
                 for index, child in enumerate(value):
                     if isinstance(child, ast.AST):
-                        yield from child_points(value, index, child, owner, inside)
+                        yield from child_points(value, index, child, owner, lines, inside)
             elif isinstance(value, ast.AST):
-                yield from child_points(node, field, value, owner, inside)
+                yield from child_points(node, field, value, owner, lines, inside)
 
-    def child_points(holder: Any, key: Any, child: ast.AST, owner: str, inside: bool) -> Iterator[Point]:
+    def child_points(holder: Any, key: Any, child: ast.AST, owner: str, lines: range, inside: bool) -> Iterator[Point]:
+        if isinstance(child, ast.stmt) and not isinstance(holder, ast.Module) and owner:
+            lines = _own_lines(child)
         inside = inside or (hasattr(child, "lineno") and fenced(child))
         if inside and not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
             for new in _replacements(child):
-                yield owner, _setter(holder, key), new, child
-        yield from visit(child, owner, inside)
+                yield owner, lines, _setter(holder, key), new, child
+        yield from visit(child, owner, lines, inside)
 
-    yield from visit(tree, "", False)
+    yield from visit(tree, "", range(0), False)
+
+
+def _own_lines(statement: ast.stmt) -> range:
+    """The statement's lines; of one that holds others, the lines before them."""
+    body = getattr(statement, "body", None)
+    return range(statement.lineno, body[0].lineno if body else (statement.end_lineno or statement.lineno) + 1)
 
 
 def _setter(holder: Any, key: Any) -> Callable[[Any], None]:
@@ -152,10 +163,30 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
                 yield ast.If(fixed, node.body, node.orelse)
             else:
                 yield ast.While(fixed, node.body, node.orelse)
+        if isinstance(node, ast.While):
+            yield from _rounds(node)
+    elif isinstance(node, ast.For):
+        yield ast.For(node.target, ast.Tuple([]), node.body, node.orelse)
+        yield from _rounds(node)
+    elif isinstance(node, ast.Break | ast.Continue):
+        yield ast.Continue() if isinstance(node, ast.Break) else ast.Break()
+    elif isinstance(node, ast.With):
+        yield ast.If(ast.Constant(True), node.body, [])
     elif isinstance(node, ast.Call):
         yield from _calls(node)
     elif isinstance(node, ast.Assign | ast.Expr | ast.Assert) or (isinstance(node, ast.AnnAssign) and node.value):
         yield ast.Pass()
+
+
+def _rounds(loop: ast.For | ast.While) -> Iterator[ast.AST]:
+    """Yields the loop that ends after its first round, unless every round ends it or goes on to the next by its last line."""
+    if isinstance(loop.body[-1], ast.Return | ast.Raise | ast.Break | ast.Continue):
+        return
+    body = [*loop.body, ast.Break()]
+    if isinstance(loop, ast.For):
+        yield ast.For(loop.target, loop.iter, body, loop.orelse)
+    else:
+        yield ast.While(loop.test, body, loop.orelse)
 
 
 def _constants(node: Any) -> Iterator[ast.AST]:
@@ -191,10 +222,14 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
 def _change(old: str, new: str) -> str:
     """Returns the lines that differ. Changes to the rest of the file leave this text as it is."""
     before, after = old.splitlines(), new.splitlines()
+    last = ""
     while before and after and before[0] == after[0]:
+        last = before[0]
         del before[0], after[0]
     while before and after and before[-1] == after[-1]:
         del before[-1], after[-1]
+    if not before:  # a line was added: say after which one
+        before, after = [last], [last, *after]
     return f"{_joined(before)} -> {_joined(after)}"
 
 

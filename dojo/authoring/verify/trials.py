@@ -1,26 +1,33 @@
 """The trials of `kata dev verify`. Each runs in a forked child and returns plain data."""
 
+import sys
 import warnings
-from dataclasses import dataclass
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from dojo.authoring.verify.mutants import Mutant
 from dojo.core.mistakes import Mistake
 from dojo.core.paths import Checkout
-from dojo.engine.diagnosis import known_evidence
-from dojo.engine.runner import run_tests
+from dojo.engine.diagnosis import diagnose, known_evidence
+from dojo.engine.warm_pytest import TestRun, TestTrace, WarmPytest
 from dojo.testing import probes
 
 EQUIVALENCE_SEEDS = (0, 1)
+MIN_CPU_S, CPU_FACTOR = 2.0, 20.0  # what one test may use on a mutant, beside what it used on the reference
 
 
 @dataclass(frozen=True)
-class TestTrial:
+class RightTrial:
     """The outcomes of a complete run that should pass, or on the stub be "not started" in every test."""
 
     passed: tuple[str, ...]
     not_started: tuple[str, ...]
     wrong: tuple[str, ...]  # "test: message" of everything else
     seconds: float
+    traces: dict[str, TestTrace] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()  # that the run has imported
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -30,10 +37,9 @@ class TestTrial:
 
 @dataclass(frozen=True)
 class MistakeTrial:
-    """Whether the named test catches one mistake, and whether the run diagnoses it."""
+    """Whether the named test catches one mistake, and the first line of what it says."""
 
     caught: bool
-    named: bool
     first_line: str
 
 
@@ -45,48 +51,105 @@ class MutantTrial:
     differs: bool = False
 
 
-def try_source(checkout: Checkout, kata: str, source: str, seed: int) -> TestTrial:
-    run = run_tests(checkout, kata, source, seed=seed, extra=["--no-tracebacks", "--no-naming"])
-    by = {v: tuple(o.test for o in run.outcomes if o.verdict == v) for v in ("passed", "not started")}
-    wrong = tuple(f"{o.test}: {_first_line(o.message)}" for o in run.failures if o.verdict != "not started")
-    if not run.outcomes:
-        wrong = (f"no test ran: {run.output.strip()[-400:]}",)
-    return TestTrial(by["passed"], by["not started"], wrong, sum(o.seconds for o in run.outcomes))
+@dataclass(frozen=True)
+class EvidenceTrial:
+    """What the probe shows of the named mistakes, and the reference's evidence at `EQUIVALENCE_SEEDS`."""
+
+    unseen: frozenset[str]  # the mistakes whose evidence equals the reference's
+    named: frozenset[str]  # the mistakes that a run on them names
+    reference: dict[int, probes.Evidence]
 
 
-def try_mistake(checkout: Checkout, kata: str, mistake: Mistake, source: str, seed: int) -> MistakeTrial:
-    run = run_tests(checkout, kata, source, seed=seed, only=mistake.caught_by)
-    failed = [o for o in run.failures if o.verdict == "failed"]
-    named = any(diagnosis.whole and diagnosis.says == mistake.says for diagnosis in run.diagnoses)
-    return MistakeTrial(
-        bool(failed), named, _first_line(failed[0].message) if failed else " ".join(run.output.split())[-200:]
-    )
+class Trials:
+    """The trials of one kata, and what the first of them tell the later ones."""
+
+    def __init__(self, warm: WarmPytest, checkout: Checkout, kata: str, mistakes: Iterable[Mistake]) -> None:
+        self.warm, self.checkout, self.kata = warm, checkout, kata
+        self.traces: dict[str, TestTrace] = {}  # of each test on the reference
+        self.kills = Counter(mistake.caught_by for mistake in mistakes)  # by test function
+        self.evidence: EvidenceTrial | None = None
+
+    def try_right(self, source: str, seed: int, trace: bool = False) -> RightTrial:
+        """Runs all tests. With `trace`, says which lines each of them runs."""
+        before = set(sys.modules)
+        run = self.warm.run(self.kata, source, seed=seed, trace=trace)
+        by = {v: tuple(o.test for o in run.outcomes if o.verdict == v) for v in ("passed", "not started")}
+        wrong = tuple(f"{o.test}: {_first_line(o.message)}" for o in run.failures if o.verdict != "not started")
+        if not run.outcomes:
+            wrong = ("no test ran; CONTRIBUTING.md lists a kata's files",)
+        modules = tuple(self._of_libraries(set(sys.modules) - before)) if trace else ()
+        return RightTrial(
+            by["passed"], by["not started"], wrong, sum(o.seconds for o in run.outcomes), run.traces, modules
+        )
+
+    def try_mistake(self, mistake: Mistake, source: str) -> MistakeTrial:
+        """Runs the tests that the mistake names until one fails."""
+        tests = self._cheapest_first(test for test in self.traces if _function(test) == mistake.caught_by)
+        if not tests:
+            return MistakeTrial(False, "there is no such test")
+        run = self._run(source, tests, others=False, stops=lambda outcome: outcome.verdict == "failed")
+        failed = [outcome for outcome in run.outcomes if outcome.verdict == "failed"]
+        other = run.failures[0].message if run.failures else "it passes"
+        return MistakeTrial(bool(failed), _first_line(failed[0].message if failed else other))
+
+    def try_mutant(self, mutant: Mutant) -> MutantTrial:
+        """Runs all tests until one fails: first those that reach the changed lines, the likeliest killers before all others."""
+        reaching = [
+            test for test, trace in self.traces.items() if not mutant.lines or not trace.lines.isdisjoint(mutant.lines)
+        ]
+        reaching.sort(key=self._kills_a_second, reverse=True)
+        # A test that does not reach the change in this process may see it in another one, so a survivor passes all.
+        run = self._run(mutant.source, reaching, others=True, stops=lambda o: o.verdict not in ("passed", "skipped"))
+        if run.failures or not any(outcome.verdict == "passed" for outcome in run.outcomes):
+            return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
+        return MutantTrial("", differs=any(self._differs(mutant.source, seed) for seed in EQUIVALENCE_SEEDS))
+
+    def gather_evidence(self) -> EvidenceTrial:
+        """Gathers the evidence of the reference and of every mistake, once."""
+        probe = probes.load_probe(self.checkout.probe(self.kata))
+        with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
+            right, wrong = known_evidence(self.checkout, self.kata, probe, 0)
+        cases = probes.cases(probe, 0)
+        named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, wrong[m], right, wrong))}
+        source = self.checkout.reference(self.kata).read_text(encoding="utf-8")
+        reference = {seed: right if seed == 0 else self._gather(source, seed) for seed in EQUIVALENCE_SEEDS}
+        unseen = {mistake.name for mistake, evidence in wrong.items() if probes.same(evidence, right)}
+        return EvidenceTrial(frozenset(unseen), frozenset(named), reference)
+
+    def count_kill(self, test: str) -> None:
+        self.kills[_function(test)] += 1
+
+    def _run(self, source: str, tests: list[str], **options: object) -> TestRun:
+        limits_s = {test: MIN_CPU_S + CPU_FACTOR * trace.seconds for test, trace in self.traces.items()}
+        first = [(test, self.traces[test].file) for test in tests]
+        return self.warm.run(self.kata, source, first=first, cpu_limits_s=limits_s, **options)  # type: ignore[arg-type]
+
+    def _cheapest_first(self, tests: Iterable[str]) -> list[str]:
+        return sorted(tests, key=lambda test: self.traces[test].seconds)
+
+    def _kills_a_second(self, test: str) -> float:
+        return (self.kills[_function(test)] + 0.2) / (self.traces[test].seconds + 0.002)
+
+    def _differs(self, source: str, seed: int) -> bool:
+        if self.evidence is None:  # its trial died, which is a shortfall of its own
+            return True
+        return not probes.same(self._gather(source, seed), self.evidence.reference[seed])
+
+    def _gather(self, source: str, seed: int) -> probes.Evidence:
+        probe = probes.load_probe(self.checkout.probe(self.kata))
+        with warnings.catch_warnings(action="ignore"):
+            return probes.gather(probe, probes.load_module(f"trial_{self.kata}", source, f"<{self.kata}>"), seed)
+
+    def _of_libraries(self, modules: Iterable[str]) -> Iterable[str]:
+        """Those of `modules` that lie outside the checkout and its katas, in an order in which they can be imported."""
+        for name in sorted(modules):
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and "site-packages" in Path(file).parts and name.split(".")[0] in Path(file).parts:
+                yield name
 
 
-def try_mutant(checkout: Checkout, kata: str, source: str, seed: int) -> MutantTrial:
-    run = run_tests(checkout, kata, source, seed=seed, extra=["-x", "--tb=no", "--no-tracebacks", "--no-naming"])
-    if not run.all_passed:
-        return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
-    reference = checkout.reference(kata).read_text(encoding="utf-8")
-    return MutantTrial("", differs=any(_differs(checkout, kata, source, reference, seed) for seed in EQUIVALENCE_SEEDS))
-
-
-def unseen_mistakes(checkout: Checkout, kata: str, seed: int) -> list[int]:
-    """The numbers of the named mistakes whose evidence equals the reference's. Fills the cache of `known_evidence`."""
-    with warnings.catch_warnings(action="ignore"):
-        right, wrong = known_evidence(checkout, kata, probes.load_probe(checkout.probe(kata)), seed)
-    return [number for number, evidence in enumerate(wrong.values()) if probes.same(evidence, right)]
-
-
-def _differs(checkout: Checkout, kata: str, source: str, reference: str, seed: int) -> bool:
-    return not probes.same(_evidence(checkout, kata, source, seed), _evidence(checkout, kata, reference, seed))
-
-
-@lru_cache(maxsize=8)
-def _evidence(checkout: Checkout, kata: str, source: str, seed: int) -> probes.Evidence:
-    probe = probes.load_probe(checkout.probe(kata))
-    with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
-        return probes.gather(probe, probes.load_module(f"trial_{kata}", source, f"<{kata}>"), seed)
+def _function(test: str) -> str:
+    return test.partition("[")[0]
 
 
 def _first_line(text: str) -> str:

@@ -67,6 +67,30 @@ def test_expressions_change_in_these_ways(body, expected):
 
 
 @pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("with x:\n    y = 'a'", ["with x: -> if True:"]),
+        ("for i in x:\n    y = 'a'", ["for i in x: -> for i in ():", "y = 'a' -> y = 'a' | break"]),
+        ("for i in x:\n    continue", ["for i in x: -> for i in ():", "continue -> break"]),
+        ("while x:\n    break", ["while x: -> while False:", "break -> continue"]),
+        ("while x:\n    y = 'a'", ["while x: -> while False:", "y = 'a' -> y = 'a' | break"]),
+    ],
+)
+def test_loops_and_with_blocks_change_in_these_ways(body, expected):
+    """The body alone, no round, one round, the other way to leave one."""
+    assert sorted(set(changes(body)) - {"f: y = 'a' -> pass"}) == sorted(f"f: {new}" for new in expected)
+
+
+def test_a_mutant_knows_the_lines_that_a_test_must_run_to_see_it():
+    """A statement's own; none where importing is enough, so that every test may see it."""
+    source = "def f(x, y=3):\n    # kata: begin\n    if x:\n        y = (x\n             + 1)\n    return y\n    # kata: end\n"
+    lines = {mutant.change: mutant.lines for mutant in mutants(source, "demo")}
+    assert lines["f: def f(x, y=3): -> def f(x, y=4):"] == range(0)
+    assert lines["f: if x: -> if True:"] == range(3, 4)
+    assert lines["f: y = x + 1 -> y = x - 1"] == range(4, 6)
+
+
+@pytest.mark.parametrize(
     ("statement", "change"),
     [
         ("z = x", "z = x -> pass"),

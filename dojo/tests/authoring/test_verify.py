@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from dojo.authoring.verify import proof
+from dojo.authoring.verify import report as results
 from dojo.authoring.verify.mutants import mutants
-from dojo.authoring.verify.proof import ProofReport, Survivor
+from dojo.authoring.verify.report import ProofReport, Survivor
 from dojo.cli import tables
 from dojo.cli.main import main
 from dojo.tests.checkouts import EDGES, MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
@@ -136,7 +137,7 @@ def verified(checkout, **options):
     """Returns the report of each kata. Two mistakes and one seed are enough here."""
 
     def run():
-        proof.MIN_MISTAKES, proof.SEEDS = 2, (7,)
+        results.MIN_MISTAKES, results.MIN_ALTERNATIVES, proof.SEEDS = 2, 0, (7,)
         reports = proof.verify(checkout, [], jobs=2, trial_timeout_s=TRIAL_TIMEOUT_S, **options)
         return {report.kata: report for report in reports}
 
@@ -275,7 +276,7 @@ def test_the_command_exits_with_1_where_a_kata_falls_short(tmp_path, monkeypatch
     monkeypatch.chdir(checkout.root)
 
     def run():
-        proof.MIN_MISTAKES, proof.SEEDS = 2, (0,)
+        results.MIN_MISTAKES, results.MIN_ALTERNATIVES, proof.SEEDS = 2, 0, (0,)
         result = CliRunner().invoke(main, ["dev", "verify", name, "--jobs", "2", "--no-mutants"])
         return result.exit_code, result.output
 
@@ -312,3 +313,29 @@ def test_a_sample_tries_few_and_judges_only_those(tmp_path):
     assert sampled["sound"].alternatives == 1
     again = verified(checkout, sample=1)
     assert {k: r.survivors for k, r in again.items()} == {k: r.survivors for k, r in sampled.items()}
+
+
+def test_what_has_not_changed_is_not_proved_again(tmp_path):
+    """Unless asked to; a report with a shortfall is never kept."""
+    checkout = make_checkout(tmp_path)
+    add_small_katas(checkout)
+    assert not any(report.proved_on for report in verified(checkout).values())
+    second = verified(checkout)
+    assert {kata for kata, report in second.items() if report.proved_on} == {"sound", "explained"}
+    assert second["sound"].mutants == second["sound"].killed >= 8
+    assert not any(report.proved_on for report in verified(checkout, again=True).values())
+    checkout.reference("sound").write_text(SMALL + "\n")
+    assert {kata for kata, report in verified(checkout).items() if report.proved_on} == {"explained"}
+
+
+def test_too_few_alternatives_are_a_shortfall(tmp_path):
+    """Five, as CONTRIBUTING.md says."""
+    checkout = make_checkout(tmp_path)
+    add_kata(checkout, "sound", solution=SMALL, tests=SMALL_TESTS, probe=SMALL_PROBE, mistakes="")
+    add_alternative(checkout, "sound", "adds", SMALL.replace("x * 2", "x + x"))
+
+    def run():
+        return proof.verify(checkout, [], jobs=2, with_mutants=False, trial_timeout_s=TRIAL_TIMEOUT_S)[0].shortfalls
+
+    shortfalls = in_child(run, timeout_s=PROOF_TIMEOUT_S)
+    assert "1 alternatives; a kata has at least 5" in shortfalls

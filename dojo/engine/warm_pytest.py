@@ -1,0 +1,191 @@
+"""Runs the tests of katas on many source texts: pytest starts once, and each run happens in a fork of that process.
+
+A run collects a test file only when the first of its tests is due, so a mutant that the likeliest test kills costs little
+more than the fork.
+"""
+
+import io
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dojo.core.outcome import Outcome
+from dojo.core.paths import Checkout
+from dojo.engine.reach import LineTrace
+from dojo.engine.runner import UNUSED_PLUGINS
+from dojo.engine.session import PLUGIN_NAME, KataSession
+from dojo.engine.target import Target
+
+
+@dataclass(frozen=True)
+class TestTrace:
+    """What one test needs on the code that it was traced on."""
+
+    file: Path
+    seconds: float
+    lines: frozenset[int]  # of the kata's file
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """The outcomes of one run, in the order of running, and with `trace` what each test needs."""
+
+    outcomes: tuple[Outcome, ...]
+    traces: dict[str, TestTrace] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.verdict not in ("passed", "skipped"))
+
+
+class WarmPytest:
+    """A pytest session that has started and collected nothing yet."""
+
+    def __init__(self, checkout: Checkout, session: pytest.Session) -> None:
+        self.checkout, self.session = checkout, session
+
+    def run(
+        self,
+        kata: str,
+        source: str,
+        *,
+        seed: int = 0,
+        first: Sequence[tuple[str, Path]] = (),
+        others: bool = True,
+        stops: Callable[[Outcome], bool] = lambda outcome: False,
+        cpu_limits_s: dict[str, float] | None = None,
+        trace: bool = False,
+    ) -> TestRun:
+        """Runs the tests of `kata` on `source`, beside the references of all other katas. Call it only in a forked child.
+
+        The tests `first` (name and file) run in this order, and then, with `others`, all others; none after an outcome
+        that `stops`. A test that uses more CPU time than its limit ends the process with SIGPROF.
+        """
+        with _temporary_folder() as folder:
+            target = Path(folder).resolve() / "katas"
+            target.mkdir()
+            for reference in self.checkout.solutions.glob("*.py"):
+                if reference.stem != kata:
+                    (target / reference.name).symlink_to(reference)
+            file = target / f"{kata}.py"
+            file.write_text(source, encoding="utf-8")
+            outcomes = self._aim(target, seed)
+            traces: dict[str, TestTrace] = {}
+            seen = 0
+            for item in self._items(kata, first, others):
+                with LineTrace(str(file)) if trace else nullcontext() as lines, _cpu_limit(cpu_limits_s, item.name):
+                    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)  # the next may not be collected
+                new, seen = outcomes[seen:], len(outcomes)
+                if lines:
+                    seconds = sum(outcome.seconds for outcome in new)
+                    traces[item.name] = TestTrace(item.path, seconds, frozenset(lines.lines))
+                if any(map(stops, new)):
+                    break
+            return TestRun(tuple(outcomes), traces)
+
+    def _aim(self, target: Path, seed: int) -> list[Outcome]:
+        """Points this process's session to the katas in `target`. Returns the list that outcomes are going to be added to."""
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        config = self.session.config
+        config.option.katas, config.option.kata_seed = str(target), seed
+        for name in ("dojo-target", PLUGIN_NAME):
+            config.pluginmanager.unregister(name=name)
+        config.pluginmanager.register(Target(config, self.checkout), "dojo-target")
+        kata_session = KataSession(config, self.checkout, target)
+        config.pluginmanager.register(kata_session, PLUGIN_NAME)
+        return kata_session.outcomes
+
+    def _items(self, kata: str, first: Sequence[tuple[str, Path]], others: bool) -> Iterator[pytest.Item]:
+        hook = self.session.config.hook
+        folders = self.session.perform_collect([str(self.checkout.tests(kata))], genitems=False)
+        modules = {node.path: node for f in folders for node in hook.pytest_make_collect_report(collector=f).result}
+        collected: dict[Path, dict[str, pytest.Item]] = {}
+
+        def items_of(file: Path) -> dict[str, pytest.Item]:
+            if file not in collected:
+                items = list(self.session.genitems(modules[file])) if file in modules else []
+                hook.pytest_collection_modifyitems(session=self.session, config=self.session.config, items=items)
+                collected[file] = {item.name: item for item in items}
+            return collected[file]
+
+        for name, file in first:
+            if item := items_of(file).get(name):
+                yield item
+        if others:
+            names = {name for name, _ in first}
+            for file in self.checkout.test_files(kata):
+                yield from (item for name, item in items_of(file).items() if name not in names)
+
+
+def with_warm_pytest(checkout: Checkout, body: Callable[[WarmPytest], None]) -> None:
+    """Starts pytest, calls `body`, and ends pytest. `body` forks a child for each run."""
+    host = _Host(checkout, body, sys.stdout)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    before = os.getcwd()
+    os.chdir(checkout.root)
+    if str(checkout.root) not in sys.path:
+        sys.path.insert(0, str(checkout.root))
+    fixed = ["-qq", "--capture=no", "--no-history", "--no-naming", "--no-tracebacks", "--tb=no"]
+    fixed += [f"--katas={checkout.solutions}", f"--rootdir={checkout.root}"]
+    fixed += [f"-pno:{plugin}" for plugin in UNUSED_PLUGINS]
+    log = io.StringIO()
+    try:
+        with redirect_stdout(log):
+            pytest.main([str(checkout.root / "tests"), *fixed], plugins=[host])
+    finally:
+        os.chdir(before)
+    if host.error:
+        raise host.error
+    if not host.called:
+        raise RuntimeError(f"pytest did not start: {log.getvalue()[-2000:]}")
+
+
+class _Host:
+    """A pytest plugin that calls `body` instead of collecting tests."""
+
+    def __init__(self, checkout: Checkout, body: Callable[[WarmPytest], None], stdout: Any) -> None:
+        self.checkout, self.body, self.stdout = checkout, body, stdout
+        self.called = False
+        self.error: BaseException | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        self.called = True
+        try:
+            with redirect_stdout(self.stdout):
+                self.body(WarmPytest(self.checkout, session))
+        except BaseException as error:  # pytest would report it as its own
+            self.error = error
+        return True
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """A folder for this run; what tests write into temporary files is deleted with it."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="kata-") as folder:
+        tempfile.tempdir = folder
+        yield folder
+    tempfile.tempdir = before
+
+
+@contextmanager
+def _cpu_limit(limits_s: dict[str, float] | None, test: str) -> Iterator[None]:
+    if limits_s is None or test not in limits_s:
+        yield
+        return
+    signal.setitimer(signal.ITIMER_PROF, limits_s[test])
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
