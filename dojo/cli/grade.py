@@ -60,11 +60,11 @@ def grade(
 
     check_formats(formats)
     secret = seeds.choose(seed, seed_file)
-    progress = Progress(katas)
+    progress = ProgressPrinter(katas)
     discard_old_reports(out)
     try:
         with Grader(
-            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, naming=not no_naming,
+            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, name_mistakes=not no_naming,
             private=tuple(path for path in (submission, out, seed_file) if path),
         ) as grader:  # fmt: skip
             selftest.require(grader.selftest, require)
@@ -93,7 +93,7 @@ def _check_out(out: Path, submission: Path) -> None:
         raise UserError(f"{out} is not a folder. Give --out another one.")
 
 
-class Progress:
+class ProgressPrinter:
     """Prints one line for each kata (on a terminal, as soon as it is graded), and the score at the end."""
 
     def __init__(self, katas: list[str]) -> None:

@@ -13,6 +13,7 @@ from dojo.progress.schedule import RATINGS, Due, Review
 
 SOON_DAYS = 7
 STYLES = {"Again": "red", "Hard": "yellow", "Good": "green", "Easy": "green"}
+assert set(STYLES) == set(RATINGS.values())  # each rating has a style
 STATES = {"solved": "green", "gave up": "red", "unfinished": "yellow"}
 
 Cell = str | Text
@@ -175,6 +176,3 @@ def _table(out: Console, header: tuple[str, ...], rows: list[tuple[Cell, ...]], 
         out.print(line, soft_wrap=not out.is_terminal)
         if note:
             out.print(Text(f"  {note}", "yellow"), soft_wrap=not out.is_terminal)
-
-
-assert set(STYLES) == set(RATINGS.values())

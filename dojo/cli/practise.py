@@ -52,7 +52,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     catalog = None
     if name:
         catalog = load_catalog(checkout)
-        arguments.insert(0, str(checkout.tests(catalog[name].name)))
+        arguments.insert(0, checkout.tests_argument(catalog[name].name))
     if stage:
         arguments.append(f"--stage={stage}")
     environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
@@ -63,13 +63,12 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
             break
         except KeyboardInterrupt:  # pytest receives it as well, ends and prints why
             continue
-    if (
-        name
-        and code == 0
-        and (standing := progress_or_not_started(checkout, name)).state == "solved"
-        and not standing.changed
-    ):
-        click.echo(f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}")
+    if name and code == 0:
+        progress = progress_or_not_started(checkout, name)
+        if progress.state == "solved" and not progress.changed:
+            click.echo(
+                f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}"
+            )
     print_new_ratings(checkout, catalog)
     ctx.exit(code)
 

@@ -51,10 +51,11 @@ def is_solved(passed: int, counted: int, complete: bool) -> bool:
     return bool(complete) and 0 < passed == counted
 
 
-def is_unwritten(error: BaseException | None, directory: Path | None = None) -> bool:
-    """Whether `error` comes from an unwritten stub: a NotImplementedError of a `raise` statement (in a file of `directory`).
+def is_unwritten(error: BaseException | None, path: Path) -> bool:
+    """Whether `error` comes from an unwritten stub: a NotImplementedError of a `raise` in `path`, a kata or a folder of katas.
 
-    torch raises the same class from C++ for a dtype that an operator does not support; no `raise` statement stands there.
+    Other code raises the same class: a torch module without `forward`, and torch's C++ for a dtype that an operator does
+    not support. No `raise` statement of the kata stands there.
     """
     trace = error.__traceback__ if isinstance(error, NotImplementedError) else None
     if trace is None:
@@ -62,5 +63,6 @@ def is_unwritten(error: BaseException | None, directory: Path | None = None) -> 
     while trace.tb_next:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
+    file = Path(code.co_filename)
     by_statement = code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
-    return by_statement and (directory is None or Path(code.co_filename).parent == directory)
+    return by_statement and path in (file, file.parent)

@@ -44,6 +44,10 @@ class Checkout:
         """The folder of all that specifies and proves the kata."""
         return self.root / "tests" / kata
 
+    def tests_argument(self, kata: str) -> str:
+        """The kata's folder of tests as an argument of a pytest that runs at the root: it may not contain brackets."""
+        return self.tests(kata).relative_to(self.root).as_posix()
+
     def test_files(self, kata: str) -> list[Path]:
         """The tests that the kata must pass, a file for each stage."""
         return sorted(self.tests(kata).glob("test_[1-9]_*.py"))

@@ -97,6 +97,13 @@ class KataSession:
         counts = Counter(self.kata_of(item.path) for item in specified)
         self.partial |= {kata for kata in counts if not files.issuperset(self.checkout.test_files(kata))}
         self.expected = Counter({kata: count for kata, count in counts.items() if kata not in self.partial})
+        if self.is_worker:  # only workers collect, and all of them the same
+            self.config.workeroutput["expected"] = dict(self.expected)  # type: ignore[attr-defined]  # by pytest-xdist
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """One of pytest-xdist's workers has ended; one that died has sent nothing."""
+        self.expected = Counter(getattr(node, "workeroutput", {}).get("expected", self.expected))
 
     # -- running
 

@@ -3,7 +3,7 @@
 import hashlib
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -45,14 +45,15 @@ class Grader:
 
     def __init__(
         self, checkout: Checkout, katas: list[str], seed: Seed, *,
-        jobs: int = 1, without: tuple[str, ...] = (), naming: bool = True, private: tuple[Path, ...] = (),
+        jobs: int = 1, without: tuple[str, ...] = (), name_mistakes: bool = True, private: tuple[Path, ...] = (),
     ) -> None:  # fmt: skip
         """No submission may read the paths in `private`. `without` are layers of the sandbox to leave off.
 
-        With `naming`, wrong answers are compared with the mistakes.
+        With `name_mistakes`, wrong answers are compared with the mistakes.
         """
         check_platform()
-        self.checkout, self.katas, self.seed, self.jobs, self.naming = checkout, katas, seed, jobs, naming
+        self.checkout, self.katas, self.seed, self.jobs = checkout, katas, seed, jobs
+        self.name_mistakes = name_mistakes
         self.upstream_sha256 = digest_of_upstream(checkout, katas)
         self._sandboxes = [Sandbox(private) for _ in range(jobs)]
         self._free_sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
@@ -101,10 +102,11 @@ class Grader:
         """Grades one submission, and calls `on_result` after each kata. Raises UserError if `folder` holds none."""
         start = time.monotonic()
         files = read_submission(folder, self.katas, checkout=self.checkout)
-        refusals = self._refusals(files)
+        readable = [file for file in files.values() if file.status == "ok"]
+        refusals = {file.kata: refusal for file, refusal in zip(readable, self.refusals(readable), strict=True)}
 
         def grade_kata(kata: str) -> KataResult:
-            result = self.grade_file(kata, files[kata], refusals.get(kata, ""))
+            result = self.grade_file(files[kata], refusals.get(kata, ""))
             if not self.stopped:
                 on_result(result)
             return result
@@ -122,17 +124,18 @@ class Grader:
             results, round(seconds, 3),
         )  # fmt: skip
 
-    def _refusals(self, files: dict[str, SubmittedFile]) -> dict[str, str]:
-        """Why the policy refuses a kata, in sentences, by kata; empty for a kata that it accepts."""
+    def refusals(self, files: Sequence[SubmittedFile]) -> list[str]:
+        """Why the policy refuses each of `files`, in sentences; empty for a file that it accepts. All have a source."""
         if "policy" not in self.selftest.layers:
-            return {}
-        return {
-            kata: " ".join(finding.sentence(f"katas/{kata}.py") for finding in findings if finding.refuses)
-            for kata, findings in policy.review(self.checkout, files.values()).items()
-        }
+            return [""] * len(files)
+        return [
+            " ".join(finding.sentence(f"katas/{file.kata}.py") for finding in findings if finding.refuses)
+            for file, findings in zip(files, policy.review_each(self.checkout, files), strict=True)
+        ]
 
-    def grade_file(self, kata: str, file: SubmittedFile, refusal: str = "") -> KataResult:
+    def grade_file(self, file: SubmittedFile, refusal: str = "") -> KataResult:
         """Grades one kata of one submission. `refusal` is why the policy refuses it, if it does."""
+        kata = file.kata
         try:
             key = self.answer_key(kata)
         except GraderFault as fault:
@@ -146,7 +149,7 @@ class Grader:
             return failed_everywhere(kata, cases, "refused", refusal, file.sha256)
         with self._sandbox() as sandbox:
             result, evidence = judge(sandbox, key, file.source.decode(), file.sha256)
-        if result.status == "fail" and self.naming and evidence:
+        if result.status == "fail" and self.name_mistakes and evidence:
             return _with_mistakes(result, self._diagnose(key, evidence))
         return result
 
@@ -198,9 +201,8 @@ class Grader:
     def close(self) -> None:
         for sandbox in self._sandboxes:
             sandbox.close()
-        if any(
-            sandbox.may_have_orphans for sandbox in self._sandboxes
-        ):  # orphans of a dead fork server are now our children
+        if any(sandbox.may_have_orphans for sandbox in self._sandboxes):
+            # The orphans of a dead fork server are now this process's children.
             kill_descendants(self._earlier_children)
 
     def __enter__(self) -> "Grader":

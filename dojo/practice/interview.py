@@ -9,7 +9,8 @@ from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.practice.drill import lock
 from dojo.practice.drill.app import DrillApp
-from dojo.practice.drill.choose import choose, least_recent, leaving_sentences
+from dojo.practice.drill.choose import choose, least_recent
+from dojo.practice.drill.view import leaving_sentences
 from dojo.practice.hunt.app import HuntApp
 from dojo.practice.hunt.start import new_hunt
 from dojo.practice.terminal import Terminal

@@ -128,7 +128,7 @@ def _encoded(x: Any, body: bytearray, depth: int) -> Any:
         a, b = _encoded_tensor(x.a, body), _encoded_tensor(x.b, body)
         return a if "o" in a else b if "o" in b else {"p": [a, b, x.rows]}
     if isinstance(x, Raised):
-        return {"r": [str(x.name)[:100], bool(x.value_error), bool(x.not_started), str(x.note)[:400]]}
+        return {"r": [str(x.name)[:100], x.value_error, x.not_started, str(x.note)[:400]]}
     if kind is bytes:
         raw = _encoded_tensor(torch.frombuffer(bytearray(x), dtype=torch.uint8) if x else torch.ByteTensor(), body)
         return raw if "o" in raw else {"b": raw}

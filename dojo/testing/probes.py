@@ -156,8 +156,13 @@ def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
         evidence: dict[str, Any] = _detached(probe.run(kata, case))
         return evidence
     except (Exception, SystemExit) as error:
-        kind, is_value_error = type(error).__name__, isinstance(error, ValueError)
-        return {"raised": Raised(kind, is_value_error, is_unwritten(error), note_of(error, case.of))}
+        return {"raised": raised_by(error, getattr(kata, "__file__", None), case.of)}
+
+
+def raised_by(error: BaseException, file: str | None = None, of: str = "") -> Raised:
+    """The evidence of an exception. `file` is the kata's; only in it can a stub be unwritten. `of` is the case's function."""
+    not_started = file is not None and is_unwritten(error, Path(file))
+    return Raised(type(error).__name__, isinstance(error, ValueError), not_started, note_of(error, of))
 
 
 def note_of(error: BaseException, of: str = "") -> str:
@@ -168,7 +173,8 @@ def note_of(error: BaseException, of: str = "") -> str:
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename.startswith(KATA_FILE)]
     try:
-        text = " ".join(str(error).split())[:MAX_NOTE_CHARS]
+        beginning = str(error)[: 10 * MAX_NOTE_CHARS]  # of a text that may have a hundred megabytes
+        text = " ".join(beginning.split())[:MAX_NOTE_CHARS]
     except Exception:
         text = ""
     return text + (f" (line {lines[-1]})" if lines else f" (after {of})" if of else "")

@@ -75,7 +75,7 @@ def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: P
         return None
     progress(f"{kata}: does yours pass?")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "--no-history", str(checkout.tests(kata))],
+        [sys.executable, "-m", "pytest", "-q", "-x", "--no-history", checkout.tests_argument(kata)],
         cwd=checkout.root,
         env={**os.environ, "KATAS_DIR": str(target)},
         stdout=subprocess.DEVNULL,

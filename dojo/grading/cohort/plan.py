@@ -98,7 +98,7 @@ class ResultStore:
     def __init__(self, folder: Path, grader: Grader) -> None:
         self.folder = folder
         self._grader_key = (
-            f"{grader.upstream_sha256}\n{grader.seed.commitment}\n{grader.selftest.layers}\n{grader.naming}"
+            f"{grader.upstream_sha256}\n{grader.seed.commitment}\n{grader.selftest.layers}\n{grader.name_mistakes}"
         )
         self._faults: dict[FileKey, KataResult] = {}
 

@@ -13,7 +13,6 @@ from dojo.grading.grader import Grader
 from dojo.grading.results import KataResult
 from dojo.grading.scoring.answer_key import POINTS_PER_KATA
 from dojo.grading.scoring.seeds import Seed
-from dojo.grading.submission import policy
 from dojo.grading.submission.intake import SubmittedFile
 
 OnGraded = Callable[[], None]
@@ -28,14 +27,14 @@ class GraderSettings:
     root: str
     katas: tuple[str, ...]
     secret: bytes
-    naming: bool
+    name_mistakes: bool
     without: tuple[str, ...] = ()
     private: tuple[str, ...] = ()  # paths that no submission may read
 
     def make_grader(self, jobs: int) -> Grader:
         checkout = Checkout(Path(self.root))
         return Grader(
-            checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, naming=self.naming,
+            checkout, list(self.katas), Seed(self.secret), jobs=jobs, without=self.without, name_mistakes=self.name_mistakes,
             private=tuple(map(Path, self.private)),
         )  # fmt: skip
 
@@ -51,9 +50,10 @@ def run_in_threads(grader: Grader, plan: Plan, store: ResultStore, on_graded: On
     with ThreadPoolExecutor(grader.jobs) as pool, grader.stop_on_error():
         for start in range(0, len(keys), BATCH_FILES):
             batch = keys[start : start + BATCH_FILES]
-            refusals = policy_refusals(grader, [plan.file(key) for key in batch])
+            files = [plan.file(key) for key in batch]
             futures = {
-                pool.submit(grader.grade_file, key[0], plan.file(key), refusals.get(key, "")): key for key in batch
+                pool.submit(grader.grade_file, file, refusal): key
+                for key, file, refusal in zip(batch, files, grader.refusals(files), strict=True)
             }
             try:
                 for future in as_completed(futures):
@@ -63,18 +63,6 @@ def run_in_threads(grader: Grader, plan: Plan, store: ResultStore, on_graded: On
                 for future in futures:
                     future.cancel()
                 raise
-
-
-def policy_refusals(grader: Grader, files: list[SubmittedFile]) -> dict[FileKey, str]:
-    """Why the policy refuses a file, in sentences, for each file that it refuses."""
-    if "policy" not in grader.selftest.layers:
-        return {}
-    refusals: dict[FileKey, str] = {}
-    for file, findings in zip(files, policy.review_each(grader.checkout, files), strict=True):
-        sentences = " ".join(finding.sentence(f"katas/{file.kata}.py") for finding in findings if finding.refuses)
-        if sentences:
-            refusals[file.kata, file.sha256 or ""] = sentences
-    return refusals
 
 
 def run_on_dask(
@@ -119,10 +107,8 @@ def grade_shard(settings: GraderSettings, files: list[SubmittedFile]) -> list[tu
     """Grades some files in a Dask worker. Returns the results as JSON, each with the key of its file."""
     results = []
     with settings.make_grader(1) as grader:
-        refusals = policy_refusals(grader, files)
-        for file in files:
-            key = (file.kata, file.sha256 or "")
-            results.append((result_to_json(grader.grade_file(file.kata, file, refusals.get(key, ""))), key))
+        for file, refusal in zip(files, grader.refusals(files), strict=True):
+            results.append((result_to_json(grader.grade_file(file, refusal)), (file.kata, file.sha256 or "")))
     return results
 
 
@@ -134,7 +120,7 @@ def collect_results(grader: Grader, plan: Plan, store: ResultStore) -> Iterator[
 
 def _result(grader: Grader, store: ResultStore, file: SubmittedFile) -> KataResult:
     if file.status != "ok" or file.sha256 is None:
-        return grader.grade_file(file.kata, file)
+        return grader.grade_file(file)
     if result := store.get((file.kata, file.sha256)):
         return result
     reason = "The grader failed: it has no result of this file. This is no fault of the submission."

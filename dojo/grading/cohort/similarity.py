@@ -73,23 +73,23 @@ def find_similar(kata: str, sources: dict[str, str], published: Iterable[str]) -
     Fingerprints of the `published` texts (the stub, the reference) do not count.
     """
     public = frozenset().union(*map(fingerprints, published))
-    prints = {sha256: fingerprints(source) - public for sha256, source in sources.items()}
-    holders_of = Counter(mark for marks in prints.values() for mark in marks)
-    max_holders = min(MAX_COMMON_FILES, max(MIN_COMMON_FILES, int(COMMON_SHARE * len(prints))))
-    prints = {
-        sha256: frozenset(sorted(mark for mark in marks if holders_of[mark] <= max_holders)[:MAX_FINGERPRINTS])
-        for sha256, marks in prints.items()
+    by_file = {sha256: fingerprints(source) - public for sha256, source in sources.items()}
+    holder_counts = Counter(fingerprint for of_file in by_file.values() for fingerprint in of_file)
+    max_holders = min(MAX_COMMON_FILES, max(MIN_COMMON_FILES, int(COMMON_SHARE * len(by_file))))
+    by_file = {
+        sha256: frozenset(sorted(f for f in of_file if holder_counts[f] <= max_holders)[:MAX_FINGERPRINTS])
+        for sha256, of_file in by_file.items()
     }
     holders: dict[int, list[str]] = defaultdict(list)
-    for sha256, marks in prints.items():
-        for mark in marks if len(marks) >= MIN_FINGERPRINTS else ():
-            holders[mark].append(sha256)
+    for sha256, of_file in by_file.items():
+        for fingerprint in of_file if len(of_file) >= MIN_FINGERPRINTS else ():
+            holders[fingerprint].append(sha256)
     shared: Counter[tuple[str, str]] = Counter()
     for hashes in holders.values():
         shared.update(combinations(sorted(hashes), 2))
     pairs = []
     for (a, b), count in shared.items():
-        share = count / min(len(prints[a]), len(prints[b]))
+        share = count / min(len(by_file[a]), len(by_file[b]))
         if share >= MIN_SHARE:
             pairs.append(SimilarPair(kata, a, b, round(share, 3)))
     return sorted(pairs, key=lambda pair: (-pair.share, pair.a, pair.b))

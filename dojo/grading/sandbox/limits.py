@@ -22,9 +22,8 @@ def apply(cpu_seconds: int) -> None:
     lower_limit(resource.RLIMIT_FSIZE, MAX_FILE_BYTES)
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
-    lower_limit(
-        resource.RLIMIT_NPROC, _threads_of_user() + MAX_NEW_THREADS
-    )  # does not bind root; seccomp refuses forks
+    # This does not bind root; seccomp refuses forks.
+    lower_limit(resource.RLIMIT_NPROC, _threads_of_user() + MAX_NEW_THREADS)
     if Path("/proc/self/statm").exists():
         lower_limit(resource.RLIMIT_AS, MAX_ADDRESS_SPACE_BYTES)
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The grader's conversation with one submission in its worker: load the file, run the cases, say how it ended."""
+"""Sends the grader's requests to one submission in its worker: load the file, run a case. Says how the worker ended."""
 
 import secrets
 import time
@@ -43,18 +43,17 @@ class Session:
         self.task, self.to_worker, self.from_worker, self.end = task, to_worker, from_worker, end
         self.deadline = time.monotonic() + task.seconds
         self.bytes_left = 0
-        self.introduced = self.loaded = False
+        self.job_sent = False
 
     def load(self, source: str | None = None) -> Raised | None:
         """Imports the task's source, or another one. Returns what that raised, or None. Raises Ended."""
-        if not self.introduced:
+        if not self.job_sent:
             job = {"kata": self.task.kata, "banned": list(self.task.banned), "probe": self.task.probe.encode()}
             self._send(job, self.deadline)
-            self.introduced = True
+            self.job_sent = True
         self.bytes_left = MAX_EVIDENCE_BYTES
         text = self.task.source if source is None else source
         error = self._request({"source": text.encode("utf-8", "surrogatepass")}).get("error")
-        self.loaded = True
         return error if isinstance(error, Raised) else None
 
     def observe(self, case: Case, noise: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import types
 import warnings
 from typing import Any
 
-from dojo.core.outcome import is_unwritten
 from dojo.grading.sandbox import pipe
 from dojo.testing import codec, probes
 
@@ -44,7 +43,7 @@ def _load(kata: str, source: str) -> tuple[Any, Any]:
     try:
         return probes.load_module(kata, source, f"{probes.KATA_FILE}{kata}>"), None
     except BaseException as error:
-        return None, _raised(error)
+        return None, probes.raised_by(error)
 
 
 def _observe(probe: probes.Probe, kata: Any, case: probes.Case, noise: int) -> Any:
@@ -53,12 +52,7 @@ def _observe(probe: probes.Probe, kata: Any, case: probes.Case, noise: int) -> A
         codec.encode({"nonce": 16 * "0", "evidence": evidence})  # fails here, not when it is sent
         return evidence
     except BaseException as error:  # KeyboardInterrupt too, and evidence that cannot be sent
-        return {"raised": _raised(error)}
-
-
-def _raised(error: BaseException) -> probes.Raised:
-    name = type(error).__name__
-    return probes.Raised(name, isinstance(error, ValueError), is_unwritten(error), probes.note_of(error))
+        return {"raised": probes.raised_by(error)}
 
 
 def _ban(name: str) -> Any:

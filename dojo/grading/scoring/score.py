@@ -45,10 +45,10 @@ def judge(
     for case in key.cases:
         reason = reasons[case.name]
         if not reason and case.name in key.guessable and case.of not in trusted:
-            reason = f"right, but it counts only together with a right result of {case.of}, and there is none"
+            reason = "right, but it could be guessed, and too little else is right for it to count"
         seconds = round(collected.seconds.get(case.name, 0.0), 4)
         results.append(CaseResult(case.name, not reason, reason, seconds))
-    return _total(key, tuple(results), collected.evidence, sha256), collected.evidence
+    return _kata_result(key, tuple(results), collected.evidence, sha256), collected.evidence
 
 
 def _functions_to_trust(key: AnswerKey, right: set[str]) -> set[str]:
@@ -57,27 +57,30 @@ def _functions_to_trust(key: AnswerKey, right: set[str]) -> set[str]:
     More than half are needed, so that one lucky case does not bring in all guessable ones. A function that has only
     guessable cases is trusted if any other function is.
     """
-    telling: dict[str, set[str]] = {}
+    not_guessable: dict[str, set[str]] = {}  # function -> its other cases
     for case in key.cases:
         if case.name not in key.guessable:
-            telling.setdefault(case.of, set()).add(case.name)
-    trusted = {function for function, names in telling.items() if 2 * len(names & right) > len(names)}
+            not_guessable.setdefault(case.of, set()).add(case.name)
+    trusted = {function for function, names in not_guessable.items() if 2 * len(names & right) > len(names)}
     if trusted:
-        trusted |= {case.of for case in key.cases} - set(telling)
+        trusted |= {case.of for case in key.cases} - set(not_guessable)
     return trusted
 
 
-def _total(key: AnswerKey, cases: tuple[CaseResult, ...], evidence: dict[str, Any], sha256: str | None) -> KataResult:
+def _kata_result(
+    key: AnswerKey, cases: tuple[CaseResult, ...], evidence: dict[str, Any], sha256: str | None
+) -> KataResult:
+    """Status, points and reason by how many cases pass."""
     passed = sum(case.passed for case in cases)
-    most = POINTS_PER_KATA
+    max_points = POINTS_PER_KATA
     if passed == len(cases):
-        return KataResult(key.kata, "pass", most, most, cases, sha256)
+        return KataResult(key.kata, "pass", max_points, max_points, cases, sha256)
     if evidence and all(probes.not_started(of_case) for of_case in evidence.values()):
-        return KataResult(key.kata, "not_attempted", 0.0, most, cases, sha256, "Nothing in it is written yet.")
+        return KataResult(key.kata, "not_attempted", 0.0, max_points, cases, sha256, "Nothing in it is written yet.")
     first = next(case for case in cases if not case.passed)
     reason = f"{len(cases) - passed} of {len(cases)} cases fail; the first is {first.id!r}: {first.reason}"
-    points = min(round(most * passed / len(cases), 2), most - 0.01)  # rounding must not give full marks
-    return KataResult(key.kata, "fail", points, most, cases, sha256, reason)
+    points = min(round(max_points * passed / len(cases), 2), max_points - 0.01)  # rounding must not give full marks
+    return KataResult(key.kata, "fail", points, max_points, cases, sha256, reason)
 
 
 def _explain(expected: Any, evidence: Any) -> str:
@@ -110,7 +113,7 @@ def summarise_like(expected: Any, evidence: Any) -> Any:
 
 @dataclass
 class _Collected:
-    """What one submission gave, by case. Each case has evidence, or a reason why there is none."""
+    """The evidence of one submission, by case. A case without evidence has a reason why there is none."""
 
     evidence: dict[str, Any] = field(default_factory=dict)  # summarised
     reasons: dict[str, str] = field(default_factory=dict)

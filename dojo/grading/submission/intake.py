@@ -1,4 +1,4 @@
-"""Layer 0: reads the files of the named katas from a submission's folder, as bytes. No other file is opened.
+"""Reads the files of the named katas from a submission's folder, as bytes. No other file is opened.
 
 A kata may lie in katas/NAME.py (a fork of the repository, for example) or in NAME.py (loose files). If both exist and
 differ, the kata is refused: choosing one might grade the file that was not meant. If the folder has neither and exactly

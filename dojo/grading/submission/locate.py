@@ -51,18 +51,18 @@ def open_kata_folder(folder: Path, all_katas: frozenset[str]) -> Iterator[KataFo
         stack.callback(os.close, top)
         handle, prefix = top, ""
         if not _holds_katas(top, all_katas) and len(entries := _entries(top)) < MAX_ENTRIES:
-            homes: dict[str, int] = {}
+            descriptors: dict[str, int] = {}  # of the folders that hold katas
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if len(homes) < 3 and (home := _open_if_home(top, entry, all_katas)) is not None:
-                    stack.callback(os.close, home)
-                    homes[entry.name] = home
-            if len(homes) > 1:
+                if len(descriptors) < 3 and (inner := _open_if_it_holds_katas(top, entry, all_katas)) is not None:
+                    stack.callback(os.close, inner)
+                    descriptors[entry.name] = inner
+            if len(descriptors) > 1:
                 raise UserError(
-                    f"{folder} holds no kata, but several folders in it do ({', '.join(map(ascii, homes))}); "
+                    f"{folder} holds no kata, but several folders in it do ({', '.join(map(ascii, descriptors))}); "
                     f"give the one you mean. If each of them is a submission: `kata grade-cohort {folder} --out OUT`."
                 )
-            if homes:
-                ((name, handle),) = homes.items()
+            if descriptors:
+                ((name, handle),) = descriptors.items()
                 prefix = f"{name if name.isprintable() else ascii(name)[1:-1]}/"
         katas_handle, trouble = _open_katas(handle, prefix)
         if katas_handle is not None:
@@ -91,7 +91,7 @@ def _open_submission(folder: Path) -> int:
         raise UserError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
-def _open_if_home(top: int, entry: os.DirEntry[str], all_katas: frozenset[str]) -> int | None:
+def _open_if_it_holds_katas(top: int, entry: os.DirEntry[str], all_katas: frozenset[str]) -> int | None:
     """A descriptor of this entry if it is a folder that holds katas."""
     with suppress(OSError):
         if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
@@ -130,21 +130,21 @@ def _entries(folder: int) -> list[os.DirEntry[str]]:
     return []
 
 
-def _why_no_submission(folder: Path, home: KataFolder) -> str:
+def _why_no_submission(folder: Path, kata_folder: KataFolder) -> str:
     """Where the katas may be instead. Names from the submission are quoted, since they may hold control characters."""
-    if hints := list(filter(None, map(home.hint, sorted(home.all_katas)))):
+    if hints := list(filter(None, map(kata_folder.hint, sorted(kata_folder.all_katas)))):
         return f"{folder} holds no kata.{''.join(hints[:3])}"
-    for name in [*home.files, *home.katas_files]:
+    for name in [*kata_folder.files, *kata_folder.katas_files]:
         if is_archive(name):
             return f"{folder} holds {name!a}; unpack it, and give the folder that holds katas/*.py."
-    for entry in _entries(home.handle):
+    for entry in _entries(kata_folder.handle):
         with suppress(OSError):
             if entry.name != "katas" and entry.is_dir(follow_symlinks=False):
-                os.stat(f"{entry.name}/katas", dir_fd=home.handle, follow_symlinks=False)
+                os.stat(f"{entry.name}/katas", dir_fd=kata_folder.handle, follow_symlinks=False)
                 return f"{folder} holds no kata, but the folder {entry.name!a} in it has a folder katas; give that one."
     where = (
-        f"{home.prefix}katas/ has no .py file"
-        if home.katas_handle is not None
+        f"{kata_folder.prefix}katas/ has no .py file"
+        if kata_folder.katas_handle is not None
         else "it has neither a folder katas nor .py files of its own"
     )
     return f"{folder} holds no kata: {where}. Give the folder that holds katas/*.py."

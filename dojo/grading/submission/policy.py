@@ -1,4 +1,4 @@
-"""Layer 1: tells a learner what their file imports or calls that an answer may not, before anything runs.
+"""The policy: finds what a file imports or calls that an answer may not, before anything of it runs.
 
 It is no security boundary (rules.py says why). Files are parsed in a child process, because some sources crash Python's
 parser or keep it busy for ever. A file that does so is refused, and a new child parses the next one.

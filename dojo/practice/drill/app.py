@@ -16,7 +16,6 @@ from dojo.practice import screen
 from dojo.practice.app import JOB_NUMBERS, App
 from dojo.practice.drill import grading, last_page, lock, view
 from dojo.practice.drill.clock import DrillClock
-from dojo.practice.drill.score import HINT_POINTS
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import DrillState, Phase
 from dojo.progress.sessions import Session, SessionLog
@@ -30,7 +29,7 @@ class DrillApp(App):
     `part` ("2 of 3: ") is set in a mock interview; then Enter on the last page sets `next_part`.
     """
 
-    hint_points = HINT_POINTS
+    hint_points = grading.HINT_POINTS
     wait_s = 0.25  # how often the clock is drawn
 
     def __init__(

@@ -1,20 +1,15 @@
-"""Which kata to drill, and what to say when a drill is left."""
+"""Chooses the kata of a drill when none is named."""
 
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.progress.sessions import Session, SessionLog
 
 
-def leaving_sentences(session: Session) -> list[str]:
-    """What to print when a drill or hunt is left before its end."""
-    if session.id:
-        return ["Left; the clock stands. Go on with: kata drill --resume"]
-    return ["Left. This could not be recorded, so it cannot be resumed; your file stays where it is."]
-
-
 def choose(log: SessionLog, catalog: Catalog, track: str | None, minutes: float | None) -> Kata:
-    """The kata drilled least recently among those of the track that are short enough; the first in learning order among
-    equals. Raises UserError if there is none."""
+    """The kata drilled least recently among those of the track that fit into `minutes`.
+
+    Among equals it is the first in learning order. Raises UserError if there is none.
+    """
     tracks = list(dict.fromkeys(kata.track for kata in catalog.katas))
     if track and track not in tracks:
         raise UserError(f"There is no track called '{track}'. There are: {', '.join(tracks)}.")

@@ -11,8 +11,7 @@ from dojo.core.catalog import Kata, load_catalog
 from dojo.core.humanize import count
 from dojo.core.paths import Checkout
 from dojo.practice.drill.clock import clock_text
-from dojo.practice.drill.grading import graded_stages
-from dojo.practice.drill.score import HINT_POINTS, STAGE_POINTS
+from dojo.practice.drill.grading import HINT_POINTS, STAGE_POINTS, graded_stages
 from dojo.practice.screen import paragraph
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import StageResult

@@ -1,4 +1,4 @@
-"""How a drill looks before its last page: facts in, lines out."""
+"""How a drill looks before its last page: its lines, from the state of the session."""
 
 from collections.abc import Mapping
 
@@ -93,3 +93,10 @@ def follow_up(terminal: Terminal, session: Session, follow_ups: tuple[FollowUp, 
         return terminal.lines(*parts, paragraph("Answer aloud, as you would in the room. Then press Enter.", "dim"))
     rate = paragraph("How was yours?  1 missed it   2 partly   3 had it", "yellow")
     return terminal.lines(*parts, paragraph(asked.answer), "", rate)
+
+
+def leaving_sentences(session: Session) -> list[str]:
+    """What to print when a drill or hunt is left before its end."""
+    if session.id:
+        return ["Left; the clock stands. Go on with: kata drill --resume"]
+    return ["Left. This could not be recorded, so it cannot be resumed; your file stays where it is."]

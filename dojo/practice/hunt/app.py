@@ -6,7 +6,7 @@ from dojo.core.outcome import Outcome
 from dojo.engine.messages import Job
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.hunt import view
-from dojo.practice.hunt.score import HINT_POINTS, grade_hunt
+from dojo.practice.hunt.grading import HINT_POINTS, grade_hunt
 from dojo.progress.session_state import HuntState
 
 
@@ -44,10 +44,10 @@ class HuntApp(DrillApp):
         """Shows where one more bug is, which costs points."""
         bugs = self.hunt.bugs
         self.count_hint(len(bugs))
-        taken = min(self.state.hints, len(bugs))
-        places = "\n".join(f"- {bug.where}" for bug in bugs[:taken])
+        number = min(self.state.hints, len(bugs))
+        places = "\n".join(f"- {bug.where}" for bug in bugs[:number])
         cost = f"Each such hint costs {HINT_POINTS} points. Enter goes back."
-        self.show_text(f"{taken} of {len(bugs)} bugs", f"{places}\n\n{cost}")
+        self.show_text(f"{number} of {len(bugs)} bugs", f"{places}\n\n{cost}")
 
     def question(self) -> list[str]:
         return view.question(self.terminal, self.hunt, self.live_run)

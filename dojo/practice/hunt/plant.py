@@ -44,7 +44,7 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
         raise UserError(
             f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata dev verify {kata.name}"
         )
-    for next_seed in range(seed, seed + SEEDS_TO_TRY):  # a set whose bugs cancel out is skipped (never seen so far)
+    for next_seed in range(seed, seed + SEEDS_TO_TRY):  # a set whose bugs cancel out is skipped (none is known)
         planted = _plant(checkout, kata, working, bugs, next_seed, fails)
         if undo(planted.source, planted.mistakes) == working and fails(planted.source, ""):
             return planted
@@ -76,7 +76,7 @@ def _plant(
 
 
 def undo(source: str, mistakes: Iterable[Mistake]) -> str:
-    """`source` without the planted mistakes; the last one is taken out first."""
+    """`source` without the planted mistakes; the last one is undone first."""
     for mistake in reversed(list(mistakes)):
         for old, new in reversed(mistake.edits):
             source = source.replace(new, old, 1) if source.count(new) == 1 else source

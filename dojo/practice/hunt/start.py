@@ -9,7 +9,8 @@ from dojo.core.catalog import Catalog, Kata
 from dojo.core.files import write
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
-from dojo.practice.drill.choose import least_recent, leaving_sentences
+from dojo.practice.drill.choose import least_recent
+from dojo.practice.drill.view import leaving_sentences
 from dojo.practice.hunt.app import HuntApp
 from dojo.practice.hunt.plant import Planted, SourceTester, plant
 from dojo.practice.terminal import Terminal
@@ -54,11 +55,11 @@ def new_hunt(
     planted = plant(log.checkout, kata, bugs, seed, SourceTester(log.checkout, kata.name, forkserver).fails)
     folder = new_folder(log.checkout, "hunts", kata.name)
     write(folder / f"{kata.name}.py", planted.source)
-    described = [
+    planted_bugs = [
         PlantedBug(mistake.name, mistake.says, mistake.caught_by, place(planted, index))
         for index, mistake in enumerate(planted.mistakes)
     ]
-    hunt = HuntState(described, seed, planted.source, planted.working)
+    hunt = HuntState(planted_bugs, seed, planted.source, planted.working)
     state = DrillState(stage=LAST_STAGE, round_id=round_id, hunt=hunt)
     minutes = minutes or BASE_MINUTES + MINUTES_PER_BUG * bugs
     return log.add(Session(0, "hunt", kata.name, minutes, folder, clock.now(), state=state))

@@ -1,4 +1,4 @@
-"""How a hunt looks where it differs from a drill: facts in, lines out."""
+"""How a hunt looks where it differs from a drill: its lines, from the state of the session."""
 
 from rich.padding import Padding
 

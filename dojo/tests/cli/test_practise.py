@@ -11,7 +11,7 @@ import pytest
 
 from dojo.core.outcome import Outcome
 from dojo.progress.runs import Progress, count_events, progress, record_run
-from dojo.tests.checkouts import add_kata, heed_ctrl_c, solve
+from dojo.tests.checkouts import add_kata, heed_ctrl_c, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, mark_solved, program
 
 
@@ -196,6 +196,18 @@ def test_what_follows_the_name_goes_on_to_pytest(checkout, started, typed, passe
     assert [argument.replace(f"{checkout.root}/", "") for argument in arguments] == ["-m", "pytest", "-q", *passed_on]
     assert folder == checkout.root
     assert env["KATAS_DIR"] == str(checkout.katas)
+
+
+def test_a_checkout_may_lie_anywhere(tmp_path, monkeypatch):
+    """Brackets mean something to pytest, blanks to a shell."""
+    checkout = make_checkout(tmp_path / "katas [1] (copy)")
+    add_kata(checkout)
+    solve(checkout)
+    monkeypatch.chdir(checkout.katas)
+    run = subprocess.run(program("test", "tiny"), env=environment(), capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "6 passed" in run.stdout
+    assert "Solved" in run.stdout
 
 
 def test_a_chosen_folder_is_passed_on(checkout, started, monkeypatch):

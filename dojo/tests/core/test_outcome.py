@@ -1,5 +1,7 @@
 """When a run solves its kata, and when an exception comes from an unwritten stub."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -25,13 +27,19 @@ def unwritten():
     raise NotImplementedError("write me")
 
 
-def test_only_a_raise_statement_is_an_unwritten_stub():
-    """torch raises the same class from C++ where an operator does not know a dtype."""
+def test_only_a_raise_statement_of_the_kata_is_an_unwritten_stub():
+    """torch raises the same class: from C++ where an operator does not know a dtype, and for a module without `forward`."""
+    here = Path(__file__)
     with pytest.raises(NotImplementedError) as stub:
         unwritten()
     with pytest.raises(NotImplementedError) as operator:
         torch.ones(2, dtype=torch.float8_e4m3fn).sort()
-    assert is_unwritten(stub.value)
-    assert not is_unwritten(operator.value)
-    assert not is_unwritten(ValueError())
-    assert not is_unwritten(None)
+    with pytest.raises(NotImplementedError) as module:
+        torch.nn.Module()()
+    assert is_unwritten(stub.value, here)
+    assert is_unwritten(stub.value, here.parent)
+    assert not is_unwritten(stub.value, here.parent.parent)
+    assert not is_unwritten(operator.value, here)
+    assert not is_unwritten(module.value, here)
+    assert not is_unwritten(ValueError(), here)
+    assert not is_unwritten(None, here)

@@ -538,3 +538,17 @@ def test_other_tests_are_left_as_pytest_shows_them(checkout):
     assert session.outcomes == ()
     assert re.search(r"FAILED elsewhere/test_tiny\.py::test_x", session.output)
     assert runs(checkout) == []
+
+
+def test_a_run_on_two_processes_says_the_same(checkout):
+    """`pytest -n 2`: pytest-xdist sends the outcomes to the process that shows and records them."""
+    pytest.importorskip("xdist", reason="needs pytest-xdist")
+    solve(checkout, "x * 2", "x * x")
+    alone = pytest_in(checkout)
+    together = pytest_in(checkout, "-p", "xdist.plugin", "-n", "2")
+    assert together.code == alone.code == 1
+    assert together.verdicts() == alone.verdicts()
+    assert len(together.verdicts()) == len(together.outcomes) == 6
+    assert together.output.count("x is multiplied by itself") == alone.output.count("x is multiplied by itself") == 1
+    assert len(lines_with(together, "2 failed, 4 passed")) == 1
+    assert runs(checkout) == [("tiny", 1), ("tiny", 1)]

@@ -46,7 +46,7 @@ def grader(scratch):
         suite.KATAS,
         Seed(b"an attack may be lucky once in a thousand seeds; this one is fixed"),
         jobs=TOGETHER,
-        naming=False,
+        name_mistakes=False,
     ) as grader:
         yield grader
 
@@ -157,9 +157,9 @@ def test_a_right_answer_scores_full(name, how, grader, tmp_path):
         raw = b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n")
     (tmp_path / "katas").mkdir()
     (tmp_path / "katas" / "noise_schedules.py").write_bytes(raw)
-    taken = read_submission(tmp_path, suite.KATAS, checkout=grader.checkout)
-    assert grader._refusals(taken) == {"noise_schedules": ""}
-    result = suite.grade(grader, "noise_schedules", taken["noise_schedules"])
+    submitted = read_submission(tmp_path, suite.KATAS, checkout=grader.checkout)
+    assert grader.refusals([submitted["noise_schedules"]]) == [""]
+    result = suite.grade(grader, "noise_schedules", submitted["noise_schedules"])
     assert (result.status, result.points) == ("pass", 10), result.reason
 
 
@@ -167,12 +167,12 @@ def test_a_right_answer_scores_full(name, how, grader, tmp_path):
 def test_the_reference_scores_full_in_every_kata_that_is_attacked(kata, grader, tmp_path):
     """Otherwise it would prove nothing that an attack scores nothing."""
     (tmp_path / f"{kata}.py").write_bytes(grader.checkout.reference(kata).read_bytes())
-    taken = read_submission(tmp_path, [kata], checkout=grader.checkout)[kata]
-    assert suite.grade(grader, kata, taken).status == "pass"
+    submitted = read_submission(tmp_path, [kata], checkout=grader.checkout)[kata]
+    assert suite.grade(grader, kata, submitted).status == "pass"
 
 
 def test_nothing_is_left_of_the_grader_itself(outcomes, grader, scratch):
     """All folders of all workers are gone, and no process is left but the fork servers."""
     assert os.listdir(scratch) == []
-    assert suite.processes() == {}
+    assert suite.remaining() == {}
     assert suite.planted() == ()

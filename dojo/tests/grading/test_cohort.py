@@ -67,7 +67,7 @@ def test_a_second_run_grades_nothing_and_gives_the_same_scores(classroom):
     folder, out = classroom
     before = {path: path.stat().st_mtime_ns for path in (out / "results").rglob("*.json")}
     csv = (out / "cohort.csv").read_text()
-    done = grade_cohort(folder, "--out", out, *ONLY)
+    done = grade_cohort(folder, "--out", out, *ONLY, "--jobs=1")
     assert "0 to grade" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in (out / "results").rglob("*.json")} == before
     assert (out / "cohort.csv").read_text() == csv
@@ -97,9 +97,9 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
     folder, out = classroom
     plan = read_class(CHECKOUT, find_submissions(folder)[0], KATAS)
     secret = (out / "seed").read_text().strip().encode()
-    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), secret, naming=True)
+    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), secret, name_mistakes=True)
     done = []
-    monkeypatch.setattr(run, "SHARD_FILES", 2)
+    monkeypatch.setattr(run, "SHARD_FILES", 4)  # three shards or more, for two workers
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
     with cluster, settings.make_grader(1) as grader:
         store = ResultStore(tmp_path, grader)
@@ -119,7 +119,7 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
 def test_a_fault_of_the_grader_is_an_error_and_is_tried_again(tmp_path):
     """It is in the report of this run, and no result is stored for the next."""
     grader = SimpleNamespace(
-        upstream_sha256="", seed=SimpleNamespace(commitment=""), selftest=SimpleNamespace(layers=()), naming=True
+        upstream_sha256="", seed=SimpleNamespace(commitment=""), selftest=SimpleNamespace(layers=()), name_mistakes=True
     )
     plan = Plan({"ada": {"tiny": SubmittedFile("tiny", None, "ab", "ok")}}, {}, {("tiny", "ab"): b"x = 1"})
     store = ResultStore(tmp_path, grader)

@@ -151,7 +151,7 @@ def grader():
 
 
 def graded(grader, kata, text):
-    result = grader.grade_file(kata, SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
+    result = grader.grade_file(SubmittedFile(kata, text.encode(), "0" * 64, "ok"))
     return SimpleNamespace(result=result, reasons={case.id: case.reason for case in result.cases})
 
 

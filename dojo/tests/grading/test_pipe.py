@@ -359,7 +359,7 @@ def test_random_folders_are_taken_in_or_refused_with_a_reason(seed, tmp_path, ch
         folder.mkdir()
         fill_folder(draw, folder)
         with suppress(UserError):
-            taken = read_submission(folder, ["tiny"], checkout=checkout)["tiny"]
-            assert (taken.source is None) == (taken.status != "ok") or taken.status == "not_attempted"
-            assert taken.reason or taken.status == "ok"
+            submitted = read_submission(folder, ["tiny"], checkout=checkout)["tiny"]
+            assert (submitted.source is None) == (submitted.status != "ok") or submitted.status == "not_attempted"
+            assert submitted.reason or submitted.status == "ok"
         assert remove_tree(folder, seconds=20)

@@ -13,7 +13,7 @@ from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
 from dojo.practice import interview
 from dojo.practice.drill import clock as drill_clock
-from dojo.practice.drill import lock, score
+from dojo.practice.drill import grading, lock
 from dojo.practice.drill.choose import choose
 from dojo.progress.session_state import StageResult
 from dojo.progress.sessions import Event, Session, SessionLog, new_folder
@@ -218,7 +218,7 @@ def test_hints_cost_points_and_are_recorded(room, app):
     press(app, "h", "h", "h")
     assert [event for event in room.events(app) if event[1] == "hint"] == [(10, "hint", n) for n in "123"]
     page = finish(room, app, "ppp", "pp")
-    assert app.session.points == 100 - 3 * score.HINT_POINTS
+    assert app.session.points == 100 - 3 * grading.HINT_POINTS
     assert "3 hints (-15 points)" in page
 
 
@@ -517,12 +517,12 @@ def results(*rows):
 )
 def test_points_are_shares_of_the_stages_less_hints(rows, hints, expected):
     """Never below 0."""
-    assert score.points(results(*rows), hints) == expected
+    assert grading.points(results(*rows), hints) == expected
 
 
 def test_skipped_tests_do_not_count():
     """A stage of which every test is skipped is left out."""
-    results = score.stage_results(outcomes("pps", "ss"), [Event(7.0, "stage", "1"), Event(9.0, "stage", "1")])
+    results = grading.stage_results(outcomes("pps", "ss"), [Event(7.0, "stage", "1"), Event(9.0, "stage", "1")])
     assert results == [StageResult(1, 2, 2, 7.0)]
 
 

@@ -13,8 +13,8 @@ from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import JobDied, Verdict
+from dojo.practice.hunt.grading import hunt_points
 from dojo.practice.hunt.plant import Planted, SourceTester, count_extra_lines, plant, undo, working_file
-from dojo.practice.hunt.score import hunt_points
 from dojo.practice.hunt.start import choose, new_hunt, place
 from dojo.progress.sessions import SessionLog
 from dojo.tests.checkouts import MISTAKES, REPOSITORY, SOLUTION, add_kata

@@ -38,6 +38,7 @@ NOT_FOR_LEARNERS = {
     "import-linter",
     "coverage",
     "pytest-cov",
+    "pytest-xdist",
     "selenium",
     "pexpect",
     "distributed",

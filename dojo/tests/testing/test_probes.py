@@ -7,7 +7,19 @@ import pytest
 import torch
 
 from dojo.core.errors import UserError
-from dojo.testing.probes import Case, Draws, Probe, Raised, cases, gather, load_probe, not_started, same
+from dojo.testing.probes import (
+    KATA_FILE,
+    Case,
+    Draws,
+    Probe,
+    Raised,
+    cases,
+    gather,
+    load_module,
+    load_probe,
+    not_started,
+    same,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -169,7 +181,7 @@ def failing(error):
     def run(kata, case):
         raise error
 
-    return gather(probe_of(run, "one"), None, seed=0)["one"]
+    return gather(probe_of(run, "one"), SimpleNamespace(__file__=__file__), seed=0)["one"]
 
 
 def test_an_exception_is_evidence():
@@ -191,6 +203,18 @@ def test_a_stub_has_not_started():
     assert not_started(failing(NotImplementedError("write me")))
     assert not not_started(failing(ValueError()))
     assert not not_started({"y": 1})
+
+
+@pytest.mark.parametrize(
+    ("body", "unwritten"), [("pass", False), ("def forward(self):\n        raise NotImplementedError", True)]
+)
+def test_a_module_without_forward_has_started(body, unwritten):
+    """torch raises the stub's class for it, in a file of its own."""
+    source = f"import torch\n\n\nclass Layer(torch.nn.Module):\n    {body}\n"
+    layer = load_module("tiny", source, f"{KATA_FILE}tiny>")
+    evidence = gather(probe_of(lambda kata, case: {"y": kata.Layer()()}, "one"), layer, seed=0)["one"]
+    assert evidence["raised"].name == "NotImplementedError"
+    assert not_started(evidence) is unwritten
 
 
 def test_an_operator_that_torch_lacks_has_started():

@@ -75,6 +75,11 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
+def differs(drawn: np.ndarray, now: np.ndarray) -> bool:
+    """Whether one can see that they are not the same picture."""
+    return drawn.shape != now.shape or bool(np.abs(drawn.astype(float) - now).mean() > TOLERANCE)
+
+
 def main(folder: Path, check: bool) -> int:
     """Draws the pictures, or says which are not what is drawn now; returns the exit status."""
     torch.set_num_threads(1)
@@ -82,14 +87,13 @@ def main(folder: Path, check: bool) -> int:
     mpl.rcdefaults()
     stale = 0
     for name, draw in PICTURES.items():
-        now, path = pixels(draw()), folder / name
+        path = folder / name
         if not check:
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(now).quantize(64).save(path, optimize=True)
+            Image.fromarray(pixels(draw())).quantize(64).save(path, optimize=True)
             print(f"docs/pictures/{name} drawn.")
             continue
-        drawn = np.asarray(Image.open(path).convert("RGB")) if path.is_file() else np.zeros(0)
-        if drawn.shape != now.shape or np.abs(drawn.astype(float) - now).mean() > TOLERANCE:
+        if not path.is_file() or differs(np.asarray(Image.open(path).convert("RGB")), pixels(draw())):
             print(f"docs/pictures/{name} is not what the code draws now; draw it with `kata dev notebooks --pictures`.")
             stale = 1
     return stale

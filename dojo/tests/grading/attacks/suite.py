@@ -18,7 +18,7 @@ import ast
 import glob
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -131,41 +131,49 @@ def run_attacks(grader: Grader, attacks: list[Attack], folder: Path, together: i
             group = attacks[begin : begin + together]
             for number, attack in enumerate(group, begin):
                 attack.build(folder / str(number))
-            taken = [
+            submitted = [
                 read_submission(folder / str(number), [attack.kata], checkout=grader.checkout)[attack.kata]
                 for number, attack in enumerate(group, begin)
             ]
-            refused = _refused(grader, taken)
+            refused = _refused(grader, submitted)
             before = processes()
-            results = list(pool.map(partial(_grade, grader), group, taken))
-            after = processes()
-            for _ in range(20):  # a process that has been killed takes a moment to end
-                if not after.keys() - before.keys():
-                    break
-                time.sleep(0.1)
-                after = processes()
-            left, files = tuple(after[pid] for pid in after.keys() - before.keys()), planted()
+            results = list(pool.map(partial(_grade, grader), group, submitted))
+            left, files = tuple(remaining(before).values()), planted()
             yield from (Outcome(*pair, left, files) for pair in zip(results, refused, strict=True))
 
 
-def _refused(grader: Grader, taken: list[SubmittedFile]) -> list[str]:
+def _refused(grader: Grader, submitted: list[SubmittedFile]) -> list[str]:
     """The policy's sentence about each file; empty for a file that it lets through."""
-    files = [file for file in taken if file.status == "ok"]
+    files = [file for file in submitted if file.status == "ok"]
     findings = dict(zip(map(id, files), review_each(grader.checkout, files), strict=True))
-    return [" ".join(f.sentence(f"katas/{t.kata}.py") for f in findings.get(id(t), ()) if f.refuses) for t in taken]
+    return [" ".join(f.sentence(f"katas/{t.kata}.py") for f in findings.get(id(t), ()) if f.refuses) for t in submitted]
 
 
-def _grade(grader: Grader, attack: Attack, taken: SubmittedFile) -> KataResult:
-    return grade(grader, attack.kata, taken, attack.patience)
+def _grade(grader: Grader, attack: Attack, submitted: SubmittedFile) -> KataResult:
+    return grade(grader, attack.kata, submitted, attack.patience)
 
 
-def grade(grader: Grader, kata: str, taken: SubmittedFile, patience: float = 1.0) -> KataResult:
+def grade(grader: Grader, kata: str, submitted: SubmittedFile, patience: float = 1.0) -> KataResult:
     """Grades one file with more patience, or less."""
     key = replace(grader.answer_key(kata), timeout_factor=patience)
-    if taken.status != "ok" or taken.source is None:
-        return grader.grade_file(kata, taken)
+    if submitted.status != "ok" or submitted.source is None:
+        return grader.grade_file(submitted)
     with grader._sandbox() as sandbox:
-        return judge(sandbox, key, taken.source.decode(), taken.sha256)[0]
+        return judge(sandbox, key, submitted.source.decode(), submitted.sha256)[0]
+
+
+def remaining(before: Collection[tuple[int, str]] = ()) -> dict[tuple[int, str], str]:
+    """The processes that are not among `before` and do not end within two seconds.
+
+    One that has been killed takes a moment to end, and other tests may start and end some meanwhile.
+    """
+    left = {pid: name for pid, name in processes().items() if pid not in before}
+    for _ in range(20):
+        if not left:
+            break
+        time.sleep(0.1)
+        left = {pid: name for pid, name in processes().items() if pid in left}
+    return left
 
 
 def processes() -> dict[tuple[int, str], str]:

@@ -47,7 +47,9 @@ def run(attacks: list[Attack], without: tuple[str, ...]) -> tuple[str, list[Outc
     """The level that the machine reaches without these layers, and the outcomes."""
     folder = Path(tempfile.mkdtemp())
     try:
-        with Grader(suite.checkout(), suite.KATAS, Seed(b"table"), jobs=1, without=without, naming=False) as grader:
+        with Grader(
+            suite.checkout(), suite.KATAS, Seed(b"table"), jobs=1, without=without, name_mistakes=False
+        ) as grader:
             return grader.selftest.level, list(suite.run_attacks(grader, attacks, folder))
     finally:
         remove_tree(folder, seconds=60)

@@ -1,6 +1,6 @@
 """Raises the exception that bad arguments deserve, always.
 
-reason: it counts only together with a right result
+reason: it could be guessed, and too little else is right
 """
 
 

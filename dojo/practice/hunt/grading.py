@@ -1,4 +1,4 @@
-"""The points of a hunt, computed from the outcomes of the final run and from what was changed in the file."""
+"""The points of a hunt, from the outcomes of the final run and from what was changed in the file."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from dojo.practice.hunt.plant import count_extra_lines
 from dojo.progress.session_state import HuntState
 from dojo.progress.sessions import Session
 
-HINT_POINTS = 10  # for being told in which function a bug is
+HINT_POINTS = 10  # that a hint costs, which names the function that holds a bug
 TIME_POINTS = 20  # lost when all the time is used
 EXTRA_LINE_POINTS = 2  # for each changed line that held no bug
 MAX_EXTRA_LINES = 10  # more are not charged
