@@ -2,7 +2,7 @@
 
 import torch
 
-from dojo.testing import expect
+from dojo.testing import expect, seeded
 from katas.ddpm import p_sample
 
 # Two steps with round numbers: abar = [0.64, 0.36], so sqrt(abar) = [0.8, 0.6] and sqrt(1 - abar) = [0.6, 0.8].
@@ -20,10 +20,6 @@ def numbers(*values):
 def schedule(steps, start=0.01, end=0.4, dtype=torch.float64):
     betas = torch.linspace(start, end, steps, dtype=torch.float64)
     return betas.to(dtype), (1 - betas).cumprod(0).to(dtype)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def says(eps):

@@ -5,23 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn, seeded
 from katas.ddpm import p_sample, p_sample_loop, predict_x0, q_posterior, q_sample
 
-from .helpers import (
-    ABAR,
-    BETAS,
-    BOTH,
-    MANY,
-    expect_normal,
-    mean_of_step,
-    no_noise,
-    numbers,
-    recording,
-    says,
-    schedule,
-    seeded,
-)
+from .helpers import ABAR, BETAS, BOTH, MANY, expect_normal, mean_of_step, no_noise, numbers, recording, says, schedule
 
 SHAPES = [(6,), (6, 2), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]
 

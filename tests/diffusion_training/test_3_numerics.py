@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, expect_rng_untouched, expect_unchanged
+from dojo.testing import expect, expect_close, expect_equal, expect_seeded, expect_unchanged
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
 from .helpers import ABAR, Net, changed, data, expect_normal, no_noise, noise_in, recording
@@ -14,10 +14,6 @@ HALVES = [torch.float16, torch.bfloat16]
 
 def numbers(*values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_embedding_is_float32():
@@ -75,19 +71,9 @@ def test_generator_is_the_only_source_of_randomness(rng):
     def shown(generator):
         model, calls = recording(no_noise)
         ddpm_loss(model, x0, ABAR, generator=generator)
-        return calls[0]
+        return dict(zip(("x_t", "t"), calls[0], strict=True))
 
-    with expect_rng_untouched(what="ddpm_loss with a generator"):
-        first, again = shown(seeded(1)), shown(seeded(1))
-    for what, one, other in zip(("x_t", "t"), first, again, strict=True):
-        what += " with an equally seeded generator"
-        expect_equal(other, one, what=what, hint="pass `generator` to randint and to randn")
-    generator = seeded(1)
-    shown(generator)
-    draws = {"another seed": (first, shown(seeded(2))), "the next call": (first, shown(generator))}
-    draws["no generator, called twice,"] = (shown(None), shown(None))
-    for how, ((x, t), (y, u)) in draws.items():
-        expect((x != y).any() and (t != u).any(), f"x_t and t with {how} should differ, but one of them is the same")
+    expect_seeded(shown, what="ddpm_loss", hint="pass `generator` to randint and to randn")
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.0])

@@ -3,7 +3,7 @@ recovered from what the model is shown, or is measured."""
 
 import torch
 
-from dojo.testing import expect
+from dojo.testing import expect, seeded
 from katas.image_to_image import image_to_image
 
 SIX = (1 - torch.tensor([0.1, 0.3, 0.2, 0.4, 0.6, 0.5], dtype=torch.float64)).cumprod(0)
@@ -15,10 +15,6 @@ FINE = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
 def column(values, x):
     """[batch] numbers that multiply [batch, ...] images."""
     return values.reshape(-1, *[1] * (x.dim() - 1))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def no_noise(x, t):

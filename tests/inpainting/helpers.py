@@ -3,7 +3,7 @@ always the same. The noise cancels between equally seeded runs, or is measured."
 
 import torch
 
-from dojo.testing import expect_equal, randint
+from dojo.testing import expect_equal, randint, seeded
 from katas.inpainting import inpaint
 
 SIX = (1 - torch.tensor([0.1, 0.3, 0.2, 0.4, 0.6, 0.5], dtype=torch.float64)).cumprod(0)
@@ -14,10 +14,6 @@ HALF = torch.tensor([0, 1] * 100)  # every other number is known
 def column(values, x):
     """[batch] numbers that multiply [batch, ...] images."""
     return values.reshape(-1, *[1] * (x.dim() - 1))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def some_mask(rng, *shape):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import expect, expect_close, expect_equal, randn, seeded
 from katas.inpainting import inpaint
 
-from .helpers import GRID, HALF, SIX, column, knows, no_noise, recording, seeded, shown, some_mask
+from .helpers import GRID, HALF, SIX, column, knows, no_noise, recording, shown, some_mask
 
 MANY = (40, 200)  # 4000 known ones and 4000 in the hole
 EITHER = "the known region is put back at t before the step from t, or at t_prev after it"

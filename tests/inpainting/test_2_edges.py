@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn, seeded
 from katas.inpainting import inpaint
 
-from .helpers import GRID, HALF, SIX, column, knows, no_noise, recording, seeded, shown, some_mask
+from .helpers import GRID, HALF, SIX, column, knows, no_noise, recording, shown, some_mask
 
 
 @pytest.mark.parametrize("timesteps", [[3], [5, 2], [4, 3], (5, 4, 3, 2, 1, 0), [5, 0]], ids=str)

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_distribution, expect_equal, expect_rng_untouched, expect_unchanged
+from dojo.testing import (
+    expect,
+    expect_close,
+    expect_distribution,
+    expect_equal,
+    expect_seeded,
+    expect_unchanged,
+)
 from katas.top_k_sampling import sample_top_k, top_k_filter
 
 from .helpers import INF, N, kept, shuffled, softmax_over
@@ -126,27 +133,4 @@ def test_views_with_any_strides_work(rng):
 def test_the_generator_is_the_only_source_of_randomness(rng):
     """Equal generators give equal tokens, the global stream is not advanced, and the generator itself is."""
     logits = shuffled(rng, 64, 8) / 10
-
-    def with_seed(number):
-        return sample_top_k(logits, 6, generator=torch.Generator().manual_seed(number))
-
-    with expect_rng_untouched(what="sample_top_k with a generator"):
-        first = with_seed(1)
-        torch.rand(3, generator=rng)
-        second = with_seed(1)
-    expect_equal(
-        second, first, what="the tokens of an equally seeded generator", hint="pass `generator` on to what draws"
-    )
-    expect(
-        not torch.equal(with_seed(2), first),
-        "another seed should draw other tokens, but gave the same 64",
-        hint="is `generator` used?",
-    )
-    generator = torch.Generator().manual_seed(1)
-    sample_top_k(logits, 6, generator=generator)
-    again = sample_top_k(logits, 6, generator=generator)
-    expect(
-        not torch.equal(again, first),
-        "the next call with the same generator should draw afresh",
-        hint="do not re-seed it",
-    )
+    expect_seeded(lambda generator: sample_top_k(logits, 6, generator=generator), what="sample_top_k of 64 rows")
