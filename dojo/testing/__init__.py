@@ -22,7 +22,7 @@ from dojo.testing.checks import (
 from dojo.testing.cost import Cost, measure
 from dojo.testing.dtypes import FLOATS, HALVES, numbers, roundings
 from dojo.testing.gradients import backward, expect_gradients, expect_graph, expect_no_graph, expect_slope
-from dojo.testing.limits import expect_flat_operators, expect_traffic
+from dojo.testing.limits import expect_flat_operators, expect_operators, expect_traffic
 from dojo.testing.randomness import expect_seeded, seeded
 from dojo.testing.sampling import draw, expect_distribution, randint, randn
 
@@ -41,6 +41,7 @@ __all__ = [
     "expect_gradients",
     "expect_graph",
     "expect_no_graph",
+    "expect_operators",
     "expect_raises",
     "expect_rng_untouched",
     "expect_seeded",

@@ -8,7 +8,7 @@ from torch import Tensor
 from dojo.testing.checks import expect
 from dojo.testing.cost import Cost, measure
 
-MOST_COMMON = 5  # operators that are named where too many bytes are moved
+COUNTED = "compute with torch: numpy and Python loops are not counted"
 
 
 def expect_traffic(
@@ -17,10 +17,17 @@ def expect_traffic(
     """The block moved `least` to `most` times the bytes of `tensor`, which `of` names."""
     ratio = spent.bytes / tensor.nbytes
     sentence = f"torch operators should do the work of {what}, but they moved only {ratio:.2f}x the bytes of {of}"
-    expect(ratio >= least, sentence, hint="numpy and Python loops are not counted: compute with torch")
-    common = ", ".join(f"{name}: {count}" for name, count in spent.calls.most_common(MOST_COMMON))
-    sentence = f"{what} should move at most {most:g}x the bytes of {of}, but moved {ratio:.0f}x ({common})"
+    expect(ratio >= least, sentence, hint=COUNTED)
+    sentence = f"{what} should move at most {most:g}x the bytes of {of}, but moved {ratio:.0f}x ({_common(spent)})"
     expect(ratio <= most, sentence, hint=hint)
+
+
+def expect_operators(spent: Cost, most: int, *, what: str, hint: str = "", least: int = 1) -> None:
+    """The block ran `least` to `most` operators."""
+    sentence = f"torch operators should do the work of {what}, but only {spent.operators} were seen"
+    expect(spent.operators >= least, sentence, hint=COUNTED)
+    sentence = f"{what} should take at most {most} operators, but took {spent.operators} ({_common(spent)})"
+    expect(spent.operators <= most, sentence, hint=hint)
 
 
 def expect_flat_operators(
@@ -30,25 +37,30 @@ def expect_flat_operators(
     *,
     what: str,
     hint: str,
-    slack: float = 0,
+    slack: int = 0,
+    times: float = 1,
     outside_torch: bool = False,
 ) -> None:
-    """`function(*inputs(size))` takes as many operators at each size as at the first one, or at most `slack` more.
+    """`function(*inputs(size))` takes as many operators at each size as at the first; at most `times` as many + `slack`.
 
-    At the first size some operators must run, and at each size they must move the bytes of the inputs at least: a loop
-    outside torch is not counted. Where an answer may compute with something else, say so by `outside_torch`.
+    They must move the bytes of the inputs at least, because a loop outside torch is not counted. Where an answer may
+    compute with something else, say so by `outside_torch`.
     """
-    few = None
+    first: tuple[Any, int] | None = None
     for size in sizes:
         given = tuple(inputs(size))
         with measure() as spent:
             function(*given)
-        if few is None:
-            few, first = spent.operators, size
+        first = first or (size, spent.operators)
         read = sum(each.nbytes for each in given if isinstance(each, Tensor))
         sentence = (
             f"torch operators should do the work of {what}, but moved {spent.bytes} bytes of {read} at size {size}"
         )
-        expect(outside_torch or spent.operators and spent.bytes >= read, sentence)
-        sentence = f"{what} should take about as many operators at size {size} as at size {first} ({few})"
-        expect(spent.operators <= few + slack, f"{sentence}, but took {spent.operators}", hint=hint)
+        expect(outside_torch or spent.bytes >= read, sentence, hint=COUNTED)
+        sentence = f"{what} should take about as many operators at size {size} as at size {first[0]} ({first[1]})"
+        expect(spent.operators <= times * first[1] + slack, f"{sentence}, but took {spent.operators}", hint=hint)
+
+
+def _common(spent: Cost) -> str:
+    """The most common operators, and how often each ran."""
+    return ", ".join(f"{name} {count}" for name, count in spent.calls.most_common(5))

@@ -55,6 +55,8 @@ def test_nothing_goes_backward_through_the_frozen_encoder(rng, cost):
     expect(eps.requires_grad, "the prediction should have a gradient, but has none")
     with cost() as spent:
         eps.sum().backward()
+    sentence = f"backward should take more FLOPs than the ControlNet's forward, but {spent.flops:.3g} were seen"
+    expect(spent.flops > residuals_alone.flops, sentence, hint="all of the ControlNet trains: detach nothing")
     limit = 2.1 * decoder + 3.1 * residuals_alone.flops
     expect(
         spent.flops <= limit,
