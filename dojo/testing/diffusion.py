@@ -14,7 +14,7 @@ SIX = (1 - torch.tensor([0.1, 0.3, 0.2, 0.4, 0.6, 0.5], dtype=torch.float64)).cu
 # alphas_cumprod of DDPM's own schedule: 1 - FINE[0] is 0 in half precision.
 FINE = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
 
-SHAPES = [(6,), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]  # scalars, vectors and images; batch == width
+SHAPES = [(6,), (6, 2), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]  # scalars, vectors and images; batch == width
 
 # Absolute and relative, for one step under FINE: a float32 schedule differs by 4e-4 where 1 - abar is small, and half
 # precision keeps 3 (or 2) digits.
@@ -33,7 +33,7 @@ def no_noise(x: Tensor, t: Tensor) -> Tensor:
     return torch.zeros_like(x)
 
 
-def knows(mean: Tensor | float, abar: Tensor, std: Tensor | float = 0.0) -> EpsModel:
+def knows(mean: Tensor | float, std: Tensor | float = 0.0, abar: Tensor = SIX) -> EpsModel:
     """The exact model of data from N(mean, std^2), E[eps | x_t]; with std 0, of the one picture `mean`."""
 
     def model(x: Tensor, t: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ def recording(eps_model: EpsModel) -> tuple[EpsModel, list[tuple[Tensor, Tensor]
     return model, calls
 
 
-def expect_normal(draws: Tensor, std: float, *, mean: float = 0.0, what: str, hint: str) -> None:
-    """Mean and standard deviation lie within 5.7 standard errors of theirs: a false alarm of 1.2e-8 for each."""
+def expect_normal(draws: Tensor, mean: float, std: float, *, what: str, hint: str) -> None:
+    """Mean and standard deviation lie within 5.7 standard errors of theirs: a false alarm of 5e-8 at most for each."""
     draws, n = draws.double(), draws.numel()
     got_mean, got_std = draws.mean().item(), draws.std().item()
     sentence = f"{what} should have mean {mean:.4f}, but have {got_mean:.4f}"

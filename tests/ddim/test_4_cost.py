@@ -3,19 +3,17 @@
 import torch
 
 from dojo.testing import expect_equal, expect_operators, expect_traffic, randint, randn
+from dojo.testing.diffusion import FINE, SIX, no_noise, recording
 from katas.ddim import ddim_sample, ddim_step
-
-from .helpers import SIX, no_noise, recording
 
 
 def test_step_moves_a_few_times_the_bytes_of_x(rng, cost):
     """The reference moves 19x the bytes of x; detours through float64 or a stack of rows stay under 80x. A result
     for all 1000 steps, of which one is picked, moves far more."""
-    abar = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
     x, eps, noise = randn(rng, 3, 4, 3, 64, 64, dtype=torch.float32)
     t = randint(rng, 500, 1000, 4)
     with cost() as spent:
-        ddim_step(x, eps, t, t - 100, abar, 1.0, noise)
+        ddim_step(x, eps, t, t - 100, FINE, 1.0, noise)
     hint = "pick the coefficients of each element's steps first, then touch x a few times"
     expect_traffic(spent, x, 80, what="ddim_step", of="x", hint=hint)
 

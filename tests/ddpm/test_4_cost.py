@@ -3,9 +3,10 @@
 import torch
 
 from dojo.testing import expect, expect_equal, expect_operators, expect_traffic, randint, randn
+from dojo.testing.diffusion import no_noise, recording
 from katas.ddpm import p_sample, p_sample_loop, q_posterior, q_sample
 
-from .helpers import no_noise, recording, schedule
+from .helpers import schedule
 
 
 def test_step_calls_the_model_once_with_the_whole_batch(rng):

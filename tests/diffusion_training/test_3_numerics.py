@@ -4,16 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, expect_seeded, expect_unchanged
+from dojo.testing import expect, expect_close, expect_equal, expect_seeded, expect_unchanged, numbers
+from dojo.testing.diffusion import expect_normal, no_noise, recording
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
-from .helpers import ABAR, Net, changed, data, expect_normal, no_noise, noise_in, recording
+from .helpers import ABAR, Net, changed, data, noise_in
 
 HALVES = [torch.float16, torch.bfloat16]
-
-
-def numbers(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_embedding_is_float32():
@@ -41,7 +38,9 @@ def test_first_steps_survive_half_precision(rng, dtype):
     model, calls = recording(no_noise)
     ddpm_loss(model, torch.zeros(40, 100, dtype=dtype), numbers(0.9999))
     what = f"numbers of x_t for x0 = 0 and abar = 0.9999 in {dtype}"
-    expect_normal(calls[0][0], 0.01, what=what, hint="take 1 - abar in the schedule's dtype, cast the finished weight")
+    expect_normal(
+        calls[0][0], 0.0, 0.01, what=what, hint="take 1 - abar in the schedule's dtype, cast the finished weight"
+    )
 
 
 def test_gradient_reaches_the_model(rng):

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from dojo.testing import expect_equal, expect_operators
+from dojo.testing.diffusion import FINE, no_noise, recording
 from katas.image_to_image import image_to_image
-
-from .helpers import FINE, no_noise, recording
 
 
 @pytest.mark.parametrize(("strength", "run"), [(1.0, 100), (0.3, 30), (0.01, 1)])

@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from dojo.testing import (
-    expect,
     expect_close,
     expect_equal,
+    expect_no_graph,
     expect_seeded,
     expect_unchanged,
     randn,
 )
+from dojo.testing.diffusion import SAMPLER_TOLERANCE, SIX, knows, no_noise, recording
 from katas.inpainting import inpaint
 
-from .helpers import GRID, HALF, SIX, knows, no_noise, recording, some_mask
+from .helpers import GRID, HALF, some_mask
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
@@ -27,7 +28,7 @@ def test_everything_has_the_dtype_of_the_picture(rng, dtype, schedule_dtype):
     expect_equal(got.dtype, dtype, what=f"the dtype of the result for {what}", hint=hint)
     expect_equal({x.dtype for x, _ in calls}, {dtype}, what=f"the dtype of x that eps_model is given for {what}")
     expect_equal(got[mask == 0], x0[mask == 0], what=f"the known region for {what}")
-    tolerance = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4}.get(dtype, 1e-6)
+    tolerance = SAMPLER_TOLERANCE[dtype]
     expect_close(got.double(), x0.double(), what=f"the result for {what}", rtol=tolerance, atol=tolerance)
 
 
@@ -59,5 +60,4 @@ def test_the_result_keeps_no_autograd_graph(rng):
     """With a graph, every step's activations stay alive: out of memory at sampling time."""
     weight = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
     got = inpaint(lambda x, t: weight * x, randn(rng, 2, 8), HALF[:8], GRID, SIX)
-    expect(not got.requires_grad, "the result should carry no graph, but requires grad", hint="torch.no_grad()")
-    expect(torch.is_grad_enabled(), "gradients should be enabled again afterwards, but are off", hint="use `with`")
+    expect_no_graph(got, what="the result of inpaint")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_unchanged
+from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, numbers
 from katas.noise_schedules import alphas_cumprod, cosine_betas, linear_betas, snr
 
-from .helpers import expect_betas, numbers
+from .helpers import expect_betas
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 

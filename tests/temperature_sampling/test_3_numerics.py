@@ -9,11 +9,13 @@ from dojo.testing import (
     expect_equal,
     expect_seeded,
     expect_unchanged,
+    numbers,
     randn,
 )
 from katas.temperature_sampling import gumbel_sample, sample_token, temperature_probs
 
-from .helpers import N, doubles
+N = 4000
+
 
 INF = float("inf")
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -35,7 +37,7 @@ def test_every_floating_dtype_works(rng, dtype):
             rtol=slack,
             atol=slack,
         )
-    for sampler, row in ((sample_token, doubles(0.25, 0.5, 0, 0.25)), (gumbel_sample, doubles(0, 1, -INF, 0))):
+    for sampler, row in ((sample_token, numbers(0.25, 0.5, 0, 0.25)), (gumbel_sample, numbers(0, 1, -INF, 0))):
         odds = row if sampler is sample_token else row.exp()
         expect_distribution(
             sampler(row.to(dtype).expand(N, -1)),
@@ -62,8 +64,8 @@ def test_a_wide_row_at_a_high_temperature():
     """Logits 6e4 apart at T = 3e4: odds of e^2 to 1. Probabilities at T = 1 have already underflowed to 0 by then, so
     raising *them* to the power 1/T comes too late."""
     expect_close(
-        temperature_probs(doubles(3e4, -3e4), 3e4),
-        torch.softmax(doubles(2, 0), -1),
+        temperature_probs(numbers(3e4, -3e4), 3e4),
+        torch.softmax(numbers(2, 0), -1),
         what="temperature_probs([3e4, -3e4], T=3e4)",
         hint="divide the logits, not probabilities or their powers: exp(-6e4) is 0 and stays 0",
     )
@@ -71,11 +73,11 @@ def test_a_wide_row_at_a_high_temperature():
 
 def test_banned_tokens_stay_banned():
     """-inf minus a finite maximum is -inf, and its exponential exactly 0; a mean or a sum in its place gives NaN."""
-    logits = doubles(-INF, 1.0, -INF, 1.0)
+    logits = numbers(-INF, 1.0, -INF, 1.0)
     for temperature in (0.1, 1.0, 30.0):
         expect_close(
             temperature_probs(logits, temperature),
-            doubles(0, 0.5, 0, 0.5),
+            numbers(0, 0.5, 0, 0.5),
             what=f"temperature_probs([-inf, 1, -inf, 1], T={temperature})",
             hint="a logit of -inf has probability 0, at every temperature",
         )
@@ -95,7 +97,7 @@ def test_gumbel_noise_survives_half_precision(dtype):
     hint = "draw the noise and add it in float32: convert the logits first"
     expect_distribution(
         gumbel_sample(torch.full((N, 2), 3e4, dtype=dtype)),
-        doubles(0.5, 0.5),
+        numbers(0.5, 0.5),
         what=f"tokens drawn by gumbel_sample from {dtype} logits [3e4, 3e4]",
         hint=hint,
     )
