@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect_equal
+from dojo.testing import FLOATS, expect_equal
 from katas.beam_search import beam_search, beam_search_with_cache
 
 from .helpers import INF, Recurrent, every_hypothesis, expect_list, expect_score, markov
@@ -37,7 +37,7 @@ def test_the_list_without_eos_is_the_best_sequences(rng):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_sums_are_wider_than_half_precision(rng, dtype):
     """40 log-probabilities of about -2 reach -80, where bfloat16 has steps of 0.5 and float16 of 0.06."""
     model = Recurrent(rng, 8, dtype)

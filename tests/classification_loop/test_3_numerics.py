@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dojo.testing import expect, expect_close, expect_equal
+from dojo.testing import FLOATS, expect, expect_close, expect_equal
 from katas.classification_loop import evaluate
 
 from .helpers import BOTH, Echo, expect_number, first_logit, loader, one_pass, uneven
@@ -75,7 +75,7 @@ def test_no_graph_outlives_its_step(rng):
 
 
 @BOTH
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(("rows", "batches"), [(4096, 2), (1, 600)])
 def test_half_precision_sums_neither_overflow_nor_stall(which, dtype, rows, batches):
     """The loss is 20 in every row. In float16, 4096 rows sum to 81920 > 65504; in bfloat16 a sum of 600 equal terms

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_seeded, randn
+from dojo.testing import FLOATS, expect, expect_close, expect_equal, expect_seeded, randn, roundings
 from katas.classifier_free_guidance import drop_condition, guide, guided_eps, rescale_guidance
 
 from .helpers import Denoiser
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """Results keep the dtype. Tolerance: 30 roundings of the largest number, since 7.5 (c - u) amplifies them."""
     exact = randn(rng, 2, 3, 40).to(dtype).double()
@@ -17,8 +17,7 @@ def test_every_floating_dtype_works(rng, dtype):
 
     def check(function, what):
         want = function(*exact).to(dtype)
-        atol = 30 * torch.finfo(dtype).eps * want.abs().max().item()
-        expect_close(function(uncond, cond), want, what=f"{what} in {dtype}", rtol=0.0, atol=atol)
+        expect_close(function(uncond, cond), want, what=f"{what} in {dtype}", **roundings(30, dtype, want))
 
     check(lambda u, c: guide(u, c, 7.5), "guide")
     check(lambda u, c: rescale_guidance(u, c, 0.7), "rescale_guidance")

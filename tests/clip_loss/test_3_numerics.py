@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import FLOATS, expect, expect_close, expect_equal, randn, roundings
 from katas.clip_loss import clip_loss
 
 from .helpers import number, orthonormal
@@ -23,12 +23,12 @@ def test_a_large_scale_stays_finite(rng, dtype):
     expect_close(got, want, what="the loss of mixed-up pairs at scale 1e4", hint=hint, rtol=1e-6, atol=0.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """The loss keeps the dtype, with the scale as a float32 parameter, too. Tolerance: 10 roundings of logits of 5."""
     images, texts = randn(rng, 6, 8, dtype=dtype), randn(rng, 6, 8, dtype=dtype)
     want = clip_loss(images.double(), texts.double(), 5.0).to(dtype)
-    close = {"rtol": 0.0, "atol": 50 * torch.finfo(dtype).eps}
+    close = roundings(10, dtype, 5.0)
     for scale in (5.0, torch.tensor(5.0)):
         hint = "create nothing in another dtype on the way"
         expect_close(clip_loss(images, texts, scale), want, what=f"the loss in {dtype}", hint=hint, **close)

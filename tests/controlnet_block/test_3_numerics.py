@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import FLOATS, expect, expect_close, expect_equal, randn
 from katas.controlnet_block import ControlNetBlock
 
 from .helpers import awake, backward, controlled, convolutions, inputs
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_the_new_layers_take_the_blocks_dtype(rng, dtype):
     """Pretrained models are loaded in half precision; a float32 layer between two half ones raises or promotes."""
     net = awake(ControlNetBlock(convolutions().to(dtype), 4, 3), rng)

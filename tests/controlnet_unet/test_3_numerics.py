@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dojo.testing import expect, expect_close, expect_equal, randint, randn
+from dojo.testing import HALVES, expect, expect_close, expect_equal, randint, randn
 from katas.controlnet_unet import ControlNet, MultiControlNet, controlled_eps
 
 from .helpers import awake, built, inputs
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 def test_the_controlnet_takes_the_unets_dtype(rng, dtype):
     """Pretrained models are loaded in half precision; one float32 layer between half ones raises or promotes."""
     unet, net = built(kind=dtype)

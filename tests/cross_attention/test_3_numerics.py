@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, randn
+from dojo.testing import FLOATS, expect, expect_close, randn, roundings
 from katas.cross_attention import CrossAttention
 
 from .helpers import attention, revealing, some_mask
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """With a mask that leaves one query nothing. Tolerance: 30 roundings of the largest number on the way."""
     exact, x, context = attention(rng), randn(rng, 2, 4, 5, dtype=dtype) / 4, randn(rng, 2, 6, 7, dtype=dtype) / 4
@@ -19,7 +19,7 @@ def test_every_floating_dtype_works(rng, dtype):
     layer.load_state_dict(exact.state_dict())
     exact.load_state_dict(layer.state_dict())  # the same numbers in float64
     size = exact.to_v(context.double()).abs().max() * exact.to_out.weight.abs().sum(1).max()
-    close = {"rtol": 0.0, "atol": 30 * torch.finfo(dtype).eps * size.item()}
+    close = roundings(30, dtype, size)
     for given in (None, mask):
         want = exact(x.double(), context.double(), given).to(dtype)
         what = f"the output in {dtype}, {'with' if given is not None else 'without'} a mask"

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from dojo.testing import (
+    FLOATS,
+    HALVES,
     expect,
     expect_close,
     expect_equal,
@@ -18,7 +20,7 @@ from katas.ddim import ddim_sample, ddim_step
 from .helpers import ABAR, T_PREV, T, at
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
     """A float64 schedule promotes float32 images without a word."""
@@ -34,7 +36,7 @@ def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
         expect_close(got.double(), exact, what=what, hint=hint, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_first_steps_survive_half_precision(dtype):
     """abar_0 = 0.9999 rounds to 1 in half precision: cast the schedule first, and eps has no weight, or sigma is
     0 / 0. Relative tolerance 2e-2: bfloat16 keeps 8 bits."""

@@ -4,13 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, expect_seeded, expect_unchanged, numbers
+from dojo.testing import FLOATS, HALVES, expect, expect_close, expect_equal, expect_seeded, expect_unchanged, numbers
 from dojo.testing.diffusion import expect_normal, no_noise, recording
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
 from .helpers import ABAR, Net, changed, data, noise_in
-
-HALVES = [torch.float16, torch.bfloat16]
 
 
 def test_embedding_is_float32():
@@ -21,7 +19,7 @@ def test_embedding_is_float32():
     expect_equal([got.dtype, list(got.shape)], [torch.float32, [5, 6]], what="dtype and shape of 5 embeddings of dim 6")
 
 
-@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_loss_and_x_t_have_the_dtype_of_x0(rng, dtype, schedule_dtype):
     """A float64 schedule promotes float32 images without a word, and the model then fails or crawls."""

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from dojo.testing import (
+    FLOATS,
+    HALVES,
     expect,
     expect_close,
     expect_equal,
@@ -18,7 +20,7 @@ from katas.image_to_image import image_to_image
 from .helpers import GRID, first_shown
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_everything_has_the_dtype_of_the_picture(rng, dtype, schedule_dtype):
     """A float64 schedule promotes float32 pictures without a word. Values: a model that knows the picture gives it back,
@@ -35,7 +37,7 @@ def test_everything_has_the_dtype_of_the_picture(rng, dtype, schedule_dtype):
     expect_equal({x.dtype for x, _ in calls}, {dtype}, what="the dtype of the x that eps_model is given", hint=hint)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_a_little_noise_survives_half_precision(dtype):
     """abar_0 = 0.9999 rounds to 1 in half precision: a schedule that is cast first adds no noise at all. From black
     pictures; a standard deviation of 4000 numbers is known to 1 %, half precision adds less than 1 %."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dojo.testing import (
+    FLOATS,
     expect_close,
     expect_equal,
     expect_no_graph,
@@ -17,7 +18,7 @@ from katas.inpainting import inpaint
 from .helpers import GRID, HALF, some_mask
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_everything_has_the_dtype_of_the_picture(rng, dtype, schedule_dtype):
     """Values: a model that knows the picture gives it back, up to the rounding of a few steps; outside, exactly."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import FLOATS, expect, expect_close, expect_equal, randn, roundings
 from katas.ip_adapter import DecoupledCrossAttention, ImageProjection
 
 from .helpers import NEW, attention, backward, inputs
@@ -11,7 +11,7 @@ from .helpers import NEW, attention, backward, inputs
 FROZEN = ["to_k.weight", "to_out.bias", "to_out.weight", "to_q.weight", "to_v.weight"]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """Both modules, one after the other. Tolerance: 40 roundings of the largest number on the way."""
     exact, projecting = attention(rng), ImageProjection(6, 7, 3).double()
@@ -21,10 +21,9 @@ def test_every_floating_dtype_works(rng, dtype):
         low.load_state_dict(high.state_dict())
         high.load_state_dict(low.state_dict())  # the same numbers in float64
     tokens, want = projection(embedding), projecting(embedding.double())
-    close = {"rtol": 0.0, "atol": 40 * torch.finfo(dtype).eps * want.abs().max().item()}
-    expect_close(tokens, want.to(dtype), what=f"the image tokens in {dtype}", **close)
+    expect_close(tokens, want.to(dtype), what=f"the image tokens in {dtype}", **roundings(40, dtype, want))
     size = max(exact.to_v(context.double()).abs().max(), exact.to_v_image(want).abs().max())
-    close["atol"] = 40 * torch.finfo(dtype).eps * (size * exact.to_out.weight.abs().sum(1).max()).item()
+    close = roundings(40, dtype, size * exact.to_out.weight.abs().sum(1).max())
     want = exact(x.double(), context.double(), tokens.double()).to(dtype)
     expect_close(layer(x, context, tokens), want, what=f"the output in {dtype}", **close)
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from dojo.testing import (
+    FLOATS,
+    HALVES,
     expect_close,
     expect_distribution,
     expect_equal,
@@ -18,10 +20,9 @@ N = 4000
 
 
 INF = float("inf")
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """Probabilities keep the dtype of their logits. Logits are multiples of 1/8, exact in every dtype; two roundings
     (of z / T and of p) are allowed: 3 units of the last place of numbers up to 4, on top of torch's tolerance."""
@@ -46,7 +47,7 @@ def test_every_floating_dtype_works(rng, dtype):
         )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("height", [3e4, -3e4])
 def test_huge_logits_stay_finite(dtype, height):
     """exp(3e4) overflows in any dtype, and 3e4 / T overflows float16 for T < 0.46. Only differences matter."""
@@ -89,7 +90,7 @@ def test_banned_tokens_stay_banned():
         )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_gumbel_noise_survives_half_precision(dtype):
     """Two equal logits of 3e4, where half precision has steps of 16 or 128: noise added there is lost, and token 0
     always wins. And with u on a grid of 1/256 a token loses with g = -inf once in 256 draws, however likely it is:

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from dojo.testing import (
+    FLOATS,
+    HALVES,
     expect,
     expect_close,
     expect_distribution,
@@ -16,7 +18,7 @@ from katas.top_k_sampling import sample_top_k, top_k_filter
 from .helpers import INF, N, kept, shuffled, softmax_over
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """The filter changes no value, so it is exact in any dtype; the sampler must not need float64 either."""
     logits = shuffled(rng, 4, 9).to(dtype)
@@ -37,7 +39,7 @@ def test_every_floating_dtype_works(rng, dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("height", [3e4, -3e4])
 def test_huge_logits_stay_finite(rng, dtype, height):
     """exp(3e4) overflows in any dtype. Only differences matter: logits shifted by a constant mean the same."""

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from dojo.testing import (
+    FLOATS,
+    HALVES,
     expect_close,
     expect_distribution,
     expect_equal,
@@ -15,10 +17,8 @@ from katas.top_p_sampling import sample_top_p, top_p_filter
 
 from .helpers import INF, PROBS, N, kept, only
 
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(dtype):
     """The filter changes no value, so it is exact in any dtype. Masses stay at least 0.05 away from p."""
     logits = torch.stack([PROBS.log(), PROBS.flip(0).log() + 2]).to(dtype)
@@ -34,7 +34,7 @@ def test_every_floating_dtype_works(dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("height", [3e4, -3e4])
 def test_huge_logits_stay_finite(dtype, height):
     """exp(3e4) overflows in any dtype, and 3e4 / T in float16. Three equal tokens hold all the mass; p = 0.9 needs them."""

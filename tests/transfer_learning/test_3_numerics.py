@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import HALVES, expect, expect_close, expect_equal, randn
 from katas.transfer_learning import freeze, replace_head
 
 from .helpers import Net
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float64], ids=str)
 def test_the_new_head_has_the_models_dtype(dtype):
     """nn.Linear is float32 unless told otherwise, and the first forward pass raises."""
     new = replace_head(Net().to(dtype), 4)
