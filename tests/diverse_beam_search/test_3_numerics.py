@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dojo.testing import FLOATS, expect, expect_equal
+from dojo.testing.decoding import markov
 from katas.diverse_beam_search import diverse_beam_search
 
-from .helpers import expect_groups, markov, recurrent
+from .helpers import expect_groups, recurrent
 
 
 def test_a_banned_token_is_no_way_out():
