@@ -1,18 +1,34 @@
 """Weights of modules, set by hand, and what a graph keeps alive."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from dojo.testing.checks import expect
 from dojo.testing.sampling import randn
 
+Layer = TypeVar("Layer", bound=nn.Module)
 
-def fill(parameter: Tensor, values: Any) -> None:
-    """Overwrites a parameter in place, as loading a checkpoint does, with values of its shape or of one that broadcasts."""
+
+def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: str = "") -> None:
+    """Overwrites a parameter in place, as loading a checkpoint does. `values` have its shape, or broadcast to it."""
+    values = torch.as_tensor(values)
+    fits = values.dim() <= parameter.dim() and all(
+        size in (1, own) for size, own in zip(values.shape[::-1], parameter.shape[::-1], strict=False)
+    )
+    expect(fits, f"{what} should have shape {list(values.shape)}, but has {list(parameter.shape)}", hint=hint)
     with torch.no_grad():
-        parameter.copy_(torch.as_tensor(values))
+        parameter.copy_(values)
+
+
+def set_weights(layer: Layer, **weights: Any) -> Layer:
+    """The attention layer, its projections' weights overwritten by their names (to_q=...); `bias` is that of to_out."""
+    for name, values in weights.items():
+        full_name = "to_out.bias" if name == "bias" else f"{name}.weight"
+        fill(layer.get_parameter(full_name), values, what=full_name)
+    return layer
 
 
 def fill_at_random(parameters: Iterable[nn.Parameter], rng: torch.Generator, size: float = 1.0) -> None:

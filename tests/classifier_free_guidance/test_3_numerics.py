@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from dojo.testing import FLOATS, expect, expect_close, expect_equal, expect_seeded, randn, roundings
+from dojo.testing import (
+    FLOATS,
+    backward,
+    expect_close,
+    expect_equal,
+    expect_graph,
+    expect_seeded,
+    randn,
+    roundings,
+)
 from katas.classifier_free_guidance import drop_condition, guide, guided_eps, rescale_guidance
 
 from .helpers import Denoiser
@@ -36,7 +45,7 @@ def test_gradients_reach_everything_behind_the_guided_prediction(rng, name):
     x, cond, null = (leaves[key] for key in ("x_t", "cond", "null_cond"))
     got = guided_eps(model, x, t, cond, null, 3.0).sum()
     hint = "no torch.no_grad() and no detach() in guided_eps"
-    expect(got.requires_grad, "guided_eps should be differentiable, but its result has no graph", hint=hint)
+    expect_graph(got, what="guided_eps", hint=hint)
     gradient = torch.autograd.grad(got, leaves[name], allow_unused=True)[0]
     want = (3 * model(x, t, cond) - 2 * model(x, t, null.expand_as(cond))).sum()
     expect_close(gradient, torch.autograd.grad(want, leaves[name])[0], what=f"the gradient of {name}", hint=hint)
@@ -46,8 +55,7 @@ def test_a_learned_null_condition_gets_the_gradients_of_the_dropped_rows(rng):
     """The null embedding is a parameter in many models: row by row, the slope goes to it or to the condition."""
     cond, null, slope = randn(rng, 20, 3).requires_grad_(), randn(rng, 3).requires_grad_(), randn(rng, 20, 3)
     got = drop_condition(cond, null, 0.5)
-    expect(got.requires_grad, "drop_condition should be differentiable, but its result has no graph")
-    (got * slope).sum().backward()
+    backward((got * slope).sum(), what="drop_condition")
     dropped = (got == null).all(1)[:, None]
     hint = "do not detach null_cond or take its .data, and select rows with torch.where"
     expect_close(null.grad, (slope * dropped).sum(0), what="null_cond.grad", hint=hint)

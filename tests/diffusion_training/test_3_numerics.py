@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import FLOATS, HALVES, expect, expect_close, expect_equal, expect_seeded, expect_unchanged, numbers
+from dojo.testing import (
+    FLOATS,
+    HALVES,
+    backward,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_seeded,
+    expect_unchanged,
+    numbers,
+)
 from dojo.testing.diffusion import expect_normal, no_noise, recording
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
@@ -45,8 +55,7 @@ def test_gradient_reaches_the_model(rng):
     """A model that is off by its parameter w everywhere has loss w^2 and gradient 2w; after a detach it has none."""
     x0, w = data(rng, 6, 5), nn.Parameter(numbers(3.0))
     loss = ddpm_loss(lambda x, t: noise_in(x, t, x0) + w, x0, ABAR)
-    expect(loss.requires_grad, "the loss should be differentiable, but has no graph", hint="no detach, no no_grad")
-    loss.backward()
+    backward(loss, what="the loss")
     expect_close(w.grad, numbers(6.0), what="the gradient of a model that is off by w = 3 everywhere")
 
 

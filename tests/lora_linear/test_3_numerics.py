@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import FLOATS, expect, expect_close, expect_equal, randn, roundings
+from dojo.testing import FLOATS, backward, expect, expect_close, expect_equal, randn, roundings
+from dojo.testing.modules import fill
 from katas.lora_linear import LoRALinear
 
-from .helpers import backward, fill, trained, vectors
+from .helpers import trained, vectors
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -62,5 +63,5 @@ def test_a_gradient_passes_through_a_merged_layer(rng):
     backward((layer(x) * direction).sum())
     layer.merge()
     hint = "no torch.no_grad() around the base, and no detach(), in the merged forward either"
-    backward((layer(again) * direction).sum(), "x, merged too", hint)
+    backward((layer(again) * direction).sum(), what="the merged output", hint=hint)
     expect_close(again.grad, x.grad, what="dL/dx of the merged layer", hint=hint)

@@ -6,10 +6,10 @@ import torch
 from dojo.testing import (
     FLOATS,
     HALVES,
-    expect,
     expect_close,
     expect_distribution,
     expect_equal,
+    expect_graph,
     expect_seeded,
     expect_unchanged,
 )
@@ -110,7 +110,7 @@ def test_logits_may_require_a_gradient(rng):
     logits = shuffled(rng, 3, 8).requires_grad_()
     filtered = top_k_filter(logits, 2)
     hint = "no detach(), .data or no_grad in the filter"
-    expect(filtered.requires_grad, "top_k_filter should be differentiable, but its result has no graph", hint=hint)
+    expect_graph(filtered, what="top_k_filter", hint=hint)
     mask = kept(filtered.detach())
     filtered[mask].sum().backward()
     expect_close(logits.grad, mask.double(), what="the gradient of the kept logits' sum", hint=hint)
