@@ -21,7 +21,8 @@ SHAPES = [(3, 4), (3, 3), (3, 2, 5, 4), (3, 3, 3, 3), (1, 7)]
 def test_guidance_is_a_straight_line_in_the_scale(rng, scale):
     """Also outside [0, 1], below 0 included (a negative prompt by the scale): nothing is clamped or switched off."""
     uncond, cond = randn(rng, 2, 2, 3, 4)
-    got = guide(uncond, cond, scale) + guide(uncond, cond, 1 - scale)
+    with expect_unchanged(uncond, cond, what="guide's arguments"):
+        got = guide(uncond, cond, scale) + guide(uncond, cond, 1 - scale)
     expect_close(got, uncond + cond, what=f"guide(scale={scale}) + guide(scale={1 - scale})", hint="any scale is fine")
     got = guide(torch.zeros_like(cond), cond, scale)
     expect_close(got, scale * cond, what=f"guide(0, cond, {scale})", hint="scale multiplies cond - uncond")

@@ -538,3 +538,13 @@ def test_other_tests_are_left_as_pytest_shows_them(checkout):
     assert session.outcomes == ()
     assert re.search(r"FAILED elsewhere/test_tiny\.py::test_x", session.output)
     assert runs(checkout) == []
+
+
+def test_every_test_starts_with_gradients_enabled(checkout):
+    """A loop that leaves them switched off fails its own test and no other."""
+    (checkout.tests("tiny") / "test_1_core.py").write_text(
+        "import torch\n\n\ndef test_first():\n    torch.set_grad_enabled(False)\n\n\n"
+        "def test_second():\n    assert torch.is_grad_enabled()\n"
+    )
+    session = pytest_in(checkout, "-k", "first or second")
+    assert session.verdicts() == {"test_first": "passed", "test_second": "passed"}
