@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dojo.testing import expect, expect_close, expect_equal
+from dojo.testing import FLOATS, expect, expect_close, expect_equal
+from dojo.testing.modules import Traced
 from katas.classification_loop import evaluate
 
 from .helpers import BOTH, Echo, expect_number, first_logit, loader, one_pass, uneven
@@ -45,18 +46,6 @@ class Token:
     """Lives as long as the graph node that holds it."""
 
 
-class Traced(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, living):
-        ctx.token = Token()
-        living.add(ctx.token)
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad, None
-
-
 def test_no_graph_outlives_its_step(rng):
     """`total += loss` keeps the graph of every batch until the epoch ends: memory grows batch by batch. The previous
     batch may still be alive while the next one runs, nothing older."""
@@ -64,7 +53,9 @@ def test_no_graph_outlives_its_step(rng):
 
     def traced(outputs, labels):
         counts.append(len(living))
-        return cross_entropy(Traced.apply(outputs, living), labels)
+        token = Token()
+        living.add(token)
+        return cross_entropy(Traced.apply(outputs, token), labels)
 
     result = one_pass("train_one_epoch", model, loader(*uneven(rng), batch_size=1), traced)
     gc.collect(1)
@@ -75,7 +66,7 @@ def test_no_graph_outlives_its_step(rng):
 
 
 @BOTH
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(("rows", "batches"), [(4096, 2), (1, 600)])
 def test_half_precision_sums_neither_overflow_nor_stall(which, dtype, rows, batches):
     """The loss is 20 in every row. In float16, 4096 rows sum to 81920 > 65504; in bfloat16 a sum of 600 equal terms

@@ -2,7 +2,7 @@
 
 import torch
 
-from dojo.testing import expect
+from dojo.testing import expect, expect_graph
 from katas.controlnet_unet import MultiControlNet, controlled_eps
 
 from .helpers import built, inputs
@@ -52,9 +52,11 @@ def test_nothing_goes_backward_through_the_frozen_encoder(rng, cost):
                 h = block(h, emb)
     decoder = whole.flops - residuals_alone.flops - encoder.flops
     eps = controlled_eps(unet, net, x, t, condition)
-    expect(eps.requires_grad, "the prediction should have a gradient, but has none")
+    expect_graph(eps, what="the prediction")
     with cost() as spent:
         eps.sum().backward()
+    sentence = f"backward should take more FLOPs than the ControlNet's forward, but {spent.flops:.3g} were seen"
+    expect(spent.flops > residuals_alone.flops, sentence, hint="all of the ControlNet trains: detach nothing")
     limit = 2.1 * decoder + 3.1 * residuals_alone.flops
     expect(
         spent.flops <= limit,
