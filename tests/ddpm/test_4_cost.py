@@ -55,17 +55,19 @@ def test_step_does_not_redo_the_schedule_for_every_element(rng, cost):
 
 
 def test_work_of_the_loop_grows_linearly_with_the_steps(cost):
-    """Twice the steps are twice the work: one model call and a bounded number of operators for each of them."""
+    """Five times the steps are five times the work: one model call and a bounded number of operators for each of them.
+    The last step may do without its noise, so 5.6 times are allowed. A step that does something for all steps before it
+    takes more, also where that is only a 150th part of its other work for each."""
     operators = {}
-    for steps in (50, 100):
+    for steps in (5, 25):
         model, calls = recording(no_noise)
         with cost() as spent:
             p_sample_loop(model, (2, 3), schedule(steps, 1e-3, 0.1)[0])
         expect_equal(len(calls), steps, what=f"the number of model calls for {steps} steps")
         operators[steps] = spent.operators
     few, many = operators.values()
-    expect(few >= 100, f"torch operators should do the loop's work, but only {few} were seen in 50 steps")
-    sentence = f"100 steps should take about twice the operators of 50 ({few}), but take {many}"
-    expect(many <= 2.5 * few, sentence, hint="does each step rebuild something for all the steps before it?")
-    sentence = f"a step should take at most 200 operators, but takes {many / 100:.0f}"
-    expect(many <= 200 * 100, sentence, hint="work on the whole batch at once")
+    expect(few >= 10, f"torch operators should do the loop's work, but only {few} were seen in 5 steps")
+    sentence = f"25 steps should take about five times the operators of 5 ({few}), but take {many}"
+    expect(many <= 5.6 * few, sentence, hint="does each step rebuild something for all the steps before it?")
+    sentence = f"a step should take at most 200 operators, but takes {many / 25:.0f}"
+    expect(many <= 200 * 25, sentence, hint="work on the whole batch at once")
