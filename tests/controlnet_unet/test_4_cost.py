@@ -18,15 +18,15 @@ def test_either_network_runs_once(rng, cost):
     """The U-Net once, and for each ControlNet one pass through encoder and middle: together 1.4 times the U-Net here.
     A second U-Net pass (a plain and a controlled one) would make it 2.4 times."""
     unet, net, (x, t, condition) = large(rng)
+    with torch.no_grad():
+        with cost() as plain:
+            unet(x, t)
+        with cost() as hint:
+            net.hint(condition)
     for count in (1, 3):
         given = (net, condition) if count == 1 else (MultiControlNet([net] * 3), [condition] * 3)
-        with torch.no_grad():
-            with cost() as plain:
-                unet(x, t)
-            with cost() as hint:
-                net.hint(condition)
-            with cost() as spent:
-                controlled_eps(unet, given[0], x, t, given[1])
+        with torch.no_grad(), cost() as spent:
+            controlled_eps(unet, given[0], x, t, given[1])
         ratio = (spent.flops - count * hint.flops) / plain.flops
         expect(ratio > 1, f"U-Net and ControlNet should both be seen to run, but {ratio:.2f} U-Nets' FLOPs were")
         limit = 1 + 0.55 * count

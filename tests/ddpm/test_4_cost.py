@@ -51,18 +51,20 @@ def test_step_does_not_redo_the_schedule_for_every_element(rng, cost):
 
 
 def test_work_of_the_loop_grows_linearly_with_the_steps(cost):
-    """Twice the steps are twice the work: one model call and a bounded number of operators for each of them."""
+    """Five times the steps are five times the work: one model call and a bounded number of operators for each of them.
+    The last step may do without its noise, so 5.6 times are allowed. A step that does something for all steps before it
+    takes more, also where that is only a 150th part of its other work for each."""
     operators = {}
-    for steps in (50, 100):
+    for steps in (5, 25):
         model, calls = recording(no_noise)
         with cost() as spent:
             p_sample_loop(model, (2, 3), schedule(steps, 1e-3, 0.1)[0])
         expect_equal(len(calls), steps, what=f"the number of model calls for {steps} steps")
         operators[steps] = spent
     few, many = operators.values()
-    sentence = f"100 steps should take about twice the operators of 50 ({few.operators}), but take {many.operators}"
+    sentence = f"25 steps should take about five times the operators of 5 ({few.operators}), but take {many.operators}"
     hint = "does each step rebuild something for all the steps before it?"
-    expect(many.operators <= 2.5 * few.operators, sentence, hint=hint)
+    expect(many.operators <= 5.6 * few.operators, sentence, hint=hint)
     for steps, spent in operators.items():
         hint = "work on the whole batch at once"
-        expect_operators(spent, 200 * steps, what=f"p_sample_loop of {steps} steps", hint=hint, least=4 * steps)
+        expect_operators(spent, 200 * steps, what=f"p_sample_loop of {steps} steps", hint=hint, least=2 * steps)
