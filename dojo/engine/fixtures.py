@@ -1,5 +1,7 @@
 """The fixtures of the katas' tests."""
 
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,3 +33,15 @@ def cost() -> Any:
     from dojo.testing.cost import measure
 
     return measure
+
+
+@pytest.fixture(autouse=True)
+def gradients_enabled() -> Iterator[None]:
+    """Code that leaves gradients switched off must not fail the tests after it."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    with torch.enable_grad():
+        yield

@@ -1,5 +1,9 @@
 """The fork server's process: receives jobs, forks a worker for each, relays its messages, kills what it leaves behind.
 
+The next job is most often the last one again, on a file that was saved meanwhile. So after each job a worker for the same
+one is forked ahead: it starts pytest, and waits for the job before it looks at any test or kata (the fork and pytest's
+start take half of the time until the first test). A job that differs in anything but its number gets a new worker.
+
 multiprocessing has a fork server too. It imports a fixed list of modules when it starts, so runs of katas whose tests
 import scikit-learn took two seconds longer (the others took as long as here); and it does not kill orphaned daemons.
 """
@@ -11,7 +15,7 @@ import pickle
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -71,12 +75,16 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
 
         preload()
     worker: _Worker | None = None
+    standby: _Worker | None = None  # forked ahead of its job
 
     def clean_up() -> None:
         if worker:
             _end(worker)
         if is_subreaper:  # a daemon has left its worker's process group, and is now a child of this process
-            kill_descendants()
+            kill_descendants(frozenset([standby.process.pid]) if standby and standby.process.pid else frozenset())
+
+    def stand_by(job: Job) -> _Worker | None:
+        return _start(context, checkout, job, ahead=True) if fork and is_subreaper else None
 
     try:
         caller.send(Ready("fork" if fork else "spawn"))
@@ -86,26 +94,45 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
             if caller in ready:
                 job = caller.recv()
                 clean_up()
-                if fork:
-                    _preload_kata(checkout, job)
-                worker = _start(context, checkout, job)
+                worker, standby = _begin(standby, job), None
+                if not worker:
+                    if fork:
+                        _preload_kata(checkout, job)
+                    worker = _start(context, checkout, job)
             elif worker and worker.pipe in ready:
                 if not _relay(caller, worker):
                     clean_up()
-                    worker = None
+                    standby, worker = stand_by(worker.job), None
             elif worker:
                 clean_up()
                 _report_end(caller, worker, f"was still running after {worker.job.seconds:g} s")
-                worker = None
+                standby, worker = stand_by(worker.job), None
     except (EOFError, OSError):  # the caller has closed the connection, or has ended
         pass
     finally:
         clean_up()
+        if standby:
+            _end(standby)
 
 
-def _start(context: Any, checkout: Checkout, job: Job) -> _Worker:
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=run_job, args=(theirs, checkout, job))
+def _begin(standby: _Worker | None, job: Job) -> _Worker | None:
+    """Gives `job` to the worker that was forked ahead. Ends that worker if it is for another job, or is no longer well."""
+    if not standby:
+        return None
+    try:
+        if replace(standby.job, number=job.number) == job and standby.process.is_alive() and not standby.pipe.poll():
+            standby.pipe.send(job)
+            return replace(standby, job=job, deadline=time.monotonic() + job.seconds)
+    except OSError:
+        pass
+    _end(standby)
+    return None
+
+
+def _start(context: Any, checkout: Checkout, job: Job, ahead: bool = False) -> _Worker:
+    """Forks a worker, which runs `job` at once, or, if it is forked `ahead`, when it is sent one."""
+    ours, theirs = context.Pipe(duplex=ahead)
+    process = context.Process(target=run_job, args=(theirs, checkout, job, ahead))
     process.start()
     theirs.close()
     return _Worker(job, process, ours, time.monotonic() + job.seconds)

@@ -1,6 +1,7 @@
 """Imports, before a fork, what every forked child would otherwise import for itself."""
 
 import gc
+import importlib
 import os
 
 
@@ -9,11 +10,15 @@ def preload() -> None:
     preload_torch()
     import jaxtyping  # noqa: F401
     import pytest  # noqa: F401
+    from _pytest.config import default_plugins
 
     import dojo.engine.diagnosis
     import dojo.engine.plugin
-    import dojo.testing.checks  # noqa: F401
+    import dojo.testing.checks
+    import dojo.testing.gpu  # noqa: F401
 
+    for plugin in default_plugins:  # pytest.main() would import them
+        importlib.import_module(f"_pytest.{plugin}")
     freeze()
 
 

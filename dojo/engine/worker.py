@@ -24,12 +24,15 @@ MAX_MESSAGE_CHARS = 10_000  # of one test; an exception may hold megabytes
 EXIT_UNREPORTED = 213  # exit code of a worker that could not send its result
 
 
-def run_job(pipe: Connection, checkout: Checkout, job: Job) -> None:
-    """Runs `job` and sends its messages into `pipe`. Ends the process."""
+def run_job(pipe: Connection, checkout: Checkout, job: Job, ahead: bool = False) -> None:
+    """Runs `job` and sends its messages into `pipe`. Ends the process.
+
+    If it was forked `ahead`, `job` has only the wrong number: it waits for the right one once pytest has started.
+    """
     sender = Sender(pipe)
     try:
         _prepare(pipe)
-        _run_tests(sender, checkout, job)
+        _run_tests(sender, checkout, job, ahead)
     except BaseException as error:  # the kata has closed our files, say, or no memory is left
         try:
             why = f"broke the test run itself ({type(error).__name__}: {error})"
@@ -84,23 +87,22 @@ def _limit_resources() -> None:
         lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + MAX_EXTRA_MEMORY_BYTES)
 
 
-def _run_tests(sender: "Sender", checkout: Checkout, job: Job) -> None:
+def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> None:
     from dojo.engine.diagnosis import diagnose_kata
     from dojo.engine.runner import run_pytest
 
-    source = digest(job.target / f"{job.kata}.py")
     arguments = ["--no-naming", "--no-tracebacks", f"--kata-seed={job.seed}"]
     arguments += [f"--stage={job.stage}"] if job.stage else []
-    started = time.monotonic()
-    live = _LivePlugin(sender, job.number)
+    live = _LivePlugin(sender, job, ahead)
     run = run_pytest(checkout, job.kata, job.target, arguments, live)
+    job = live.job
     outcomes = tuple(_shortened(outcome) for outcome in run.outcomes)
     if len(outcomes) < live.total:  # a partial run must not be reported as a complete one
         interrupted = "it was interrupted, by KeyboardInterrupt or pytest.exit()"
         reason = interrupted if run.exit_code == 2 else "pytest itself broke"
         sender.send(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {reason}", live.test))
         return
-    sender.send(Verdict(job.number, outcomes, run.expected, source, time.monotonic() - started))
+    sender.send(Verdict(job.number, outcomes, run.expected, live.source, time.monotonic() - live.started_at))
     if job.diagnose and any(o.verdict == "failed" for o in outcomes):
         diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed)
         sender.send(Diagnosed(job.number, diagnoses))
@@ -134,20 +136,31 @@ class Sender:
 
 
 class _LivePlugin:
-    """A pytest plugin that reports each test as it begins, and the first wrong answer at once."""
+    """A pytest plugin that waits for the job, reports each test as it begins, and the first wrong answer at once."""
 
-    def __init__(self, sender: Sender, number: int) -> None:
-        self.sender, self.number = sender, number
+    def __init__(self, sender: Sender, job: Job, ahead: bool) -> None:
+        self.sender, self.job, self.ahead = sender, job, ahead
+        self.started_at, self.source = time.monotonic(), ""
         self.started = self.total = 0
         self.test = ""  # the one that runs
         self.any_failed = False
+
+    def pytest_collection(self) -> None:
+        """Waits here if it is to: pytest has started, and nothing of the kata or its tests has been read yet."""
+        if self.ahead:
+            from dojo.engine.preload import freeze
+
+            freeze()
+            self.job = self.sender.pipe.recv()
+            self.started_at = time.monotonic()
+        self.source = digest(self.job.target / f"{self.job.kata}.py")
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.total = len(session.items)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.test = nodeid.rpartition("::")[2]
-        self.sender.send(Running(self.number, self.test, self.started, self.total))
+        self.sender.send(Running(self.job.number, self.test, self.started, self.total))
         self.started += 1
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -156,4 +169,4 @@ class _LivePlugin:
         outcome = outcome_of(report)
         if outcome and outcome.verdict == "failed" and not self.any_failed:
             self.any_failed = True
-            self.sender.send(FirstFailure(self.number, _shortened(outcome)))
+            self.sender.send(FirstFailure(self.job.number, _shortened(outcome)))

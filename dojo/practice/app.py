@@ -6,19 +6,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import count
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from dojo.core.catalog import Kata
 from dojo.core.paths import Checkout
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.forkserver import ForkServer
-from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Verdict
+from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
 from dojo.practice.terminal import RESIZED, Terminal
 
 JOB_NUMBERS = count(1)  # one sequence for all apps, because they may share a fork server
+DRAW_INTERVAL_S = 0.04  # at least this long between two drawings that show no more than the progress of a run
 SCROLL_STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "space": 10, "page up": -10, "page down": 10}  # in lines
 
 
@@ -48,6 +49,7 @@ class App(ABC):
         self.overlay: Callable[[], list[str]] | None = None  # draws the page that covers the verdict
         self.scroll = 0
         self.done = False
+        self.only_progressed = False  # all that has happened since the last drawing is that tests have begun
 
     # -- the loop
 
@@ -57,7 +59,10 @@ class App(ABC):
             self.prepare()
             while not self.done:
                 self.draw()
+                due = time.monotonic() + DRAW_INTERVAL_S
                 self.handle_events()
+                while self.only_progressed and wait(self.sources, timeout=max(0.0, due - time.monotonic())):
+                    self.handle_events()
         except KeyboardInterrupt:
             self.leave()
         finally:
@@ -65,16 +70,22 @@ class App(ABC):
 
     def handle_events(self) -> None:
         """Waits until something happens, or for `wait_s` seconds, and handles it."""
-        sources = [self.terminal.keys, self.saves.connection, self.forkserver.connection]
-        ready = wait(sources, timeout=self.wait_s)
+        ready = wait(self.sources, timeout=self.wait_s)
+        self.only_progressed = ready == [self.forkserver.connection]
         self.tick()
         if self.saves.connection in ready:
             self.handle_save(self.saves.connection.recv())
         if self.forkserver.connection in ready:
             for message in self.forkserver.messages():
+                self.only_progressed = self.only_progressed and isinstance(message, Running)
                 self.handle_message(message)
         if self.terminal.keys in ready:
             self.press(self.terminal.keys.recv())
+
+    @property
+    def sources(self) -> list[Connection]:
+        """What to wait for: keys, saves, and messages of the fork server."""
+        return [self.terminal.keys, self.saves.connection, self.forkserver.connection]
 
     def prepare(self) -> None:  # noqa: B027 (only watch needs it)
         """Called once, before the first drawing."""

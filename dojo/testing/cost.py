@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 # Operators that read as many elements as they return (plus the index), however large the tensor is.
@@ -112,7 +111,11 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
 def _tensors(tree: Any) -> list[Tensor]:
     """All tensors in nested lists, tuples and dicts."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    return [tensor for part in tree for tensor in _tensors(part)] if isinstance(tree, list | tuple) else []
 
 
 def _memory(tensor: Tensor) -> int:

@@ -1,18 +1,11 @@
 """What any right beam search finds, whether it keeps W or 2W candidates. No input has ties."""
 
-import math
-
 import torch
 
-from dojo.testing import expect, expect_equal, randn
+from dojo.testing import expect_equal, randn
+from dojo.testing.decoding import expect_score
 
 INF = float("inf")
-
-
-def markov(rows):
-    """A model whose next token depends only on the last one: probabilities, one row for each last token."""
-    table = torch.tensor(rows, dtype=torch.float64).log()
-    return lambda tokens: table[tokens[:, -1]]
 
 
 class Recurrent:
@@ -45,29 +38,10 @@ class Recurrent:
         return log_probs
 
 
-def every_hypothesis(model, vocab, eos, length, penalty=0.0, start=0):
-    """All (tokens, score) that end in eos or are `length` long, best first."""
-    prefixes, ended = [([start], 0.0)], []
-    for steps in range(1, length + 1):
-        longer = []
-        for tokens, total in prefixes:
-            row = model(torch.tensor([tokens]))[0].tolist()
-            longer += [([*tokens, token], total + row[token]) for token in range(vocab) if row[token] > -INF]
-        ended += [(t, s / steps**penalty) for t, s in longer if t[-1] == eos or steps == length]
-        prefixes = [(t, s) for t, s in longer if t[-1] != eos]
-    return sorted(ended, key=lambda pair: -pair[1])
-
-
 def expect_list(found, expected, *, what, hint):
     """The same hypotheses in the same order, with close scores. `expected` holds (tokens, score)."""
     for number, (tokens, score) in enumerate(expected):
         actual = found[number].tokens if number < len(found) else None
         expect_equal(actual, tokens, what=f"hypothesis {number} of {what}", hint=hint)
-        expect_score(found[number], score, what=f"the score of {tokens} in {what}", hint=hint)
+        expect_score(found[number].score, score, what=f"the score of {tokens} in {what}", hint=hint)
     expect_equal(len(found), len(expected), what=f"the number of hypotheses of {what}", hint=hint)
-
-
-def expect_score(hypothesis, score, *, what, hint):
-    """1e-5 relative: sums may be kept in float32."""
-    right = math.isclose(hypothesis.score, score, rel_tol=1e-5, abs_tol=1e-5)
-    expect(right, f"{what} should be {score:.6g}, but is {hypothesis.score:.6g}", hint=hint)

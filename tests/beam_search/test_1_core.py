@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_equal
+from dojo.testing.decoding import every_hypothesis, markov
 from katas.beam_search import beam_search, beam_search_with_cache
 
-from .helpers import Recurrent, every_hypothesis, expect_list, markov
+from .helpers import Recurrent, expect_list
 
 
 def test_beam_search_finds_what_greedy_decoding_misses():

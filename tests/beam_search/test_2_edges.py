@@ -5,9 +5,10 @@ import math
 import pytest
 
 from dojo.testing import expect_raises
+from dojo.testing.decoding import every_hypothesis, markov
 from katas.beam_search import beam_search, beam_search_with_cache
 
-from .helpers import Recurrent, every_hypothesis, expect_list, markov
+from .helpers import Recurrent, expect_list
 
 
 def test_the_length_penalty_chooses_another_winner():

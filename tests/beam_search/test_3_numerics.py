@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect_equal
+from dojo.testing import FLOATS, expect_equal
+from dojo.testing.decoding import every_hypothesis, expect_score, markov
 from katas.beam_search import beam_search, beam_search_with_cache
 
-from .helpers import INF, Recurrent, every_hypothesis, expect_list, expect_score, markov
+from .helpers import INF, Recurrent, expect_list
 
 
 def test_a_banned_token_is_never_generated():
@@ -37,7 +38,7 @@ def test_the_list_without_eos_is_the_best_sequences(rng):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_sums_are_wider_than_half_precision(rng, dtype):
     """40 log-probabilities of about -2 reach -80, where bfloat16 has steps of 0.5 and float16 of 0.06."""
     model = Recurrent(rng, 8, dtype)
@@ -52,7 +53,7 @@ def test_sums_are_wider_than_half_precision(rng, dtype):
         log_probs, cache = endless(torch.tensor([last]), cache)
         total += float(log_probs[0, token])
     hint = "convert the log-probabilities to float32 or float64 before you add them up"
-    expect_score(best, total, what=f"the score of 40 {dtype} log-probabilities", hint=hint)
+    expect_score(best.score, total, what=f"the score of 40 {dtype} log-probabilities", hint=hint)
 
 
 def test_results_are_plain_python(rng):

@@ -5,18 +5,16 @@ import math
 import torch
 
 from dojo.testing import expect, expect_equal
+from dojo.testing.decoding import counting, markov
 from katas.beam_search import beam_search, beam_search_with_cache
 
-from .helpers import INF, Recurrent, expect_list, markov
+from .helpers import INF, Recurrent, expect_list
 
 
 def test_the_model_is_called_once_per_step_for_all_beams(rng):
     """The model is what decoding costs: a call for each beam makes it beam_width times as slow."""
-    model, shapes, steps = Recurrent(rng, 9), [], []
-
-    def full(tokens):
-        shapes.append(list(tokens.shape))
-        return model.full(tokens)
+    model, steps = Recurrent(rng, 9), []
+    full, shapes = counting(model.full)
 
     def step(last, cache):
         steps.append((len(last), cache is None))
@@ -45,12 +43,7 @@ def test_the_model_is_called_once_per_step_for_all_beams(rng):
 def test_the_search_stops_when_nothing_can_change():
     """eos has 0.9 after every token: after a few steps two hypotheses are finished and no sum can catch up. Running on to
     max_length=50 is right and costs ten times as much."""
-    model, calls = markov([[0.06, 0.9, 0.04]] * 3), []
-
-    def counted(tokens):
-        calls.append(len(tokens))
-        return model(tokens)
-
+    counted, calls = counting(markov([[0.06, 0.9, 0.04]] * 3))
     found = beam_search(counted, 0, 1, 2, 50)
     expect_list(
         found,

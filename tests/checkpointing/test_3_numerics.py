@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_equal, expect_raises
+from dojo.testing import FLOATS, expect, expect_equal, expect_raises
 from katas.checkpointing import load_checkpoint, save_checkpoint
 
 from .helpers import Run, names
@@ -23,7 +23,7 @@ class Hostile:
         return os.mkdir, (self.folder,)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_dtype_comes_back_bit_by_bit(rng, path, dtype):
     """Not through float32, text or numpy, which has no bfloat16."""
     model, fresh = (nn.Linear(3, 5, dtype=dtype) for _ in range(2))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from dojo.testing import expect_close, randint, randn
 from katas.classification_loop import evaluate, fit, train_one_epoch
@@ -41,6 +41,36 @@ class Script(nn.Module):
         now = table[:, min(int(steps), table.shape[1] - 1)]
         first = now + steps - self.weight  # the table's number, with gradient -1
         return torch.stack([first, torch.zeros_like(first)], 1)
+
+
+class OnHost(Tensor):
+    """A tensor that nobody has moved yet: `.to(device)` gives a plain one, any other operation marks its result."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        out = super().__torch_function__(func, types, args, kwargs or {})
+        moved = func is Tensor.to and any(isinstance(a, str | torch.device) for a in [*args, *(kwargs or {}).values()])
+        return out.as_subclass(Tensor) if moved else out
+
+
+class Stream(IterableDataset):
+    """Rows without a known length, as from a socket."""
+
+    def __init__(self, *columns):
+        self.columns = columns
+
+    def __iter__(self):
+        return zip(*self.columns, strict=True)
+
+
+class Passes(list):
+    """A list of batches that counts how often it is iterated over."""
+
+    count = 0
+
+    def __iter__(self):
+        self.count += 1
+        return super().__iter__()
 
 
 def first_logit(logits, targets):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import SGD
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from dojo.testing import (
     expect,
@@ -19,7 +19,7 @@ from dojo.testing import (
 )
 from katas.classification_loop import evaluate, fit, train_one_epoch
 
-from .helpers import BOTH, Echo, expect_number, first_logit, fitted, loader, one_pass, uneven
+from .helpers import BOTH, Echo, OnHost, Passes, Stream, expect_number, first_logit, fitted, loader, one_pass, uneven
 
 NAN, INF = float("nan"), float("inf")
 
@@ -90,16 +90,6 @@ def test_a_batch_with_a_nan_loss_counts_like_any_other(which):
     expect_number(
         result.accuracy, 0.8, what="the accuracy with one wrong row of five, in a batch of NaN loss", hint=hint
     )
-
-
-class OnHost(Tensor):
-    """A tensor that nobody has moved yet: `.to(device)` gives a plain one, any other operation marks its result."""
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        out = super().__torch_function__(func, types, args, kwargs or {})
-        moved = func is Tensor.to and any(isinstance(a, str | torch.device) for a in [*args, *(kwargs or {}).values()])
-        return out.as_subclass(Tensor) if moved else out
 
 
 @BOTH
@@ -181,16 +171,6 @@ def test_means_are_over_the_samples_that_were_seen(rng, which, option, rows):
     expect_number(result.accuracy, (logits.argmax(1) == targets).double().mean(), f"{which}'s accuracy {what}", hint)
 
 
-class Stream(IterableDataset):
-    """Rows without a known length, as from a socket."""
-
-    def __init__(self, *columns):
-        self.columns = columns
-
-    def __iter__(self):
-        return zip(*self.columns, strict=True)
-
-
 @BOTH
 def test_a_loader_need_not_know_its_length(rng, which):
     """An IterableDataset has no len(), and its loader has none either."""
@@ -246,16 +226,6 @@ def test_fit_needs_at_least_one_epoch(rng, epochs):
     model, batches = Echo(), loader(*uneven(rng))
     with expect_raises(ValueError, what=f"fit(epochs={epochs})"):
         fit(model, batches, batches, cross_entropy, SGD(model.parameters(), lr=0.1), epochs=epochs)
-
-
-class Passes(list):
-    """A list of batches that counts how often it is iterated over."""
-
-    count = 0
-
-    def __iter__(self):
-        self.count += 1
-        return super().__iter__()
 
 
 def test_every_epoch_is_one_pass_over_each_loader(rng):

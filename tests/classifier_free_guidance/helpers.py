@@ -3,10 +3,6 @@
 import torch
 
 
-def numbers(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
 class Denoiser:
     """eps = (weight + embedding of cond) x sin((t + 1) x): each row depends on its own x, t and condition, and not
     linearly. Remembers how many rows each call had."""

@@ -2,10 +2,8 @@
 
 import torch
 
-from dojo.testing import draw, expect, expect_close, expect_distribution, expect_equal, randn
+from dojo.testing import draw, expect, expect_close, expect_distribution, expect_equal, numbers, randn
 from katas.classifier_free_guidance import drop_condition, guide, guided_eps, rescale_guidance
-
-from .helpers import numbers
 
 
 def test_guidance_starts_at_the_unconditional_prediction():

@@ -3,18 +3,15 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, randint, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, numbers, randint, randn
+from dojo.testing.diffusion import column
 from katas.classifier_free_guidance import drop_condition, guide, guided_eps, rescale_guidance
 
-from .helpers import Denoiser, numbers
+from .helpers import Denoiser
 
 
 def spread(x):
     return x.flatten(1).std(1)
-
-
-def rows_like(values, x):
-    return values.reshape(-1, *[1] * (x.dim() - 1))
 
 
 SHAPES = [(3, 4), (3, 3), (3, 2, 5, 4), (3, 3, 3, 3), (1, 7)]
@@ -24,7 +21,8 @@ SHAPES = [(3, 4), (3, 3), (3, 2, 5, 4), (3, 3, 3, 3), (1, 7)]
 def test_guidance_is_a_straight_line_in_the_scale(rng, scale):
     """Also outside [0, 1], below 0 included (a negative prompt by the scale): nothing is clamped or switched off."""
     uncond, cond = randn(rng, 2, 2, 3, 4)
-    got = guide(uncond, cond, scale) + guide(uncond, cond, 1 - scale)
+    with expect_unchanged(uncond, cond, what="guide's arguments"):
+        got = guide(uncond, cond, scale) + guide(uncond, cond, 1 - scale)
     expect_close(got, uncond + cond, what=f"guide(scale={scale}) + guide(scale={1 - scale})", hint="any scale is fine")
     got = guide(torch.zeros_like(cond), cond, scale)
     expect_close(got, scale * cond, what=f"guide(0, cond, {scale})", hint="scale multiplies cond - uncond")
@@ -80,7 +78,7 @@ def test_any_condition_can_be_dropped(rng, kind):
     dropped = (got == null).reshape(60, -1).all(1)
     expect_close(
         got,
-        torch.where(rows_like(dropped, cond), null, cond),
+        torch.where(column(dropped, cond), null, cond),
         what="each row of the result",
         hint="a row is its own condition or the null condition",
     )
@@ -90,14 +88,14 @@ def test_any_condition_can_be_dropped(rng, kind):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_each_sample_is_rescaled_by_its_own_spread(rng, shape):
     """Samples differ in contrast; a spread over the batch, or one per channel, changes pictures that were right."""
-    gains = rows_like(numbers(1, 30, 0.2)[: shape[0]], torch.empty(shape))
+    gains = column(numbers(1, 30, 0.2)[: shape[0]], torch.empty(shape))
     guided, cond = 3 * randn(rng, *shape) + 5, gains * randn(rng, *shape)
     with expect_unchanged(guided, cond, what="rescale_guidance's arguments"):
         got = rescale_guidance(guided, cond, 1.0)
     hint = "std over all dimensions but the first, with keepdim=True"
     expect_close(spread(got), spread(cond), what="the standard deviation of each rescaled sample", hint=hint)
     ratio = got / guided
-    first = rows_like(ratio.flatten(1)[:, 0], ratio).expand_as(ratio)
+    first = column(ratio.flatten(1)[:, 0], ratio).expand_as(ratio)
     expect_close(ratio, first, what="the factor of each element of a sample", hint=hint + "; nothing is centred")
     got, want = rescale_guidance(guided, cond, 0.7), 0.7 * got + 0.3 * guided
     expect_close(got, want, what="rescale_guidance(phi=0.7)", hint="phi on the rescaled, 1 - phi on guided")

@@ -3,13 +3,22 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_rng_untouched, randn
+from dojo.testing import (
+    FLOATS,
+    backward,
+    expect_close,
+    expect_equal,
+    expect_graph,
+    expect_seeded,
+    randn,
+    roundings,
+)
 from katas.classifier_free_guidance import drop_condition, guide, guided_eps, rescale_guidance
 
 from .helpers import Denoiser
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """Results keep the dtype. Tolerance: 30 roundings of the largest number, since 7.5 (c - u) amplifies them."""
     exact = randn(rng, 2, 3, 40).to(dtype).double()
@@ -17,8 +26,7 @@ def test_every_floating_dtype_works(rng, dtype):
 
     def check(function, what):
         want = function(*exact).to(dtype)
-        atol = 30 * torch.finfo(dtype).eps * want.abs().max().item()
-        expect_close(function(uncond, cond), want, what=f"{what} in {dtype}", rtol=0.0, atol=atol)
+        expect_close(function(uncond, cond), want, what=f"{what} in {dtype}", **roundings(30, dtype, want))
 
     check(lambda u, c: guide(u, c, 7.5), "guide")
     check(lambda u, c: rescale_guidance(u, c, 0.7), "rescale_guidance")
@@ -37,7 +45,7 @@ def test_gradients_reach_everything_behind_the_guided_prediction(rng, name):
     x, cond, null = (leaves[key] for key in ("x_t", "cond", "null_cond"))
     got = guided_eps(model, x, t, cond, null, 3.0).sum()
     hint = "no torch.no_grad() and no detach() in guided_eps"
-    expect(got.requires_grad, "guided_eps should be differentiable, but its result has no graph", hint=hint)
+    expect_graph(got, what="guided_eps", hint=hint)
     gradient = torch.autograd.grad(got, leaves[name], allow_unused=True)[0]
     want = (3 * model(x, t, cond) - 2 * model(x, t, null.expand_as(cond))).sum()
     expect_close(gradient, torch.autograd.grad(want, leaves[name])[0], what=f"the gradient of {name}", hint=hint)
@@ -47,8 +55,7 @@ def test_a_learned_null_condition_gets_the_gradients_of_the_dropped_rows(rng):
     """The null embedding is a parameter in many models: row by row, the slope goes to it or to the condition."""
     cond, null, slope = randn(rng, 20, 3).requires_grad_(), randn(rng, 3).requires_grad_(), randn(rng, 20, 3)
     got = drop_condition(cond, null, 0.5)
-    expect(got.requires_grad, "drop_condition should be differentiable, but its result has no graph")
-    (got * slope).sum().backward()
+    backward((got * slope).sum(), what="drop_condition")
     dropped = (got == null).all(1)[:, None]
     hint = "do not detach null_cond or take its .data, and select rows with torch.where"
     expect_close(null.grad, (slope * dropped).sum(0), what="null_cond.grad", hint=hint)
@@ -58,15 +65,6 @@ def test_a_learned_null_condition_gets_the_gradients_of_the_dropped_rows(rng):
 def test_a_generator_is_the_only_source_of_randomness(rng):
     """The same seed drops the same rows, and data loading elsewhere keeps its own random numbers."""
     cond, null = randn(rng, 64, 2), randn(rng, 2)
-
-    def dropped(seed):
-        return drop_condition(cond, null, 0.5, generator=torch.Generator().manual_seed(seed))
-
-    with expect_rng_untouched(what="drop_condition with a generator"):
-        first, again, other = dropped(1), dropped(1), dropped(2)
-    expect_equal(again, first, what="drop_condition from an equally seeded generator", hint="pass `generator` on")
-    expect(not torch.equal(first, other), "two seeds should drop different rows of 64, but dropped the same")
-    fresh = drop_condition(cond, null, 0.5), drop_condition(cond, null, 0.5)
-    expect(
-        not torch.equal(*fresh), "two calls should drop different rows of 64, but dropped the same", hint="do not seed"
+    expect_seeded(
+        lambda generator: drop_condition(cond, null, 0.5, generator=generator), what="drop_condition of 64 rows"
     )

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import FLOATS, backward, expect, expect_close, expect_equal, expect_gradients, randn, roundings
 from katas.clip_loss import clip_loss
 
 from .helpers import number, orthonormal
@@ -23,12 +23,12 @@ def test_a_large_scale_stays_finite(rng, dtype):
     expect_close(got, want, what="the loss of mixed-up pairs at scale 1e4", hint=hint, rtol=1e-6, atol=0.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """The loss keeps the dtype, with the scale as a float32 parameter, too. Tolerance: 10 roundings of logits of 5."""
     images, texts = randn(rng, 6, 8, dtype=dtype), randn(rng, 6, 8, dtype=dtype)
     want = clip_loss(images.double(), texts.double(), 5.0).to(dtype)
-    close = {"rtol": 0.0, "atol": 50 * torch.finfo(dtype).eps}
+    close = roundings(10, dtype, 5.0)
     for scale in (5.0, torch.tensor(5.0)):
         hint = "create nothing in another dtype on the way"
         expect_close(clip_loss(images, texts, scale), want, what=f"the loss in {dtype}", hint=hint, **close)
@@ -46,26 +46,22 @@ def test_the_scale_learns(rng):
     features, scale = orthonormal(rng, 5, 6), number(1.5).requires_grad_()
     loss = clip_loss(features, features, scale)
     hint = "multiply by the tensor as it is: no .item(), float() or detach()"
-    expect(loss.requires_grad, "the loss should depend on logit_scale, but has no gradient at all", hint=hint)
-    loss.backward()
+    backward(loss, what="the loss", hint=hint)
     want = number(-4 / (math.exp(1.5) + 4))
     expect_close(scale.grad, want, what="dloss / dlogit_scale for 5 orthogonal pairs", hint=hint)
 
 
 def test_gradients_are_those_of_the_function(rng):
     """Finite differences in float64, for both encoders and the scale: nothing on the way may be detached."""
-    inputs = [t.requires_grad_() for t in (randn(rng, 3, 4), randn(rng, 3, 4), number(3.0))]
-    expect(clip_loss(*inputs).requires_grad, "the loss should be differentiable, but has no gradient at all")
-    right = torch.autograd.gradcheck(clip_loss, inputs, raise_exception=False)
-    sentence = "gradients should agree with finite differences, but do not"
-    expect(right, sentence, hint="no detach(), no .data, no torch.no_grad(): normalising is part of the function")
+    hint = "no detach(), no .data, no torch.no_grad(): normalising is part of the function"
+    expect_gradients(clip_loss, (randn(rng, 3, 4), randn(rng, 3, 4), number(3.0)), what="the loss", hint=hint)
 
 
 def test_a_gradient_turns_a_feature_and_does_not_stretch_it(rng):
     """Lengths do not matter, so a gradient is perpendicular to its feature. Normalising without a gradient (the norm
     detached) leaves a part along it."""
     images, texts = randn(rng, 5, 6).requires_grad_(), randn(rng, 5, 6).requires_grad_()
-    clip_loss(images, texts, 8.0).backward()
+    backward(clip_loss(images, texts, 8.0), what="the loss")
     for name, leaf in (("image", images), ("text", texts)):
         expect(leaf.grad is not None, f"{name} features should get a gradient, but get none", hint="detach nothing")
         along = (leaf.grad * leaf).sum(-1).detach()

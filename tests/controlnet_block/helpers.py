@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from dojo.testing import expect, randn
+from dojo.testing import expect, gradients, randn
+from dojo.testing.modules import fill, fill_at_random
 from katas.controlnet_block import ControlNetBlock
 
 
@@ -34,29 +35,20 @@ def inputs(rng, channels=4, condition_channels=3, batch=2, size=(5, 6)):
     return randn(rng, batch, channels, *size), randn(rng, batch, condition_channels, *size)
 
 
-def fill(conv, weight, bias):
+def fill_conv(conv, weight, bias):
     expect(conv.bias is not None, "a zero convolution should have a bias, but has none")
-    with torch.no_grad():
-        conv.weight.copy_(torch.as_tensor(weight).reshape(conv.weight.shape))
-        conv.bias.copy_(torch.as_tensor(bias))
+    fill(conv.weight, torch.as_tensor(weight).reshape(conv.weight.shape))
+    fill(conv.bias, bias)
 
 
 def awake(net, rng):
     """The block as some training leaves it: the zero convolutions are zero no more."""
-    with torch.no_grad():
-        for conv in (net.zero_in, net.zero_out):
-            for parameter in conv.parameters():
-                parameter.copy_(randn(rng, *parameter.shape) / 2)
+    fill_at_random([*net.zero_in.parameters(), *net.zero_out.parameters()], rng, 0.5)
     return net
 
 
 def backward(net, x, condition, slope):
     """Fresh gradients of sum(slope * y)."""
     y = net(x.clone(), condition)
-    expect(
-        y.requires_grad,
-        "the output should depend on something trainable, but has no gradient at all",
-        hint="only the frozen half may run under torch.no_grad()",
-    )
     net.zero_grad()
-    (slope * y).sum().backward()
+    gradients.backward((slope * y).sum(), hint="only the frozen half may run under torch.no_grad()")

@@ -7,7 +7,7 @@ from torch import nn
 from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randn
 from katas.controlnet_block import zero_conv
 
-from .helpers import Square, backward, controlled, convolutions, fill, inputs
+from .helpers import Square, backward, controlled, convolutions, fill_conv, inputs
 
 
 def largest_gradient(module):
@@ -42,7 +42,7 @@ def test_a_zero_conv_is_a_trainable_1x1_convolution_of_zeros():
 def test_a_zero_conv_maps_each_pixel_to_the_same_place(rng):
     """Stride 1 and no padding: the control must stay where it was drawn, and fit onto x."""
     conv = zero_conv(2, 2).double()
-    fill(conv, torch.eye(2), [0.0, 0.0])
+    fill_conv(conv, torch.eye(2), [0.0, 0.0])
     picture = randn(rng, 1, 2, 4, 5)
     expect_close(conv(picture), picture, what="zero_conv(2, 2) with the identity as its weight")
 
@@ -105,8 +105,8 @@ def test_a_worked_example():
     net = controlled(Square(), 2, 1)
     with torch.no_grad():
         net.copy.gain.fill_(2.0)
-    fill(net.zero_in, [1.0, -1.0], [0.5, 0.0])
-    fill(net.zero_out, [[0.0, 2.0], [1.0, 3.0]], [10.0, 20.0])
+    fill_conv(net.zero_in, [1.0, -1.0], [0.5, 0.0])
+    fill_conv(net.zero_out, [[0.0, 2.0], [1.0, 3.0]], [10.0, 20.0])
     x = torch.tensor([2.0, -1.0], dtype=torch.float64).reshape(1, 2, 1, 1)
     condition = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
     expect_close(

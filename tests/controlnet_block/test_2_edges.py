@@ -7,7 +7,7 @@ from torch import nn
 from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged
 from katas.controlnet_block import ControlNetBlock, zero_conv
 
-from .helpers import Square, awake, controlled, convolutions, fill, inputs
+from .helpers import Square, awake, controlled, convolutions, fill_conv, inputs
 
 
 class Attention(nn.Module):
@@ -44,7 +44,7 @@ def test_any_block_can_be_controlled(rng, make):
     net.eval()
     expected = block(x)
     expect_close(net(x, condition), expected, what="the output at the start", hint="it should be F(x)")
-    fill(net.zero_out, torch.eye(4), torch.zeros(4))
+    fill_conv(net.zero_out, torch.eye(4), torch.zeros(4))
     expect_close(
         net(x, condition),
         2 * expected,
@@ -64,7 +64,7 @@ def test_a_block_without_parameters_gets_torchs_default_dtype(rng):
 def test_the_frozen_half_never_sees_the_control(rng):
     """With zero_out still at zero the control must not matter, wherever zero_in has got to."""
     net = awake(controlled(convolutions()), rng)
-    fill(net.zero_out, torch.zeros(4, 4), torch.zeros(4))
+    fill_conv(net.zero_out, torch.zeros(4, 4), torch.zeros(4))
     x, condition = inputs(rng)
     expect_close(
         net(x, condition), net.frozen(x), what="the output with zero_out at zero", hint="F takes x, not x + Z1(c)"

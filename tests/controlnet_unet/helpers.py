@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dojo.testing import expect, expect_close, expect_equal, randint, randn
+from dojo.testing.modules import fill, fill_at_random
 from katas.controlnet_unet import VAE_SCALE_FACTOR, ControlNet, TinyUNet
 
 DEEP = (4, 4, 6)  # skips of 4, 4, 4 and 6 channels; the first two are of one size
@@ -41,10 +42,9 @@ def residuals(net, *arguments, **named):
 
 def open_doors(net):
     """Every zero convolution becomes the identity, so the residuals are the copy's skips and middle themselves."""
-    with torch.no_grad():
-        for conv in doors(net):
-            conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None])
-            conv.bias.zero_()
+    for conv in doors(net):
+        fill(conv.weight, torch.eye(len(conv.weight))[:, :, None, None])
+        fill(conv.bias, 0.0)
     return net
 
 
@@ -62,10 +62,7 @@ class Shrink(nn.Module):
 
 def awake(net, rng, condition_channels=3):
     """As some training leaves it: no zeros are left, and a hint that does not depend on how it is built."""
-    with torch.no_grad():
-        for conv in doors(net):
-            for parameter in conv.parameters():
-                parameter.copy_(randn(rng, *parameter.shape) / 2)
+    fill_at_random((parameter for conv in doors(net) for parameter in conv.parameters()), rng, 0.5)
     first = net.conv_in.weight
     net.hint = Shrink(randn(rng, len(first), condition_channels).to(first))
     return net

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, gradients, randn
 from katas.controlnet_unet import ControlNet, TinyUNet, controlled_eps
 
 from .helpers import DEEP, awake, built, doors, expect_residuals, inputs, names, open_doors, residuals, skips
@@ -28,14 +28,10 @@ def fed(unet, call):
 def backward(unet, net, x, t, condition, slope):
     """Fresh gradients of sum(slope * eps)."""
     eps = controlled_eps(unet, net, x, t, condition)
-    expect(
-        eps.requires_grad,
-        "the prediction should depend on something trainable, but has no gradient at all",
-        hint="freezing is requires_grad_(False) on the U-Net's parameters; no_grad around it cuts the residuals off",
-    )
     net.zero_grad()
     unet.zero_grad()
-    (slope * eps).sum().backward()
+    hint = "freezing is requires_grad_(False) on the U-Net's parameters; no_grad around it cuts the residuals off"
+    gradients.backward((slope * eps).sum(), what="the prediction", hint=hint)
 
 
 def moved(module):

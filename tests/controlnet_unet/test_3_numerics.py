@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dojo.testing import expect, expect_close, expect_equal, randint, randn
+from dojo.testing import HALVES, backward, expect, expect_equal, expect_slope, randint, randn
 from katas.controlnet_unet import ControlNet, MultiControlNet, controlled_eps
 
 from .helpers import awake, built, inputs
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 def test_the_controlnet_takes_the_unets_dtype(rng, dtype):
     """Pretrained models are loaded in half precision; one float32 layer between half ones raises or promotes."""
     unet, net = built(kind=dtype)
@@ -50,29 +50,13 @@ def test_gradients_are_the_predictions_slopes(rng, name):
     def loss():
         return (slope * controlled_eps(unet, both, x, t, conditions, [0.7, 1.0])).sum()
 
-    value = loss()
-    expect(value.requires_grad, "the prediction should have a gradient, but has none", hint="no no_grad around it")
-    value.backward()
-    expect(tensor.grad is not None, f"{name} should get a gradient, but has none", hint="is it detached, or frozen?")
-    direction = randn(rng, *tensor.shape)
-    ends = []
-    with torch.no_grad():
-        for step in (1e-5, -2e-5):
-            tensor.add_(step * direction)
-            ends.append(loss())
-    # The difference quotient itself is off by about 1e-8 of the largest terms here (rounding / step, and step^2).
-    expect_close(
-        (tensor.grad * direction).sum(),
-        (ends[0] - ends[1]) / 2e-5,
-        what=f"the slope along {name}",
-        hint="nothing may be detached, under no_grad, or changed in place",
-        rtol=1e-5,
-        atol=1e-5,
-    )
+    backward(loss(), what="the prediction", hint="no no_grad around it")
+    hint = "nothing may be detached, under no_grad, or changed in place"
+    expect_slope(loss, tensor, rng, name=name, hint=hint)
 
 
 def test_it_learns_to_follow_the_condition(rng):
-    """Forty steps: eps should grow by what the picture shows. Afterwards the change that an unseen picture makes must
+    """Twelve steps: eps should grow by what the picture shows. Afterwards the change that an unseen picture makes must
     resemble that picture (cosine above 0.5; an untrained or blind control has 0)."""
     unet, net = built((8, 8), 1, torch.float32)
 
@@ -82,13 +66,12 @@ def test_it_learns_to_follow_the_condition(rng):
         shown = F.interpolate(quarters, size=(4, 4)).expand(-1, 2, 4, 4)
         return x.float(), t, F.interpolate(quarters, size=(16, 16)), shown
 
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    for _ in range(40):
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+    for _ in range(12):
         x, t, condition, shown = batch(8)
         loss = F.mse_loss(controlled_eps(unet, net, x, t, condition) - unet(x, t), shown)
-        expect(loss.requires_grad, "the prediction should have a gradient, but has none")
         optimizer.zero_grad()
-        loss.backward()
+        backward(loss, what="the prediction")
         optimizer.step()
     x, t, condition, shown = batch(64)
     change = controlled_eps(unet, net, x, t, condition) - unet(x, t)

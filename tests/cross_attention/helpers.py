@@ -3,24 +3,15 @@
 import torch
 
 from dojo.testing import randn
+from dojo.testing.modules import fill_at_random, set_weights
 from katas.cross_attention import CrossAttention
-
-
-def fill(layer, **weights):
-    """Sets weights by the submodule's name; `bias` is to_out's."""
-    with torch.no_grad():
-        for name, value in weights.items():
-            target = layer.to_out.bias if name == "bias" else getattr(layer, name).weight
-            target.copy_(torch.as_tensor(value))
-    return layer
 
 
 def attention(rng, query_dim=5, context_dim=7, heads=2, head_dim=3):
     """A layer in float64 with weights of size one."""
     layer = CrossAttention(query_dim, context_dim, heads, head_dim).double()
-    sizes = {"to_q": (-1, query_dim), "to_k": (-1, context_dim), "to_v": (-1, context_dim)}
-    weights = {name: randn(rng, heads * head_dim, size[1]) for name, size in sizes.items()}
-    return fill(layer, **weights, to_out=randn(rng, query_dim, heads * head_dim), bias=randn(rng, query_dim))
+    fill_at_random(layer.parameters(), rng)
+    return layer
 
 
 def revealing(rng, content_dim=6, tokens=4):
@@ -29,7 +20,7 @@ def revealing(rng, content_dim=6, tokens=4):
     layer = CrossAttention(tokens, content_dim + tokens, 1, tokens).double()
     keys = torch.cat([randn(rng, tokens, content_dim), torch.zeros(tokens, tokens)], 1)
     values = torch.cat([torch.zeros(tokens, content_dim), torch.eye(tokens)], 1)
-    fill(layer, to_q=randn(rng, tokens, tokens), to_k=keys, to_v=values, to_out=torch.eye(tokens), bias=0.0)
+    set_weights(layer, to_q=randn(rng, tokens, tokens), to_k=keys, to_v=values, to_out=torch.eye(tokens), bias=0.0)
     return layer, lambda content: torch.cat([content, torch.eye(tokens).expand(len(content), -1, -1)], -1)
 
 

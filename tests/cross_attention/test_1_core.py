@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing.modules import set_weights
 from katas.cross_attention import CrossAttention
 
-from .helpers import attention, fill, revealing
+from .helpers import attention, revealing
 
 
 def test_a_worked_example():
@@ -16,8 +17,8 @@ def test_a_worked_example():
     2 ln 3 / sqrt(4) = ln 3 and 0, the weights 3/4 and 1/4. The values are 10 and 20, and to_out adds 100."""
     layer = CrossAttention(1, 2, 1, 4).double()
     first = torch.tensor([1.0, 0, 0, 0])[:, None]
-    fill(layer, to_q=2 * first, to_k=first * torch.tensor([1.0, 0]), to_v=first * torch.tensor([0, 1.0]))
-    fill(layer, to_out=first.T, bias=100.0)
+    set_weights(layer, to_q=2 * first, to_k=first * torch.tensor([1.0, 0]), to_v=first * torch.tensor([0, 1.0]))
+    set_weights(layer, to_out=first.T, bias=100.0)
     x = torch.tensor([math.log(3), 0.0], dtype=torch.float64).reshape(1, 2, 1)
     context = torch.tensor([[[1.0, 10.0], [0.0, 20.0]]], dtype=torch.float64)
     expect_close(
@@ -57,7 +58,9 @@ def test_each_head_works_alone_on_its_block(rng):
     for head in range(3):
         block = slice(2 * head, 2 * head + 2)
         rows = {name: getattr(layer, name).weight[block] for name in ("to_q", "to_k", "to_v")}
-        single = fill(CrossAttention(5, 7, 1, 2).double(), **rows, to_out=layer.to_out.weight[:, block], bias=0.0)
+        single = set_weights(
+            CrossAttention(5, 7, 1, 2).double(), **rows, to_out=layer.to_out.weight[:, block], bias=0.0
+        )
         total = total + single(x, context)
     hint = "[batch, n, heads * head_dim] -> [batch, n, heads, head_dim] -> swap n and heads, and the same way back"
     expect_close(layer(x, context), total, what="3 heads, against 3 layers of one head", hint=hint)

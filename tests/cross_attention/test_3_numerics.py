@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, randn
+from dojo.testing import FLOATS, backward, expect, expect_close, expect_gradients, randn, roundings
 from katas.cross_attention import CrossAttention
 
 from .helpers import attention, revealing, some_mask
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """With a mask that leaves one query nothing. Tolerance: 30 roundings of the largest number on the way."""
     exact, x, context = attention(rng), randn(rng, 2, 4, 5, dtype=dtype) / 4, randn(rng, 2, 6, 7, dtype=dtype) / 4
@@ -19,7 +19,7 @@ def test_every_floating_dtype_works(rng, dtype):
     layer.load_state_dict(exact.state_dict())
     exact.load_state_dict(layer.state_dict())  # the same numbers in float64
     size = exact.to_v(context.double()).abs().max() * exact.to_out.weight.abs().sum(1).max()
-    close = {"rtol": 0.0, "atol": 30 * torch.finfo(dtype).eps * size.item()}
+    close = roundings(30, dtype, size)
     for given in (None, mask):
         want = exact(x.double(), context.double(), given).to(dtype)
         what = f"the output in {dtype}, {'with' if given is not None else 'without'} a mask"
@@ -47,10 +47,7 @@ def test_gradients_are_those_of_the_function(rng, masked):
         weights = dict(layer.named_parameters()) | {"to_q.weight": weight}
         return torch.func.functional_call(layer, weights, (x, context, mask if masked else None))
 
-    inputs = [t.detach().clone().requires_grad_() for t in (x, context, layer.to_q.weight)]
-    expect(forward(*inputs).requires_grad, "the output should be differentiable, but has no gradient at all")
-    right = torch.autograd.gradcheck(forward, inputs, raise_exception=False)
-    expect(right, "gradients should agree with finite differences, but do not", hint="detach nothing, keep NaN out")
+    expect_gradients(forward, (x, context, layer.to_q.weight), hint="detach nothing, keep NaN out")
 
 
 def test_nothing_to_attend_means_finite_gradients(rng):
@@ -59,7 +56,7 @@ def test_nothing_to_attend_means_finite_gradients(rng):
     layer, x, context = attention(rng), randn(rng, 2, 4, 5).requires_grad_(), randn(rng, 2, 6, 7).requires_grad_()
     mask = torch.ones(2, 6).bool()
     mask[1] = False
-    layer(x, context, mask).square().sum().backward()
+    backward(layer(x, context, mask).square().sum())
     for name, leaf in {"x": x, "context": context, **dict(layer.named_parameters())}.items():
         expect(leaf.grad is not None, f"{name} should get a gradient, but gets none", hint="detach nothing")
         hint = "keep the empty rows' NaN from arising: give them something to attend, then zero their answers"

@@ -7,10 +7,6 @@ from dojo.testing import randn
 SHARES = (0.5, 0.3, 0.2)
 
 
-def seeded(number=3):
-    return torch.Generator().manual_seed(number)
-
-
 def photos(rng, n=23, dtype=torch.float64):
     """Channels at different heights and spreads; every image has a brightness of its own, so that no subset has the
     statistics of another."""

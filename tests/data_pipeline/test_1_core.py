@@ -3,10 +3,10 @@
 import torch
 from torch.utils.data import DataLoader
 
-from dojo.testing import draw, expect, expect_close, expect_distribution, expect_equal
+from dojo.testing import draw, expect, expect_close, expect_distribution, expect_equal, seeded
 from katas.data_pipeline import ImageDataset, channel_stats, make_loaders, random_flip, split_indices
 
-from .helpers import SHARES, everything, photos, seeded
+from .helpers import SHARES, everything, photos
 
 
 def test_every_index_is_in_exactly_one_part(seed):

@@ -11,12 +11,14 @@ from dojo.testing import (
     expect_equal,
     expect_raises,
     expect_rng_untouched,
+    expect_seeded,
     expect_unchanged,
     randn,
+    seeded,
 )
 from katas.data_pipeline import ImageDataset, channel_stats, make_loaders, random_flip, split_indices
 
-from .helpers import SHARES, everything, normalised, photos, seeded
+from .helpers import SHARES, everything, normalised, photos
 
 PARTS = {"training": 0, "validation": 1, "test": 2}
 
@@ -50,11 +52,11 @@ def test_fractions_that_are_no_split_are_refused(rng, fractions):
 
 def test_equal_generators_give_equal_splits(seed):
     """Otherwise yesterday's test data are in today's training part. And the generator is the only dice."""
-    with expect_rng_untouched(what="split_indices"):
-        first, again, other = (split_indices(50, SHARES, generator=seeded(s)) for s in (seed, seed, seed + 1))
-    first, again, other = ([[int(i) for i in part] for part in parts] for parts in (first, again, other))
-    expect_equal(again, first, what="the split of an equally seeded generator", hint="randperm(n, generator=generator)")
-    expect(other != first, "another seed should give another split, but gave the same", hint="do not seed it yourself")
+
+    def split(generator):
+        return [[int(i) for i in part] for part in split_indices(50, SHARES, generator=generator)]
+
+    expect_seeded(split, what="split_indices", hint="randperm(n, generator=generator)", seed=seed, optional=False)
 
 
 def test_reading_never_changes_the_stored_images(rng):
@@ -105,10 +107,13 @@ def test_an_image_is_flipped_with_probability_p(rng, p):
 def test_flips_repeat_with_their_generator_and_leave_the_input_alone(rng, seed):
     """The whole image is flipped, all channels alike, or not at all."""
     image = randn(rng, 3, 2, 4)
+
+    def flips(generator):
+        return torch.stack([random_flip(image, 0.5, generator=generator) for _ in range(40)])
+
     with expect_unchanged(image):
-        runs = [[random_flip(image, 0.5, generator=g) for _ in range(40)] for g in (seeded(seed), seeded(seed))]
-    expect_equal(torch.stack(runs[1]), torch.stack(runs[0]), what="40 flips, repeated", hint="draw from `generator`")
-    whole = all(torch.equal(out, image) or torch.equal(out, image.flip(-1)) for out in runs[0])
+        expect_seeded(flips, what="40 flips", hint="draw from `generator`", seed=seed, optional=False)
+    whole = all(torch.equal(out, image) or torch.equal(out, image.flip(-1)) for out in flips(rng))
     expect(whole, "each result should be the image or its mirror image, but one is neither", hint="one draw per image")
 
 
@@ -187,15 +192,14 @@ def test_only_training_is_shuffled_and_anew_in_every_pass(rng):
 def test_the_generator_is_the_only_dice(rng, seed):
     """A run is repeated by one seed. A DataLoader without a generator takes a seed from the global stream whenever it
     is iterated over, even if it does not shuffle, and everything else that draws there moves on."""
-    dataset, runs = ImageDataset(*photos(rng, 40)), []
+    dataset = ImageDataset(*photos(rng, 40))
+
+    def order(generator):
+        loaders = make_loaders(dataset, SHARES, 8, generator=generator)
+        return [everything(loader)[1].tolist() for loader in (*loaders, loaders[0])]
+
     hint = "hand the generator to split_indices and to every DataLoader"
-    for number in (seed, seed, seed + 1):
-        with expect_rng_untouched(what="making and reading the loaders", hint=hint):
-            loaders = make_loaders(dataset, SHARES, 8, generator=seeded(number))
-            runs.append([everything(loader)[1].tolist() for loader in (*loaders, loaders[0])])
-        torch.rand(1)
-    expect_equal(runs[1], runs[0], what="the samples' order under an equally seeded generator", hint=hint)
-    expect(runs[2] != runs[0], "another seed should give another order, but gave the same", hint=hint)
+    expect_seeded(order, what="the samples' order in the loaders", hint=hint, seed=seed, optional=False)
 
 
 def test_the_dataset_is_left_as_it_was(rng):

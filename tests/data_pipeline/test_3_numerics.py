@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect_close, expect_equal, randint, randn
+from dojo.testing import FLOATS, HALVES, expect_close, expect_equal, randint, randn
 from katas.data_pipeline import ImageDataset, channel_stats, make_loaders, random_flip
 
 from .helpers import everything, normalised
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8], ids=str)
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.uint8], ids=str)
 def test_images_keep_their_dtype_and_integers_become_float32(rng, dtype):
     """float64 statistics promote every image to float64, twice the memory, and the model's weights do not fit. Stored
     bytes become float32. Half precision is only checked roughly: there the order of roundings matters."""
@@ -24,7 +24,7 @@ def test_images_keep_their_dtype_and_integers_become_float32(rng, dtype):
     expect_close(got, wanted, what=f"normalised {dtype} images", hint="cast last", rtol=rough, atol=rough)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.uint8], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.uint8], ids=str)
 def test_statistics_are_summed_in_float64(rng, dtype):
     """Half-precision sums overflow at 65504, bytes wrap around at 256, and in float32 the mean of the squares minus the
     square of the mean loses all its digits where the mean is large."""

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import expect, expect_close, expect_equal, numbers, randn
+from dojo.testing.diffusion import SIX, column
 from katas.ddim import ddim_step, ddim_timesteps
 
-from .helpers import ABAR, SIX, abar_at, at, column, numbers
+from .helpers import ABAR, abar_at, at
 
 
 def diffused(x0, t, noise, abar):

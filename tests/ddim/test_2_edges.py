@@ -6,32 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_rng_untouched, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_rng_untouched, numbers, randn
+from dojo.testing.diffusion import SHAPES, SIX, column, expect_normal, knows, no_noise, recording
 from katas.ddim import ddim_sample, ddim_step, ddim_timesteps
 
-from .helpers import SIX, T_PREV, T, abar_at, at, column, no_noise, numbers, recording
+from .helpers import T_PREV, T, abar_at, at
 
-SHAPES = [(6,), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]
 MANY = (40, 100)  # for statistics
-
-
-def knows(mean, std, abar):
-    """The exact noise prediction for data from N(mean, std^2): E[eps | x_t]."""
-
-    def model(x, t):
-        a = column(abar[t], x)
-        return (1 - a).sqrt() * (x - a.sqrt() * mean) / (a * std**2 + 1 - a)
-
-    return model
-
-
-def expect_normal(draws, mean, std, *, what, hint):
-    """Mean and standard deviation lie within 5.7 standard errors of theirs: a false alarm of 5e-8 at most for each."""
-    got_mean, got_std, n = draws.mean().item(), draws.std().item(), draws.numel()
-    sentence = f"{what} should have mean {mean:.4f}, but have {got_mean:.4f}"
-    expect(abs(got_mean - mean) <= 5.7 * std / n**0.5, sentence, hint=hint)
-    sentence = f"{what} should have standard deviation {std:.4f}, but have {got_std:.4f}"
-    expect(abs(got_std / std - 1) <= 5.7 / (2 * n) ** 0.5, sentence, hint=hint)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -3,45 +3,49 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_rng_untouched, expect_unchanged, randn
+from dojo.testing import (
+    FLOATS,
+    HALVES,
+    backward,
+    expect_close,
+    expect_equal,
+    expect_no_graph,
+    expect_seeded,
+    expect_unchanged,
+    randn,
+)
+from dojo.testing.diffusion import FINE, SIX, STEP_TOLERANCE, no_noise, recording
 from katas.ddim import ddim_sample, ddim_step
 
-from .helpers import ABAR, SIX, T_PREV, T, at, no_noise, recording
+from .helpers import ABAR, T_PREV, T, at
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
-    """A float64 schedule promotes float32 images without a word. Values: float32 schedules differ by 4e-4 where
-    1 - abar is small, so 1e-3; half precision keeps 3 (or 2) digits."""
-    abar = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+    """A float64 schedule promotes float32 images without a word."""
     x, eps, noise = randn(rng, 3, 4, 3, 5, dtype=dtype)
     t, t_prev = at(0, 1, 40, 300), at(-1, 0, 20, 250)
-    tolerance = {torch.float16: 1e-2, torch.bfloat16: 6e-2}.get(dtype, 1e-3)
+    tolerance = STEP_TOLERANCE[dtype]
     for eta in (0.0, 1.0):
-        got = ddim_step(x, eps, t, t_prev, abar.to(schedule_dtype), eta, noise)
+        got = ddim_step(x, eps, t, t_prev, FINE.to(schedule_dtype), eta, noise)
         what = f"ddim_step(eta={eta}) for {dtype} images and a {schedule_dtype} schedule"
         expect_equal(got.dtype, dtype, what=f"the dtype of {what}", hint="cast the coefficients to x's dtype")
-        exact = ddim_step(x.double(), eps.double(), t, t_prev, abar, eta, noise.double())
+        exact = ddim_step(x.double(), eps.double(), t, t_prev, FINE, eta, noise.double())
         hint = "take 1 - abar in the schedule's dtype, and cast only the finished coefficients"
         expect_close(got.double(), exact, what=what, hint=hint, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_first_steps_survive_half_precision(dtype):
     """abar_0 = 0.9999 rounds to 1 in half precision: cast the schedule first, and eps has no weight, or sigma is
     0 / 0. Relative tolerance 2e-2: bfloat16 keeps 8 bits."""
-    abar = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
     t, t_prev = at(0, 1, 2), at(-1, 0, 1)
     zero, one = torch.zeros(3, 4, dtype=dtype), torch.ones(3, 4, dtype=dtype)
     for what, eta, inputs in (("eps=1, eta=0", 0.0, (zero, one, zero)), ("noise=1, eta=1", 1.0, (zero, zero, one))):
         x, eps, noise = inputs
-        got = ddim_step(x, eps, t, t_prev, abar, eta, noise).double()
-        exact = ddim_step(x.double(), eps.double(), t, t_prev, abar, eta, noise.double())
+        got = ddim_step(x, eps, t, t_prev, FINE, eta, noise).double()
+        exact = ddim_step(x.double(), eps.double(), t, t_prev, FINE, eta, noise.double())
         what = f"ddim_step of zeros with {what} in {dtype} at t = [0, 1, 2]"
         hint = "compute in the schedule's dtype and cast the finished coefficients"
         expect_close(got, exact, what=what, hint=hint, rtol=2e-2, atol=2e-4)
@@ -53,8 +57,7 @@ def test_gradients_are_the_coefficients():
     inputs = torch.tensor([[1.0], [-1], [2]], dtype=torch.float64, requires_grad=True)
     x, eps, noise = inputs
     out = ddim_step(x, eps, at(1), at(0), ABAR, 1.0, noise)
-    expect(out.requires_grad, "ddim_step should be differentiable, but has no graph", hint="no detach, no no_grad")
-    out.sum().backward()
+    backward(out.sum(), what="ddim_step")
     want = [[0.8 / 0.6], [0.3375 - 0.64 / 0.6], [0.24609375**0.5]]
     what = "the gradients by x_t, eps and noise at t=1, t_prev=0, eta=1"
     expect_close(inputs.grad, torch.tensor(want, dtype=torch.float64), what=what)
@@ -74,21 +77,13 @@ def test_arguments_are_not_modified_and_may_be_views(rng):
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_generator_is_the_only_source_of_randomness(rng, eta):
+def test_generator_is_the_only_source_of_randomness(eta):
     """Equal generators give equal samples, the start included; the global stream stays where it was."""
 
     def sample(generator):
         return ddim_sample(no_noise, (4, 6), [5, 3, 0], SIX, eta, generator=generator)
 
-    with expect_rng_untouched(what=f"ddim_sample(eta={eta}) with a generator"):
-        first, again = sample(seeded(1)), sample(seeded(1))
-    what = f"ddim_sample(eta={eta}) with an equally seeded generator"
-    expect_equal(again, first, what=what, hint="pass `generator` to every randn")
-    generator = seeded(1)
-    sample(generator)
-    for how, other in (("another seed", sample(seeded(2))), ("the next call", sample(generator))):
-        expect((other != first).any(), f"ddim_sample with {how} of the generator should differ, but is the same")
-    expect((sample(None) != sample(None)).any(), "two calls of ddim_sample without a generator should differ")
+    expect_seeded(sample, what=f"ddim_sample(eta={eta})", hint="pass `generator` to every randn")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -104,5 +99,4 @@ def test_sampler_keeps_no_autograd_graph():
     """With a graph, every step's activations stay alive: out of memory at sampling time."""
     weight = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
     got = ddim_sample(lambda x, t: weight * x, (2, 3), [5, 3, 0], SIX)
-    expect(not got.requires_grad, "the samples should carry no graph, but require grad", hint="torch.no_grad()")
-    expect(torch.is_grad_enabled(), "gradients should be enabled again afterwards, but are off", hint="use `with`")
+    expect_no_graph(got, what="the result of ddim_sample")

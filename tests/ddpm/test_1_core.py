@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from dojo.testing import expect_close, expect_rng_untouched, randn
+from dojo.testing import expect_close, expect_rng_untouched, numbers, randn
+from dojo.testing.diffusion import expect_normal, no_noise
 from katas.ddpm import p_sample, predict_x0, q_posterior, q_sample
 
-from .helpers import ABAR, BETAS, BOTH, MANY, expect_normal, mean_of_step, no_noise, numbers, schedule
+from .helpers import ABAR, BETAS, BOTH, MANY, mean_of_step, schedule
 
 
 def test_q_sample_weighs_signal_and_noise_by_square_roots():

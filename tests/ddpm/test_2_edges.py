@@ -5,35 +5,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, numbers, randn, seeded
+from dojo.testing.diffusion import SHAPES, expect_normal, knows, no_noise, recording
 from katas.ddpm import p_sample, p_sample_loop, predict_x0, q_posterior, q_sample
 
-from .helpers import (
-    ABAR,
-    BETAS,
-    BOTH,
-    MANY,
-    expect_normal,
-    mean_of_step,
-    no_noise,
-    numbers,
-    recording,
-    says,
-    schedule,
-    seeded,
-)
-
-SHAPES = [(6,), (6, 2), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]
-
-
-def knows(mean, std, abar):
-    """The exact noise prediction for data from N(mean, std^2): E[eps | x_t]."""
-
-    def model(x, t):
-        a = abar[t].reshape(-1, *[1] * (x.dim() - 1))
-        return (1 - a).sqrt() * (x - a.sqrt() * mean) / (a * std**2 + 1 - a)
-
-    return model
+from .helpers import ABAR, BETAS, BOTH, MANY, mean_of_step, says, schedule
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 3), (1, 1, 4, 1)], ids=str)

@@ -3,20 +3,30 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_rng_untouched, expect_unchanged, randn
+from dojo.testing import (
+    FLOATS,
+    HALVES,
+    backward,
+    expect_close,
+    expect_equal,
+    expect_no_graph,
+    expect_seeded,
+    expect_unchanged,
+    randn,
+)
+from dojo.testing.diffusion import STEP_TOLERANCE, no_noise, recording
 from katas.ddpm import p_sample, p_sample_loop, predict_x0, q_posterior, q_sample
 
-from .helpers import ABAR, BETAS, BOTH, mean_of_step, no_noise, recording, says, schedule, seeded
+from .helpers import ABAR, BETAS, BOTH, mean_of_step, says, schedule
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
-    """A float64 schedule promotes float32 images without a word, and the model then fails or crawls. Values: float32
-    schedules differ by 4e-4 where 1 - abar is small, so rtol 1e-3; half precision keeps 3 (or 2) digits."""
+    """A float64 schedule promotes float32 images without a word, and the model then fails or crawls."""
     t = torch.tensor([0, 1, 10, 500])
     x, y = randn(rng, 2, 4, 3, 5, dtype=dtype)
-    tolerance = {torch.float16: 1e-2, torch.bfloat16: 6e-2}.get(dtype, 1e-3)
+    tolerance = STEP_TOLERANCE[dtype]
     functions = {
         "q_sample": lambda x, y, betas, abar: q_sample(x, t, y, abar),
         "predict_x0": lambda x, y, betas, abar: predict_x0(x, t, y, abar),
@@ -36,7 +46,7 @@ def test_results_have_the_dtype_of_x(rng, dtype, schedule_dtype):
         expect_close(got.double(), exact, what=what, hint=hint, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_first_steps_survive_half_precision(dtype):
     """abar_0 = 0.9999 rounds to 1 in half precision: cast the schedule first, and 1 - abar_0 = 1e-4 is 0 (q_sample adds
     no noise, q_posterior divides by 0). Relative tolerance 2e-2: bfloat16 keeps 8 bits."""
@@ -68,8 +78,7 @@ def test_gradients_are_the_coefficients():
     for what, (function, want) in functions.items():
         inputs = torch.tensor([[0.5, -2], [1, 3]], dtype=torch.float64, requires_grad=True)
         out = function(*inputs)
-        expect(out.requires_grad, f"{what} should be differentiable, but has no graph", hint="no detach, no no_grad")
-        out.sum().backward()
+        backward(out.sum(), what=what)
         expect_close(inputs.grad, torch.tensor(want, dtype=torch.float64), what=f"the gradients of {what}")
 
 
@@ -113,16 +122,7 @@ def test_generator_is_the_only_source_of_randomness(rng):
         "p_sample_loop": lambda g: p_sample_loop(no_noise, (4, 6), betas, generator=g),
     }
     for what, sample in samplers.items():
-        with expect_rng_untouched(what=f"{what} with a generator"):
-            first, again = sample(seeded(1)), sample(seeded(1))
-        expect_equal(
-            again, first, what=f"{what} with an equally seeded generator", hint="pass `generator` to every randn"
-        )
-        generator = seeded(1)
-        sample(generator)
-        for how, other in (("another seed", sample(seeded(2))), ("the next call", sample(generator))):
-            expect((other != first).any(), f"{what} with {how} of the generator should differ, but is the same")
-        expect((sample(None) != sample(None)).any(), f"two calls of {what} without a generator should differ")
+        expect_seeded(sample, what=what, hint="pass `generator` to every randn")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -146,7 +146,7 @@ def test_loop_keeps_no_autograd_graph():
         return eps
 
     got = p_sample_loop(model, (2, 3), schedule(3)[0])
-    expect(not got.requires_grad, "the samples should carry no graph, but require grad", hint="torch.no_grad()")
+    expect_no_graph(got, what="the result of p_sample_loop")
     what = "whether autograd records eps_model's calls, step by step,"
     hint = "run the loop under torch.no_grad(): detach() drops a graph only after the model has built it"
     expect_equal(recorded, [False] * 3, what=what, hint=hint)

@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import nn
 
-from dojo.testing import expect, randn
+from dojo.testing import randn
+from dojo.testing.diffusion import column
 
 ABAR = torch.tensor([0.9, 0.64, 0.36, 0.1], dtype=torch.float64)
 
@@ -16,34 +17,10 @@ def data(rng, *shape, dtype=torch.float64):
     return 3 * randn(rng, *shape, dtype=dtype)
 
 
-def recording(eps_model):
-    """The model, and the list of (x, t) that it is called with."""
-    calls = []
-
-    def model(x, t):
-        calls.append((x.detach().clone(), t.clone()))
-        return eps_model(x, t)
-
-    return model, calls
-
-
-def no_noise(x, t):
-    return torch.zeros_like(x)
-
-
 def noise_in(x, t, x0):
     """The noise that made x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise."""
-    a = ABAR[t].reshape(-1, *[1] * (x.dim() - 1))
+    a = column(ABAR[t], x)
     return (x - a.sqrt() * x0) / (1 - a).sqrt()
-
-
-def expect_normal(draws, std, *, what, hint):
-    """Mean 0 and the standard deviation, within 5.7 standard errors: a false alarm of 5e-8 at most for each."""
-    draws, n = draws.double(), draws.numel()
-    sentence = f"{what} should have mean 0, but have {draws.mean():.4f}"
-    expect(abs(draws.mean()) <= 5.7 * std / n**0.5, sentence, hint=hint)
-    sentence = f"{what} should have standard deviation {std:.4f}, but have {draws.std():.4f}"
-    expect(abs(draws.std() / std - 1) <= 5.7 / (2 * n) ** 0.5, sentence, hint=hint)
 
 
 class Net(nn.Module):

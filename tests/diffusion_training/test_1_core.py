@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_close, expect_distribution, expect_equal
+from dojo.testing.diffusion import expect_normal, no_noise, recording
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
-from .helpers import ABAR, Net, changed, data, expect_normal, no_noise, noise_in, recording
+from .helpers import ABAR, Net, changed, data, noise_in
 
 
 def test_embedding_of_a_worked_example():
@@ -86,7 +87,7 @@ def test_noise_is_standard_normal(rng):
         ddpm_loss(model, x0, ABAR)
     noise = torch.cat([noise_in(x, t, x0) for x, t in calls])
     hint = "torch.randn of the shape of x0, anew in every call"
-    expect_normal(noise, 1.0, what="the noise in what the model is shown", hint=hint)
+    expect_normal(noise, 0.0, 1.0, what="the noise in what the model is shown", hint=hint)
     expect(noise.std(-1).min() > 0.5, "noise should vary within an element, but hardly does", hint=hint)
     similar = torch.corrcoef(noise).triu(1).abs().max().item()
     sentence = f"noise of different elements and calls should be uncorrelated, but correlates at {similar:.2f}"

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged
+from dojo.testing.diffusion import SHAPES, recording
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
-from .helpers import ABAR, Net, changed, data, noise_in, recording, values
-
-SHAPES = [(6,), (6, 6), (6, 1, 6, 6), (6, 3, 4, 5)]
+from .helpers import ABAR, Net, changed, data, noise_in, values
 
 
 @pytest.mark.parametrize("dim", [2, 3, 7, 128, 129])

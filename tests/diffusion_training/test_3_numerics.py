@@ -4,20 +4,21 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, expect_rng_untouched, expect_unchanged
+from dojo.testing import (
+    FLOATS,
+    HALVES,
+    backward,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_seeded,
+    expect_unchanged,
+    numbers,
+)
+from dojo.testing.diffusion import expect_normal, no_noise, recording
 from katas.diffusion_training import ddpm_loss, ema_update, timestep_embedding
 
-from .helpers import ABAR, Net, changed, data, expect_normal, no_noise, noise_in, recording
-
-HALVES = [torch.float16, torch.bfloat16]
-
-
-def numbers(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
+from .helpers import ABAR, Net, changed, data, noise_in
 
 
 def test_embedding_is_float32():
@@ -28,7 +29,7 @@ def test_embedding_is_float32():
     expect_equal([got.dtype, list(got.shape)], [torch.float32, [5, 6]], what="dtype and shape of 5 embeddings of dim 6")
 
 
-@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("schedule_dtype", [torch.float32, torch.float64], ids=str)
 def test_loss_and_x_t_have_the_dtype_of_x0(rng, dtype, schedule_dtype):
     """A float64 schedule promotes float32 images without a word, and the model then fails or crawls."""
@@ -45,15 +46,16 @@ def test_first_steps_survive_half_precision(rng, dtype):
     model, calls = recording(no_noise)
     ddpm_loss(model, torch.zeros(40, 100, dtype=dtype), numbers(0.9999))
     what = f"numbers of x_t for x0 = 0 and abar = 0.9999 in {dtype}"
-    expect_normal(calls[0][0], 0.01, what=what, hint="take 1 - abar in the schedule's dtype, cast the finished weight")
+    expect_normal(
+        calls[0][0], 0.0, 0.01, what=what, hint="take 1 - abar in the schedule's dtype, cast the finished weight"
+    )
 
 
 def test_gradient_reaches_the_model(rng):
     """A model that is off by its parameter w everywhere has loss w^2 and gradient 2w; after a detach it has none."""
     x0, w = data(rng, 6, 5), nn.Parameter(numbers(3.0))
     loss = ddpm_loss(lambda x, t: noise_in(x, t, x0) + w, x0, ABAR)
-    expect(loss.requires_grad, "the loss should be differentiable, but has no graph", hint="no detach, no no_grad")
-    loss.backward()
+    backward(loss, what="the loss")
     expect_close(w.grad, numbers(6.0), what="the gradient of a model that is off by w = 3 everywhere")
 
 
@@ -75,19 +77,9 @@ def test_generator_is_the_only_source_of_randomness(rng):
     def shown(generator):
         model, calls = recording(no_noise)
         ddpm_loss(model, x0, ABAR, generator=generator)
-        return calls[0]
+        return dict(zip(("x_t", "t"), calls[0], strict=True))
 
-    with expect_rng_untouched(what="ddpm_loss with a generator"):
-        first, again = shown(seeded(1)), shown(seeded(1))
-    for what, one, other in zip(("x_t", "t"), first, again, strict=True):
-        what += " with an equally seeded generator"
-        expect_equal(other, one, what=what, hint="pass `generator` to randint and to randn")
-    generator = seeded(1)
-    shown(generator)
-    draws = {"another seed": (first, shown(seeded(2))), "the next call": (first, shown(generator))}
-    draws["no generator, called twice,"] = (shown(None), shown(None))
-    for how, ((x, t), (y, u)) in draws.items():
-        expect((x != y).any() and (t != u).any(), f"x_t and t with {how} should differ, but one of them is the same")
+    expect_seeded(shown, what="ddpm_loss", hint="pass `generator` to randint and to randn")
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.0])

@@ -1,18 +1,11 @@
 """What any right diverse beam search finds, whichever of the free conventions it follows. No input has ties."""
 
-import math
-
 import torch
 
 from dojo.testing import expect, expect_equal, randn
+from dojo.testing.decoding import expect_score
 
 INF = float("inf")
-
-
-def markov(rows):
-    """A model whose next token depends only on the last one: probabilities, one row for each last token."""
-    table = torch.tensor(rows, dtype=torch.float64).log()
-    return lambda tokens: table[tokens[:, -1]]
 
 
 def recurrent(rng, vocab, dtype=torch.float64, banned=()):
@@ -30,19 +23,6 @@ def recurrent(rng, vocab, dtype=torch.float64, banned=()):
     return model
 
 
-def every_hypothesis(model, vocab, eos, length, penalty=0.0, start=0):
-    """All (tokens, score) that end in eos or are `length` long, best first."""
-    prefixes, ended = [([start], 0.0)], []
-    for steps in range(1, length + 1):
-        longer = []
-        for tokens, total in prefixes:
-            row = model(torch.tensor([tokens]))[0].tolist()
-            longer += [([*tokens, token], total + row[token]) for token in range(vocab)]
-        ended += [(t, s / steps**penalty) for t, s in longer if t[-1] == eos or steps == length]
-        prefixes = [(t, s) for t, s in longer if t[-1] != eos]
-    return sorted(ended, key=lambda pair: -pair[1])
-
-
 def expect_groups(found, expected, *, what, hint):
     """The same lists of (tokens, score), group by group; 1e-5 relative, as sums may be kept in float32."""
     expect_equal(len(found), len(expected), what=f"the number of lists of {what}", hint="one list for each group")
@@ -53,8 +33,5 @@ def expect_groups(found, expected, *, what, hint):
         expect_equal(len(group), len(wanted), what=f"the number of hypotheses in group {number} of {what}", hint=hint)
         for place, (hypothesis, (row, score)) in enumerate(zip(group, wanted, strict=True)):
             expect_equal(hypothesis.tokens, row, what=f"hypothesis {place} in group {number} of {what}", hint=hint)
-            close = math.isclose(hypothesis.score, score, rel_tol=1e-5, abs_tol=1e-5)
-            sentence = (
-                f"the score of {row} in group {number} of {what} should be {score:.6g}, but is {hypothesis.score:.6g}"
-            )
-            expect(close, sentence, hint=hint)
+            what_score = f"the score of {row} in group {number} of {what}"
+            expect_score(hypothesis.score, score, what=what_score, hint=hint)

@@ -5,9 +5,10 @@ import math
 import pytest
 
 from dojo.testing import expect
+from dojo.testing.decoding import every_hypothesis, markov
 from katas.diverse_beam_search import diverse_beam_search
 
-from .helpers import every_hypothesis, expect_groups, markov, recurrent
+from .helpers import expect_groups, recurrent
 
 
 def test_each_group_avoids_what_earlier_groups_take_in_this_step():

@@ -5,9 +5,10 @@ import math
 import pytest
 
 from dojo.testing import expect_raises
+from dojo.testing.decoding import every_hypothesis, markov
 from katas.diverse_beam_search import diverse_beam_search
 
-from .helpers import INF, every_hypothesis, expect_groups, markov, recurrent
+from .helpers import INF, expect_groups, recurrent
 
 LATE_WINNER = [  # [0, eos] and [0, 2, eos] are finished after two steps, and [0, 1, 3, eos] = 0.3105 beats both
     [0.0, 0.5, 0.2, 0.0, 0.3],

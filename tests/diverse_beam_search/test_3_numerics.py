@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_equal
+from dojo.testing import FLOATS, expect, expect_equal
+from dojo.testing.decoding import markov
 from katas.diverse_beam_search import diverse_beam_search
 
-from .helpers import expect_groups, markov, recurrent
+from .helpers import expect_groups, recurrent
 
 
 def test_a_banned_token_is_no_way_out():
@@ -22,7 +23,7 @@ def test_a_banned_token_is_no_way_out():
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_sums_are_wider_than_half_precision(rng, dtype):
     """40 log-probabilities of about -2 reach -80, where bfloat16 has steps of 0.5 and float16 of 0.06."""
     model = recurrent(rng, 8, dtype, banned=[1])

@@ -3,19 +3,15 @@
 import math
 
 from dojo.testing import expect, expect_equal
+from dojo.testing.decoding import counting, markov
 from katas.diverse_beam_search import diverse_beam_search
 
-from .helpers import expect_groups, markov, recurrent
+from .helpers import expect_groups, recurrent
 
 
 def test_the_model_is_called_once_per_step_for_all_groups(rng):
     """The groups only choose one after the other; what they choose from can be computed in one batch."""
-    model, shapes = recurrent(rng, 9, banned=[1]), []
-
-    def counted(tokens):
-        shapes.append(list(tokens.shape))
-        return model(tokens)
-
+    counted, shapes = counting(recurrent(rng, 9, banned=[1]))
     diverse_beam_search(counted, 0, 1, 6, 5, groups=3, diversity=0.5)
     expect_equal(
         [length for _, length in shapes],
@@ -29,18 +25,13 @@ def test_the_model_is_called_once_per_step_for_all_groups(rng):
 
 def test_the_search_stops_when_nothing_can_change():
     """eos has 0.9 after every token: the lists are settled after a few steps. Going on to max_length=50 finds the same."""
-    model, calls = markov([[0.06, 0.9, 0.04]] * 3), []
-
-    def counted(tokens):
-        calls.append(len(tokens))
-        return model(tokens)
-
+    counted, calls = counting(markov([[0.06, 0.9, 0.04]] * 3))
     found = diverse_beam_search(counted, 0, 1, 4, 50, groups=2, diversity=0.0)
     expected = [([0, 1], math.log(0.9)), ([0, 0, 1], math.log(0.054))]
     expect_groups(found, [expected] * 2, what="a search that ends early", hint="set eos hypotheses aside")
     hint = "a group is done once its list is full and its worst score is at least what its best running sum can become"
     expect(len(calls) <= 5, f"at most 5 steps should be needed, but the model was called {len(calls)} times", hint=hint)
-    found = diverse_beam_search(model, 0, 1, 2, 50, groups=2, diversity=0.0, length_penalty=-1.0)
+    found = diverse_beam_search(counted, 0, 1, 2, 50, groups=2, diversity=0.0, length_penalty=-1.0)
     expect_groups(
         found, [expected[:1]] * 2, what="two groups of one beam at length_penalty=-1", hint="0.9 at once wins"
     )

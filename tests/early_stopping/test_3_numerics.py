@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_equal, expect_unchanged
+from dojo.testing.modules import Traced
 from katas.early_stopping import EarlyStopping, step_lr, warmup_cosine_lr
 
 from .helpers import expect_stop
@@ -27,15 +28,6 @@ def test_a_tensor_is_read_at_once():
     hint = "keep float(value), not the tensor"
     what = "what it says to one tensor that is 3, 2, 1, 2 and 2 in turn"
     expect_equal(answers, [False] * 4 + [True], what=what, hint=hint)
-
-
-class Traced(torch.autograd.Function):
-    """Does nothing, but its graph node holds the token."""
-
-    @staticmethod
-    def forward(ctx, x, token):
-        ctx.token = token
-        return x.clone()
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_distribution, expect_equal, expect_unchanged, randn
+from dojo.testing import FLOATS, expect, expect_close, expect_distribution, expect_equal, expect_unchanged, randn
 from katas.hyperparameter_search import bayesian_search, expected_improvement, gp_posterior, grid_search, random_search
 
 from .helpers import RANGES, SEARCHES, loss
@@ -79,7 +79,7 @@ def test_values_are_python_floats(search):
     expect_equal([v for _, v in result.trials], [loss(p) for p, _ in result.trials], what="the values", hint="float()")
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_certain_predictions_improve_by_their_difference(dtype):
     """std = 0 makes z infinite or 0 / 0: EI is then just max(best - xi - mean, 0)."""
     mean, std = torch.tensor([[-1.0, 0.5], [0.75, 3.0]], dtype=dtype), torch.zeros(2, 2, dtype=dtype)
@@ -89,7 +89,7 @@ def test_certain_predictions_improve_by_their_difference(dtype):
     expect_close(got, want, what="EI where std is 0", hint="treat std == 0 apart; xi counts there, too")
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_expected_improvement_stays_finite_and_positive_far_away(dtype):
     """improvement * Phi(z) and std * phi(z) nearly cancel for a mean far above the best: rounding can go below 0."""
     mean = torch.linspace(-60, 60, 481).to(dtype)

@@ -5,19 +5,21 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_equal, randn
+from dojo.testing import expect, expect_equal, expect_flat_operators, randn
 from katas.hyperparameter_search import bayesian_search, expected_improvement, gp_posterior
 
 
-def test_the_process_predicts_all_points_at_once(rng, cost):
-    """One factorisation and a few matrix products, for three points or three thousand."""
-    counts = []
-    for m in (3, 3000):
-        with cost() as spent:
-            gp_posterior(randn(rng, 8, 2), randn(rng, 8), randn(rng, m, 2))
-        counts.append(spent.operators)
-    sentence = f"3000 points should take no more operators than 3, but took {counts[1]} against {counts[0]}"
-    expect(counts[1] <= counts[0] + 5, sentence, hint="points are the rows of one matrix: no loop over them")
+def test_the_process_predicts_all_points_at_once(rng):
+    """One factorisation and a few matrix products, for three points or three thousand. They may be numpy's."""
+    expect_flat_operators(
+        gp_posterior,
+        lambda points: (randn(rng, 8, 2), randn(rng, 8), randn(rng, points, 2)),
+        (3, 3000),
+        what="gp_posterior",
+        hint="points are the rows of one matrix: no loop over them",
+        slack=5,
+        outside_torch=True,
+    )
 
 
 def test_expected_improvement_scores_all_candidates_at_once(rng, cost):
@@ -38,6 +40,17 @@ def bowl(params):
 def stretched(params):
     """The same bowl over other ranges."""
     return bowl({"x": params["x"] / 1000, "y": (math.log10(params["y"]) + 5) / 4})
+
+
+def enough(succeeds, wanted, tries):
+    """Whether `succeeds(0)` ... `succeeds(tries - 1)` hold `wanted` times. Stops as soon as that is certain."""
+    good = bad = 0
+    while good < wanted and bad <= tries - wanted:
+        if succeeds(good + bad):
+            good += 1
+        else:
+            bad += 1
+    return good >= wanted
 
 
 def trials_in(bounds, objective, seed):
@@ -73,40 +86,41 @@ def test_the_units_of_values_and_ranges_do_not_matter(unit, seed):
     ids=["unit square", "values of 10^8", "values of -10000", "other ranges"],
 )
 def test_the_model_beats_random_search(objective, bounds, scale, offset, seed):
-    """20 seeds of 16 trials, medians. Random search itself reaches a quarter of its median here in 3 of 10^5 cases."""
-    best = [
-        (bayesian_search(lambda p: scale * objective(p) + offset, bounds, 16, seed=20 * seed + s).best_value - offset)
-        / scale
-        for s in range(20)
-    ]
-    median, random_median = sorted(best)[10], (1 - 2 ** (-1 / 16)) / math.pi
+    """At least 8 of 10 searches of 16 trials should reach a quarter of random search's median. Random search does so with
+    probability 0.16, and passes here in 1 of 10^5 cases; of right answers' searches, all of 1080 did."""
+    limit = (1 - 2 ** (-1 / 16)) / math.pi / 4
+
+    def reaches(s):
+        search = bayesian_search(lambda p: scale * objective(p) + offset, bounds, 16, seed=20 * seed + s)
+        return (search.best_value - offset) / scale <= limit
+
     hint = (
         "evaluate the candidate of the largest EI, and give EI the lowest of the standardised values as best"
         if objective is bowl
         else "the process should see a log range by its logarithm, scaled to [0, 1]"
     )
     hint = "standardise in float64: float32 rounds 10^8 to multiples of 8" if offset > 1e6 else hint
-    sentence = f"the median of the best values should be at most {random_median / 4:.4f}, a quarter of random search's"
-    expect(median <= random_median / 4, f"{sentence}, but is {median:.4f}", hint=hint)
+    sentence = f"8 of 10 searches should reach {limit:.4f}, a quarter of random search's median"
+    expect(enough(reaches, 8, 10), f"{sentence}, but 3 did not", hint=hint)
 
 
 def test_unknown_regions_are_explored(seed):
     """On a constant objective the mean says nothing, and EI is largest where the process knows least. 16 random points
     come closer than 0.05 half of the time."""
-    nearest = []
-    for s in range(20):
+
+    def spreads(s):
         box = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
         trials = bayesian_search(lambda params: 7.0, box, 16, seed=20 * seed + s).trials
         points = torch.tensor([[params["x"], params["y"]] for params, _ in trials], dtype=torch.float64)
         apart = torch.cdist(points, points) + torch.eye(16)
-        nearest.append(apart[8:].min().item())
-    median = sorted(nearest)[10]
+        return apart[8:].min().item() >= 0.1
+
     hint = (
         "where all values are alike EI is largest where the deviation is; the mean alone knows nothing, and a deviation of "
         "0 of the values must not make NaN of them"
     )
-    sentence = "the last 8 of 16 points should keep 0.1 from all others (median of 20 seeds)"
-    expect(median >= 0.1, f"{sentence}, but come as close as {median:.3f}", hint=hint)
+    sentence = "the last 8 of 16 points should keep 0.1 from all others at most seeds, but come closer at 11 of 20"
+    expect(enough(spreads, 10, 20), sentence, hint=hint)
 
 
 def test_exploring_goes_on_after_an_improvement(seed):

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import expect, expect_close, expect_equal, randn, seeded
+from dojo.testing.diffusion import SIX, knows, no_noise, recording
 from katas.image_to_image import image_to_image, start_step
 
-from .helpers import GRID, SIX, first_shown, knows, no_noise, recording, seeded
+from .helpers import GRID, first_shown
 
 RUNS = [(1.0, GRID), (0.75, [4, 3, 1]), (0.5, [3, 1]), (0.25, [1])]  # strength, and which timesteps of GRID it runs
 

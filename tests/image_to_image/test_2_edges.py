@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn
+from dojo.testing.diffusion import SIX, column, no_noise, recording
 from katas.image_to_image import image_to_image, start_step
 
-from .helpers import GRID, SIX, column, first_shown, no_noise, recording
+from .helpers import GRID, first_shown
 
 
 @pytest.mark.parametrize("strength", [0, 0.0, 0.1, 0.125])

@@ -3,21 +3,12 @@ always the same. The noise cancels between equally seeded runs, or is measured."
 
 import torch
 
-from dojo.testing import expect_equal, randint
+from dojo.testing import expect_equal, randint, seeded
+from dojo.testing.diffusion import SIX, no_noise, recording
 from katas.inpainting import inpaint
 
-SIX = (1 - torch.tensor([0.1, 0.3, 0.2, 0.4, 0.6, 0.5], dtype=torch.float64)).cumprod(0)
 GRID = [5, 4, 2, 1]
 HALF = torch.tensor([0, 1] * 100)  # every other number is known
-
-
-def column(values, x):
-    """[batch] numbers that multiply [batch, ...] images."""
-    return values.reshape(-1, *[1] * (x.dim() - 1))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def some_mask(rng, *shape):
@@ -25,31 +16,6 @@ def some_mask(rng, *shape):
     mask = randint(rng, 0, 2, *shape)
     mask.view(-1)[0], mask.view(-1)[-1] = 0, 1
     return mask
-
-
-def no_noise(x, t):
-    return torch.zeros_like(x)
-
-
-def knows(x0, abar=SIX):
-    """The exact noise prediction for data that are always x0."""
-
-    def model(x, t):
-        a = column(abar[t], x)
-        return ((x - a.sqrt() * x0) / (1 - a).sqrt()).to(x.dtype)
-
-    return model
-
-
-def recording(eps_model):
-    """The model, and the list of (x, t) that it is called with."""
-    calls = []
-
-    def model(x, t):
-        calls.append((x.detach().clone(), t.clone()))
-        return eps_model(x, t)
-
-    return model, calls
 
 
 def shown(x0, mask, timesteps=GRID, eps_model=no_noise):

@@ -3,21 +3,14 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import expect, expect_close, expect_equal, randn, seeded
+from dojo.testing.diffusion import SIX, column, expect_normal, knows, no_noise, recording
 from katas.inpainting import inpaint
 
-from .helpers import GRID, HALF, SIX, column, knows, no_noise, recording, seeded, shown, some_mask
+from .helpers import GRID, HALF, shown, some_mask
 
 MANY = (40, 200)  # 4000 known ones and 4000 in the hole
 EITHER = "the known region is put back at t before the step from t, or at t_prev after it"
-
-
-def expect_normal(numbers, spread, *, what, hint):
-    """Mean and standard deviation within 6 standard errors: a false alarm of 2e-9 for each."""
-    n, mean, std = numbers.numel(), numbers.mean().item(), numbers.std().item()
-    expect(abs(mean) < 6 * spread / n**0.5, f"{what} should have mean 0, but has {mean:.4f}", hint=hint)
-    sentence = f"{what} should have standard deviation {spread:.4f}, but has {std:.4f}"
-    expect(abs(std / spread - 1) < 6 / (2 * n) ** 0.5, sentence, hint=hint)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -70,7 +63,7 @@ def test_the_known_region_is_as_noisy_as_the_model_expects():
     for t, x in list(zip(GRID, shown(torch.zeros(MANY, dtype=torch.float64), HALF), strict=True))[1:]:
         what = f"the noise of the known region that the model is shown at t={t}"
         hint = f"q_sample with torch.randn at the timestep of the call: {EITHER}"
-        expect_normal(x[:, HALF == 0], (1 - SIX[t]).sqrt().item(), what=what, hint=hint)
+        expect_normal(x[:, HALF == 0], 0.0, (1 - SIX[t]).sqrt().item(), what=what, hint=hint)
 
 
 def test_the_first_call_shows_the_noised_picture_or_pure_noise():
@@ -83,14 +76,14 @@ def test_the_first_call_shows_the_noised_picture_or_pure_noise():
     what = "what 1 more in x0 changes in the known region of the first x that the model is shown"
     expect_close(bright - dark, torch.full_like(dark, right), what=what, hint=hint)
     what = "the noise of the known region in the first x that the model is shown"
-    expect_normal(dark, (1 - right**2) ** 0.5, what=what, hint=hint)
+    expect_normal(dark, 0.0, (1 - right**2) ** 0.5, what=what, hint=hint)
 
 
 def test_the_hole_starts_from_pure_noise():
     """Not from what x0 holds there: that is what the user wants to be rid of."""
     start = shown(torch.full(MANY, 5.0, dtype=torch.float64), HALF)[0][:, HALF == 1]
     hint = "x starts as torch.randn of the shape of x0, not as x0 noised"
-    expect_normal(start, 1.0, what="the hole in the first x that the model is shown", hint=hint)
+    expect_normal(start, 0.0, 1.0, what="the hole in the first x that the model is shown", hint=hint)
 
 
 def test_what_was_in_the_hole_plays_no_part(rng):

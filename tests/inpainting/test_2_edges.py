@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_raises, randn, seeded
+from dojo.testing.diffusion import SIX, column, knows, no_noise, recording
 from katas.inpainting import inpaint
 
-from .helpers import GRID, HALF, SIX, column, knows, no_noise, recording, seeded, shown, some_mask
+from .helpers import GRID, HALF, shown, some_mask
 
 
 @pytest.mark.parametrize("timesteps", [[3], [5, 2], [4, 3], (5, 4, 3, 2, 1, 0), [5, 0]], ids=str)
@@ -55,7 +56,7 @@ def test_masks_may_have_any_dtype(rng, dtype):
     """Comparisons give bool, for which 1 - mask is an error and mask[...] an index; image files give uint8; a float64
     mask promotes everything it multiplies."""
     x0, other, mask = randn(rng, 3, 4, dtype=torch.float32), randn(rng, 3, 4, dtype=torch.float32), some_mask(rng, 3, 4)
-    got = inpaint(knows(other, SIX.float()), x0, mask.to(dtype), GRID, SIX)
+    got = inpaint(knows(other, abar=SIX.float()), x0, mask.to(dtype), GRID, SIX)
     what, hint = f"the result for float32 pictures and a {dtype} mask", "torch.where with a bool mask takes them all"
     # A few steps in float32, from numbers of about 1 that are divided by 0.2: 1e-4 is ample.
     expect_close(got, torch.where(mask == 1, other, x0), what=what, hint=hint, rtol=1e-4, atol=1e-4)

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect_close, expect_equal, randn
+from dojo.testing import backward, expect_close, expect_equal, randn
+from dojo.testing.modules import set_weights
 from katas.ip_adapter import DecoupledCrossAttention, ImageProjection
 
-from .helpers import FROM_IMAGE, FROM_TEXT, NEW, attention, backward, change, fill, inputs
+from .helpers import FROM_IMAGE, FROM_TEXT, NEW, attention, change, inputs
 
 
 def test_the_projection_has_two_layers_that_train():
@@ -70,8 +71,10 @@ def test_a_worked_example():
     12.5 + 17.5 = 30, and to_out makes 2 x 30 + 100 of it. For x = 0 all weights are 1/2: 15 + 0.1 x 150 = 30 again."""
     layer = DecoupledCrossAttention(1, 2, 1, 4, scale=0.1).double()
     first, key, value = torch.eye(4)[:, :1], torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    fill(layer, to_q=2 * first, to_k=first * key, to_v=first * value, to_k_image=first * key, to_v_image=first * value)
-    fill(layer, to_out=2 * first.T, bias=100.0)
+    set_weights(
+        layer, to_q=2 * first, to_k=first * key, to_v=first * value, to_k_image=first * key, to_v_image=first * value
+    )
+    set_weights(layer, to_out=2 * first.T, bias=100.0)
     x = torch.tensor([math.log(3), 0.0], dtype=torch.float64).reshape(1, 2, 1)
     context = torch.tensor([[[1.0, 10.0], [0.0, 20.0]]], dtype=torch.float64)
     image_tokens = torch.tensor([[[0.0, 100.0], [1.0, 200.0]]], dtype=torch.float64)
@@ -119,7 +122,7 @@ def test_weights_are_a_softmax_of_dot_products_over_the_root_of_head_dim(rng, ha
     layer = attention(rng, 4, 10, 1, 4, scale=1.0)
     reads_place = torch.cat([torch.zeros(4, 6), torch.eye(4)], 1)
     key, value, silent = (*FROM_TEXT, "to_v_image") if half == "text" else (*FROM_IMAGE, "to_v")
-    fill(layer, **{value: reads_place, silent: 0.0}, to_out=torch.eye(4), bias=0.0)
+    set_weights(layer, **{value: reads_place, silent: 0.0}, to_out=torch.eye(4), bias=0.0)
     tokens = torch.cat([randn(rng, 2, 4, 6), torch.eye(4).double().expand(2, -1, -1)], -1)
     x, other = randn(rng, 2, 3, 4), randn(rng, 2, 2, 10)
     weights = layer(x, tokens, other) if half == "text" else layer(x, other, tokens)

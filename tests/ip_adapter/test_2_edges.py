@@ -3,9 +3,10 @@
 import pytest
 
 from dojo.testing import expect_close, expect_equal, expect_raises, expect_unchanged, randn
+from dojo.testing.modules import set_weights
 from katas.ip_adapter import DecoupledCrossAttention, ImageProjection
 
-from .helpers import FROM_IMAGE, FROM_TEXT, attention, change, fill, inputs
+from .helpers import FROM_IMAGE, FROM_TEXT, attention, change, inputs
 
 SIZES = [(2, 4, 6, 3), (3, 3, 3, 3), (1, 5, 2, 1), (4, 1, 4, 16)]  # batch, queries, keys, tokens
 
@@ -32,7 +33,7 @@ def test_each_head_works_alone_on_its_block(rng):
     for head in range(3):
         block = slice(2 * head, 2 * head + 2)
         rows = {name: getattr(layer, name).weight[block] for name in ("to_q", *FROM_TEXT, *FROM_IMAGE)}
-        single = fill(attention(rng, 5, 7, 1, 2), **rows, to_out=layer.to_out.weight[:, block], bias=0.0)
+        single = set_weights(attention(rng, 5, 7, 1, 2), **rows, to_out=layer.to_out.weight[:, block], bias=0.0)
         total = total + single(*given)
     hint = "the root is of head_dim; [batch, n, heads * head_dim] -> [batch, n, heads, head_dim] -> swap n and heads"
     expect_close(layer(*given), total, what="3 heads, against 3 layers of one head", hint=hint)

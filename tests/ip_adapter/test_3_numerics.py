@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import FLOATS, backward, expect, expect_close, expect_equal, expect_gradients, randn, roundings
 from katas.ip_adapter import DecoupledCrossAttention, ImageProjection
 
-from .helpers import NEW, attention, backward, inputs
+from .helpers import NEW, attention, inputs
 
 FROZEN = ["to_k.weight", "to_out.bias", "to_out.weight", "to_q.weight", "to_v.weight"]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """Both modules, one after the other. Tolerance: 40 roundings of the largest number on the way."""
     exact, projecting = attention(rng), ImageProjection(6, 7, 3).double()
@@ -21,10 +21,9 @@ def test_every_floating_dtype_works(rng, dtype):
         low.load_state_dict(high.state_dict())
         high.load_state_dict(low.state_dict())  # the same numbers in float64
     tokens, want = projection(embedding), projecting(embedding.double())
-    close = {"rtol": 0.0, "atol": 40 * torch.finfo(dtype).eps * want.abs().max().item()}
-    expect_close(tokens, want.to(dtype), what=f"the image tokens in {dtype}", **close)
+    expect_close(tokens, want.to(dtype), what=f"the image tokens in {dtype}", **roundings(40, dtype, want))
     size = max(exact.to_v(context.double()).abs().max(), exact.to_v_image(want).abs().max())
-    close["atol"] = 40 * torch.finfo(dtype).eps * (size * exact.to_out.weight.abs().sum(1).max()).item()
+    close = roundings(40, dtype, size * exact.to_out.weight.abs().sum(1).max())
     want = exact(x.double(), context.double(), tokens.double()).to(dtype)
     expect_close(layer(x, context, tokens), want, what=f"the output in {dtype}", **close)
 
@@ -46,11 +45,8 @@ def test_gradients_are_those_of_the_function(rng):
         weights = dict(layer.named_parameters()) | {"to_k_image.weight": k, "to_v_image.weight": v}
         return torch.func.functional_call(layer, weights, (x, context, image_tokens))
 
-    leaves = [t.detach().clone().requires_grad_() for t in (*given, layer.to_k_image.weight, layer.to_v_image.weight)]
-    expect(forward(*leaves).requires_grad, "the output should be differentiable, but has no gradient at all")
-    right = torch.autograd.gradcheck(forward, leaves, raise_exception=False)
     hint = "freeze parameters with requires_grad_(False); no detach() and no torch.no_grad() in forward"
-    expect(right, "gradients should agree with finite differences, but do not", hint=hint)
+    expect_gradients(forward, (*given, layer.to_k_image.weight, layer.to_v_image.weight), hint=hint)
 
 
 def test_a_loaded_checkpoint_stays_frozen(rng):

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dojo.testing import expect, expect_equal, randn
+from dojo.testing import randn
+from dojo.testing.modules import fill
 from katas.lora_linear import LoRALinear
 
 X = torch.tensor([1.0, 2.0, 3.0])
@@ -34,23 +35,6 @@ def vectors(rng, *shape):
     return randn(rng, *shape, dtype=torch.float32)
 
 
-def fill(tensor, values):
-    """Overwrites a parameter in place, as loading a checkpoint does."""
-    values = torch.as_tensor(values, dtype=tensor.dtype)
-    expect_equal(list(tensor.shape), list(values.shape), what="a shape", hint="lora_A [rank, in], lora_B [out, rank]")
-    with torch.no_grad():
-        tensor.copy_(values)
-
-
 def frozen(layer, x):
     """What the base answers, from its weight and bias alone."""
     return F.linear(x, layer.base.weight, layer.base.bias)
-
-
-def backward(
-    loss,
-    inputs="trainable parameters",
-    hint="lora_A and lora_B are Parameters; use them outside no_grad and without detach()",
-):
-    expect(loss.requires_grad, f"the output should depend on {inputs}, but autograd sees none", hint=hint)
-    loss.backward()

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dojo.testing import expect, expect_close, expect_equal, expect_unchanged
+from dojo.testing import backward, expect, expect_close, expect_equal, expect_unchanged
 from katas.lora_linear import LoRALinear
 
-from .helpers import ANSWER, MERGED, X, backward, trained, vectors, worked_example
+from .helpers import ANSWER, MERGED, X, trained, vectors, worked_example
 
 
 def test_the_update_is_alpha_over_rank_times_B_A_x():

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_close, expect_distribution, expect_equal, expect_raises, expect_unchanged, randn
+from dojo.testing.modules import fill
 from katas.lora_linear import LoRALinear
 
-from .helpers import ANSWER, MERGED, X, fill, frozen, trained, vectors, worked_example
+from .helpers import ANSWER, MERGED, X, frozen, trained, vectors, worked_example
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (0,), (2, 3), (2, 3, 4)], ids=str)

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import FLOATS, backward, expect, expect_close, expect_equal, randn, roundings
+from dojo.testing.modules import fill
 from katas.lora_linear import LoRALinear
 
-from .helpers import backward, fill, trained, vectors
+from .helpers import trained, vectors
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """The adapter takes the base's dtype, and merging keeps it. Tolerance: 16 roundings of the largest number."""
     layer, x, exact = trained(rng, dtype=dtype), randn(rng, 4, 5, dtype=dtype), trained(rng).double()
@@ -18,12 +19,12 @@ def test_every_floating_dtype_works(rng, dtype):
     expect_equal(pair, (dtype, dtype), what="the pair of dtypes of lora_A and lora_B", hint=hint)
     exact.load_state_dict(layer.state_dict())  # the same numbers in float64
     want, weight = exact(x.double()).detach().to(dtype), layer.base.weight.detach().clone()
-    close = {"rtol": 0.0, "atol": 16 * torch.finfo(dtype).eps * want.abs().max().item()}
+    close = roundings(16, dtype, want)
     expect_close(layer(x), want, what=f"the output in {dtype}", **close)
     layer.merge()
     expect_equal(layer.base.weight.dtype, dtype, what="the merged weight's dtype", hint="write into it in place")
     expect_close(layer(x), want, what=f"the merged output in {dtype}", **close)
-    close["atol"] = 4 * torch.finfo(dtype).eps * layer.base.weight.detach().abs().max().item()
+    close = roundings(4, dtype, layer.base.weight)
     layer.unmerge()
     expect_close(layer.base.weight, weight, what="base.weight after the round trip", **close)
 
@@ -35,7 +36,7 @@ def test_the_adapter_follows_its_base_to_another_device_or_dtype(rng):
     expect_equal(pair, ("meta", "meta"), what="the pair of devices of lora_A and lora_B", hint=hint)
     layer, x = trained(rng), vectors(rng, 4, 5)
     want = layer(x).double()
-    close = {"rtol": 0.0, "atol": 16 * torch.finfo(torch.float32).eps * want.detach().abs().max().item()}
+    close = roundings(16, torch.float32, want)
     expect_close(layer.double()(x.double()), want, what="the output after layer.double()", hint="nn.Parameter", **close)
 
 
@@ -62,5 +63,5 @@ def test_a_gradient_passes_through_a_merged_layer(rng):
     backward((layer(x) * direction).sum())
     layer.merge()
     hint = "no torch.no_grad() around the base, and no detach(), in the merged forward either"
-    backward((layer(again) * direction).sum(), "x, merged too", hint)
+    backward((layer(again) * direction).sum(), what="the merged output", hint=hint)
     expect_close(again.grad, x.grad, what="dL/dx of the merged layer", hint=hint)

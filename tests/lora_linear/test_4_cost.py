@@ -54,5 +54,7 @@ def test_a_training_step_needs_no_gradient_of_W(rng, cost):
     with cost() as spent:
         layer(x.requires_grad_()).sum().backward()
     ratio = spent.flops / base.flops
+    sentence = f"torch operators should do both products, but only {ratio:.2f}x the base's forward was seen in FLOPs"
+    expect(ratio >= 2, sentence, hint="x needs its gradient, through the base and through the adapter")
     sentence = f"forward and backward should cost at most 2.1x the base's forward in FLOPs, but cost {ratio:.2f}x"
     expect(ratio <= 2.1, sentence, hint="freeze the weight itself: then autograd never computes its gradient")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randn
+from dojo.testing import FLOATS, expect, expect_close, expect_equal, expect_unchanged, randn
 from katas.mutability import independent_layers, snapshot
 
 from .helpers import network, train
@@ -81,7 +81,7 @@ def test_a_snapshot_and_its_module_are_apart(rng):
     expect(all(p.requires_grad for p in model.parameters()), "the module's parameters should still require gradients")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_a_snapshot_keeps_dtypes_and_drops_the_graph(dtype):
     """A clone of a parameter requires gradients and remembers where it comes from: detach it. Counters stay integers."""
     model = network(dtype)

@@ -1,12 +1,6 @@
 """What any right schedule does. Betas are small: comparisons are relative, never with torch's absolute 1e-7."""
 
-import torch
-
 from dojo.testing import expect_close
-
-
-def numbers(*values, dtype=torch.float64):
-    return torch.tensor(values, dtype=dtype)
 
 
 def expect_betas(actual, expected, what, hint):

@@ -1,9 +1,9 @@
 """Stage 1. The formulas."""
 
-from dojo.testing import expect_equal
+from dojo.testing import expect_equal, numbers
 from katas.noise_schedules import alphas_cumprod, cosine_betas, linear_betas, snr
 
-from .helpers import expect_betas, numbers
+from .helpers import expect_betas
 
 
 def test_linear_betas_are_equally_spaced_and_include_both_ends():

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect_close, expect_equal, expect_raises
+from dojo.testing import expect_close, expect_equal, expect_raises, numbers
 from katas.noise_schedules import cosine_betas, linear_betas, snr
 
-from .helpers import expect_betas, numbers
+from .helpers import expect_betas
 
 INF = float("inf")
 

@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_unchanged
+from dojo.testing import FLOATS, expect, expect_close, expect_equal, expect_unchanged, numbers
 from katas.noise_schedules import alphas_cumprod, cosine_betas, linear_betas, snr
 
-from .helpers import expect_betas, numbers
-
-DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+from .helpers import expect_betas
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64, torch.float16], ids=str)
@@ -33,7 +31,7 @@ def test_betas_are_float64_all_the_way(default):
         )
 
 
-@DTYPES
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_results_have_the_dtype_of_their_argument(dtype):
     """One rounding at the end: two units in the last place is all that may differ from float64."""
     betas = linear_betas(1000).to(dtype)

@@ -3,15 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect_close, expect_equal, expect_unchanged, randint, randn
+from dojo.testing import FLOATS, HALVES, expect_close, expect_equal, expect_unchanged, randint, randn
 from katas.repetition_control import frequency_presence_penalty
 
 from .helpers import EACH, INF, doubles, each_function, history
 
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @each_function
 def test_every_floating_dtype_works(name, dtype):
     """All numbers here are multiples of 1/8, exact in every dtype, so the results are equal too."""
@@ -30,7 +28,7 @@ def test_every_floating_dtype_works(name, dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_counts_are_exact_in_half_precision(dtype):
     """In bfloat16 256 + 1 is 256, in float16 2048 + 1 is 2048: a running count in those dtypes stops there."""
     tokens = torch.zeros(1, 5120, dtype=torch.int64)

@@ -2,18 +2,18 @@
 
 import pytest
 
-from dojo.testing import expect_close, expect_distribution, randn
+from dojo.testing import expect_close, expect_distribution, numbers, randn
 from katas.temperature_sampling import gumbel_sample, sample_token, temperature_probs
 
-from .helpers import N, doubles
+N = 4000
 
 
 @pytest.mark.parametrize(("temperature", "weights"), [(1.0, (2, 4, 1)), (0.5, (4, 16, 1)), (2.0, (2**0.5, 2, 1))])
 def test_a_worked_example(temperature, weights):
     """Logits log [2, 4, 1]: at T = 1 the odds are 2 : 4 : 1, at T = 1/2 their squares, at T = 2 their square roots."""
     expect_close(
-        temperature_probs(doubles(2, 4, 1).log(), temperature),
-        doubles(*weights) / sum(weights),
+        temperature_probs(numbers(2, 4, 1).log(), temperature),
+        numbers(*weights) / sum(weights),
         what=f"temperature_probs(log [2, 4, 1], T={temperature})",
         hint="divide the logits by T, then one softmax: not T times the logits, and not probabilities divided by T",
     )
@@ -34,7 +34,7 @@ def test_log_odds_grow_by_one_over_t(rng):
 
 def test_tokens_follow_their_probabilities():
     """A token is *drawn*; the likeliest is only the likeliest. Chi-square, N = 4000: 1e-6 false alarms."""
-    probs = doubles(0.1, 0.0, 0.45, 0.05, 0.4, 0.0)
+    probs = numbers(0.1, 0.0, 0.45, 0.05, 0.4, 0.0)
     expect_distribution(
         sample_token(probs.expand(N, -1)),
         probs,
@@ -46,7 +46,7 @@ def test_tokens_follow_their_probabilities():
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_the_gumbel_trick_draws_from_the_softmax(temperature):
     """The trick must give the very distribution above, also where T is not 1. Chi-square, N = 4000: 1e-6 false alarms."""
-    odds = doubles(1, 5, 2, 10, 0.5)
+    odds = numbers(1, 5, 2, 10, 0.5)
     weights = odds ** (1 / temperature)
     expect_distribution(
         gumbel_sample(odds.log().expand(N, -1), temperature),
@@ -58,7 +58,7 @@ def test_the_gumbel_trick_draws_from_the_softmax(temperature):
 
 def test_the_default_temperature_is_one():
     """T = 1 is the model's own distribution. Chi-square, N = 4000: 1e-6 false alarms."""
-    odds = doubles(1, 4, 2)
+    odds = numbers(1, 4, 2)
     expect_distribution(
         gumbel_sample(odds.log().expand(N, -1)),
         odds / 7,

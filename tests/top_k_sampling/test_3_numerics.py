@@ -3,13 +3,22 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_distribution, expect_equal, expect_rng_untouched, expect_unchanged
+from dojo.testing import (
+    FLOATS,
+    HALVES,
+    expect_close,
+    expect_distribution,
+    expect_equal,
+    expect_graph,
+    expect_seeded,
+    expect_unchanged,
+)
 from katas.top_k_sampling import sample_top_k, top_k_filter
 
 from .helpers import INF, N, kept, shuffled, softmax_over
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_every_floating_dtype_works(rng, dtype):
     """The filter changes no value, so it is exact in any dtype; the sampler must not need float64 either."""
     logits = shuffled(rng, 4, 9).to(dtype)
@@ -30,7 +39,7 @@ def test_every_floating_dtype_works(rng, dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("height", [3e4, -3e4])
 def test_huge_logits_stay_finite(rng, dtype, height):
     """exp(3e4) overflows in any dtype. Only differences matter: logits shifted by a constant mean the same."""
@@ -101,7 +110,7 @@ def test_logits_may_require_a_gradient(rng):
     logits = shuffled(rng, 3, 8).requires_grad_()
     filtered = top_k_filter(logits, 2)
     hint = "no detach(), .data or no_grad in the filter"
-    expect(filtered.requires_grad, "top_k_filter should be differentiable, but its result has no graph", hint=hint)
+    expect_graph(filtered, what="top_k_filter", hint=hint)
     mask = kept(filtered.detach())
     filtered[mask].sum().backward()
     expect_close(logits.grad, mask.double(), what="the gradient of the kept logits' sum", hint=hint)
@@ -126,27 +135,4 @@ def test_views_with_any_strides_work(rng):
 def test_the_generator_is_the_only_source_of_randomness(rng):
     """Equal generators give equal tokens, the global stream is not advanced, and the generator itself is."""
     logits = shuffled(rng, 64, 8) / 10
-
-    def with_seed(number):
-        return sample_top_k(logits, 6, generator=torch.Generator().manual_seed(number))
-
-    with expect_rng_untouched(what="sample_top_k with a generator"):
-        first = with_seed(1)
-        torch.rand(3, generator=rng)
-        second = with_seed(1)
-    expect_equal(
-        second, first, what="the tokens of an equally seeded generator", hint="pass `generator` on to what draws"
-    )
-    expect(
-        not torch.equal(with_seed(2), first),
-        "another seed should draw other tokens, but gave the same 64",
-        hint="is `generator` used?",
-    )
-    generator = torch.Generator().manual_seed(1)
-    sample_top_k(logits, 6, generator=generator)
-    again = sample_top_k(logits, 6, generator=generator)
-    expect(
-        not torch.equal(again, first),
-        "the next call with the same generator should draw afresh",
-        hint="do not re-seed it",
-    )
+    expect_seeded(lambda generator: sample_top_k(logits, 6, generator=generator), what="sample_top_k of 64 rows")

@@ -1,39 +1,34 @@
 """Stage 4. Cost."""
 
+import pytest
 import torch
 
-from dojo.testing import expect
+from dojo.testing import expect_flat_operators, expect_traffic
 from katas.top_p_sampling import sample_top_p, top_p_filter
 
+each_function = pytest.mark.parametrize("function", [top_p_filter, sample_top_p], ids=lambda f: f.__name__)
 
-def test_the_batch_and_the_vocabulary_are_processed_at_once(rng, cost):
+
+@each_function
+def test_the_batch_and_the_vocabulary_are_processed_at_once(rng, function):
     """A python loop over rows, or one that adds tokens until p is reached, launches operators in proportion: 16 times
     as many here. Three times as many are let pass, for a fallback that only some rows need."""
-    for name, function in (("top_p_filter", top_p_filter), ("sample_top_p", sample_top_p)):
-        counts = []
-        for batch, vocab in ((4, 20), (64, 20), (4, 320)):
-            logits = torch.rand(batch, vocab, generator=rng)
-            with cost() as spent:
-                function(logits, 0.9)
-            counts.append(spent.operators)
-        expect(counts[0] > 0, f"the work of {name} should be done by torch operators, but none was seen")
-        expect(
-            max(counts) <= 3 * counts[0],
-            f"{name} should take about as many operators for [64, 20] and [4, 320] as for [4, 20] ({counts[0]}), but took {counts[1]} and {counts[2]}",
-            hint="sort, cumsum, scatter, multinomial and gather all take a batch",
-        )
+    expect_flat_operators(
+        lambda logits: function(logits, 0.9),
+        lambda size: [torch.rand(*size, generator=rng)],
+        [(4, 20), (64, 20), (4, 320)],
+        what=function.__name__,
+        hint="sort, cumsum, scatter, multinomial and gather all take a batch",
+        times=3,
+    )
 
 
-def test_work_grows_with_the_vocabulary_not_with_its_square(rng, cost):
+@each_function
+def test_work_grows_with_the_vocabulary_not_with_its_square(rng, cost, function):
     """Sorting, and half a dozen passes, cost some 20x the bytes of the logits (some hundred by bisection); comparing
     every token with every other one costs 4096x and more here, and at 128 256 tokens does not fit at all."""
     logits = torch.rand(4, 4096, generator=rng)
-    for name, function in (("top_p_filter", top_p_filter), ("sample_top_p", sample_top_p)):
-        with cost() as spent:
-            function(logits, 0.9)
-        ratio = spent.bytes / logits.nbytes
-        expect(
-            1 <= ratio <= 500,
-            f"{name} of [4, 4096] logits should move between 1x and 500x their bytes, but moved {ratio:.1f}x ({dict(spent.calls.most_common(6))})",
-            hint="one sort and a cumulative sum; no [vocab, vocab] comparison",
-        )
+    with cost() as spent:
+        function(logits, 0.9)
+    hint = "one sort and a cumulative sum; no [vocab, vocab] comparison"
+    expect_traffic(spent, logits, 500, what=function.__name__, of="[4, 4096] logits", hint=hint)

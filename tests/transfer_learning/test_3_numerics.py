@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
+from dojo.testing import HALVES, backward, expect_close, expect_equal, randn
 from katas.transfer_learning import freeze, replace_head
 
 from .helpers import Net
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float64], ids=str)
 def test_the_new_head_has_the_models_dtype(dtype):
     """nn.Linear is float32 unless told otherwise, and the first forward pass raises."""
     new = replace_head(Net().to(dtype), 4)
@@ -31,6 +31,5 @@ def test_gradients_flow_through_what_is_frozen(rng):
     (wanted,) = torch.autograd.grad(model(x).square().sum(), x)
     freeze(model)
     out = model.train()(x)
-    expect(out.requires_grad, "the output should depend on x, but has no graph", hint="freeze parameters, not the pass")
-    out.square().sum().backward()
+    backward(out.square().sum(), hint="freeze parameters, not the pass")
     expect_close(x.grad, wanted, what="the gradient through a frozen model", hint="that of the model in eval mode")

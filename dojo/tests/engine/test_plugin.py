@@ -552,3 +552,13 @@ def test_a_run_on_two_processes_says_the_same(checkout):
     assert together.output.count("x is multiplied by itself") == alone.output.count("x is multiplied by itself") == 1
     assert len(lines_with(together, "2 failed, 4 passed")) == 1
     assert runs(checkout) == [("tiny", 1), ("tiny", 1)]
+
+
+def test_every_test_starts_with_gradients_enabled(checkout):
+    """A loop that leaves them switched off fails its own test and no other."""
+    (checkout.tests("tiny") / "test_1_core.py").write_text(
+        "import torch\n\n\ndef test_first():\n    torch.set_grad_enabled(False)\n\n\n"
+        "def test_second():\n    assert torch.is_grad_enabled()\n"
+    )
+    session = pytest_in(checkout, "-k", "first or second")
+    assert session.verdicts() == {"test_first": "passed", "test_second": "passed"}

@@ -1,0 +1,50 @@
+"""Weights of modules, set by hand, and what a graph keeps alive."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dojo.testing.checks import expect
+from dojo.testing.sampling import randn
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: str = "") -> None:
+    """Overwrites a parameter in place, as loading a checkpoint does. `values` have its shape, or broadcast to it."""
+    values = torch.as_tensor(values)
+    fits = values.dim() <= parameter.dim() and all(
+        size in (1, own) for size, own in zip(values.shape[::-1], parameter.shape[::-1], strict=False)
+    )
+    expect(fits, f"{what} should have shape {list(values.shape)}, but has {list(parameter.shape)}", hint=hint)
+    with torch.no_grad():
+        parameter.copy_(values)
+
+
+def set_weights(layer: Layer, **weights: Any) -> Layer:
+    """The attention layer, its projections' weights overwritten by their names (to_q=...); `bias` is that of to_out."""
+    for name, values in weights.items():
+        full_name = "to_out.bias" if name == "bias" else f"{name}.weight"
+        fill(layer.get_parameter(full_name), values, what=full_name)
+    return layer
+
+
+def fill_at_random(parameters: Iterable[nn.Parameter], rng: torch.Generator, size: float = 1.0) -> None:
+    """Overwrites parameters with normal numbers of this size: a module in the middle of its training has no zeros."""
+    for parameter in parameters:
+        fill(parameter, size * randn(rng, *parameter.shape))
+
+
+class Traced(torch.autograd.Function):
+    """`Traced.apply(x, token)` is x; the node that it adds to the graph holds `token`, which lives as long as the node."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, token: Any) -> Tensor:
+        ctx.token = token
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return *grads, None

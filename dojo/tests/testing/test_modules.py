@@ -1,0 +1,77 @@
+"""Weights that are set by hand, and what a graph keeps alive."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from dojo.testing import Wrong, seeded
+from dojo.testing.modules import Traced, fill, fill_at_random, set_weights
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.to_q, self.to_out = nn.Linear(2, 3, bias=False), nn.Linear(3, 2)
+
+
+class Token:
+    """Something that a weak reference can refer to."""
+
+
+def test_a_parameter_is_filled_in_place():
+    """It stays the same object, a leaf, and of its dtype."""
+    parameter = nn.Parameter(torch.zeros(2, 2, dtype=torch.float16))
+    memory = parameter.data_ptr()
+    fill(parameter, [[1, 2], [3, 4]])
+    assert parameter.tolist() == [[1, 2], [3, 4]]
+    assert (parameter.is_leaf, parameter.dtype, parameter.data_ptr()) == (True, torch.float16, memory)
+    fill(parameter, 7.0)
+    assert parameter.tolist() == [[7, 7], [7, 7]]
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2, 3), (2,)])
+def test_another_shape_is_a_sentence(shape):
+    """For a learner's parameter of the wrong shape torch has only a RuntimeError."""
+    with pytest.raises(Wrong) as error:
+        fill(nn.Parameter(torch.zeros(2, 3)), torch.zeros(shape), what="lora_A", hint="[rank, in]")
+    assert str(error.value) == f"lora_A should have shape {list(shape)}, but has [2, 3]\nhint: [rank, in]"
+
+
+def test_weights_are_set_by_the_names_of_projections():
+    """`bias` is to_out's; the layer is given back."""
+    layer = Layer()
+    assert set_weights(layer, to_q=1.0, to_out=torch.full((2, 3), 2.0), bias=[3.0, 4.0]) is layer
+    assert layer.to_q.weight.unique().tolist() == [1.0]
+    assert layer.to_out.weight.unique().tolist() == [2.0]
+    assert layer.to_out.bias.tolist() == [3.0, 4.0]
+    with pytest.raises(Wrong, match=r"to_q\.weight should have shape"):
+        set_weights(layer, to_q=torch.zeros(2, 3))
+
+
+def test_random_weights_repeat_and_have_their_size():
+    """And no zeros are left."""
+    one, same = nn.Linear(100, 100), nn.Linear(100, 100)
+    for layer in (one, same):
+        nn.init.zeros_(layer.weight)
+        fill_at_random(layer.parameters(), seeded(0), 0.5)
+    assert torch.equal(one.weight, same.weight)
+    assert (one.weight != 0).all()
+    assert one.weight.std().item() == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_token_lives_as_long_as_the_graph():
+    """Values and gradients pass through."""
+    token = Token()
+    alive = weakref.ref(token)
+    x = torch.ones(2, requires_grad=True)
+    y = Traced.apply(x, token) * 3
+    del token
+    assert alive() is not None
+    y.sum().backward()
+    assert x.grad.tolist() == [3.0, 3.0]
+    del y
+    gc.collect()
+    assert alive() is None
