@@ -1,7 +1,8 @@
-"""What several commands share: finding a kata, and the notices about repetition."""
+"""What several commands share: finding a kata and a checkout, and the notices about repetition."""
 
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -14,6 +15,14 @@ def find_kata(name: str) -> tuple[Checkout, Kata]:
     """The checkout of the current folder and its kata `name`. Raises UserError if there is none."""
     checkout = find_checkout()
     return checkout, load_catalog(checkout)[name]
+
+
+def installed_checkout() -> Checkout:
+    """The checkout that this program was installed from, which holds the references that grade.
+
+    Never that of the current folder: it may be a submission, with references of its own.
+    """
+    return find_checkout(Path(__file__).resolve().parent)
 
 
 def print_notice(sentence: str) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from dojo.cli.common import installed_checkout
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
-from dojo.grading.output import discard_old_reports, own_checkout, write_failure, write_reports
+from dojo.grading.output import discard_old_reports, write_failure, write_reports
 from dojo.grading.results import FORMAT_FILES, LEVELS, GradeReport, KataResult
 
 
@@ -43,7 +44,7 @@ def grade(
     formats: tuple[str, ...], require: str, jobs: int | None, no_naming: bool, without: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Grade a folder that holds katas/*.py, so that it cannot forge the score."""
-    checkout = own_checkout()
+    checkout = installed_checkout()
     catalog = load_catalog(checkout)
     katas = [kata.name for kata in catalog.katas]
     if only:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
+from dojo.cli.common import installed_checkout
 from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.files import write
-from dojo.grading.output import own_checkout
 from dojo.grading.results import LEVELS
 
 
@@ -36,7 +36,7 @@ def grade_cohort(
     engine: str, scheduler: str | None, require: str, no_naming: bool,
 ) -> None:  # fmt: skip
     """Grade a folder of submissions; a run that was ended goes on."""
-    checkout = own_checkout()
+    checkout = installed_checkout()
     catalog = load_catalog(checkout)
     wanted = {catalog[name].name for name in only}
     katas = [kata.name for kata in catalog.katas if not wanted or kata.name in wanted]

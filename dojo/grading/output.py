@@ -5,16 +5,7 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.core.files import write
-from dojo.core.paths import Checkout, find_checkout
 from dojo.grading.results import FORMAT_FILES, SCHEMA, GradeReport
-
-
-def own_checkout() -> Checkout:
-    """The checkout that this program is part of.
-
-    Never that of the current folder: it may be a submission, with references of its own.
-    """
-    return find_checkout(Path(__file__).resolve().parent)
 
 
 def write_reports(out: Path, report: GradeReport, formats: tuple[str, ...] = ()) -> None:
