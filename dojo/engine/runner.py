@@ -70,7 +70,7 @@ def run_pytest(checkout: Checkout, kata: str, target: Path, arguments: Sequence[
         os.dup2(log.fileno(), 2)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        exit_code = int(pytest.main([str(checkout.tests(kata)), *fixed, *arguments], plugins=[keeper, *plugins]))
+        exit_code = int(pytest.main([checkout.tests_argument(kata), *fixed, *arguments], plugins=[keeper, *plugins]))
         sys.stdout.flush()
         sys.stderr.flush()
         log.seek(0)

@@ -137,7 +137,7 @@ class WarmPytest:
     def _list_modules(self, kata: str) -> dict[Path, pytest.Module]:
         hook = self.session.config.hook
         try:
-            folders = self.session.perform_collect([str(self.checkout.tests(kata))], genitems=False)
+            folders = self.session.perform_collect([self.checkout.tests_argument(kata)], genitems=False)
         except pytest.UsageError:  # there is no such folder
             return {}
         reports = [hook.pytest_make_collect_report(collector=folder) for folder in folders]

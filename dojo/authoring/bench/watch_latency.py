@@ -113,7 +113,7 @@ def _run_cold(checkout: Checkout, kata: str, target: Path) -> float:
     environment = {**os.environ, "KATAS_DIR": str(target)}
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--no-history", str(checkout.tests(kata))],
+        [sys.executable, "-m", "pytest", "-q", "--no-history", checkout.tests_argument(kata)],
         cwd=checkout.root,
         env=environment,
         stdout=subprocess.DEVNULL,
