@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dojo.core.outcome import Diagnosis
+from dojo.engine import processes
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.engine.worker import MAX_MESSAGE_CHARS
@@ -78,25 +79,6 @@ def does(statements):
 def last(messages, kind):
     (message,) = [m for m in messages if isinstance(m, kind)]
     return message
-
-
-def children(pid):
-    """Every process below `pid`, without zombies."""
-    below, pids = {}, []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            except OSError:
-                continue
-            if state != "Z":
-                below.setdefault(int(parent), []).append(int(entry.name))
-    waiting = [pid]
-    while waiting:
-        new = below.get(waiting.pop(), [])
-        pids += new
-        waiting += new
-    return pids
 
 
 def alive(pid):
@@ -308,7 +290,7 @@ if x == 0:
 @linux
 def test_a_kata_that_kills_the_fork_server_died_and_the_next_job_works(home, tmp_path):
     """The job is not run again: it would kill each new server. No process is left after close()."""
-    before = set(children(os.getpid()))
+    before = set(processes.children())  # not those further down: other tests' fork server forks workers of its own
     with ForkServer(home) as forkserver:
         messages = run_in(
             forkserver, home, tmp_path, does("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(600)")
@@ -324,7 +306,7 @@ def test_a_kata_that_kills_the_fork_server_died_and_the_next_job_works(home, tmp
         while not (messages := forkserver.messages(1)):
             pass
         assert messages[-1].number == 0
-    assert all(has_ended(pid) for pid in set(children(os.getpid())) - before if not is_tracker(pid))
+    assert all(has_ended(pid) for pid in set(processes.children()) - before if not is_tracker(pid))
 
 
 def is_tracker(pid):
