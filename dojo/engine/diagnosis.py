@@ -8,7 +8,7 @@ import importlib
 import io
 import pickle
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -102,16 +102,23 @@ def diagnose_partly(
     return parts
 
 
-def known_evidence(checkout: Checkout, kata: str, probe: Probe, seed: int) -> KnownEvidence:
-    """The evidence of the reference and of each named mistake, gathered anew only when one of its files has changed."""
+def known_evidence(
+    checkout: Checkout, kata: str, probe: Probe, seed: int, sample: Sequence[Mistake] | None = None
+) -> KnownEvidence:
+    """The evidence of the reference and of each named mistake, gathered anew only when one of its files has changed.
+
+    With `sample`, at least that of these mistakes; it is saved only if it is that of all.
+    """
     cache = _cache_file(checkout, kata, seed)
     if cached := _read_cache(cache):
         return cached
     source = checkout.reference(kata).read_text(encoding="utf-8")
-    named = load_mistakes(checkout.mistakes(kata)).named
+    named = load_mistakes(checkout.mistakes(kata)).named if sample is None else sample
     sources = [source, *(mistake.apply(source) for mistake in named)]
     reference, *others = probes.gather_sources(probe, kata, sources, seed)
     evidence = reference, dict(zip(named, others, strict=True))
+    if sample is not None:
+        return evidence
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         for stale in cache.parent.glob(f"{kata}-*.pickle"):

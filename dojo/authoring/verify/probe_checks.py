@@ -20,7 +20,7 @@ def faults(checkout: Checkout, kata: str, alternatives: Mapping[str, str], seeds
     right: dict[int, probes.Evidence] = {}
     for seed in seeds:
         right[seed] = _gather(probe, reference, seed)
-        if seed == seeds[-1]:
+        if seed == SEEDS[-1]:  # once is enough, and this is the seed with the largest numbers
             sentences += _transport_faults(probe, reference, seed)
         if list(right[seed]) != list(right[seeds[0]]):
             renamed = f"the probe's cases have other names at seed {seed}; the names must not depend on the seed"

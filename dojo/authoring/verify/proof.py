@@ -141,7 +141,8 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     paths = _draw(checkout.alternatives(name), half, reference, key=lambda path: path.stem)
     alternatives = {checkout.shown(path): path.read_text(encoding="utf-8") for path in paths}
     report.alternatives = len(alternatives)
-    trials = Trials(warm, checkout, name, mistakes.named)
+    pairs = _draw(zip(mistakes.named, wrong_sources, strict=True), sample, reference, key=lambda pair: pair[0].name)
+    trials = Trials(warm, checkout, name, mistakes.named, None if sample is None else [drawn for drawn, _ in pairs])
     warm.prepare(name)
 
     def trial(run: Callable[..., Any], *inputs: Any, add: Callable[..., None], about: tuple[Any, ...] = ()) -> Trial:
@@ -160,8 +161,7 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     for seed_pair in seed_pairs if sample is None else seed_pairs[-1:]:
         first.append(trial(probe_checks.faults, checkout, name, alternatives, seed_pair, add=results.add_probe_faults))
     then = []
-    pairs = zip(mistakes.named, wrong_sources, strict=True)
-    for mistake, source in _draw(pairs, sample, reference, key=lambda pair: pair[0].name):
+    for mistake, source in pairs:
         then.append(trial(trials.try_mistake, mistake, source, add=results.add_mistake, about=(trials, mistake)))
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):

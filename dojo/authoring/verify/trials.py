@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,8 +63,16 @@ class EvidenceTrial:
 class Trials:
     """The trials of one kata, and what the first of them tell the later ones."""
 
-    def __init__(self, warm: WarmPytest, checkout: Checkout, kata: str, mistakes: Iterable[Mistake]) -> None:
-        self.warm, self.checkout, self.kata = warm, checkout, kata
+    def __init__(
+        self,
+        warm: WarmPytest,
+        checkout: Checkout,
+        kata: str,
+        mistakes: Sequence[Mistake],
+        sample: Sequence[Mistake] | None = None,
+    ) -> None:
+        """`sample` are the mistakes to try; None: all of them."""
+        self.warm, self.checkout, self.kata, self.sample = warm, checkout, kata, sample
         self.traces: dict[str, TestTrace] = {}  # of each test on the reference
         self.kills = Counter(mistake.caught_by for mistake in mistakes)  # by test function
         self.evidence: EvidenceTrial | None = None
@@ -105,10 +113,10 @@ class Trials:
         return MutantTrial("", differs=any(self._differs(mutant.source, seed) for seed in EQUIVALENCE_SEEDS))
 
     def gather_evidence(self) -> EvidenceTrial:
-        """Gathers the evidence of the reference and of every mistake, once."""
+        """Gathers the evidence of the reference and of every mistake, once. Of a sample, each is told from the others in it."""
         probe = probes.load_probe(self.checkout.probe(self.kata))
         with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
-            right, wrong = known_evidence(self.checkout, self.kata, probe, 0)
+            right, wrong = known_evidence(self.checkout, self.kata, probe, 0, self.sample)
         cases = probes.cases(probe, 0)
         named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, wrong[m], right, wrong))}
         source = self.checkout.reference(self.kata).read_text(encoding="utf-8")
