@@ -212,7 +212,7 @@ def _places() -> tuple[str, ...]:
     root = find_checkout().root
     folders = [
         root, root / "dojo", root / "solutions", root / "katas", root / "grade", "/tmp", "/var/tmp", "/dev/shm", "/etc",
-        Path.home(), "/root", "/work", "/home", "/home/*", *sys.path, *site.getsitepackages(), Path(torch.__file__).parent,
+        Path.home(), "/root", "/home", "/home/*", *sys.path, *site.getsitepackages(), Path(torch.__file__).parent,
     ]  # fmt: skip
     return tuple({f"{folder or '.'}/kata-planted*" for folder in folders})
 

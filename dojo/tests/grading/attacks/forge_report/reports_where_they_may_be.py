@@ -19,7 +19,6 @@ def attack(*_, **__):
         f"{root}/solutions",
         "/tmp",
         os.path.expanduser("~root"),
-        "/work",
         "/home",
         "/var/tmp",
         "/dev/shm",
