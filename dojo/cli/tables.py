@@ -120,9 +120,15 @@ def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
             "-" if r.kill_rate is None else f"{r.kill_rate:.1%}",
             share(r.alternatives - rejected, r.alternatives),
             share(r.peers - rejected, r.peers),
-            Text("short", "red") if r.shortfalls else Text(f"ok{_since(r)}", "green"),
+            Text("short", "red") if r.shortfalls else Text("ok", "green"),
         )
     out.print(table)
+    if dates := [report.proved_on for report in reports if report.proved_on]:
+        out.print(
+            f"\n{len(dates)} of {len(reports)} are unchanged since they were proved here, last on {max(dates)}; "
+            f"--again proves them again.",
+            soft_wrap=True,
+        )
     mistakes, named = sum(r.mistakes for r in reports), sum(r.named for r in reports)
     if mistakes:
         out.print(f"\nThe run names {named} of {mistakes} mistakes ({named / mistakes:.0%}).")
@@ -139,10 +145,6 @@ def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
     for r in reports:
         for shortfall in r.shortfalls:
             out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)
-
-
-def _since(report: "ProofReport") -> str:
-    return f", unchanged since {report.proved_on}" if report.proved_on else ""
 
 
 def share(part: int, total: int) -> str:

@@ -51,9 +51,7 @@ class WarmPytest:
 
     def __init__(self, checkout: Checkout, session: pytest.Session) -> None:
         self.checkout, self.session = checkout, session
-        self._modules: dict[
-            str, dict[Path, pytest.Module]
-        ] = {}  # kata -> file -> collector, which has collected nothing
+        self._modules: dict[str, dict[Path, pytest.Module]] = {}  # by kata and file; nothing is collected from them yet
 
     def prepare(self, kata: str) -> None:
         """Lists the test files of `kata` in this process, so that its forks need not. They do where its conftest imports katas."""

@@ -223,6 +223,17 @@ def test_survivors_that_the_probe_sees_lower_the_rate(reports):
     assert report.kill_rate < 0.95
 
 
+def test_a_kept_proof_is_told_below_the_table():
+    """In the table it would leave the other columns no room on a terminal of 80 columns."""
+    out = Console(file=io.StringIO(), width=80)
+    kept = ProofReport("hyperparameter_search", tests=69, seconds=0.4, mistakes=67, caught=67, proved_on="2026-11-29")
+    tables.verify_table(out, [kept, ProofReport("tiny")])
+    lines = out.file.getvalue().splitlines()
+    assert lines[0].split() == ["kata", "tests", "time", "mistakes", "named", "mutants", "rate", "others", "peers"]
+    assert lines[1].startswith("hyperparameter_search")
+    assert "1 of 2 are unchanged since they were proved here, last on 2026-11-29; --again proves them again." in lines
+
+
 def test_rejected_alternatives_are_counted(reports):
     """The table shows them, and the sentences name them."""
     report = reports["bad_alternatives"]
