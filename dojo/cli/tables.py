@@ -91,10 +91,13 @@ def follow_ups(out: Console, kata: Kata) -> None:
         out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2), expand=False))
 
 
+PROOF_WIDTH = 90  # the longest name of a kata, and every figure whole
+
+
 def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
     """Prints the proof in figures, one row a kata, then the survivors and the shortfalls."""
     reports = list(reports)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for column in (
         "kata",
         "tests",
@@ -122,7 +125,9 @@ def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
             share(r.peers - rejected, r.peers),
             Text("short", "red") if r.shortfalls else Text("ok", "green"),
         )
+    width, out.width = out.width, max(out.width, PROOF_WIDTH)  # a narrow terminal wraps lines, and cuts no figure
     out.print(table)
+    out.width = width
     if dates := [report.proved_on for report in reports if report.proved_on]:
         out.print(
             f"\n{len(dates)} of {len(reports)} are unchanged since they were proved here, last on {max(dates)}; "
