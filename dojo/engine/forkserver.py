@@ -7,15 +7,12 @@ Where fork is unsafe (Windows, and macOS with torch) each child imports torch fo
 `forkserver_main` is the process, `worker` its child. The fork server ends when its caller does.
 """
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context
 
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver_main import serve
 from dojo.engine.messages import Job, JobDied, Message, Ready, Running, Verdict
-from dojo.engine.processes import can_fork
+from dojo.engine.processes import can_fork, ctrl_c_blocked
 
 EXIT_TIMEOUT_S = 2.0  # for a fork server that kills its child and ends
 NO_JOB = Running(0, "", 0, 0)
@@ -34,7 +31,7 @@ class ForkServer:
         self.process = context.Process(target=serve, args=(theirs, self.checkout, can_fork()), daemon=False)
         self.ready = False
         self.current = NO_JOB  # the job that has no verdict yet, and where it is
-        with _ctrl_c_blocked():
+        with ctrl_c_blocked():
             self.process.start()
         theirs.close()
 
@@ -95,17 +92,3 @@ class ForkServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Blocks Ctrl-C, for a process that starts inside: it inherits this, until `leave_terminal` unblocks it there."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # multiprocessing starts it otherwise now, which would unblock Ctrl-C
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from dojo.core.errors import UserError
-from dojo.engine.processes import kill_group, signal_name
+from dojo.engine.processes import ctrl_c_blocked, kill_group, signal_name, unblock_ctrl_c
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ def run_forked(tasks: Sequence[Callable[[], Any]], *, jobs: int, seconds: float)
                 index, task = waiting.pop()
                 ours, theirs = context.Pipe(duplex=False)
                 process: BaseProcess = context.Process(target=_run_task, args=(theirs, task), daemon=False)
-                process.start()
+                with ctrl_c_blocked():  # until the process is one of `running`, nobody would stop it
+                    process.start()
+                    running[ours] = (index, process, time.monotonic() + seconds)
                 theirs.close()
-                running[ours] = (index, process, time.monotonic() + seconds)
             soonest = min(deadline for _, _, deadline in running.values())
             for ready in wait(list(running), timeout=max(0.0, soonest - time.monotonic())):
                 assert isinstance(ready, Connection)
@@ -64,6 +65,7 @@ def run_forked(tasks: Sequence[Callable[[], Any]], *, jobs: int, seconds: float)
 def _run_task(pipe: Connection, task: Callable[[], Any]) -> None:
     os.setsid()  # it leads a process group, so that what it starts can be killed with it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    unblock_ctrl_c()
     try:
         result = task()
     except BaseException as error:

@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,14 +42,33 @@ def become_subreaper() -> bool:
     return False
 
 
+@contextmanager
+def ctrl_c_blocked() -> Iterator[None]:
+    """Blocks Ctrl-C. A process that starts inside inherits this, until `unblock_ctrl_c` there."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # multiprocessing starts it otherwise now, which would unblock Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unblock_ctrl_c() -> None:
+    """For a process that was started inside `ctrl_c_blocked`."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def leave_terminal() -> None:
     """Moves this process into a session of its own, without keys, Ctrl-C and output: these belong to its caller."""
     if hasattr(os, "setsid"):
         with suppress(OSError):
             os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # the caller may have blocked it until here
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    unblock_ctrl_c()  # the caller may have blocked it until here
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

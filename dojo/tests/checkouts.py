@@ -204,11 +204,15 @@ class Session:
         return next(outcome.message for outcome in self.outcomes if outcome.test == test)
 
 
-def pytest_in(checkout: Checkout, *arguments: str, **environment: str) -> Session:
-    """`pytest ARGUMENTS` at the root of `checkout`, with these environment variables (KATAS_DIR is unset unless given)."""
+def pytest_in(checkout: Checkout, *arguments: str, dies: bool = False, **environment: str) -> Session:
+    """`pytest ARGUMENTS` at the root of `checkout`, with these environment variables (KATAS_DIR is unset unless given).
+
+    The test fails if the process ends without an exit code, or, with `dies`, if it does not.
+    """
     log = checkout.root / "session.log"
     code, outcomes = in_child(partial(_session, checkout.root, log, arguments, environment), (None, ()))
     output = log.read_text(encoding="utf-8", errors="replace")
+    assert isinstance(code, TaskDied) == dies, f"{code}\n{output}"
     return Session(code, output, outcomes)
 
 

@@ -288,7 +288,7 @@ def test_exiting_in_a_function_is_a_failed_test(checkout):
 def test_ending_the_process_gives_no_verdict_although_the_exit_code_is_0(checkout):
     """`os._exit(0)` cannot be caught inside pytest: no summary, nothing recorded. So an exit code alone proves nothing."""
     solve(checkout, "return x * 2", "import os\n    os._exit(0)")
-    session = pytest_in(checkout, "--outcomes=outcomes.jsonl")
+    session = pytest_in(checkout, "--outcomes=outcomes.jsonl", dies=True)
     assert session.code == TaskDied("exited with 0 and no result")
     assert " passed" not in session.output
     assert (checkout.root / "outcomes.jsonl").read_text() == ""
@@ -299,7 +299,7 @@ def test_an_old_outcomes_file_does_not_survive_a_run_that_dies(checkout):
     """Otherwise the verdicts of the last run would look like this one's."""
     (checkout.root / "outcomes.jsonl").write_text("{}\n")
     solve(checkout, "return x * 2", "import os\n    os._exit(0)")
-    pytest_in(checkout, "--outcomes=outcomes.jsonl")
+    pytest_in(checkout, "--outcomes=outcomes.jsonl", dies=True)
     assert (checkout.root / "outcomes.jsonl").read_text() == ""
 
 
@@ -310,8 +310,7 @@ def test_the_failures_are_shown_before_the_diagnosis_runs_the_code_again(checkou
         "return x * 2",
         "import os\n    if 'PYTEST_CURRENT_TEST' not in os.environ:\n        os._exit(0)\n    return x * x",
     )
-    session = pytest_in(checkout)
-    assert isinstance(session.code, TaskDied)
+    session = pytest_in(checkout, dies=True)
     assert lines_with(session, "double(1)")
     assert "stage 1" in session.output
 
@@ -475,9 +474,11 @@ def test_a_run_that_stops_at_the_first_failure_is_partial(checkout):
 def test_a_run_of_the_last_failures_is_partial(checkout):
     """`--lf` leaves the others out without pytest_deselected; mending one test can break another."""
     solve(checkout, "x + by", "x - by")
-    pytest_in(checkout)
+    first = pytest_in(checkout)
+    assert first.code == 1, first.output
     solve(checkout, "x * 2", "x * x")
-    assert pytest_in(checkout, "--lf").code == 0
+    last = pytest_in(checkout, "--lf")
+    assert last.code == 0, last.output
     assert history.progress(checkout, "tiny").state != "solved"
     assert not history.ever_solved(checkout, "tiny")
 

@@ -222,3 +222,27 @@ list(run_forked([lambda: task("a"), lambda: task("b")], jobs=2, seconds=60))
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.wait(timeout=60) != 0
     assert all(map(has_ended, pids))
+
+
+def test_ctrl_c_in_the_moment_of_a_start_leaves_no_child(tmp_path):
+    """The child runs already, and is not yet one of those that the pool knows to be running."""
+    program = f"""
+import multiprocessing, os, pathlib, signal, time
+from dojo.engine.pool import run_forked
+
+file = pathlib.Path({str(tmp_path / "pid")!r})
+start = multiprocessing.context.ForkProcess.start
+
+def start_and_interrupt(process):
+    start(process)
+    file.write_text(str(process.pid))
+    os.kill(os.getpid(), signal.SIGINT)
+
+multiprocessing.context.ForkProcess.start = start_and_interrupt
+list(run_forked([lambda: time.sleep(60)], jobs=1, seconds=60))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, env=environment, preexec_fn=heed_ctrl_c, stderr=subprocess.DEVNULL, timeout=60)
+    assert ended.returncode != 0
+    assert has_ended(wait_for_pid(tmp_path / "pid"))
