@@ -12,9 +12,16 @@ from dojo.core.paths import Checkout, find_checkout
 
 
 def find_kata(name: str) -> tuple[Checkout, Kata]:
-    """The checkout of the current folder and its kata `name`. Raises UserError if there is none."""
+    """The checkout of the current folder, and the kata that a person means by `name`. Raises UserError if there is none."""
     checkout = find_checkout()
-    return checkout, load_catalog(checkout)[name]
+    return checkout, load_catalog(checkout).find(name)
+
+
+def complete_kata(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """The names of katas that begin with what was typed before the Tab key."""
+    with suppress(UserError):
+        return [kata.name for kata in load_catalog(find_checkout()).katas if kata.name.startswith(typed)]
+    return []
 
 
 def installed_checkout() -> Checkout:

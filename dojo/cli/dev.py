@@ -8,6 +8,7 @@ import click
 
 from dojo.authoring import write_stubs
 from dojo.cli import tables
+from dojo.cli.common import complete_kata
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
@@ -34,7 +35,7 @@ def new(name: str) -> None:
 
 
 @dev.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_kata)
 @click.option("--check", is_flag=True, help="Only say which stubs differ; exit 1 if any does.")
 @click.pass_context
 def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
@@ -44,7 +45,7 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
     """
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    katas = [catalog[name].name for name in names] or [kata.name for kata in catalog.katas]
+    katas = [catalog.find(name).name for name in names] or [kata.name for kata in catalog.katas]
     stale, copies = write_stubs.render_stubs(checkout, katas, check=check)
     for name in stale:
         file = checkout.shown(checkout.stub(name))
@@ -62,7 +63,7 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
 
 
 @dev.command()
-@click.argument("names", nargs=-1, metavar="[KATA]...")
+@click.argument("names", nargs=-1, metavar="[KATA]...", shell_complete=complete_kata)
 @click.option("--jobs", type=click.IntRange(1), help="Trials at a time; one a core unless told.")
 @click.option("--no-mutants", is_flag=True, help="Leave the automatic mutants out.")
 @click.option(
@@ -125,7 +126,7 @@ def verify(
 
 
 @dev.command()
-@click.argument("names", nargs=-1, metavar="[watch] [KATA]...")
+@click.argument("names", nargs=-1, metavar="[watch] [KATA]...", shell_complete=complete_kata)
 @click.option("--peers", is_flag=True, help="Also the libraries that are installed (requirements-peers.txt).")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", default="1", show_default=True, help="Numbers of threads, such as 1,2.")
@@ -155,7 +156,7 @@ def bench(
     if names[:1] == ("watch",):
         from dojo.authoring.bench import watch_latency
 
-        katas = tuple(catalog[name].name for name in names[1:]) or watch_latency.KATAS
+        katas = tuple(catalog.find(name).name for name in names[1:]) or watch_latency.KATAS
         latencies = watch_latency.measure(checkout, katas, saves)
         tables.latency_table(tables.console(), watch_latency.rows(latencies))
         return

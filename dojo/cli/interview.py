@@ -2,12 +2,13 @@
 
 import click
 
+from dojo.cli.common import complete_kata
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 
 
 @click.command()
-@click.argument("name", metavar="[KATA]", required=False)
+@click.argument("name", metavar="[KATA]", required=False, shell_complete=complete_kata)
 @click.option("--track", help="Any kata of this track, the one drilled least recently.")
 @click.option("--minutes", type=click.FloatRange(1), help="How long; also: any kata that fits.")
 @click.option("--mock", is_flag=True, help="A whole round in 60 minutes: a warm-up, a core kata and a bug hunt.")
@@ -38,7 +39,7 @@ def drill(
 
 
 @click.command()
-@click.argument("name", metavar="[KATA]", required=False)
+@click.argument("name", metavar="[KATA]", required=False, shell_complete=complete_kata)
 @click.option("--bugs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many are planted.")
 @click.option("--seed", type=int, help="Which ones; the last page says it, so a hunt can be given to somebody else.")
 def hunt(name: str | None, bugs: int, seed: int | None) -> None:

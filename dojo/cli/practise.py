@@ -7,7 +7,7 @@ import sys
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import find_kata, print_due, print_new_ratings, print_notice
+from dojo.cli.common import complete_kata, find_kata, print_due, print_new_ratings, print_notice
 from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
@@ -16,19 +16,22 @@ from dojo.progress.standing import progress_or_not_started
 
 
 @click.command("list")
-def list_katas() -> None:
+@click.option(
+    "--long", is_flag=True, help="A line for each: level, minutes, how often it is asked, stages and tests that pass."
+)
+def list_katas(long: bool = False) -> None:
     """All katas, how far you are, and what to do next."""
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     standing = {kata.name: progress_or_not_started(checkout, kata.name) for kata in catalog.katas}
     out = tables.console()
-    tables.katas_table(out, catalog, standing)
+    (tables.long_list if long else tables.short_list)(out, catalog, standing)
     print_due(checkout, catalog)
     tables.next_step(out, checkout, catalog, standing)
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_kata)
 def show(name: str) -> None:
     """One kata: question, rules, stages, minutes and file."""
     checkout, kata = find_kata(name)
@@ -39,7 +42,7 @@ def show(name: str) -> None:
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--stage", type=click.IntRange(1, 4), help="Only stages 1 to N.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_kata)
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: tuple[str, ...]) -> None:
@@ -52,7 +55,8 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     catalog = None
     if name:
         catalog = load_catalog(checkout)
-        arguments.insert(0, checkout.tests_argument(catalog[name].name))
+        name = catalog.find(name).name
+        arguments.insert(0, checkout.tests_argument(name))
     if stage:
         arguments.append(f"--stage={stage}")
     environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
@@ -74,7 +78,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_kata)
 @click.option("--edit", is_flag=True, help="Open the file in $EDITOR at once.")
 @click.pass_context
 def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
@@ -84,7 +88,7 @@ def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    kata = catalog[name or first_kata(checkout, catalog)]
+    kata = catalog.find(name or first_kata(checkout, catalog))
     with Terminal("kata watch") as terminal:
         to_drill = WatchApp(checkout, catalog, kata.name, terminal, edit=edit).run()
     if to_drill:
@@ -92,7 +96,7 @@ def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_kata)
 def hint(name: str) -> None:
     """The next hint, one rung at a time. Hints are recorded."""
     checkout, kata = find_kata(name)
@@ -108,7 +112,7 @@ def hint(name: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_kata)
 @click.option("--give-up", is_flag=True, help="Show it although the tests do not pass yet; recorded.")
 def solution(name: str, give_up: bool) -> None:
     """The reference, once you have solved the kata."""
@@ -125,7 +129,7 @@ def solution(name: str, give_up: bool) -> None:
 
 
 @click.command("follow-ups")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_kata)
 def follow_ups(name: str) -> None:
     """What an interviewer asks next, with model answers. Answer aloud first."""
     _, kata = find_kata(name)
@@ -133,7 +137,7 @@ def follow_ups(name: str) -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_kata)
 def reset(name: str) -> None:
     """Start NAME afresh. What you wrote is copied to .dojo/backups/ first."""
     checkout, kata = find_kata(name)

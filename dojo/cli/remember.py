@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import find_kata, print_notice
+from dojo.cli.common import complete_kata, find_kata, print_notice
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
@@ -30,7 +30,7 @@ def due() -> None:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_kata)
 def again(name: str) -> None:
     """Solve NAME again, from the stub.
 
@@ -44,7 +44,7 @@ def again(name: str) -> None:
 
 
 @click.command("history")
-@click.argument("name", metavar="[KATA]", required=False)
+@click.argument("name", metavar="[KATA]", required=False, shell_complete=complete_kata)
 @click.option("--all", "every", is_flag=True, help="Every attempt, not only the newest 20.")
 def show_history(name: str | None, every: bool) -> None:
     """Your attempts, newest first.
@@ -57,7 +57,7 @@ def show_history(name: str | None, every: bool) -> None:
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    kata = catalog[name] if name else None
+    kata = catalog.find(name) if name else None
     attempts = read_attempts(checkout, kata.name if kata else None)
     reviews = read_reviews(checkout, catalog)
     now = time.time()

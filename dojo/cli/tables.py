@@ -1,21 +1,27 @@
 """The tables and pages that `kata` prints: with colours on a terminal, as plain text in a pipe."""
 
+import re
+import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rich.columns import Columns
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dojo.core.catalog import Catalog, Kata
+from dojo.core import stubs
+from dojo.core.catalog import ASKED, Catalog, Kata
 from dojo.core.paths import Checkout
 from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
 if TYPE_CHECKING:
     from dojo.authoring.verify.report import ProofReport
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def console() -> Console:
@@ -24,18 +30,39 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(highlight=False, width=100)
 
 
-def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
-    """Prints the katas by track, one line each, with progress."""
+def short_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
+    """Prints the names of the katas by track, several in a line, each behind the mark of its progress."""
+    _solved(out, catalog, standing)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for track in dict.fromkeys(kata.track for kata in catalog.katas):
+        katas = [(MARKS[standing[kata.name].state], kata.name) for kata in catalog.katas if kata.track == track]
+        names = Columns([Text.assemble((mark, style), " ", name) for (mark, style), name in katas], padding=(0, 2))
+        table.add_row(Text(track), names)
+    out.print(table)
+    marks = "   ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
+    out.print(f"[dim]{marks}   more of each: kata list --long[/dim]\n")
+
+
+def _solved(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
     solved = sum(p.state == "solved" for p in standing.values())
-    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]\n")
+    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]")
+
+
+def long_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
+    """Prints the katas by track, one line each, with progress."""
+    _solved(out, catalog, standing)
+    out.print("[dim]level, minutes, how often interviews ask it, how far you are[/dim]\n")
     width = max(len(kata.name) for kata in catalog.katas)
     for track in dict.fromkeys(kata.track for kata in catalog.katas):
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column(width=1)
-        table.add_column(width=width)
-        table.add_column(width=7)
-        table.add_column(width=6, justify="right")
-        table.add_column(overflow="fold")
+        table.add_column(no_wrap=True, min_width=width)
+        table.add_column(no_wrap=True, width=7)
+        table.add_column(no_wrap=True, width=6, justify="right")
+        table.add_column(no_wrap=True, width=max(map(len, ASKED)))
+        table.add_column()
         for kata in catalog.katas:
             if kata.track == track:
                 progress = standing[kata.name]
@@ -45,6 +72,7 @@ def katas_table(out: Console, catalog: Catalog, standing: dict[str, Progress]) -
                     kata.name,
                     kata.level,
                     f"{kata.minutes} min",
+                    kata.asked,
                     Text(describe_progress(kata, progress), style),
                 )
         out.print(f"[bold]{escape(track)}[/bold]")
@@ -59,7 +87,8 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
     if kata is None:
         out.print("[green]Everything is solved.[/green] Take one again from memory: kata reset NAME")
         return
-    out.print(f"[bold]Next: {escape(kata.title)}[/bold]")
+    begun = standing[kata.name].state == "started"
+    out.print(f"[bold]Next: {escape(kata.title)}[/bold]" + f"  {describe_progress(kata, standing[kata.name])}" * begun)
     out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
     out.print(f"  1. read it    kata show {kata.name}")
     out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
@@ -72,15 +101,39 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
         f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
     )
     out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({describe_progress(kata, progress)})\n")
-    out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
-    for paragraph in docstring.strip().split("\n\n")[1:]:  # the first line is the title again
+    paragraphs = docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
+    if not paragraphs or "?" not in paragraphs[0]:  # most docstrings ask the question, at greater length
+        out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
+    for paragraph in paragraphs:
         laid_out = "\n " in paragraph or paragraph.startswith(" ")
-        out.print(escape(paragraph if laid_out else " ".join(paragraph.split())) + "\n", soft_wrap=laid_out)
+        for line in paragraph.splitlines() if laid_out else [" ".join(paragraph.split())]:
+            _print_wrapped(out, line)
+        out.print()
+    out.print("[bold]Write[/bold]")
+    for signature in stubs.signatures(stubs.stub(checkout, kata.name)):
+        whole = re.sub(r"\[[^]]*\]|[:=] | =", lambda part: part[0].replace(" ", NO_BREAK), signature)
+        _print_wrapped(out, "  " + whole, hanging=8)
+    out.print()
     out.print("[bold]Stages[/bold]")
     for number, stage in enumerate(kata.stages, 1):
         mark = "■" if number in progress.stages else "□"
         out.print(f"  {mark} {number}. {escape(stage)}")
     out.print(f"\nTest it: kata test {kata.name}    Stuck: kata hint {kata.name} ({len(kata.hints)} rungs)")
+
+
+def _print_wrapped(out: Console, line: str, hanging: int = 0) -> None:
+    """Prints a line, broken between words; further lines begin where it began, or `hanging` columns later."""
+    text = line.lstrip()
+    indent = " " * (len(line) - len(text))
+    wrapped = textwrap.fill(
+        text,
+        out.width,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    out.print(escape(wrapped.replace(NO_BREAK, " ")), soft_wrap=True)
 
 
 def follow_ups(out: Console, kata: Kata) -> None:

@@ -56,6 +56,33 @@ class Catalog:
         advice = f"Did you mean {' or '.join(similar)}?" if similar else "Run `kata list` to see them all."
         raise UserError(f"There is no kata called '{name}'. {advice}")
 
+    def find(self, text: str) -> Kata:
+        """The kata that a person means by its name, its title, the beginning of one, a part of one, or one of its files.
+
+        Case, blanks and punctuation do not count. Raises UserError if there is none, or if several are meant.
+        """
+        typed = _squashed(_name_in(text))
+        known = [(kata, (_squashed(kata.name), _squashed(kata.title))) for kata in self.katas]
+        for matches in (str.__eq__, str.startswith, str.__contains__):
+            found = [kata for kata, spellings in known if typed and any(matches(known, typed) for known in spellings)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise UserError(f"'{text}' may mean {' or '.join(kata.name for kata in found)}. Type more of it.")
+        return self[text]
+
+
+def _squashed(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalnum())
+
+
+def _name_in(path: str) -> str:
+    """NAME of katas/NAME.py, NAME.py or tests/NAME/test_1_core.py, as a shell completes them; other texts unchanged."""
+    folders = path.replace("\\", "/").rstrip("/").split("/")
+    if "tests" in folders[:-1]:
+        return folders[len(folders) - folders[::-1].index("tests")]
+    return folders[-1].removesuffix(".py")
+
 
 def load_catalog(checkout: Checkout) -> Catalog:
     """Reads and checks the catalogue. Raises UserError that names the wrong file and field."""

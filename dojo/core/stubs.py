@@ -73,6 +73,26 @@ def render(source: str, name: str) -> str:
     return text
 
 
+def signatures(source: str) -> list[str]:
+    """What the stub `source` asks for: each class and function in which something is to be written, on one line each."""
+    found: list[str] = []
+
+    def visit(parent: ast.AST, indent: str) -> None:
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(
+                node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+            ) and "NotImplementedError" in ast.dump(node):
+                heading = lines[node.lineno - 1 : node.body[0].lineno - 1] or lines[node.lineno - 1 : node.lineno]
+                text = " ".join(line.strip() for line in heading).split("  #")[0]
+                found.append(indent + text.replace("( ", "(").replace(", )", ")").rstrip(": "))
+                if isinstance(node, ast.ClassDef):
+                    visit(node, indent + "    ")
+
+    lines = source.splitlines()
+    visit(ast.parse(source), "")
+    return found
+
+
 def find_fences(source: str, name: str) -> list[Fence]:
     """The fences of the reference `source`, in order. Raises UserError if their marks do not pair up."""
     functions = _functions(source, name)

@@ -36,6 +36,7 @@ class KataSession:
         self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
         self.diagnosis_errors: dict[str, str] = {}
         self.history_error = ""
+        self.debugged = False  # a debugger was entered
         self.finished = False  # diagnosed and recorded
         self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
         self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
@@ -153,6 +154,9 @@ class KataSession:
         if specified:
             self.specified.append(outcome)
 
+    def pytest_enter_pdb(self) -> None:
+        self.debugged = True
+
     # -- the end
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -168,8 +172,10 @@ class KataSession:
         if self.finished or self.is_worker or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return
         self.finished = True
-        # After Ctrl-C a diagnosis would call the very function that may have made the learner give up waiting.
-        if exitstatus != pytest.ExitCode.INTERRUPTED and not self.config.getoption("--no-naming"):
+        # After Ctrl-C a diagnosis would call the very function that may have made the learner give up waiting; after a
+        # debugger, one that may wait for keys at the next breakpoint().
+        unwanted = exitstatus == pytest.ExitCode.INTERRUPTED or self.debugged or self.config.getoption("--no-naming")
+        if not unwanted:
             self._diagnose()
         if self.outcomes and self.target == self.checkout.katas.resolve() and not self.config.getoption("--no-history"):
             self._record()
@@ -192,6 +198,8 @@ class KataSession:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter, exitstatus: int) -> Generator[None, Any, Any]:
         yield  # pytest's own lists come first, so that this is the last thing on the screen
+        if exitstatus in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR) and not self.is_worker:
+            summary.write_where_tests_are(terminalreporter, self.config.args, self.checkout)
         if self.is_worker or not self.outcomes:
             return
         if terminalreporter.verbosity > -2:

@@ -35,6 +35,21 @@ def write_not_started(
         reporter.write_line(f"Next: open {file}, or ask for help with `kata hint {kata}`.")
 
 
+def write_where_tests_are(reporter: TerminalReporter, arguments: Sequence[str], checkout: Checkout) -> None:
+    """A sentence for `pytest katas` and `pytest katas/ddpm.py`, which find no test: these folders hold none."""
+    for argument in arguments:
+        path = Path(argument.split("::")[0]).absolute()
+        for folder in (checkout.katas, checkout.solutions):
+            if path == folder or folder in path.parents:
+                tests = checkout.tests(path.stem) if checkout.tests(path.stem).is_dir() else checkout.tests("")
+                command = f"kata test {path.stem}" if path != folder and tests.name == path.stem else "kata test NAME"
+                reporter.write_line(
+                    f"{checkout.shown(folder)}/ holds no tests. They are in {checkout.shown(tests)}/: "
+                    f"`pytest {checkout.shown(tests)}`, or `{command}`."
+                )
+                return
+
+
 def write_stages(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> None:
     """One line if a single kata was run and some of it works: `stage 1: 9 of 11   stage 2: all 19 tests pass`."""
     counted = [o for o in outcomes if o.stage and o.verdict != "skipped"]

@@ -35,7 +35,7 @@ def start_drill(
 ) -> list[str]:
     """Runs a drill on the terminal."""
     log = SessionLog(checkout)
-    kata = catalog[name] if name else choose(log, catalog, track, minutes)
+    kata = catalog.find(name) if name else choose(log, catalog, track, minutes)
     with Terminal("kata drill") as terminal:
         session = log.begin_drill(kata, minutes or kata.minutes)
         app = DrillApp(checkout, kata, session, log, terminal)

@@ -59,10 +59,11 @@ def thread_counts(text: str) -> list[int]:
 def choose_katas(checkout: Checkout, catalog: Catalog, names: Sequence[str]) -> list[str]:
     """Returns the katas to measure. Raises UserError for a kata that has no bench file."""
     benched = [kata.name for kata in catalog.katas if checkout.bench(kata.name).is_file()]
-    for name in names:
-        if catalog[name].name not in benched:
+    chosen = [catalog.find(name).name for name in names]
+    for name in chosen:
+        if name not in benched:
             raise UserError(f"{name} has no bench file tests/{name}/bench.py. These have one: {', '.join(benched)}.")
-    return list(names) or benched
+    return chosen or benched
 
 
 def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: Progress) -> Path | None:

@@ -63,7 +63,7 @@ def verify(
     after each trial.
     """
     catalog = load_catalog(checkout)
-    katas = [catalog[name] for name in names] or [k for k in catalog.katas if not peers or checkout.peers(k.name)]
+    katas = [catalog.find(name) for name in names] or [k for k in catalog.katas if not peers or checkout.peers(k.name)]
     settings = f"sample of {sample}, mutants: {with_mutants}, at least: {results.MIN_MISTAKES} {results.MIN_ALTERNATIVES} {SEEDS}"
     keys = {} if peers else {kata.name: kept.key(checkout, kata.name, settings) for kata in katas}
     reports = [(not again and kept.read(checkout, keys.get(k.name, ""))) or ProofReport(k.name) for k in katas]

@@ -25,7 +25,7 @@ LAST_STAGE = 4  # a hunt has no stages: all tests run
 def start_hunt(checkout: Checkout, catalog: Catalog, name: str | None, bugs: int, seed: int | None) -> list[str]:
     """Runs a hunt on the terminal. Returns the lines to print afterwards."""
     log = SessionLog(checkout)
-    kata = catalog[name] if name else choose(log, catalog)
+    kata = catalog.find(name) if name else choose(log, catalog)
     with Terminal("kata hunt") as terminal, ForkServer(checkout) as forkserver:
         session = new_hunt(log, kata, bugs, seed, forkserver, lambda text: terminal.draw(["", f" {text}"]))
         page = HuntApp(checkout, kata, session, log, terminal, forkserver=forkserver).run()

@@ -1,17 +1,25 @@
 """The commands of the section Practise, as someone types them."""
 
+import io
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from typing import ClassVar
 
 import pytest
+from rich.console import Console
 
+from dojo.cli import tables
+from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Outcome
+from dojo.core.paths import Checkout
+from dojo.practice import actions
 from dojo.progress.runs import Progress, count_events, progress, record_run
-from dojo.tests.checkouts import add_kata, heed_ctrl_c, make_checkout, solve
+from dojo.tests.checkouts import REPOSITORY, add_kata, heed_ctrl_c, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, mark_solved, program
 
 
@@ -48,13 +56,114 @@ def test_the_list_marks_a_solved_file_that_was_edited_since(checkout):
     """Its tests have passed with another text in it."""
     mark_solved(checkout)
     solve(checkout)
-    assert "solved, file changed since" in kata("list").output
+    assert "solved, file changed since" in kata("list", "--long").output
 
 
 def test_the_list_offers_repetition_once_everything_is_solved(checkout):
     """There is always a next step."""
     mark_solved(checkout)
     assert "kata reset" in kata("list").output
+
+
+def test_the_list_fits_a_terminal_and_the_long_one_has_a_line_for_each_kata():
+    """With the repository's own katas: 80 columns and 24 lines, the offer to watch included; no name is broken."""
+    screens = {}
+    for option in ("--long", ""):
+        command = program("list", *filter(None, [option]))
+        with_terminal = environment(COLUMNS="80", TTY_COMPATIBLE="1")
+        done = subprocess.run(command, env=with_terminal, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        screens[option] = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    names = [kata.name for kata in load_catalog(Checkout(REPOSITORY)).katas]
+    assert len(screens[""].splitlines()) + 2 < 24
+    for screen in screens.values():
+        assert all(len(line) <= 80 for line in screen.splitlines())
+        assert set(names) <= set(screen.split())
+    lines = screens["--long"].splitlines()
+    assert all(any(name in line.split() and " min " in line for line in lines) for name in names)
+
+
+def test_a_begun_kata_is_offered_with_how_far_it_is(checkout):
+    """The short list has only marks."""
+    record_run(checkout, [Outcome("a", "tiny", 1, "passed"), Outcome("b", "tiny", 2, "failed")], {"tiny": 2})
+    assert "Next: tiny in two functions  ■□ 1 of 2 tests" in kata("list").output
+
+
+def test_commands_take_a_kata_as_people_type_it(checkout):
+    """A part of the name, or the file that the shell completed."""
+    for typed in ("tin", "katas/tiny.py"):
+        assert "How would you double?" in kata("show", typed).output
+        assert "the idea" in kata("hint", typed).output
+        kata("reset", typed)
+        assert kata("history", typed).exit_code == 0
+    run = subprocess.run(program("test", "tin"), env=environment(), capture_output=True, text=True)
+    assert "kata hint tiny" in run.stdout
+
+
+def test_after_a_debugger_nothing_runs_the_code_again(checkout):
+    """The diagnosis would stop at the same breakpoint(), where no keys arrive."""
+    solve(checkout, "return x * 2", "breakpoint()\n    return x * x")
+    for keys, tests in (("c\n" * 2, "1 failed, 1 passed"), ("c\nq\n", "1 passed")):
+        log = checkout.root / "log"
+        with log.open("w") as file:
+            command = program("test", "tiny", "-x")
+            run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, env=environment(), text=True)
+        run.stdin.write(keys)
+        run.stdin.flush()  # and stays open, as a keyboard does
+        try:
+            assert run.wait(timeout=60) != 0
+        finally:
+            run.kill()
+            run.stdin.close()
+        assert tests in log.read_text()
+        assert "Your result is exactly" not in log.read_text()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_tab_key_completes_names(checkout, shell):
+    """As docs/practising.md tells one to set it up."""
+    add_kata(checkout, "timely")
+    add_kata(checkout, "other")
+    words = {"bash": ("kata show ti", "2"), "zsh": ("kata show ti", "2"), "fish": ("kata show ti", "ti")}[shell]
+    asked = environment(_KATA_COMPLETE=f"{shell}_complete", COMP_WORDS=words[0], COMP_CWORD=words[1])
+    start = [sys.executable, "-c", "from dojo.cli.main import main; main(prog_name='kata')"]
+    done = subprocess.run(start, env=asked, capture_output=True, text=True)
+    assert "tiny" in done.stdout
+    assert "timely" in done.stdout
+    assert "other" not in done.stdout
+
+
+def test_show_asks_the_question_once(checkout):
+    """The catalogue has it in short, and most references in their docstring's second paragraph."""
+    assert kata("show", "tiny").output.count("How would you double?") == 1
+    reference = checkout.reference("tiny")
+    reference.write_text(reference.read_text().replace("Two functions of", "How do you double? Two functions of"))
+    output = kata("show", "tiny").output
+    assert "How do you double?" in output
+    assert "How would you double?" not in output
+
+
+def test_show_breaks_lines_between_words_and_between_parameters(checkout):
+    """Also in a formula or list that the docstring lays out, and on a narrow terminal."""
+    reference = checkout.reference("tiny")
+    reference.write_text(
+        reference.read_text()
+        .replace("x: int, by: int = 3", 'x: "Float[int, *batch]", by: int = 3')
+        .replace("Two functions of whole numbers.", f"    double  {'twice as much ' * 8}")
+    )
+    file = io.StringIO()
+    out = Console(file=file, width=44, force_terminal=True, color_system=None)
+    tables.kata_page(
+        out,
+        checkout,
+        load_catalog(checkout)["tiny"],
+        actions.rules(checkout, load_catalog(checkout)["tiny"]),
+        Progress("started"),
+    )
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 44
+    assert '  def shift(x: "Float[int, *batch]",' in lines
+    assert "          by: int = 3) -> int" in lines
+    assert all(set(line.split()) <= {"double", "twice", "as", "much"} for line in lines if "as" in line.split())
 
 
 def test_show_prints_what_one_needs_before_writing(checkout):

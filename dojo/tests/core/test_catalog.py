@@ -127,6 +127,64 @@ def test_an_unknown_name_gets_the_nearest_one(catalog, name, suggestion):
         catalog[name]
 
 
+@pytest.fixture
+def five(checkout):
+    """The catalogue of five katas, whose names and titles have parts in common."""
+    titles = {
+        "top_k_sampling": "Top-k sampling",
+        "top_p_sampling": "Top-p (nucleus) sampling",
+        "ddpm": "DDPM: denoising diffusion",
+        "ddpm_loss": "The loss of DDPM",
+    }
+    for name, title in titles.items():
+        add_kata(checkout, name)
+        file = checkout.description(name)
+        file.write_text(file.read_text().replace(f"{name} in two functions", title))
+    return load_catalog(checkout)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    {
+        "top_k_sampling": "top_k_sampling",
+        "topk": "top_k_sampling",
+        "TOP-K": "top_k_sampling",
+        "Top-k sampling": "top_k_sampling",
+        "nucleus": "top_p_sampling",
+        "tin": "tiny",
+        "ddpm": "ddpm",
+        "ddpm_": "ddpm",
+        "ddpml": "ddpm_loss",
+        "loss": "ddpm_loss",
+        "denoising diff": "ddpm",
+        "katas/ddpm.py": "ddpm",
+        "./katas/ddpm.py": "ddpm",
+        "ddpm.py": "ddpm",
+        "katas\\ddpm.py": "ddpm",
+        "/home/ada/katas/solutions/tiny.py": "tiny",
+        "tests/ddpm": "ddpm",
+        "tests/ddpm/": "ddpm",
+        "/tests/x/tests/ddpm/test_1_core.py": "ddpm",
+    }.items(),
+)
+def test_a_kata_is_found_as_people_type_it(five, typed, name):
+    """Its name or title, the beginning or a part of one, or a path that the shell has completed."""
+    assert five.find(typed).name == name
+
+
+@pytest.mark.parametrize("typed", ["top", "sampling", "ddpm l oss.py in no folder", "", "-", "katas/", "."])
+def test_a_doubtful_name_is_refused(five, typed):
+    """A command that resets a file may not guess."""
+    with pytest.raises(UserError):
+        five.find(typed)
+
+
+def test_several_katas_that_may_be_meant_are_told(five):
+    """So one knows how to go on."""
+    with pytest.raises(UserError, match=r"'top_' may mean top_k_sampling or top_p_sampling\. Type more of it\."):
+        five.find("top_")
+
+
 # The checkout
 
 

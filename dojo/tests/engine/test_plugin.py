@@ -3,6 +3,8 @@
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -563,3 +565,31 @@ def test_every_test_starts_with_gradients_enabled(checkout):
     )
     session = pytest_in(checkout, "-k", "first or second")
     assert session.verdicts() == {"test_first": "passed", "test_second": "passed"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [
+        ("katas", "katas/ holds no tests. They are in tests/: `pytest tests`, or `kata test NAME`."),
+        ("katas/tiny.py", "katas/ holds no tests. They are in tests/tiny/: `pytest tests/tiny`, or `kata test tiny`."),
+        ("solutions/tiny.py::double", "They are in tests/tiny/"),
+    ],
+)
+def test_where_the_tests_are_is_said_to_those_who_test_the_katas_folder(checkout, argument, advice):
+    """Other collections keep tests beside the code."""
+    session = pytest_in(checkout, argument)
+    assert session.code in (4, 5)
+    assert lines_with(session, advice)
+
+
+def test_a_python_without_the_packages_says_which_environment_to_activate(checkout):
+    """A new terminal, where pytest is the system's."""
+    program = """
+import importlib.util, pytest
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in ("torch", "rich") else find(name, package)
+raise SystemExit(pytest.main(["-p", "no:cacheprovider", "-p", "no:dojo.engine.plugin"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=checkout.root, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "has no torch, no rich. In a new terminal, `. .venv/bin/activate` comes first" in done.stdout + done.stderr
