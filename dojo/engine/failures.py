@@ -47,15 +47,17 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
 
 def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None) -> str:
     """The sentence above the traceback of a failed test; empty when the fault lies outside the learner's `file`."""
+    from dojo.engine.returned import explain_result
     from dojo.testing import Wrong  # brings torch
 
     if isinstance(error, Wrong):
         return str(error)
     line = _last_line_in(error, file) if error else None
-    if line is None:
+    if line:
+        sentence = f"{checkout.shown(file)}, line {line}, raised {type(error).__name__}: {error}"
+    elif not isinstance(error, Exception) or not (sentence := explain_result(item, file, error)):
         return ""
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
-    sentence = f"{checkout.shown(file)}, line {line}, raised {type(error).__name__}: {error}"
     return f"{sentence}\nwhy it is tested: {why}" if why else sentence
 
 

@@ -1,0 +1,178 @@
+"""What the learner's functions returned to a test that then stopped with an error of its own.
+
+A test that is given None, a list or a tensor of another shape may fail in its own code, with an error that says nothing of
+the learner's: "unhashable type: 'list'". Such a test is run once more, and what came back is compared with the signatures.
+"""
+
+import dis
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+
+SUBMODULE_MISSING = re.compile(r"(\w+) has no attribute `(\w+)`")
+RESULTS_KEPT = 1000  # of one test; what spoils it is among the first
+
+
+@dataclass(frozen=True)
+class Result:
+    """One return from a function of the learner's file."""
+
+    name: str  # "top_k_filter", "LoRALinear.forward"
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    value: Any
+
+
+def explain_result(item: pytest.Item, file: Path, error: BaseException) -> str:
+    """Which result of the learner's functions in `file` the test `item` could not use; empty if that cannot be told."""
+    module = sys.modules.get(f"katas.{file.stem}")
+    if module is None or not isinstance(item, pytest.Function):
+        return ""
+    results = record_results(item, functions_of(module))
+    unfit = next((result for result in results if not fits_signature(result)), None)
+    if unfit is None and (missing := _missing_attribute(error, module)):
+        return missing
+    result = unfit or (results[-1] if results else None)
+    if result is None:
+        return ""
+    promised = _promise(result.function)
+    given = ", ".join(f"{name} {list(value.shape)}" for name, value in result.arguments.items() if _is_tensor(value))
+    return (
+        f"{result.name} returned {_described(result.value)}"
+        + (f" for {given}" if given else "")
+        + (f", should be {promised}" if promised else "")
+        + f"\nThe test could not go on with it ({type(error).__name__}: {error})"
+    )
+
+
+def functions_of(module: types.ModuleType) -> dict[types.CodeType, tuple[str, Callable[..., Any]]]:
+    """Name and function for each code object of the functions and methods that `module` defines."""
+    found: dict[types.CodeType, tuple[str, Callable[..., Any]]] = {}
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        members = vars(value).items() if isinstance(value, type) else [("", value)]
+        for member, function in members:
+            inner = inspect.unwrap(getattr(function, "__func__", function)) if callable(function) else None
+            if isinstance(inner, types.FunctionType) and member != "__init__":
+                found[inner.__code__] = (f"{name}.{member}" if member else name, inner)
+    return found
+
+
+def record_results(
+    item: pytest.Function, functions: Mapping[types.CodeType, tuple[str, Callable[..., Any]]]
+) -> list[Result]:
+    """What `functions` return while the test runs once more, in order. How it ends this time does not matter."""
+    calls: dict[types.FrameType, Mapping[str, Any]] = {}
+    results: list[Result] = []
+
+    def note(frame: types.FrameType, event: str, value: Any) -> None:
+        if frame.f_code not in functions or len(results) >= RESULTS_KEPT:
+            return
+        if event == "call":
+            calls[frame] = dict(frame.f_locals)
+        elif event == "return" and _returns(frame):
+            name, function = functions[frame.f_code]
+            results.append(Result(name, function, calls.pop(frame, {}), value))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        item.ihook.pytest_pyfunc_call(pyfuncitem=item)
+    except (Exception, pytest.fail.Exception, pytest.skip.Exception):
+        pass
+    finally:
+        sys.setprofile(before)
+    return results
+
+
+def _returns(frame: types.FrameType) -> bool:
+    """Whether the function ends by `return`: the event comes as well when an exception leaves it, or at a `yield`."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN_") and not (
+        frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE)
+    )
+
+
+def fits_signature(result: Result) -> bool:
+    """Whether the value has the type that the function's annotations promise, with the shapes of the arguments."""
+    from jaxtyping import jaxtyped
+
+    hints = _hints(result.function)
+    with jaxtyped("context"):  # inside it, one name of an axis stands for one size
+        for name, hint in hints.items():
+            if name in result.arguments:
+                fits(result.arguments[name], hint)
+        return "return" not in hints or fits(result.value, hints["return"])
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether `value` has the type `hint`; True where that cannot be told."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, float | int)
+    if isinstance(hint, type) and origin is None:
+        return isinstance(value, hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, part) for part in arguments)
+    if origin is tuple and isinstance(value, tuple) and arguments and arguments[-1] is not Ellipsis:
+        return len(value) == len(arguments) and all(map(fits, value, arguments))
+    if origin is list and isinstance(value, list):
+        return all(fits(part, arguments[0]) for part in value)
+    return not isinstance(origin, type) or isinstance(value, origin)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # a learner may have written any annotation
+        return {}
+
+
+def _promise(function: Callable[..., Any]) -> str:
+    """The annotation of the result, as it is written in the stub; empty without one."""
+    hint = _hints(function).get("return")
+    return (
+        ""
+        if hint is None or hint is Any
+        else inspect.formatannotation(hint).replace("'", '"').rpartition("jaxtyping.")[2]
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(value, Tensor)
+
+
+def _described(value: Any) -> str:
+    from torch import nn
+
+    from dojo.testing.describe import describe
+
+    if _is_tensor(value):
+        return f"a tensor of shape {list(value.shape)} and dtype {value.dtype}"
+    return f"a {type(value).__name__}" if isinstance(value, nn.Module) else describe(value)
+
+
+def _missing_attribute(error: BaseException, module: types.ModuleType) -> str:
+    """What an AttributeError of the test says about an object of a learner's class; empty for any other error."""
+    if not isinstance(error, AttributeError):
+        return ""
+    name, owner = error.name, type(error.obj)
+    if told := SUBMODULE_MISSING.match(str(error)):  # by nn.Module.get_submodule and its like
+        name, owner = told[2], vars(module).get(told[1], object)
+    if owner.__module__ != module.__name__:
+        return ""
+    return f"{owner.__name__} has no attribute `{name}`, which its tests read; keep the names that the stub's docstring gives"
