@@ -8,6 +8,7 @@ import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, TerminalRepr
 
 from dojo.core.paths import Checkout
+from dojo.engine.hang import StillRunning
 
 
 class ExplainedFailure(TerminalRepr):
@@ -47,16 +48,21 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
 
 def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None) -> str:
     """The sentence above the traceback of a failed test; empty when the fault lies outside the learner's `file`."""
-    from dojo.engine.returned import explain_result
     from dojo.testing import Wrong  # brings torch
 
     if isinstance(error, Wrong):
         return str(error)
     line = _last_line_in(error, file) if error else None
-    if line:
+    if isinstance(error, StillRunning):
+        sentence = f"{checkout.shown(file)}, line {line}, {error}" if line else f"{item.name} {error}"
+    elif line:
         sentence = f"{checkout.shown(file)}, line {line}, raised {type(error).__name__}: {error}"
-    elif not isinstance(error, Exception) or not (sentence := explain_result(item, file, error)):
-        return ""
+    else:
+        from dojo.engine.returned import explain_result  # not before: where memory ran out, there is none for an import
+
+        sentence = explain_result(item, file, error) if isinstance(error, Exception) else ""
+        if not sentence:
+            return ""
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
     return f"{sentence}\nwhy it is tested: {why}" if why else sentence
 

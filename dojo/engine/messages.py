@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dojo.core.outcome import Diagnosis, Outcome, is_solved
 
+TEST_CPU_S = 12.0
 JOB_TIMEOUT_S = 20.0  # a right answer takes three at most
 
 
@@ -19,6 +20,7 @@ class Job:
     stage: int | None = None
     seed: int = 0
     seconds: float = JOB_TIMEOUT_S  # after which it is ended
+    cpu_seconds: float = TEST_CPU_S  # after which a test is failed, with the line that it has come to
     diagnose: bool = True  # whether a wrong answer gets a Diagnosed message after its verdict
 
 

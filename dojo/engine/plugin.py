@@ -3,10 +3,13 @@
 conftest.py names it for a checkout that is not installed, the entry point in pyproject.toml for one that is.
 """
 
+import signal
+
 import pytest
 
 from dojo.core.paths import Checkout
 from dojo.engine import fixtures, selection
+from dojo.engine.hang import HangGuard
 from dojo.engine.session import PLUGIN_NAME, KataSession
 from dojo.engine.target import Target
 
@@ -23,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--outcomes", metavar="FILE", help="also write the outcomes to FILE, one JSON object a line")
     group.addoption("--no-naming", action="store_true", help="do not look for the named mistake behind a failure")
     group.addoption("--no-tracebacks", action="store_true", help="only each failure's sentence; much quicker")
+    group.addoption(
+        "--hang-limit",
+        metavar="S",
+        type=float,
+        default=30.0,
+        help="the processor seconds that a test may take; default: 30",
+    )
     group.addoption("--no-history", action="store_true", help="do not record this run in .dojo/history.sqlite")
 
 
@@ -34,4 +44,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(target, "dojo-target")
     config.pluginmanager.register(selection, "dojo-selection")
     config.pluginmanager.register(fixtures, "dojo-fixtures")
+    if hasattr(signal, "setitimer"):  # not on Windows
+        config.pluginmanager.register(HangGuard(config.getoption("--hang-limit")), "dojo-hang-guard")
     config.pluginmanager.register(KataSession(config, checkout, target.directory), PLUGIN_NAME)

@@ -41,6 +41,7 @@ class RunResult:
     diagnoses: tuple[Diagnosis, ...]
     output: str
     exit_code: int
+    may_run_again: bool  # what hung would hang again
 
 
 class SessionKeeper:
@@ -77,6 +78,8 @@ def run_pytest(checkout: Checkout, kata: str, target: Path, arguments: Sequence[
         output = log.read().decode("utf-8", "replace")
     session = keeper.session
     if session is None:
-        return RunResult((), {}, (), output, exit_code)
+        return RunResult((), {}, (), output, exit_code, False)
     diagnoses = session.diagnoses.get(kata, ())
-    return RunResult(tuple(session.outcomes), dict(session.expected), diagnoses, output, exit_code)
+    return RunResult(
+        tuple(session.outcomes), dict(session.expected), diagnoses, output, exit_code, session.may_run_again
+    )

@@ -13,6 +13,7 @@ from dojo.core.errors import UserError
 from dojo.core.outcome import Diagnosis, Outcome, is_unwritten
 from dojo.core.paths import Checkout
 from dojo.engine import failures, summary
+from dojo.engine.hang import StillRunning
 from dojo.engine.selection import STAGE_FILE, stage_of
 
 PLUGIN_NAME = "dojo-session"
@@ -36,7 +37,7 @@ class KataSession:
         self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
         self.diagnosis_errors: dict[str, str] = {}
         self.history_error = ""
-        self.debugged = False  # a debugger was entered
+        self.may_run_again = True  # no debugger was entered, and no test hung
         self.finished = False  # diagnosed and recorded
         self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
         self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
@@ -121,6 +122,7 @@ class KataSession:
         if not kata or (call.when != "call" and report.passed):
             return report
         error = call.excinfo.value if call.excinfo else None
+        self.may_run_again &= not isinstance(error, StillRunning)
         message = ""
         if report.passed:
             verdict = "passed"
@@ -155,7 +157,7 @@ class KataSession:
             self.specified.append(outcome)
 
     def pytest_enter_pdb(self) -> None:
-        self.debugged = True
+        self.may_run_again = False
 
     # -- the end
 
@@ -174,8 +176,8 @@ class KataSession:
         self.finished = True
         # After Ctrl-C a diagnosis would call the very function that may have made the learner give up waiting; after a
         # debugger, one that may wait for keys at the next breakpoint().
-        unwanted = exitstatus == pytest.ExitCode.INTERRUPTED or self.debugged or self.config.getoption("--no-naming")
-        if not unwanted:
+        interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        if self.may_run_again and not interrupted and not self.config.getoption("--no-naming"):
             self._diagnose()
         if self.outcomes and self.target == self.checkout.katas.resolve() and not self.config.getoption("--no-history"):
             self._record()

@@ -91,7 +91,12 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
     from dojo.engine.diagnosis import diagnose_kata
     from dojo.engine.runner import run_pytest
 
-    arguments = ["--no-naming", "--no-tracebacks", f"--kata-seed={job.seed}"]
+    arguments = [
+        "--no-naming",
+        "--no-tracebacks",
+        f"--kata-seed={job.seed}",
+        f"--hang-limit={job.cpu_seconds}",
+    ]
     arguments += [f"--stage={job.stage}"] if job.stage else []
     live = _LivePlugin(sender, job, ahead)
     run = run_pytest(checkout, job.kata, job.target, arguments, live)
@@ -103,7 +108,7 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
         sender.send(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {reason}", live.test))
         return
     sender.send(Verdict(job.number, outcomes, run.expected, live.source, time.monotonic() - live.started_at))
-    if job.diagnose and any(o.verdict == "failed" for o in outcomes):
+    if job.diagnose and run.may_run_again and any(o.verdict == "failed" for o in outcomes):
         diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed)
         sender.send(Diagnosed(job.number, diagnoses))
 

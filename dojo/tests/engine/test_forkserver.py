@@ -1,6 +1,7 @@
 """The fork server: whatever a kata does, it sends a verdict or JobDied, runs the next job, and leaves no process behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,6 +211,20 @@ def test_a_kata_without_a_verdict_is_a_job_that_died(run, case):
     died = last(run(does(statements), seconds=1.5 if "hangs" in case else 60), JobDied)
     assert why in died.why
     assert died.test.startswith("test_double_is_twice_as_much") or "broke the test run" in why
+
+
+@pytest.mark.parametrize(
+    "loop", ["while True: pass", "while True:\n    try:\n        while True: pass\n    except Exception: pass"]
+)
+def test_an_endless_loop_is_a_failed_test_that_names_the_line(run, loop):
+    """The other tests are skipped, and nothing runs the code again for a diagnosis."""
+    messages = run(does(loop), seconds=60, cpu_seconds=1.0)
+    verdict = last(messages, Verdict)
+    failed = [outcome for outcome in verdict.outcomes if outcome.verdict == "failed"]
+    assert [outcome.test for outcome in failed] == ["test_double_is_twice_as_much[0]"]
+    assert re.search(r"tiny\.py, line 1\d, was still running after 1 s of computing", failed[0].message)
+    assert {outcome.verdict for outcome in verdict.outcomes} == {"failed", "skipped"}
+    assert not verdict.all_passed
 
 
 STILL_RIGHT = {
