@@ -190,6 +190,8 @@ def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
     mistakes, named = sum(r.mistakes for r in reports), sum(r.named for r in reports)
     if mistakes:
         out.print(f"\nThe run names {named} of {mistakes} mistakes ({named / mistakes:.0%}).")
+    if slips := sum(r.slips for r in reports):
+        out.print(f"{slips} slips (a function that returns None, a number, a list, another shape) were tried as well.")
     for r in reports:
         for name in r.unnamed:
             out.print(f"[yellow]{r.kata}[/yellow] caught, not named: {escape(name)}")

@@ -40,10 +40,10 @@ def explain_result(item: pytest.Item, file: Path, error: BaseException) -> str:
     unfit = next((result for result in results if not fits_signature(result)), None)
     if unfit is None and (missing := _missing_attribute(error, module)):
         return missing
-    result = unfit or (results[-1] if results else None)
-    if result is None:
+    result = unfit or (results[-1] if results and not isinstance(error, AssertionError) else None)
+    if result is None:  # an assertion of the test's own says what it expects
         return ""
-    promised = _promise(result.function)
+    promised = _promise(result.function) if unfit else ""
     given = ", ".join(f"{name} {list(value.shape)}" for name, value in result.arguments.items() if _is_tensor(value))
     return (
         f"{result.name} returned {_described(result.value)}"

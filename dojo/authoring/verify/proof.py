@@ -26,6 +26,7 @@ from dojo.authoring.verify import kept, probe_checks
 from dojo.authoring.verify import report as results
 from dojo.authoring.verify.mutants import mutants
 from dojo.authoring.verify.report import ProofReport
+from dojo.authoring.verify.slips import slips
 from dojo.authoring.verify.trials import Trials
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
@@ -163,6 +164,8 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     then = []
     for mistake, source in pairs:
         then.append(trial(trials.try_mistake, mistake, source, add=results.add_mistake, about=(trials, mistake)))
+    for slip in _draw(slips(reference, name), sample, reference, key=lambda slip: slip.what):
+        then.append(trial(trials.try_slip, slip, add=results.add_slip, about=(slip,)))
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):
         then.append(trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant.change)))

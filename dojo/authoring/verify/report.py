@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dojo.authoring.verify.slips import Slip
 from dojo.authoring.verify.trials import EvidenceTrial, MistakeTrial, MutantTrial, RightTrial, Trials
 from dojo.core.mistakes import Mistake, Mistakes, load_mistakes
 from dojo.core.paths import Checkout
@@ -35,6 +36,7 @@ class ProofReport:
     mistakes: int = 0
     caught: int = 0
     named: int = 0
+    slips: int = 0
     mutants: int = 0
     killed: int = 0
     survivors: list[Survivor] = field(default_factory=list)
@@ -101,6 +103,12 @@ def add_mistake(report: ProofReport, trials: Trials, mistake: Mistake, result: M
         report.named += 1
     else:
         report.unnamed.append(mistake.name)
+
+
+def add_slip(report: ProofReport, slip: Slip, result: str | TaskDied) -> None:
+    report.slips += 1
+    if fault := f"where {slip.what}, the run {result.why}" if isinstance(result, TaskDied) else result:
+        report.shortfalls.append(fault)
 
 
 def add_probe_faults(report: ProofReport, result: list[str] | TaskDied) -> None:

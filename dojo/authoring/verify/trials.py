@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dojo.authoring.verify.mutants import Mutant
+from dojo.authoring.verify.slips import Slip, is_raw_error
 from dojo.core.mistakes import Mistake
 from dojo.core.paths import Checkout
 from dojo.engine.diagnosis import diagnose, known_evidence
@@ -111,6 +112,16 @@ class Trials:
         if run.failures or not any(outcome.verdict == "passed" for outcome in run.outcomes):
             return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
         return MutantTrial("", differs=any(self._differs(mutant.source, seed) for seed in EQUIVALENCE_SEEDS))
+
+    def try_slip(self, slip: Slip) -> str:
+        """Runs the tests until one fails. Returns what falls short: that none fails, or says only that it met an error."""
+        run = self.warm.run(self.kata, slip.source, stops=lambda outcome: outcome.verdict not in ("passed", "skipped"))
+        if not run.failures:
+            return f"every test passes where {slip.what}"
+        first = run.failures[0]
+        if not is_raw_error(first.message):
+            return ""
+        return f"where {slip.what}, {first.test} stops with an error of its own: {_first_line(first.message)}"
 
     def gather_evidence(self) -> EvidenceTrial:
         """Gathers the evidence of the reference and of every mistake, once. Of a sample, each is told from the others in it."""

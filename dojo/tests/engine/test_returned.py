@@ -73,6 +73,10 @@ def test_untyped():
 
 def test_of_nothing():
     assert [].no_such_attribute
+
+
+def test_own_assertion():
+    assert pair(2) == (3, 0.5), "a pair"
 '''
 
 
@@ -140,6 +144,11 @@ def test_without_a_signature_the_last_result_is_told(checkout):
     assert session.message("test_untyped").startswith(
         "untyped returned None\nThe test could not go on with it (TypeErr"
     )
+
+
+def test_a_result_that_fits_is_not_blamed_for_its_type(checkout):
+    """The test's own assertion says what it expects."""
+    assert message(checkout, "test_own_assertion").startswith("AssertionError: a pair")
 
 
 def test_where_no_function_was_called_the_error_stands_alone(checkout):
