@@ -67,7 +67,7 @@ def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "back
     copy = None
     if file.exists() and file.read_bytes() != text.encode():
         copy = backup(checkout, file, copies)
-    write(file, text)
+    write(file.resolve(), text)  # a link stays one
     _record(checkout, kata.name, "reset", notify=notify)
     return copy
 

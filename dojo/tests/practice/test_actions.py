@@ -36,3 +36,16 @@ def test_with_a_history_there_is_nothing_to_pass_on(checkout, catalog):
     notices = []
     assert [actions.next_hint(checkout, catalog["tiny"], notices.append)[0] for _ in range(4)] == [1, 2, 3, 3]
     assert notices == []
+
+
+def test_reset_leaves_a_link_a_link(checkout, catalog, tmp_path):
+    """Some keep their answers in another folder: the stub goes there, and a copy of what was there is kept."""
+    answer = tmp_path / "answer.py"
+    answer.write_text("mine\n")
+    stub = checkout.stub("tiny").read_text()
+    checkout.stub("tiny").unlink()
+    checkout.stub("tiny").symlink_to(answer)
+    copy = actions.reset(checkout, catalog["tiny"], print)
+    assert checkout.stub("tiny").is_symlink()
+    assert answer.read_text() == stub
+    assert copy.read_text() == "mine\n"

@@ -2,7 +2,9 @@
 
 import io
 import os
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -206,6 +208,51 @@ def test_an_emptied_or_deleted_file_waits_until_it_has_settled(folder):
     assert contents.changed({"two"}, settled=True) == []
     (folder / "two.py").write_text("# two\n")
     assert contents.changed({"two"}) == ["two"]  # the same text, but the file was deleted between
+
+
+def test_a_save_through_a_link_is_a_save(folder, tmp_path, request):
+    """Some keep their answers in another folder, and put links to them into katas/."""
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    (answers / "three.py").write_text("# three\n")
+    (folder / "three.py").symlink_to(answers / "three.py")
+    changes = request.getfixturevalue("changes")
+    in_place(answers / "three.py", "# else\n")
+    assert changes("three") == ["three"]
+    by_renaming(answers / "three.py", "# again\n")
+    assert changes("three") == ["three"]
+
+
+def test_saves_are_seen_without_the_systems_reports(folder, request, monkeypatch):
+    """Where no inotify instance is free, or the folder is a network folder: nothing but the files is asked."""
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    changes = request.getfixturevalue("changes")
+    in_place(folder / "one.py", "# else\n")
+    assert changes("one") == ["one"]
+
+
+def test_a_folder_that_is_replaced_is_seen(folder, changes):
+    """`git stash` and `git checkout` may delete katas/ and make it again."""
+    folder.rename(folder.with_name("before"))
+    folder.mkdir()
+    in_place(folder / "one.py", "# else\n")
+    assert changes("one") == ["one"]
+
+
+def test_two_saves_within_a_coarse_second_are_two(folder, changes, monkeypatch):
+    """Some file systems keep whole seconds; both texts have the same length."""
+    real = os.stat
+
+    def coarse(path, *arguments, **options):
+        status = real(path, *arguments, **options)
+        fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**{**fields, "st_mtime_ns": 5 * 10**9, "st_ctime_ns": 5 * 10**9})
+
+    monkeypatch.setattr(os, "stat", coarse)
+    in_place(folder / "one.py", "# 111\n")
+    assert changes("one") == ["one"]
+    in_place(folder / "one.py", "# 222\n")
+    assert changes("one") == ["one"]
 
 
 def test_the_file_watcher_ends_at_once(folder):
