@@ -5,6 +5,7 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,7 +21,21 @@ from dojo.practice.terminal import RESIZED, Terminal
 
 JOB_NUMBERS = count(1)  # one sequence for all apps, because they may share a fork server
 DRAW_INTERVAL_S = 0.04  # at least this long between two drawings that show no more than the progress of a run
+ANSWER = "yes"  # and Enter. One letter would do for a key, but somebody may be typing into the wrong window
 SCROLL_STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "space": 10, "page up": -10, "page down": 10}  # in lines
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked before something that cannot be taken back, what is done on ANSWER, and what was typed of it."""
+
+    asked: str
+    action: Callable[[], None]
+    typed: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.asked} Type {ANSWER} and Enter; any other key goes back. {self.typed}".rstrip()
 
 
 class App(ABC):
@@ -46,6 +61,7 @@ class App(ABC):
         self.watch_folder(folder)
         self.unrecorded: Verdict | None = None  # it waits for its diagnosis
         self.message = ""  # the sentence above the keys, until the next key
+        self.open_question: Question | None = None  # the next keys are its answer
         self.overlay: Callable[[], list[str]] | None = None  # draws the page that covers the verdict
         self.scroll = 0
         self.done = False
@@ -140,8 +156,8 @@ class App(ABC):
     # -- runs
 
     def run_saved_file(self) -> None:
-        """Runs the tests on what was saved. The verdict takes the place of an open page."""
-        self.message = ""
+        """Runs the tests on what was saved. The verdict takes the place of an open page, and of a question."""
+        self.message, self.open_question = "", None
         self.close_page()
         self.start_run()
 
@@ -201,13 +217,25 @@ class App(ABC):
             self.handle_key(key)
 
     def handle_key(self, key: str) -> None:
-        """Scrolls, closes a page, or does what this app has for `key`."""
-        if key in SCROLL_STEPS:
+        """Scrolls, closes a page, or does what this app has for `key`. While a question is open, it is for that."""
+        if self.open_question:
+            self.answer(self.open_question, key)
+        elif key in SCROLL_STEPS:
             self.scroll = max(0, self.scroll + SCROLL_STEPS[key])
         elif self.overlay and key in ("enter", "escape", "q"):
             self.close_page()
         else:
             self.do_key_action(key)
+
+    def ask(self, sentence: str, action: Callable[[], None]) -> None:
+        self.open_question = Question(sentence, action)
+
+    def answer(self, question: Question, key: str) -> None:
+        """One key of the answer. The first that does not belong to ANSWER closes the question, and does nothing else."""
+        typed = question.typed + key.lower()
+        self.open_question = replace(question, typed=typed) if ANSWER.startswith(typed) else None
+        if key == "enter" and question.typed == ANSWER:
+            question.action()
 
     @abstractmethod
     def do_key_action(self, key: str) -> None:

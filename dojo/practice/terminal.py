@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
@@ -34,7 +35,12 @@ KEY_NAMES = {
 # Control sequences (arrows), SS3 sequences (F1), Alt with a key, one character.
 KEY_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\x1b]|.", re.DOTALL)
 RESIZED = "resized"  # comes through `keys` when the window has another size
-ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # alternate screen without a cursor
+# Alternate screen without a cursor; the terminal marks what is pasted.
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?2004h", "\x1b[?2004l\x1b[?25h\x1b[?1049l"
+PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
+MAX_TYPED = 3  # characters that arrive at once; where more do, they were pasted, or meant for another window
+PASTE_GAP_S = 0.05  # a paste goes on while its parts arrive so soon one after another
+PASTE_TIMEOUT_S = 1.0  # after which a paste without an end mark has ended
 
 
 def is_interactive() -> bool:
@@ -62,8 +68,9 @@ class Terminal:
         if hasattr(signal, "SIGWINCH"):
             signal.signal(signal.SIGWINCH, lambda *_: self._key_sender.send(RESIZED))
             signal.signal(signal.SIGTSTP, self._stop_process)
-        for ending in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            signal.signal(ending, _exit)  # an exception, so that `__exit__` restores the screen
+        for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):  # SIGQUIT is Ctrl-\
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _exit)  # an exception, so that `__exit__` restores the screen
         threading.Thread(target=self._read_keys, daemon=True).start()
         return self
 
@@ -107,11 +114,15 @@ class Terminal:
         os.write(self._wake_writer, b".")
         self._reader_idle.wait(1)
         self._restore()
-        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the other program, which still gets it
+        # Ctrl-C and Ctrl-\ are for the other program, which still gets them; Ctrl-Z stops both.
+        handlers = {"SIGINT": _ignore, "SIGQUIT": _ignore, "SIGTSTP": signal.SIG_DFL}
+        numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
+        before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             self._enter_screen()
             self._reader_idle.clear()
             self._suspended.clear()
@@ -154,6 +165,7 @@ class Terminal:
         import select
 
         source = sys.stdin.fileno()
+        reader = KeyReader()
         while True:
             ready, _, _ = select.select([source, self._wake_reader], [], [])
             if self._wake_reader in ready:
@@ -165,13 +177,13 @@ class Terminal:
                 continue
             if source in ready:
                 try:
-                    text = os.read(source, 64).decode("utf-8", "replace")
+                    text = os.read(source, 4096).decode("utf-8", "replace")
                 except OSError:
                     text = ""
                 if not text:  # the terminal was closed
                     self._key_sender.send("q")
                     return
-                for key in keys_in(text):
+                for key in reader.keys(text, time.monotonic()):
                     self._key_sender.send(key)
 
     def _read_windows(self) -> None:
@@ -188,6 +200,37 @@ class Terminal:
 def keys_in(text: str) -> list[str]:
     """The keys in `text`, which a terminal sent; several may arrive at once. Unknown sequences are left out."""
     return [KEY_NAMES.get(part, part) for part in KEY_SEQUENCE.findall(text) if part in KEY_NAMES or len(part) == 1]
+
+
+class KeyReader:
+    """Tells the keys that were pressed from pasted text, which is left out: it decides nothing."""
+
+    def __init__(self) -> None:
+        self._unfinished: tuple[str, float] | None = None  # the end of a paste without its end mark, and its time
+        self._last_burst = -PASTE_GAP_S  # when text arrived that was pasted into a terminal without such marks
+
+    def keys(self, text: str, now: float) -> list[str]:
+        """The keys in `text`, which has arrived at the time `now`."""
+        if self._unfinished and now - self._unfinished[1] < PASTE_TIMEOUT_S:
+            text = PASTE_BEGIN + self._unfinished[0] + text
+        self._unfinished = None
+        typed = ""
+        while PASTE_BEGIN in text:
+            before, _, rest = text.partition(PASTE_BEGIN)
+            pasted, end, text = rest.partition(PASTE_END)
+            typed += before
+            if not end:
+                self._unfinished = pasted[-len(PASTE_END) :], now
+        typed += text
+        characters = sum(len(part) == 1 for part in KEY_SEQUENCE.findall(typed))
+        if characters > MAX_TYPED or (characters and now - self._last_burst < PASTE_GAP_S):
+            self._last_burst = now
+            return []
+        return keys_in(typed)
+
+
+def _ignore(*_: object) -> None:
+    """A handler, unlike SIG_IGN, is not inherited by the other program."""
 
 
 def _exit(*_: object) -> None:

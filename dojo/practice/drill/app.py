@@ -47,7 +47,6 @@ class DrillApp(App):
         self.lock_file = lock.acquire_or_raise(checkout, session.folder)
         super().__init__(checkout, terminal, kata, session.folder, forkserver)
         self.clock = DrillClock(session, log)
-        self.finishing = False  # f was pressed once
         self.graded_up_to: int | None = None  # the last stage of the final run; None is all stages
         if self.phase == "paused" or self.state.last_seen is not None:
             self.resume()  # it was left, or killed
@@ -81,7 +80,7 @@ class DrillApp(App):
     def enter(self, phase: Phase) -> None:
         """Begins another phase, and saves it."""
         self.state.phase = phase
-        self.finishing = False
+        self.open_question = None
         self.close_page()
         self.log.save(self.session)
 
@@ -116,7 +115,6 @@ class DrillApp(App):
 
     def handle_save(self, names: set[str]) -> None:
         if self.phase == "work" and self.contents.changed(names):
-            self.finishing = False
             self.run_saved_file()
 
     def job(self, number: int) -> Job:
@@ -202,14 +200,6 @@ class DrillApp(App):
 
     # -- keys
 
-    def handle_key(self, key: str) -> None:
-        confirmed = self.finishing and key == "f"
-        self.finishing = False
-        if confirmed:
-            self.grade()
-        else:
-            super().handle_key(key)
-
     def do_key_action(self, key: str) -> None:
         if key == "q":
             self.leave()
@@ -233,8 +223,7 @@ class DrillApp(App):
         elif key == "r" and not self.file.is_file():
             self.restore()
         elif key == "f":
-            self.finishing = True
-            self.message = "Finish now and be graded? f again finishes, any other key goes on."
+            self.ask("Finish now and be graded?", self.grade)
 
     def hint(self) -> None:
         """Shows the next hint, which costs points; the last one again when all have been taken."""
@@ -293,5 +282,5 @@ class DrillApp(App):
 
     def footer(self) -> list[str]:
         keys = view.keys(self.phase, self.hint_points, in_round=bool(self.part))
-        sentence = self.message or self.log.trouble
+        sentence = self.open_question.sentence if self.open_question else self.message or self.log.trouble
         return screen.footer(self.terminal, keys, [sentence] if sentence else [])

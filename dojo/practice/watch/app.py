@@ -49,7 +49,6 @@ class WatchApp(App):
         self.kata_to_drill = ""
         self.notice = ""  # an error that stopped nothing, such as a full disk
         self.settles_at = 0.0  # when a missing or empty file is taken as it is; 0 if no file is
-        self.question: tuple[str, Callable[[], None]] | None = None  # and what y does
         self.choosing = False  # the list of katas is open
         self.chosen = 0
         self.standing: dict[str, Progress] = {}
@@ -84,7 +83,7 @@ class WatchApp(App):
         self.standing = {kata.name: progress_or_not_started(self.checkout, kata.name) for kata in self.catalog.katas}
         self.live_run.solved_before = self.standing[name].state == "solved"
         self.chosen = self.names.index(name)
-        self.notice, self.question = "", None
+        self.notice = ""
         self.run_saved_file()
 
     @property
@@ -105,7 +104,7 @@ class WatchApp(App):
         changed = [name for name in self.contents.changed(names, settled=settled) if name in self.names]
         current = self.kata.name
         if current in changed:
-            self.settles_at, self.question = 0.0, None
+            self.settles_at = 0.0
             self.run_saved_file()
         elif len(changed) == 1:
             self.open_kata(changed[0])
@@ -146,11 +145,8 @@ class WatchApp(App):
     # -- keys
 
     def handle_key(self, key: str) -> None:
-        if self.question:
-            _, action = self.question
-            self.question = None
-            if key in ("y", "Y"):
-                self.attempt(action)
+        if self.open_question:
+            super().handle_key(key)
         elif self.choosing and key == "enter":
             self.open_kata(self.names[self.chosen])
         elif self.choosing and key in SCROLL_STEPS and key != "space":
@@ -202,8 +198,8 @@ class WatchApp(App):
         if self.live_run.solved or self.live_run.solved_before:
             self.show_solution()
         else:
-            sentence = "Not solved yet. Show the solution all the same (it is recorded)? y or n"
-            self.question = (sentence, self.show_solution)
+            sentence = "Not solved yet. Show the solution all the same (it is recorded)?"
+            self.ask(sentence, lambda: self.attempt(self.show_solution))
 
     def show_solution(self) -> None:
         text = actions.solution(self.checkout, self.kata, self.notify, give_up=True)
@@ -212,8 +208,8 @@ class WatchApp(App):
 
     def key_r(self) -> None:
         if self.file.is_file():
-            sentence = "Put the stub back? What you wrote is copied to .dojo/backups/ first. y or n"
-            self.question = (sentence, self.restore_stub)
+            sentence = "Put the stub back? What you wrote is copied to .dojo/backups/ first."
+            self.ask(sentence, lambda: self.attempt(self.restore_stub))
         else:
             self.restore_stub()
 
@@ -257,5 +253,5 @@ class WatchApp(App):
         return screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing)
 
     def footer(self) -> list[str]:
-        sentence = self.question[0] if self.question else self.message
+        sentence = self.open_question.sentence if self.open_question else self.message
         return view.footer(self.terminal, self.live_run, self.notice, sentence, self.start_method)

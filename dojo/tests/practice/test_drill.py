@@ -18,7 +18,7 @@ from dojo.practice.drill.choose import choose
 from dojo.progress.session_state import StageResult
 from dojo.progress.sessions import Event, Session, SessionLog, new_folder
 from dojo.tests import checkouts
-from dojo.tests.practice.drill_without_terminal import Room, outcomes, press
+from dojo.tests.practice.drill_without_terminal import FINISH, Room, outcomes, press
 from dojo.tests.progress.made_up_history import NOON
 
 
@@ -35,7 +35,7 @@ def app(room):
 
 def finish(room, app, *final, ratings="3"):
     """Finishes early with this final verdict, answers the follow-up questions, and returns the last page."""
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.answer(app, *final)
     for rating in ratings:
         press(app, "enter", rating)
@@ -194,15 +194,33 @@ def test_without_an_editor_a_sentence_names_the_file(room, app, monkeypatch):
     assert "No editor is set" in room.screen(app)
 
 
-def test_finishing_early_needs_a_second_f(room, app):
-    """Any other key cancels the first."""
+def test_finishing_early_needs_a_word(room, app):
+    """A key that does not belong to it goes back, and does nothing else."""
     press(app, "f")
-    assert "f again finishes" in room.screen(app)
-    press(app, "t", "f")
+    assert "Finish now and be graded? Type yes and Enter" in room.screen(app)
+    press(app, "y", "e", "q", "s", "enter")
     assert app.phase == "work"
-    press(app, "f")
+    assert not app.done
+    assert "Finish now" not in room.screen(app)
+    press(app, "f", "y", "e")
+    assert room.screen(app).count("goes back. ye") == 1
+    press(app, "S", "enter")
     assert app.phase == "grading"
     assert "done in 0:00" in room.screen(app)
+
+
+def test_typing_into_the_wrong_window_finishes_nothing(room, app):
+    """A word with two f, and text with y and Enter in it."""
+    press(app, *"if self.buffer: offset = y", "enter", "f", "f", "y", "enter", "f", "y", "e", "s", "y", "enter")
+    assert app.phase == "work"
+
+
+def test_a_save_closes_the_question(room, app):
+    """The keys after it are no answer any more."""
+    press(app, "f", "y", "e", "s")
+    room.write(app, "x = 1\n")
+    press(app, "enter")
+    assert app.phase == "work"
 
 
 # Hints and pauses
@@ -291,7 +309,7 @@ def test_a_killed_drill_loses_nothing_but_the_last_heartbeat(room, app, monkeypa
 def test_a_drill_killed_while_it_is_graded_is_graded_again(room, app):
     """The frozen copy is not made again."""
     app.session.file.write_text("mine = 1\n")
-    press(app, "f", "f")
+    press(app, *FINISH)
     app.session.file.write_text("later = 2\n")
     again = room.resume(app)
     assert again.phase == "grading"
@@ -300,7 +318,7 @@ def test_a_drill_killed_while_it_is_graded_is_graded_again(room, app):
 
 def test_a_drill_left_at_the_questions_goes_on_there(room, app):
     """Its points are kept."""
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.answer(app, "ppp", "pp")
     press(app, "enter", "q")
     again = room.resume(app)
@@ -344,7 +362,7 @@ def test_a_deleted_folder_is_graded_as_an_empty_file(room, app):
     app.session.file.unlink()
     (app.session.folder / ".open").unlink()
     app.session.folder.rmdir()
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.broken(app, "cannot import name 'double'")
     assert app.session.points == 0
 
@@ -381,7 +399,7 @@ def test_without_a_history_the_drill_goes_on_and_says_so(checkout, monkeypatch):
 
 def test_the_follow_up_questions_are_asked_answered_and_rated(room, app):
     """Enter shows the model answer; only then a rating counts."""
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.answer(app, "ppp", "pp")
     screen = room.screen(app)
     assert "And triple?" in screen
@@ -433,7 +451,7 @@ def test_earlier_drills_are_compared(room):
 
 def test_a_file_that_cannot_be_imported_gets_no_points(room, app):
     """The page says why, and does not say that all stages stand."""
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
     press(app, "enter", "1")
     page = " ".join("\n".join(app.last_page()).split())
@@ -446,7 +464,7 @@ def test_a_file_that_cannot_be_imported_gets_no_points(room, app):
 def test_tests_that_hang_in_the_grading_cost_only_the_stages_not_passed_before(room, app):
     """Stage 1 was passed before: it is graded without the others."""
     room.answer(app, "ppp")
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.hang(app)
     assert app.forkserver.jobs[-1].stage == 1
     room.answer(app, "ppp")
@@ -457,7 +475,7 @@ def test_tests_that_hang_in_the_grading_cost_only_the_stages_not_passed_before(r
 
 def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
     """If no stage was passed before, nothing can be graded."""
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.hang(app)
     press(app, "enter", "1")
     assert app.phase == "done"
@@ -469,7 +487,7 @@ def test_a_job_is_submitted_again_when_the_fork_server_dies(room, app):
     """In phase "work" and in the grading."""
     app.handle_message(JobDied(0, "ended"))
     assert len(app.forkserver.jobs) == 2
-    press(app, "f", "f")
+    press(app, *FINISH)
     app.handle_message(JobDied(0, "ended"))
     assert [job.target.name for job in app.forkserver.jobs[-2:]] == ["attempt", "attempt"]
 
@@ -483,7 +501,7 @@ def test_every_screen_fits_its_window(room, size):
     screens.append(room.screen(app))
     press(app, "p")
     screens.append(room.screen(app))
-    press(app, "p", "f", "f")
+    press(app, "p", *FINISH)
     room.answer(app, "ppp", "pf")
     for key in ("enter", "3"):
         screens.append(room.screen(app))

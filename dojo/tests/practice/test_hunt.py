@@ -18,7 +18,7 @@ from dojo.practice.hunt.plant import Planted, SourceTester, count_extra_lines, p
 from dojo.practice.hunt.start import choose, new_hunt, place
 from dojo.progress.sessions import SessionLog
 from dojo.tests.checkouts import MISTAKES, REPOSITORY, SOLUTION, add_kata
-from dojo.tests.practice.drill_without_terminal import Room, press
+from dojo.tests.practice.drill_without_terminal import FINISH, Room, press
 
 REAL = Checkout(REPOSITORY)
 
@@ -333,7 +333,7 @@ def test_a_hunt_half_mended_when_time_is_up_gets_half(room):
 def test_a_repair_that_breaks_something_else_is_half_a_repair(room):
     """The bug's test passes, another fails."""
     app = hunt(room)
-    press(app, "f", "f")
+    press(app, *FINISH)
     other = ({"test_double_is_twice_as_much", "test_shift_moves_by_three_unless_told"} - {app.hunt.bugs[0].test}).pop()
     answer_grading(app, wrong=(other,))
     assert app.session.points == 50
@@ -346,7 +346,7 @@ def test_hints_say_where_and_cost(room):
     assert app.hunt.bugs[0].where in room.screen(app)
     press(app, "h", "h")
     assert [what for _, what, _ in room.events(app)].count("hint") == 2
-    press(app, "f", "f")
+    press(app, *FINISH)
     answer_grading(app)
     assert app.session.points == 80
 
@@ -364,7 +364,7 @@ def test_a_hunt_that_was_left_goes_on(room):
 def test_a_hunt_that_cannot_be_imported_any_more_gets_no_points(room):
     """The last page says why."""
     app = hunt(room)
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.broken(app, "tiny.py, line 3: invalid syntax\n  def (")
     assert app.session.points == 0
     assert "tiny.py, line 3: invalid syntax: so no bug counts as mended." in page(app)

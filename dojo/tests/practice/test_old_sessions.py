@@ -8,7 +8,7 @@ from dojo.core.catalog import load_catalog
 from dojo.progress.attempts import read_attempts
 from dojo.progress.database import connect
 from dojo.progress.session_state import DrillState, PlantedBug, RoundPart, StageResult
-from dojo.tests.practice.drill_without_terminal import Room, press
+from dojo.tests.practice.drill_without_terminal import FINISH, Room, press
 from dojo.tests.progress.made_up_history import NOON
 
 PLANTED = "def double(x):\n    return x * x\n\n\ndef shift(x, by=3):\n    return x - by\n"
@@ -127,7 +127,7 @@ def test_a_hunt_goes_on_with_its_bugs_and_hints(room):
     assert app.hunt.bugs[0] == PlantedBug("moves down", "`by` is subtracted", "test_shift_moves_up", "shift")
     press(app, "h")
     assert "- double" in room.screen(app)
-    press(app, "f", "f")
+    press(app, *FINISH)
     room.answer(app, "p")
     assert (app.phase, app.hunt.bugs[0].mended) == ("done", False)
 

@@ -15,7 +15,7 @@ from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
-from dojo.practice.terminal import KEY_NAMES, Terminal, keys_in
+from dojo.practice.terminal import KEY_NAMES, KeyReader, Terminal, keys_in
 from dojo.practice.watch import view
 from dojo.practice.watch.app import WatchApp, first_kata
 from dojo.progress.runs import Progress, record_run
@@ -275,7 +275,6 @@ def test_the_file_watcher_ends_at_once(folder):
         ("\x1b", ["escape"]),
         ("\x1b\x1b[A", ["escape", "up"]),
         ("\x1b[C\x1b[3~\x1b[1;5D\x1bOP\x1bq", []),  # right, delete, Ctrl-left, F1, Alt-q: no keys of this program
-        ("\x1b[200~n\x1b[201~", ["n"]),
         ("é\n", ["é", "enter"]),
         ("", []),
     ],
@@ -283,6 +282,37 @@ def test_the_file_watcher_ends_at_once(folder):
 def test_keys_in_what_a_terminal_sends(sent, keys):
     """Several may arrive at once; unknown sequences are left out."""
     assert keys_in(sent) == keys
+
+
+@pytest.mark.parametrize(
+    ("parts", "keys"),
+    [
+        (["\x1b[200~n\x1b[201~"], []),
+        (["s\x1b[200~y\x1b[201~q"], ["s", "q"]),
+        (["\x1b[200~a\x1b[201~\x1b[200~s\x1b[201~q"], ["q"]),
+        (["\x1b[200~sy", "sy\x1b[2", "01~q"], ["q"]),  # in several parts
+        (["\x1b[200~sy", "sy\x1b[201", "sy\x1b[201~", "q"], ["q"]),
+        (["result"], []),  # a terminal that does not mark what is pasted
+        (["result", "sy"], []),  # the end of it
+        (["\x1b[B\x1b[B\x1b[B\x1b[B\x1b[B"], ["down"] * 5),  # an arrow that is held down
+        (["jjj"], ["j"] * 3),
+    ],
+)
+def test_pasted_text_is_no_key(parts, keys):
+    """Whatever it holds, and however it arrives."""
+    reader = KeyReader()
+    read = [reader.keys(part, 10 + number / 100) for number, part in enumerate(parts)]
+    assert [key for part in read for key in part] == keys
+
+
+def test_after_a_paste_keys_are_keys_again():
+    """Also if the terminal never marks its end."""
+    reader = KeyReader()
+    assert reader.keys("result = 5", 10.0) == []
+    assert reader.keys("q", 10.2) == ["q"]
+    assert reader.keys("\x1b[200~sy", 11.0) == []
+    assert reader.keys("q", 11.5) == []
+    assert reader.keys("q", 13.0) == ["q"]
 
 
 def test_every_key_on_the_screen_does_something():

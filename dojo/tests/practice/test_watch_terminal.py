@@ -22,6 +22,7 @@ WAIT_S = 120  # a screen that has not come until then will not come
 COLOUR = re.compile(r"\x1b\[[0-9;]*\b(?:3[0-7]|9[0-7])[0-9;]*m")
 SEQUENCES = re.compile(r"\x1b\][^\x1b\x07]*(?:\x1b\\|\x07)|\x1b\[[0-?]*[ -/]*[@-~]")
 ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
+END_OF_PASTES = "\x1b[?2004l"
 
 
 def environment(**more):
@@ -158,12 +159,12 @@ def test_an_hour_of_practice(other, tmp_path):
 
         # s: asks before it shows
         person.press("s")
-        person.sees("Not solved yet", "y or n")
+        person.sees("Not solved yet", "Type yes and Enter")
         person.press("n")
         person.sees("verdict in", not_=["Not solved yet"])
         person.press("s")
-        person.sees("y or n")
-        person.press("y")
+        person.sees("Type yes and Enter")
+        person.press("y", "e", "s", "\r")
         person.sees("solutions/tiny.py", "Two functions of whole numbers")
         person.press("q")  # closes the page, not the watcher
         person.sees("hint: add x to itself")
@@ -185,12 +186,12 @@ def test_an_hour_of_practice(other, tmp_path):
 
         # r: asks, and keeps a copy
         person.press("r")
-        person.sees("Put the stub back?", "y or n")
+        person.sees("Put the stub back?", "Type yes and Enter")
         person.press("n")
         person.sees("Solved", not_=["Put the stub back"])
         person.press("r")
-        person.sees("y or n")
-        person.press("y")
+        person.sees("Type yes and Enter")
+        person.press("y", "e", "s", "\r")
         person.sees("The stub is back.", ".dojo/backups/tiny-", "tests wait for katas/tiny.py")
         (copy,) = (other.state / "backups").iterdir()
         assert copy.read_bytes() == other.reference("tiny").read_bytes()
@@ -255,7 +256,7 @@ def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
         person.press("\x03")
 
 
-@pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "Ctrl-\\", "SIGTERM", "SIGHUP"])
 def test_the_terminal_is_restored(checkout, how):
     """On every way to end, also while torch is still being imported."""
     with Person(checkout) as person:
@@ -265,10 +266,52 @@ def test_the_terminal_is_restored(checkout, how):
         if how.startswith("SIG"):
             person.child.kill(getattr(signal, how))
         else:
-            person.press({"q": "q", "Ctrl-C": "\x03", "Ctrl-D": "\x04"}[how])
-        assert person.ends() == (1 if how.startswith("SIG") else 0)
+            person.press({"q": "q", "Ctrl-C": "\x03", "Ctrl-D": "\x04", "Ctrl-\\": "\x1c"}[how])
+        assert person.ends() == (1 if how.startswith("SIG") or how == "Ctrl-\\" else 0)
+        assert END_OF_PASTES in person.raw.rpartition(ENTER_SCREEN)[2]
         assert person.echoes()
         assert "Traceback" not in person.raw
+
+
+PASTED = "def query(keys):\n    try: return solve(keys)\n    except SyntaxError: ...\ny\nsy\nry\n"
+
+
+@pytest.mark.parametrize("text", [PASTED, f"\x1b[200~{PASTED}\x1b[201~", PASTED * 100, "sy\n", "ry\n"])
+def test_text_meant_for_another_window_decides_nothing(checkout, text):
+    """Pasted at once, with the marks of a terminal and without: no hint, no solution, no reset, no drill, no end."""
+    checkouts.solve(checkout, "x * 2", "x * x")
+    mine = checkout.stub("tiny").read_text()
+    with Person(checkout) as person:
+        person.sees("✗ test_double_is_twice_as_much", "x is multiplied by itself")
+        person.press(text)
+        checkouts.solve(checkout, "x * 2", "x * 3")  # a sign that the text was read
+        person.sees("double(1) should be 2, but is 3", not_=["Type yes"])
+        assert [runs.count_events(checkout, "tiny", event) for event in ("hint", "solution", "reset")] == [0, 0, 0]
+        checkouts.solve(checkout, "x * 2", "x * x")
+        person.sees("x is multiplied by itself")
+        assert checkout.stub("tiny").read_text() == mine
+        person.press("t")  # keys work as before
+        person.sees("✓ test_shift_moves_up")
+        person.press("\r", "q")
+        assert person.ends() == 0
+
+
+@pytest.mark.parametrize("key", ["s", "r"])
+def test_typing_on_answers_no_question(checkout, key):
+    """Letter by letter, as somebody types who looks at the editor."""
+    checkouts.solve(checkout, "x * 2", "x * x")
+    mine = checkout.stub("tiny").read_text()
+    with Person(checkout) as person:
+        person.sees("✗ test_double_is_twice_as_much")
+        person.press(key, "y", "\r", key, "y", "y", key, "y", "e", "\r", key, "y", "e", "s", "t", "\r")
+        person.press(key)
+        person.sees("Type yes and Enter")
+        person.press("n")
+        person.sees("verdict in", not_=["Type yes"])
+        person.press("q")
+        assert person.ends() == 0
+    assert [runs.count_events(checkout, "tiny", event) for event in ("solution", "reset")] == [0, 0]
+    assert checkout.stub("tiny").read_text() == mine
 
 
 def test_ctrl_z_and_fg(checkout):
