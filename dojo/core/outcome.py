@@ -1,6 +1,7 @@
 """The outcome of one test, and what a set of outcomes amounts to. The terminal, the history and `kata verify` show these."""
 
 import dis
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +10,29 @@ from typing import Any, Literal
 # "not started" is a test that reached an unwritten stub.
 Verdict = Literal["passed", "failed", "not started", "error", "skipped"]
 
+MAX_MESSAGE_CHARS = 10_000  # an exception may hold megabytes
+CONTROL_CHARACTER = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")  # these could move a terminal's cursor
+
+
+def shortened(text: str) -> str:
+    """`text` as it can be shown, sent and stored: not too long; control characters and half surrogate pairs as escapes."""
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = f"{text[:MAX_MESSAGE_CHARS]} ..."
+    text = CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def text_of(error: BaseException | None) -> str:
+    """What `error` says, shortened. Making the text of an exception of the learner's may itself fail."""
+    try:
+        return shortened(str(error))
+    except Exception as failure:
+        return f"(no text: its __str__ raised {type(failure).__name__})"
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict on one test, and its message."""
+    """The verdict on one test, and its message, which is shortened."""
 
     test: str  # "test_no_noise_at_the_last_step[...]"
     kata: str
@@ -20,6 +40,9 @@ class Outcome:
     verdict: Verdict
     message: str = ""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", shortened(self.message))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

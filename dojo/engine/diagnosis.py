@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from dojo.core.mistakes import Mistake, load_mistakes
-from dojo.core.outcome import Diagnosis
+from dojo.core.outcome import Diagnosis, text_of
 from dojo.core.paths import Checkout
 from dojo.testing import probes
 from dojo.testing.probes import Case, Evidence, Probe
@@ -38,8 +38,8 @@ def diagnose_kata(checkout: Checkout, kata: str, seed: int) -> tuple[tuple[Diagn
             reference, mistakes = known_evidence(checkout, kata, probe, seed)
         whole = diagnose(probes.cases(probe, seed), evidence, reference, mistakes)
         parts = diagnose_partly(evidence, reference, mistakes, whole)
-    except (Exception, KeyboardInterrupt) as error:  # a diagnosis is an extra: without it the run is still valid
-        return (), f"{type(error).__name__}: {error}"
+    except BaseException as error:  # a diagnosis is an extra: without it the run is still valid
+        return (), f"{type(error).__name__}: {text_of(error)}"
     diagnoses = [Diagnosis(m.name, m.says, True) for m in whole] + [Diagnosis(m.name, m.says, False) for m in parts]
     return tuple(diagnoses), ""
 

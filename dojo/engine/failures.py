@@ -1,14 +1,19 @@
 """How a failing test is shown: the sentence for the learner first, then a short traceback."""
 
+import bdb
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest._code.code import ExceptionChainRepr, ReprEntry, TerminalRepr
+from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, TerminalRepr
 
+from dojo.core.outcome import MAX_MESSAGE_CHARS, shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.engine.hang import StillRunning
+from dojo.engine.processes import wrote_too_much
+
+MAX_LINES = 40  # of one part of a traceback
 
 
 class ExplainedFailure(TerminalRepr):
@@ -40,10 +45,12 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
         text = (error.text or "").rstrip()
         caret = " " * ((error.offset or 1) - 1) + "^"
         return f"{shown}, line {error.lineno or 1}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
-    if missing := re.match(rf"cannot import name '(\w+)' from 'katas\.{kata}'", str(error)):
+    if missing := re.match(rf"cannot import name '(\w+)' from 'katas\.{kata}'", text_of(error)):
         return f"{shown} has no `{missing[1]}`, which its tests import. Keep the names of the stub (kata show {kata})."
     number = _last_line_in(error, file) if error else None
-    return f"{shown}, line {number}: importing it raised {type(error).__name__}: {error}" if number else ""
+    if error and number:
+        return f"{shown}, line {number}: importing it {what_happened(error)}"
+    return f"{shown} {what_happened(error)}" if isinstance(error, bdb.BdbQuit) else ""
 
 
 def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None) -> str:
@@ -51,12 +58,16 @@ def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: Ba
     from dojo.testing import Wrong  # brings torch
 
     if isinstance(error, Wrong):
-        return str(error)
+        return shortened(str(error))
     line = _last_line_in(error, file) if error else None
+    if error is None:
+        return ""
     if isinstance(error, StillRunning):
         sentence = f"{checkout.shown(file)}, line {line}, {error}" if line else f"{item.name} {error}"
     elif line:
-        sentence = f"{checkout.shown(file)}, line {line}, raised {type(error).__name__}: {error}"
+        sentence = f"{checkout.shown(file)}, line {line}, {what_happened(error)}"
+    elif isinstance(error, bdb.BdbQuit):  # the debugger was left after the kata's last line
+        sentence = f"{checkout.shown(file)} {what_happened(error)}"
     else:
         from dojo.engine.returned import explain_result  # not before: where memory ran out, there is none for an import
 
@@ -67,12 +78,26 @@ def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: Ba
     return f"{sentence}\nwhy it is tested: {why}" if why else sentence
 
 
+def what_happened(error: BaseException) -> str:
+    """A clause without its subject: "raised ValueError: no"; what it means here, where the exception does not say it."""
+    if isinstance(error, bdb.BdbQuit):
+        return "stopped at a breakpoint, and no debugger can be used here: delete it, or run `kata test` in a terminal"
+    if clause := wrote_too_much(error):
+        return clause
+    text = text_of(error)
+    if isinstance(error, OSError) and text.startswith("pytest: reading from stdin"):
+        return "waits for input, and nobody can type during a run: delete input()"
+    return f"raised {type(error).__name__}: {text}" if text else f"raised {type(error).__name__}"
+
+
 def shorten_traceback(longrepr: Any, error: BaseException | None, sentence: str) -> Any:
     """`longrepr` without the frames of torch and of the checks, below `sentence` if there is one."""
     from dojo.testing import Wrong
 
     if not isinstance(longrepr, ExceptionChainRepr):
-        return longrepr
+        return shortened(longrepr) if isinstance(longrepr, str) else longrepr
+    if longrepr.reprcrash:
+        longrepr.reprcrash.message = shortened(longrepr.reprcrash.message)  # pytest's last lines repeat it
     if isinstance(error, Wrong):  # the exceptions that it was raised from explain nothing
         longrepr.chain = longrepr.chain[-1:]
     for traceback, _, _ in longrepr.chain:
@@ -84,6 +109,9 @@ def shorten_traceback(longrepr: Any, error: BaseException | None, sentence: str)
         if isinstance(last, ReprEntry):
             code_lines = [line for line in last.lines if not line.startswith("E")]
             last.lines = code_lines if sentence else [*code_lines, *error_lines]  # the sentence says the same
+        for entry in kept:
+            if isinstance(entry, ReprEntry | ReprEntryNative):
+                entry.lines = [shortened(line) for line in entry.lines[:MAX_LINES]]
     return ExplainedFailure(sentence, longrepr) if sentence else longrepr
 
 
@@ -94,6 +122,15 @@ def leave_out_traceback(item: pytest.Item) -> None:
 
 def _one_line(excinfo: pytest.ExceptionInfo[BaseException], style: str | None = None) -> str:
     return excinfo.exconly()
+
+
+def shorten_captured(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Cuts what was printed: pytest would show all of it, and a loop may print megabytes."""
+    for index, (title, text) in enumerate(report.sections):
+        if len(text) > MAX_MESSAGE_CHARS:
+            rest = len(text) - MAX_MESSAGE_CHARS
+            note = f"... and {rest} characters more; `kata test NAME -s` prints all of them"
+            report.sections[index] = (title, f"{text[:MAX_MESSAGE_CHARS]}\n{note}\n")
 
 
 def _is_library_frame(entry: Any) -> bool:

@@ -1,5 +1,6 @@
 """Starting, leaving, killing and explaining processes: what the engine's and the grader's fork servers both need."""
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import ctypes
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+MAX_FILE_BYTES = 64 * 2**20  # that a kata may write into one file, and print
 KILL_ROUNDS = 1000  # each takes the children that the round before has orphaned
 
 
@@ -117,6 +119,14 @@ def children() -> list[int]:
         with suppress(OSError):
             pids += [int(pid) for pid in file.read_text().split()]
     return pids
+
+
+def wrote_too_much(error: BaseException) -> str:
+    """What a process did that met the limit MAX_FILE_BYTES, as a clause without its subject; empty for another error."""
+    meets_limit = isinstance(error, OSError) and error.errno == errno.EFBIG
+    return (
+        f"printed or wrote more than {MAX_FILE_BYTES >> 20} MiB, which is all that one run may" if meets_limit else ""
+    )
 
 
 def describe_exit(code: int, before: str, killed: str) -> str:

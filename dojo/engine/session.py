@@ -10,7 +10,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from dojo.core.errors import UserError
-from dojo.core.outcome import Diagnosis, Outcome, is_unwritten
+from dojo.core.outcome import Diagnosis, Outcome, is_unwritten, shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.engine import failures, summary
 from dojo.engine.hang import StillRunning
@@ -77,14 +77,17 @@ class KataSession:
             if not kata:
                 raise
             error = exit
-            message = f"importing {collector.name} raised SystemExit: {exit}"
+            message = f"importing {collector.name} raised SystemExit: {text_of(exit)}"
             report = pytest.CollectReport(collector.nodeid, "failed", message, [])
         if kata and report.failed:
-            sentence = failures.explain_import_error(self.checkout, self.target / f"{kata}.py", error)
+            failures.shorten_captured(report)
+            sentence = shortened(failures.explain_import_error(self.checkout, self.target / f"{kata}.py", error))
             if sentence:
                 report.longrepr = sentence
                 self.unimportable.add(kata)
-            self._add(Outcome(collector.name, kata, 0, "error", sentence or str(report.longrepr)))
+            else:
+                report.longrepr = shortened(str(report.longrepr))
+            self._add(Outcome(collector.name, kata, 0, "error", str(report.longrepr)))
         return report
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
@@ -130,13 +133,14 @@ class KataSession:
             verdict = "skipped"
             message = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
         elif is_unwritten(error, self.target):
-            verdict, message = "not started", str(error)
+            verdict, message = "not started", text_of(error)
             report.longrepr = message
         else:
             verdict = "failed" if call.when == "call" else "error"
             sentence = failures.explain_failure(self.checkout, self.target / f"{kata}.py", item, error)
-            message = sentence or f"{type(error).__name__}: {error}"
+            message = sentence or f"{type(error).__name__}: {text_of(error)}"
             report.longrepr = failures.shorten_traceback(report.longrepr, error, sentence)
+        failures.shorten_captured(report)
         outcome = Outcome(item.name, kata, stage_of(item), verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
         setattr(report, REPORT_ATTRIBUTE, outcome.as_dict())
         return report

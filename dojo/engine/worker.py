@@ -7,20 +7,17 @@ import stat
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from dojo.core.files import digest
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import text_of
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
-from dojo.engine.processes import PR_SET_PDEATHSIG, lower_limit, prctl
+from dojo.engine.processes import MAX_FILE_BYTES, PR_SET_PDEATHSIG, lower_limit, prctl, wrote_too_much
 
 MAX_EXTRA_MEMORY_BYTES = 4 * 2**30  # beyond what the fork server holds
-MAX_FILE_BYTES = 64 * 2**20  # in one file that the kata writes
-MAX_MESSAGE_CHARS = 10_000  # of one test; an exception may hold megabytes
 EXIT_UNREPORTED = 213  # exit code of a worker that could not send its result
 
 
@@ -35,8 +32,8 @@ def run_job(pipe: Connection, checkout: Checkout, job: Job, ahead: bool = False)
         _run_tests(sender, checkout, job, ahead)
     except BaseException as error:  # the kata has closed our files, say, or no memory is left
         try:
-            why = f"broke the test run itself ({type(error).__name__}: {error})"
-            sender.send(JobDied(job.number, why[:200]))
+            broken = f"broke the test run itself ({type(error).__name__}: {text_of(error)[:200]})"
+            sender.send(JobDied(job.number, wrote_too_much(error) or broken))
         except BaseException:
             os._exit(EXIT_UNREPORTED)
     os._exit(0)
@@ -101,7 +98,7 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
     live = _LivePlugin(sender, job, ahead)
     run = run_pytest(checkout, job.kata, job.target, arguments, live)
     job = live.job
-    outcomes = tuple(_shortened(outcome) for outcome in run.outcomes)
+    outcomes = run.outcomes
     if len(outcomes) < live.total:  # a partial run must not be reported as a complete one
         interrupted = "it was interrupted, by KeyboardInterrupt or pytest.exit()"
         reason = interrupted if run.exit_code == 2 else "pytest itself broke"
@@ -111,12 +108,6 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
     if job.diagnose and run.may_run_again and any(o.verdict == "failed" for o in outcomes):
         diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed)
         sender.send(Diagnosed(job.number, diagnoses))
-
-
-def _shortened(outcome: Outcome) -> Outcome:
-    if len(outcome.message) <= MAX_MESSAGE_CHARS:
-        return outcome
-    return replace(outcome, message=f"{outcome.message[:MAX_MESSAGE_CHARS]} ...")
 
 
 class Sender:
@@ -174,4 +165,4 @@ class _LivePlugin:
         outcome = outcome_of(report)
         if outcome and outcome.verdict == "failed" and not self.any_failed:
             self.any_failed = True
-            self.sender.send(FirstFailure(self.job.number, _shortened(outcome)))
+            self.sender.send(FirstFailure(self.job.number, outcome))

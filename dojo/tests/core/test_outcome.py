@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dojo.core.outcome import is_solved, is_unwritten
+from dojo.core.outcome import MAX_MESSAGE_CHARS, Outcome, is_solved, is_unwritten, text_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,18 @@ def test_only_a_raise_statement_of_the_kata_is_an_unwritten_stub():
     assert not is_unwritten(module.value, here)
     assert not is_unwritten(ValueError(), here)
     assert not is_unwritten(None, here)
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("two\nlines\tand 日本 ü", "two\nlines\tand 日本 ü"),
+        ("a\ud800b\udc80", "a\\ud800b\\udc80"),
+        ("a\r\nb\x1b[2J\x00\x7f\x9b", "a\nb\\x1b[2J\\x00\\x7f\\x9b"),
+        ("x" * 50_000_000, "x" * MAX_MESSAGE_CHARS + " ..."),
+    ],
+)
+def test_a_message_can_be_shown_sent_and_stored(message, kept):
+    """Whoever makes the outcome."""
+    assert Outcome("test_a", "tiny", 1, "failed", message).message == kept
+    assert text_of(ValueError(message)) == kept

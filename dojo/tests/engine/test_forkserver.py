@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.outcome import Diagnosis
+from dojo.core.outcome import MAX_MESSAGE_CHARS, Diagnosis
 from dojo.engine import processes
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
-from dojo.engine.worker import MAX_MESSAGE_CHARS
 from dojo.tests import checkouts
 
 NUMBERS = iter(range(1, 10_000))
@@ -249,7 +248,10 @@ def test_a_right_answer_with_side_effects_is_right(run, case):
 ERRORS = {
     "takes a big piece of memory": ("bytearray(1 << 40)", "MemoryError"),
     "takes memory until there is none": ("held = []\nwhile True: held.append(bytes(1 << 28))", "MemoryError"),
-    "fills a file": ("open('/tmp/kata-forkserver-big', 'wb').write(bytes(1 << 27))", "File too large"),
+    "fills a file": (
+        "open('/tmp/kata-forkserver-big', 'wb').write(bytes(1 << 27))",
+        "printed or wrote more than 64 MiB",
+    ),
     "exits": ("import sys\nsys.exit(3)", "SystemExit"),
     "has no end": ("return double(x)", "RecursionError"),
 }
@@ -282,6 +284,49 @@ def test_a_message_of_megabytes_is_cut(run):
     messages = run(does("raise ValueError('x' * 1_000_000)"))
     assert len(last(messages, FirstFailure).outcome.message) < 2 * MAX_MESSAGE_CHARS
     assert max(len(o.message) for o in last(messages, Verdict).outcomes) < 2 * MAX_MESSAGE_CHARS
+
+
+ODD = {  # (the statements, what the failing test says)
+    "half a surrogate pair": ("raise ValueError('a\\ud800b')", "raised ValueError: a\\ud800b\n"),
+    "control characters": ("raise ValueError('a\\x00\\x1b[2J\\rb')", "raised ValueError: a\\x00\\x1b[2J\\x0db\n"),
+    "50 MB": ("raise ValueError('x' * 50_000_000)", "raised ValueError: xxx"),
+    "no text": (
+        "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd",
+        "raised Odd: (no text: its __str__ raised ValueError)",
+    ),
+    "a text that is none": (
+        "class Odd(Exception):\n    def __str__(self): return 5\nraise Odd",
+        "raised Odd: (no text: its __str__ raised TypeError)",
+    ),
+    "a flood of prints": ("while True: print('x' * 1_000_000)", "line 10, printed or wrote more than 64 MiB"),
+    "a large file": (
+        "import tempfile\nwith tempfile.TemporaryFile() as f:\n    while True: f.write(bytes(2**20))",
+        "printed or wrote more than 64 MiB",
+    ),
+    "a breakpoint": ("breakpoint()", "stopped at a breakpoint, and no debugger can be used here: delete it"),
+    "a breakpoint of pdb": ("import pdb\npdb.set_trace()", "stopped at a breakpoint"),
+    "input": ("input('x? ')", "line 10, waits for input, and nobody can type during a run: delete input()"),
+    "cancelled": ("import asyncio\nraise asyncio.CancelledError('no')", "raised CancelledError: no"),
+    "no sentence": ("raise ValueError", "line 10, raised ValueError\n"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_whatever_a_kata_raises_or_prints_is_a_sentence(run, case):
+    """And no more than that: the run goes on, and ends with its verdict and the (empty) diagnosis."""
+    statements, says = ODD[case]
+    messages = run(does(statements))
+    outcome = last(messages, FirstFailure).outcome
+    assert says in outcome.message
+    outcome.message.encode()  # can be printed and stored
+    assert not [m for m in messages if isinstance(m, JobDied)]
+
+
+def test_a_flood_at_import_is_told_in_every_run(run):
+    """Also by the worker that was forked ahead of its job: the second run must not wait for its verdict for ever."""
+    for _ in range(2):
+        died = last(run("while True: print('x' * 7_000)\n"), JobDied)  # leaves some in a buffer
+        assert died.why == "printed or wrote more than 64 MiB, which is all that one run may"
 
 
 # processes that a kata leaves behind

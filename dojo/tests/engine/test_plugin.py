@@ -12,7 +12,7 @@ from dojo.core.outcome import Diagnosis
 from dojo.engine.pool import TaskDied
 from dojo.progress import runs as history
 from dojo.progress.attempts import read_attempts
-from dojo.tests.checkouts import add_kata, pytest_in, solve
+from dojo.tests.checkouts import SOLUTION, add_kata, pytest_in, solve
 
 ALL = {
     "test_double_is_twice_as_much[0]",
@@ -196,6 +196,37 @@ def test_an_exception_at_import_is_reported_with_its_line(checkout):
     session = pytest_in(checkout)
     assert lines_with(session, "katas/tiny.py, line 3: importing it raised JSONDecodeError")
     assert "json/decoder.py" not in session.output
+
+
+ODD = {
+    "half a surrogate pair": ("raise ValueError('a\\ud800b')", "raised ValueError: a\\ud800b"),
+    "megabytes": ("raise ValueError('x' * 2_000_000)", "raised ValueError: xxx"),
+    "megabytes of printed text": ("print('x' * 2_000_000); raise ValueError('no')", "raised ValueError: no"),
+    "no text": (
+        "class Odd(Exception):\n    __str__ = None\nraise Odd",
+        "raised Odd: (no text: its __str__ raised TypeError)",
+    ),
+    "a group": ("raise ExceptionGroup('many', [ValueError('x' * 2_000_000)])", "raised ExceptionGroup: many"),
+    "a breakpoint": ("breakpoint()", "stopped at a breakpoint"),
+}
+
+
+@pytest.mark.parametrize("where", ["at import", "in a function"])
+@pytest.mark.parametrize("case", ODD)
+def test_whatever_a_kata_raises_is_a_short_sentence_and_is_recorded(checkout, case, where):
+    """No run breaks for it, and nobody scrolls through megabytes."""
+    statements, says = ODD[case]
+    if where == "at import":
+        checkout.stub("tiny").write_text(f"{SOLUTION}\n{statements}\n")
+    else:
+        body = "".join(f"    {line}\n" for line in statements.splitlines())
+        solve(checkout, "    return x * 2\n", body)
+    session = pytest_in(checkout, "tests/tiny")
+    assert session.code == 1
+    assert lines_with(session, says)
+    assert "INTERNALERROR" not in session.output
+    assert len(session.output) < 120_000
+    assert runs(checkout) == [("tiny", where != "at import")]
 
 
 def test_a_missing_package_is_reported_with_its_line(checkout):
