@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from dojo.cli.interview import drill, hunt
 from dojo.cli.practise import follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
 from dojo.core.errors import UserError
+from dojo.core.printing import print_anything
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Practise": (list_katas, show, watch, test, hint, solution, follow_ups, reset),
@@ -24,6 +26,10 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
 
 class KataGroup(click.Group):
     """Prints help that fits one screen of 80x24, and a UserError as its sentence, with exit code 2."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        print_anything()
+        return super().main(*args, **options)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_usage(ctx, formatter)

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from dojo.core.paths import Checkout
+from dojo.core.printing import print_anything
 from dojo.engine import fixtures, selection
 from dojo.engine.hang import HangGuard
 from dojo.engine.session import PLUGIN_NAME, KataSession
@@ -40,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     checkout = Checkout(config.rootpath)
     if not checkout.catalog.is_file():
         return
+    print_anything()
     target = Target(config, Checkout(config.rootpath.resolve()))
     config.pluginmanager.register(target, "dojo-target")
     config.pluginmanager.register(selection, "dojo-selection")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from dojo.cli.main import SECTIONS
-from dojo.tests.checkouts import MISTAKES, solve
+from dojo.tests.checkouts import MISTAKES, add_kata, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, program
 
 COMMANDS = {
@@ -167,6 +167,54 @@ def test_a_pipe_gets_plain_text_and_a_terminal_gets_colours(checkout):
     os.close(terminal)
     assert b"\x1b[" in os.read(screen, 100_000)
     os.close(screen)
+
+
+PRINTED = """
+import sys
+from dojo.cli.main import main
+for line in ("list", "show tiny", "hint tiny", "follow-ups tiny", "solution tiny --give-up", "history tiny", "due",
+             "history", "-h"):
+    try:
+        main(line.split(), prog_name="kata")
+    except SystemExit as exit:
+        assert not exit.code, line
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii", "utf-8"])
+def test_every_command_prints_whatever_the_encoding(checkout, encoding):
+    """What the encoding lacks gets a stand-in: no traceback, and no line is lost."""
+    odd = "日本 é × ≤ ■□✓ \\udc80"
+    description = checkout.description("tiny").read_text().replace("the idea", "the idea 日本 é × ✓")
+    checkout.description("tiny").write_text(description.replace("How would", "日本 é × ≤ – ■ How would"))
+    checkout.reference("tiny").write_text(checkout.reference("tiny").read_text().replace("x * 2", f"x * 2  # {odd}"))
+    solve(checkout, "x * 2", "x * 3")
+    clean = environment(PYTHONIOENCODING=encoding)
+    tested = subprocess.run(program("test", "tiny"), env=clean, capture_output=True, timeout=60)
+    assert tested.returncode == 1
+    assert b"double(1) should be 2" in tested.stdout
+    run = subprocess.run([sys.executable, "-c", PRINTED], env=clean, capture_output=True, timeout=60)
+    output = (run.stdout + run.stderr).decode(encoding, "replace")
+    assert b"Traceback" not in run.stderr, output
+    assert "0 of 1 katas solved" in output
+    assert "How would you double?" in output
+    assert "return x * 2" in output
+    if encoding == "ascii":
+        assert "-# 4 of 6 tests" in output  # □■
+        assert "\\u65e5\\u672c e x" in output
+
+
+def test_a_path_that_is_no_text_is_printed(tmp_path, monkeypatch):
+    """File names are bytes: a folder may be called by bytes that are no UTF-8."""
+    odd = make_checkout(tmp_path / os.fsdecode(b"caf\xe9"))
+    add_kata(odd)
+    odd.stub("tiny").write_text("raise ValueError(__file__)\n")
+    for command, code in (("list", 0), ("show tiny", 0), ("test tiny", 1), ("reset tiny", 0)):
+        run = subprocess.run(
+            program(*command.split()), env=environment(), cwd=odd.root, capture_output=True, timeout=60
+        )
+        assert run.returncode == code, (run.stdout, run.stderr)
+        assert b"Traceback" not in run.stderr
 
 
 def test_the_learners_commands_print_no_named_mistake(checkout):

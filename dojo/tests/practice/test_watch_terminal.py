@@ -273,6 +273,17 @@ def test_the_terminal_is_restored(checkout, how):
         assert "Traceback" not in person.raw
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii"])
+def test_it_is_drawn_in_any_encoding(checkout, encoding):
+    """Lines, squares and messages; what the encoding lacks gets a stand-in."""
+    checkouts.solve(checkout, "return x * 2", "raise ValueError('日本 \\ud800')")
+    with Person(checkout, PYTHONIOENCODING=encoding) as person:
+        person.sees("test_double_is_twice_as_much", "raised ValueError", "ud800", "q quit")
+        person.press("q")
+        assert person.ends() == 0
+        assert "Traceback" not in person.raw
+
+
 PASTED = "def query(keys):\n    try: return solve(keys)\n    except SyntaxError: ...\ny\nsy\nry\n"
 
 
