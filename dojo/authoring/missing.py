@@ -55,4 +55,4 @@ def _is_stale(checkout: Checkout, kata: str) -> bool:
         stub = render(checkout.reference(kata).read_text(encoding="utf-8"), kata)
     except UserError:  # the reference is not finished
         return True
-    return not checkout.stub(kata).is_file() or checkout.stub(kata).read_text(encoding="utf-8") != stub
+    return not checkout.stub(kata).is_file() or checkout.stub(kata).read_bytes() != stub.encode()

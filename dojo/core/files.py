@@ -13,7 +13,7 @@ from dojo.core.paths import Checkout
 COPIES_PER_SECOND = 1000  # names that backup() tries for one file
 
 
-def write(file: Path, text: str) -> None:
+def write(file: Path, content: str | bytes) -> None:
     """Replaces the content of `file` atomically: a crash leaves the old text or the new one. Makes missing folders.
 
     A character that UTF-8 cannot encode (half of a surrogate pair) is written as an escape like \\ud800.
@@ -22,8 +22,8 @@ def write(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as temporary:
-                temporary.write(text)
+            with os.fdopen(handle, "wb") as temporary:
+                temporary.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
             os.chmod(name, file.stat().st_mode & 0o777 if file.exists() else 0o644)
             os.replace(name, file)
         except BaseException:

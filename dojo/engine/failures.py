@@ -10,6 +10,7 @@ from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, T
 
 from dojo.core.outcome import MAX_MESSAGE_CHARS, shortened, text_of
 from dojo.core.paths import Checkout
+from dojo.core.source import NotSource
 from dojo.engine.hang import StillRunning
 from dojo.engine.processes import wrote_too_much
 
@@ -40,6 +41,8 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
         )
     if not file.is_file():
         return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
+    if isinstance(error, NotSource):
+        return f"{checkout.shown(Path(error.file))} {error.why}\nNothing was run."
     if isinstance(error, SyntaxError) and Path(error.filename or file).parent == file.parent:
         shown = checkout.shown(Path(error.filename or file))
         text = (error.text or "").rstrip()

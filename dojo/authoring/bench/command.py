@@ -72,7 +72,7 @@ def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: P
     file = target / f"{kata}.py"
     if target == checkout.solutions.resolve() or not file.is_file():
         return None
-    if file.read_text(encoding="utf-8") == stub(checkout, kata):
+    if file.read_bytes() == stub(checkout, kata).encode():
         return None
     progress(f"{kata}: does yours pass?")
     done = subprocess.run(

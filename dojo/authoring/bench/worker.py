@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dojo.authoring.bench.results import Measurement, MeasureRequest
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.core.source import decode
 
 if TYPE_CHECKING:
     from dojo.testing.bench import Bench, Work
@@ -108,7 +109,7 @@ def load_source(name: str, file: Path) -> Any:
     """Loads the module in `file` under `name`, outside the `katas` package. Imports torch."""
     from dojo.testing.probes import load_module
 
-    return load_module(name, file.read_text(encoding="utf-8"), str(file))
+    return load_module(name, decode(file.read_bytes()), str(file))
 
 
 def _send(lines: TextIO, kind: str, content: Any) -> None:

@@ -3,7 +3,7 @@
 The folder of this file is on the import path of pytest and its child processes (dojo.engine.target), and of nothing
 else: elsewhere, `katas` is the folder of that name, as for any other Python package. Modules are compiled from their
 source on every import: Python uses a cached .pyc file if size and time (in whole seconds) match, so after two quick
-saves it could run the older code.
+saves it could run the older code. Bytes that grading would refuse are refused here, too.
 """
 
 import os
@@ -14,6 +14,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from dojo.core.source import NotSource, decode
+
 directory = Path(os.environ["KATAS_DIR"]).resolve()
 __path__ = [str(directory)]
 
@@ -21,7 +23,11 @@ __path__ = [str(directory)]
 class _FromSource(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType | None:
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        try:
+            text = decode(self.get_data(path))
+        except NotSource as error:
+            raise NotSource(error.why, path) from None
+        return self.source_to_code(text, path)
 
 
 class _Switch:

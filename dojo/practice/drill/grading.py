@@ -19,7 +19,7 @@ def freeze(session: Session) -> None:
         return
     session.attempt.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write(session.attempt, session.file.read_text(encoding="utf-8", errors="replace"))
+        write(session.attempt, session.file.read_bytes())
     except OSError:
         write(session.attempt, "")  # the file was deleted: there is nothing to grade
 

@@ -27,7 +27,7 @@ def grade_hunt(session: Session, hunt: HuntState, outcomes: Sequence[Outcome]) -
     failed = {_function(o) for o in outcomes if o.verdict not in ("passed", "skipped")}
     for bug in hunt.bugs:
         bug.mended = bug.test in ran - failed
-    attempt = session.attempt.read_text(encoding="utf-8")
+    attempt = session.attempt.read_text(encoding="utf-8", errors="replace")
     hunt.extra_lines = count_extra_lines(hunt.planted, attempt, hunt.working)
     share = sum(bool(bug.mended) for bug in hunt.bugs) / len(hunt.bugs)
     if failed and share == 1:  # a repair that breaks something else is half a repair

@@ -165,12 +165,19 @@ def test_a_syntax_error_is_shown_with_its_line(checkout):
     assert list(session.verdicts().values()) == ["error"] + ["not started"] * 6
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe bytes", b"x = 1\0\n", b"def f():\n\tx = 1\n        y = 2\n"])
-def test_a_file_that_python_cannot_read_is_named(checkout, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\xff\xfe bytes", "katas/tiny.py is stored as UTF-16; save it as UTF-8."),
+        (b"x = 1\0\n", "katas/tiny.py holds a null byte in line 1, so it is not a text"),
+        (b"def f():\n\tx = 1\n        y = 2\n", "katas/tiny.py, line 3: inconsistent use of tabs"),
+    ],
+)
+def test_a_file_that_python_cannot_read_is_named(checkout, content, says):
     """Another encoding, half a file after a crash, tabs among spaces."""
     checkout.stub("tiny").write_bytes(content)
     session = pytest_in(checkout)
-    assert lines_with(session, "katas/tiny.py, line "), session.output
+    assert lines_with(session, says), session.output
     assert "importlib" not in session.output
 
 

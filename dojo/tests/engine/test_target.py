@@ -178,6 +178,7 @@ def test_two_saves_within_a_second_run_the_newer_code(checkout):
 
 def test_child_processes_see_the_same_katas(checkout):
     """A test may start an interpreter, in whatever folder."""
+    (checkout.root / "dojo").symlink_to(checkouts.REPOSITORY / "dojo")  # as in every checkout
     (checkout.tests("tiny") / "test_1_core.py").write_text(
         "import subprocess, sys\n\n\n"
         "def test_child(tmp_path):\n"

@@ -14,7 +14,7 @@ from dojo.core.errors import UserError
 from dojo.grading.sandbox.cleanup import remove_tree
 from dojo.grading.submission.intake import read_submission, read_submitted_file
 from dojo.grading.submission.read import MAX_FILE_BYTES
-from dojo.tests.checkouts import REPOSITORY, SOLUTION, add_kata
+from dojo.tests.checkouts import REPOSITORY, SOLUTION, add_kata, pytest_in
 
 RIGHT = SOLUTION.encode()
 
@@ -109,6 +109,40 @@ def test_a_file_that_is_no_kata_is_refused_with_a_sentence(handed_in, checkout, 
     assert says in file.reason
     assert file.reason.endswith(".")
     assert "\n" not in file.reason
+
+
+LATIN_1 = "# Größe\n".encode("latin-1")  # Python itself takes it for a comment when it is given the bytes
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (RIGHT, ""),
+        (b"\xef\xbb\xbf" + RIGHT.replace(b"\n", b"\r\n"), ""),
+        (RIGHT.replace(b"\n", b"\r"), ""),
+        (b"# coding: latin-1\n" + RIGHT, ""),
+        ("# Größe 日本\n".encode() + RIGHT, ""),
+        (LATIN_1 + RIGHT, "is not UTF-8: line 1 holds the byte 0xf6; save it as UTF-8."),
+        (b"# coding: latin-1\n" + LATIN_1 + RIGHT, "names its own encoding ('latin-1') in a `coding:` line"),
+        (b"# coding: utf-7\n" + RIGHT, "names its own encoding ('utf-7')"),
+        (RIGHT.decode().encode("utf-16"), "is stored as UTF-16; save it as UTF-8."),
+        (RIGHT.decode().encode("utf-16-le"), "is stored as UTF-16; save it as UTF-8."),
+        (RIGHT.decode().encode("utf-16-be"), "is stored as UTF-16; save it as UTF-8."),
+        (RIGHT.decode().encode("utf-32"), "is stored as UTF-32; save it as UTF-8."),
+        (RIGHT.decode().encode("utf-32-be"), "is stored as UTF-32; save it as UTF-8."),
+        (RIGHT + b"\0", "holds a null byte in line"),
+        (b'{"cells": []}', "is a notebook saved as .py: export it as Python."),
+    ],
+)
+def test_practice_and_grading_say_the_same_of_bytes(handed_in, checkout, raw, says):
+    """What is solved in practice is not refused in the grade, and the sentence is the same."""
+    submitted = submit(handed_in, checkout, raw)
+    checkout.stub("tiny").write_bytes(raw)
+    session = pytest_in(checkout, "tests/tiny")
+    assert (session.code, submitted.status) == ((1, "refused") if says else (0, "ok")), session.output
+    if says:
+        assert f"katas/tiny.py {says}" in submitted.reason
+        assert f"{submitted.reason}\n" in session.output
 
 
 def test_the_limits_themselves_are_allowed(handed_in, checkout):

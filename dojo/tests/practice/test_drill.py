@@ -223,6 +223,13 @@ def test_a_save_closes_the_question(room, app):
     assert app.phase == "work"
 
 
+def test_the_attempt_holds_the_bytes_that_were_saved(room, app):
+    """In whatever encoding: the final run says the same of them as the runs before."""
+    app.session.file.write_bytes(b"# Gr\xf6\xdfe\r\n")
+    press(app, *FINISH)
+    assert app.session.attempt.read_bytes() == b"# Gr\xf6\xdfe\r\n"
+
+
 # Hints and pauses
 
 
