@@ -13,7 +13,9 @@ from dojo.cli.interview import drill, hunt
 from dojo.cli.practise import follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
 from dojo.core.errors import UserError
+from dojo.core.files import owner_advice
 from dojo.core.printing import print_anything
+from dojo.progress.database import tell_of_damage
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Practise": (list_katas, show, watch, test, hint, solution, follow_ups, reset),
@@ -52,11 +54,16 @@ class KataGroup(click.Group):
         except BrokenPipeError:
             raise  # the reader of the pipe has closed it; click exits
         except OSError as error:
+            advice = owner_advice(Path(error.filename).parent, Path(error.filename)) if error.filename else ""
             click.echo(
-                f"{error.filename or 'A file'} cannot be used: {error.strerror}. Nothing was lost; mend that and try again.",
+                f"{error.filename or 'A file'} cannot be used: {error.strerror}. Nothing was lost; mend that and try again."
+                f"{advice}",
                 err=True,
             )
             ctx.exit(2)
+        finally:
+            if sentence := tell_of_damage():
+                click.echo(sentence, err=True)
 
 
 class OldSpelling(click.Command):

@@ -97,15 +97,19 @@ def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
 
 @click.command()
 @click.argument("name", shell_complete=complete_kata)
-def hint(name: str) -> None:
+@click.option("--rung", type=click.IntRange(1), default=1, help="At least this one, if hints cannot be recorded.")
+def hint(name: str, rung: int) -> None:
     """The next hint, one rung at a time. Hints are recorded."""
     checkout, kata = find_kata(name)
-    rung, text = actions.next_hint(checkout, kata, print_notice)
+    notices: list[str] = []
+    rung, text = actions.next_hint(checkout, kata, notices.append, after=rung - 1)
+    for notice in notices:
+        print_notice(notice)
     out = tables.console()
     out.print(f"[bold]Hint {rung} of {len(kata.hints)}[/bold]")
     out.print(text, markup=False)
     out.print(
-        "\nThe next one: the same command."
+        f"\nThe next one: {f'kata hint {kata.name} --rung {rung + 1}' if notices else 'the same command.'}"
         if rung < len(kata.hints)
         else f"\nThat was the last one. The answer: kata solution {kata.name} --give-up"
     )

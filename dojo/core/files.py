@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -32,6 +33,7 @@ def write(file: Path, content: str | bytes) -> None:
     except OSError as error:
         raise UserError(
             f"{file} cannot be written ({error.strerror}); nothing was changed. Check the folder's permissions and free space."
+            f"{owner_advice(file.parent)}"
         ) from error
 
 
@@ -48,8 +50,26 @@ def backup(checkout: Checkout, file: Path, folder_name: str = "backups") -> Path
     except OSError as error:
         raise UserError(
             f"No copy of {checkout.shown(file)} could be made ({error}), so it was left as it is. Make room in {folder}."
+            f"{owner_advice(folder)}"
         ) from error
     raise UserError(f"No copy of {checkout.shown(file)} could be made, so it was left as it is. Tidy up {folder}.")
+
+
+def owner_advice(folder: Path, *files: Path) -> str:
+    """What to do if `folder`, or one of these files, is somebody else's and cannot be written; empty if none is.
+
+    After one command with sudo, the files that it wrote are root's. The sentence begins with a blank.
+    """
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        for path in (folder, *files):
+            if path.exists() and not os.access(path, os.W_OK) and path.stat().st_uid != os.geteuid():
+                command = f'sudo chown -R "$USER" {shlex.quote(str(folder))}'
+                return f" {path} belongs to {path.owner()}, perhaps since a command was run with sudo. Mend it with: {command}"
+    except (OSError, AttributeError, KeyError, NotImplementedError):  # Windows; or the owner has no name
+        pass
+    return ""
 
 
 def digest(path: Path) -> str:

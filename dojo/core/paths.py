@@ -88,7 +88,12 @@ class Checkout:
 
 def find_checkout(start: Path | None = None) -> Checkout:
     """The checkout around `start` (default: the current folder), else the one that this package was installed from."""
-    here = (start or Path.cwd()).resolve()
+    try:
+        here = (start or Path.cwd()).resolve()
+    except FileNotFoundError as error:
+        raise UserError(
+            "The folder that this terminal is in was deleted. Change into the repository: cd PATH"
+        ) from error
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
         if (folder / CATALOG_FILE).is_file():
             return Checkout(folder)

@@ -42,6 +42,7 @@ class _Worker:
     has_verdict: bool = False
     awaits_diagnosis: bool = False
     unread: bytearray = field(default_factory=bytearray)
+    settings: tuple[int, ...] = ()  # when pytest's own files were written; one forked ahead has read them
 
     def receive(self) -> Iterator[Message]:
         """The messages that have arrived completely. Never waits for the rest of one: a kata may write into the pipe."""
@@ -94,7 +95,7 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
             if caller in ready:
                 job = caller.recv()
                 clean_up()
-                worker, standby = _begin(standby, job), None
+                worker, standby = _begin(checkout, standby, job), None
                 if not worker:
                     if fork:
                         _preload_kata(checkout, job)
@@ -115,12 +116,13 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
             _end(standby)
 
 
-def _begin(standby: _Worker | None, job: Job) -> _Worker | None:
+def _begin(checkout: Checkout, standby: _Worker | None, job: Job) -> _Worker | None:
     """Gives `job` to the worker that was forked ahead. Ends that worker if it is for another job, or is no longer well."""
     if not standby:
         return None
+    same = replace(standby.job, number=job.number) == job and standby.settings == _settings(checkout, job.kata)
     try:
-        if replace(standby.job, number=job.number) == job and standby.process.is_alive() and not standby.pipe.poll():
+        if same and standby.process.is_alive() and not standby.pipe.poll():
             standby.pipe.send(job)
             return replace(standby, job=job, deadline=time.monotonic() + job.seconds)
     except OSError:
@@ -131,11 +133,24 @@ def _begin(standby: _Worker | None, job: Job) -> _Worker | None:
 
 def _start(context: Any, checkout: Checkout, job: Job, ahead: bool = False) -> _Worker:
     """Forks a worker, which runs `job` at once, or, if it is forked `ahead`, when it is sent one."""
+    settings = _settings(checkout, job.kata)
     ours, theirs = context.Pipe(duplex=ahead)
     process = context.Process(target=run_job, args=(theirs, checkout, job, ahead))
     process.start()
     theirs.close()
-    return _Worker(job, process, ours, time.monotonic() + job.seconds)
+    return _Worker(job, process, ours, time.monotonic() + job.seconds, settings=settings)
+
+
+def _settings(checkout: Checkout, kata: str) -> tuple[int, ...]:
+    """When the files that pytest reads before it collects tests were written; 0 for one that does not exist."""
+    files = [checkout.root / name for name in ("conftest.py", "pyproject.toml", "pytest.ini", "tests/conftest.py")]
+    times = []
+    for file in (*files, checkout.tests(kata) / "conftest.py"):
+        try:
+            times.append(file.stat().st_mtime_ns)
+        except OSError:
+            times.append(0)
+    return tuple(times)
 
 
 def _relay(caller: Connection, worker: _Worker) -> bool:

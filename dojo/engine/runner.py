@@ -53,13 +53,23 @@ class SessionKeeper:
         self.session = config.pluginmanager.get_plugin(PLUGIN_NAME)
 
 
+def leave_out_plugins() -> None:
+    """Keeps the next pytest of this process to its own plugins, and to the options that it is given here.
+
+    What a shell exports for its own runs (coverage, pytest-xdist) needs plugins that are not loaded.
+    """
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for variable in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(variable, None)
+
+
 def run_pytest(checkout: Checkout, kata: str, target: Path, arguments: Sequence[str], *plugins: object) -> RunResult:
     """Runs one pytest session on `target`/kata.py. Records nothing in the history.
 
     Captures what is written to file descriptors 1 and 2, and does not restore them.
     """
     os.environ["KATAS_DIR"] = str(target)
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    leave_out_plugins()
     os.chdir(checkout.root)
     if str(checkout.root) not in sys.path:
         sys.path.insert(0, str(checkout.root))

@@ -194,10 +194,12 @@ class KataSession:
             self.diagnoses[kata], self.diagnosis_errors[kata] = diagnose_kata(self.checkout, kata, seed)
 
     def _record(self) -> None:
+        from dojo.progress.database import tell_of_damage
         from dojo.progress.runs import record_run
 
         try:
             record_run(self.checkout, self.specified, self.expected, diagnoses=self.diagnoses)
+            self.history_error = tell_of_damage()
         except UserError as error:
             self.history_error = str(error)
 

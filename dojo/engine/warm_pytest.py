@@ -20,7 +20,7 @@ import pytest
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.reach import LineTrace
-from dojo.engine.runner import UNUSED_PLUGINS
+from dojo.engine.runner import UNUSED_PLUGINS, leave_out_plugins
 from dojo.engine.session import PLUGIN_NAME, KataSession
 from dojo.engine.target import Target
 
@@ -147,7 +147,7 @@ class WarmPytest:
 def with_warm_pytest(checkout: Checkout, body: Callable[[WarmPytest], None]) -> None:
     """Starts pytest, calls `body`, and ends pytest. `body` forks a child for each run."""
     host = _Host(checkout, body, sys.stdout)
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    leave_out_plugins()
     before = os.getcwd()
     os.chdir(checkout.root)
     if str(checkout.root) not in sys.path:

@@ -17,11 +17,14 @@ from dojo.progress import runs
 Notify = Callable[[str], object]
 
 
-def next_hint(checkout: Checkout, kata: Kata, notify: Notify) -> tuple[int, str]:
-    """The number (from 1) and the text of the next hint; the last one again when all have been taken."""
+def next_hint(checkout: Checkout, kata: Kata, notify: Notify, *, after: int = 0) -> tuple[int, str]:
+    """The number (from 1) and the text of the next hint; the last one again when all have been taken.
+
+    It is the hint behind those that are recorded, and at least behind the first `after`.
+    """
     if not kata.hints:
         raise UserError(f"{kata.name} has no hints; its question and rules are in `kata show {kata.name}`.")
-    index = min(_count_events(checkout, kata.name, "hint"), len(kata.hints) - 1)
+    index = min(max(after, _count_events(checkout, kata.name, "hint")), len(kata.hints) - 1)
     _record(checkout, kata.name, "hint", str(index + 1), notify=notify)
     return index + 1, kata.hints[index]
 

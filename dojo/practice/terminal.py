@@ -115,7 +115,7 @@ class Terminal:
         self._reader_idle.wait(1)
         self._restore()
         # Ctrl-C and Ctrl-\ are for the other program, which still gets them; Ctrl-Z stops both.
-        handlers = {"SIGINT": _ignore, "SIGQUIT": _ignore, "SIGTSTP": signal.SIG_DFL}
+        handlers: dict[str, Any] = {"SIGINT": _ignore, "SIGQUIT": _ignore, "SIGTSTP": signal.SIG_DFL}
         numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
         before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
         try:

@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dojo.core.errors import UserError
+from dojo.core.files import owner_advice
 from dojo.core.outcome import is_solved
 from dojo.core.paths import Checkout
 
 LOCK_TIMEOUT_S = 10  # another kata process may be writing
+_set_aside_now: list[Path] = []  # the damaged files that this process has set aside and not told of
 
 MIGRATIONS = (
     """
@@ -107,8 +109,22 @@ def connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
 
 
 def _unusable(checkout: Checkout, file: Path, error: Exception) -> UserError:
+    parts = [file.with_name(file.name + part) for part in ("", "-wal", "-shm")]
     return UserError(
         f"{checkout.shown(file)} cannot be used ({error}); your work is safe, but progress is not recorded."
+        f"{owner_advice(checkout.state, *parts)}"
+    )
+
+
+def tell_of_damage() -> str:
+    """A sentence about the damaged files that this process has set aside since the last call; empty if there is none."""
+    names = " and ".join(f".dojo/{file.name}" for file in _set_aside_now)
+    _set_aside_now.clear()
+    if not names:
+        return ""
+    return (
+        f"The history was damaged and is set aside as {names}; a new one is begun. Your code is safe, but what you had "
+        f"solved counts again only after a run."
     )
 
 
@@ -118,6 +134,8 @@ def _set_aside(file: Path) -> None:
     for part in ("", "-wal", "-shm"):
         with suppress(OSError):
             file.with_name(file.name + part).rename(aside.with_name(aside.name + part))
+    if aside.is_file():
+        _set_aside_now.append(aside)
 
 
 def _open(file: Path) -> sqlite3.Connection:

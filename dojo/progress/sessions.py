@@ -12,11 +12,11 @@ from typing import TypeVar
 from dojo.core import clock
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
-from dojo.core.files import write
+from dojo.core.files import owner_advice, write
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
-from dojo.progress.database import connect
+from dojo.progress.database import connect, tell_of_damage
 from dojo.progress.runs import record_run
 from dojo.progress.session_state import DrillState
 
@@ -72,10 +72,12 @@ class SessionLog:
 
     def _try(self, action: Callable[[], T], otherwise: T) -> T:
         try:
-            return action()
+            result = action()
         except UserError as error:
             self.trouble = str(error)
             return otherwise
+        self.trouble = tell_of_damage() or self.trouble
+        return result
 
     def begin_drill(self, kata: Kata, minutes: float, round_id: int | None = None) -> Session:
         """Records and returns a drill with a fresh stub in a folder of its own."""
@@ -235,6 +237,7 @@ def new_folder(checkout: Checkout, parent: str, kata: str) -> Path:
         except OSError as error:
             raise UserError(
                 f"{checkout.shown(folder)} cannot be made ({error.strerror}); make room and try again."
+                f"{owner_advice(folder.parent)}"
             ) from error
         return folder
     raise UserError(f"{checkout.shown(checkout.state / parent)} is full of drills of this second; try again.")

@@ -78,7 +78,7 @@ def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: P
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "--no-history", checkout.tests_argument(kata)],
         cwd=checkout.root,
-        env={**os.environ, "KATAS_DIR": str(target)},
+        env={**os.environ, "KATAS_DIR": str(target), "PYTEST_ADDOPTS": ""},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,

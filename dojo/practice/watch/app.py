@@ -17,6 +17,7 @@ from dojo.practice.live_run import LiveRun
 from dojo.practice.terminal import Terminal
 from dojo.practice.watch import view
 from dojo.progress import runs
+from dojo.progress.database import tell_of_damage
 from dojo.progress.runs import Progress
 from dojo.progress.standing import progress_or_not_started
 
@@ -51,6 +52,7 @@ class WatchApp(App):
         self.settles_at = 0.0  # when a missing or empty file is taken as it is; 0 if no file is
         self.choosing = False  # the list of katas is open
         self.chosen = 0
+        self.hints_shown: dict[str, int] = {}  # by kata, for when the history cannot count them
         self.standing: dict[str, Progress] = {}
         self.open_kata(name)
 
@@ -83,7 +85,7 @@ class WatchApp(App):
         self.standing = {kata.name: progress_or_not_started(self.checkout, kata.name) for kata in self.catalog.katas}
         self.live_run.solved_before = self.standing[name].state == "solved"
         self.chosen = self.names.index(name)
-        self.notice = ""
+        self.notice = tell_of_damage()
         self.run_saved_file()
 
     @property
@@ -137,7 +139,7 @@ class WatchApp(App):
                 source=verdict.source,
                 how="watch",
             )
-            self.notice = ""
+            self.notice = tell_of_damage()
         except UserError as error:
             self.notice = str(error)
         self.standing[self.kata.name] = progress_or_not_started(self.checkout, self.kata.name)
@@ -191,7 +193,9 @@ class WatchApp(App):
         self.message = "Everything else is solved. Take one again from memory: kata again NAME"
 
     def key_h(self) -> None:
-        number, text = actions.next_hint(self.checkout, self.kata, self.notify)
+        name = self.kata.name
+        number, text = actions.next_hint(self.checkout, self.kata, self.notify, after=self.hints_shown.get(name, 0))
+        self.hints_shown[name] = number
         self.show_text(f"Hint {number} of {len(self.kata.hints)}", f"{text}\n\nh for the next one, Enter to go back.")
 
     def key_s(self) -> None:
@@ -215,6 +219,7 @@ class WatchApp(App):
 
     def restore_stub(self) -> None:
         copy = actions.reset(self.checkout, self.kata, self.notify)
+        self.hints_shown.pop(self.kata.name, None)
         self.contents.changed({self.kata.name})
         self.start_run()
         self.message = "The stub is back." + (f" What you wrote is in {self.checkout.shown(copy)}." if copy else "")
