@@ -126,7 +126,7 @@ def kata_history(
     if due:
         _print(
             out,
-            f"\nDue {humanize.when_due(due.at, now)}, {humanize.day(due.at, now)}. On a fresh stub: kata again {kata.name}",
+            f"\n{humanize.due_sentence(due.at, now)} On a fresh stub: kata again {kata.name}",
         )
 
 

@@ -12,7 +12,7 @@ from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
-from dojo.progress.standing import progress_or_not_started
+from dojo.progress.standing import progress_or_not_started, standing_of
 
 
 @click.command("list")
@@ -23,7 +23,7 @@ def list_katas(long: bool = False) -> None:
     """All katas, how far you are, and what to do next."""
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    standing = {kata.name: progress_or_not_started(checkout, kata.name) for kata in catalog.katas}
+    standing = standing_of(checkout, catalog.katas, print_notice)
     out = tables.console()
     (tables.long_list if long else tables.short_list)(out, catalog, standing)
     print_due(checkout, catalog)

@@ -85,7 +85,7 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
     order = sorted(catalog.katas, key=lambda kata: standing[kata.name].state != "started")
     kata = next((k for k in order if standing[k.name].state != "solved"), None)
     if kata is None:
-        out.print("[green]Everything is solved.[/green] Take one again from memory: kata reset NAME")
+        out.print("[green]Everything is solved.[/green] Take one again from memory: kata again NAME")
         return
     begun = standing[kata.name].state == "started"
     out.print(f"[bold]Next: {escape(kata.title)}[/bold]" + f"  {describe_progress(kata, standing[kata.name])}" * begun)

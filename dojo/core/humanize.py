@@ -37,6 +37,13 @@ def when_due(at: float, now: float) -> str:
     return ("today", "tomorrow")[days] if days < 2 else f"in {days} days"
 
 
+def due_sentence(at: float, now: float) -> str:
+    """ "It was due 3 days ago, Mon 9 Mar." or "It is due in 5 days, Tue 17 Mar."."""
+    days = days_until(at, now)
+    when = f"was due {count(-days, 'day')} ago" if days < 0 else f"is due {when_due(at, now)}"
+    return f"It {when}, {day(at, now)}."
+
+
 def minutes(seconds: float | None) -> str:
     """ "14 min" or "1 h 05 min"; a dash for None."""
     if seconds is None:

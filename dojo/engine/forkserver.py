@@ -72,12 +72,12 @@ class ForkServer:
         self.close()
         if was_ready:
             self._start()
-            why = "ended the trainer's warm process (it called os.kill(), or memory ran out); it was started again"
-            return JobDied(number, why if number else "the warm process ended and was started again", test)
+            why = "ended the trainer's own process (it called os.kill(), or memory ran out), which was started again"
+            return JobDied(number, why if number else "the process that runs the tests ended, and was started again", test)
         # Starting another now would probably fail again, so that waits for the next submit(). Until then the connection
         # is one that never becomes readable; its other end has to stay open.
         self.connection, self._unused_end = get_context("spawn").Pipe()
-        return JobDied(number, "did not begin: the warm process ended while it started; `kata test NAME` shows why")
+        return JobDied(number, "did not begin: the process for it ended while it started; `kata test NAME` shows why")
 
     def close(self) -> None:
         """Ends the fork server and the job that it runs."""

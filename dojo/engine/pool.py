@@ -29,7 +29,7 @@ def require_fork() -> None:
     """Raises UserError on a system without fork."""
     if not hasattr(os, "fork"):
         raise UserError(
-            "`kata dev verify` forks a warm process for each mutant and needs Linux or macOS; on Windows use WSL."
+            "`kata dev verify` forks a process for each mutant and needs Linux or macOS; on Windows use WSL."
         )
 
 

@@ -43,15 +43,16 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
 
     Looking at it before the present attempt is solved is recorded, also when an earlier attempt was.
     """
+    trouble = ""
     try:
         ever_solved = runs.ever_solved(checkout, kata.name)
         solved_now = runs.ever_solved(checkout, kata.name, since_reset=True)
-    except UserError:
-        ever_solved, solved_now = False, False
+    except UserError as error:
+        ever_solved, solved_now, trouble = False, False, f" {error}"
     if not ever_solved and not give_up:
         raise UserError(
             f"The solution of {kata.name} opens when its tests pass: `kata test {kata.name}`. "
-            f"A hint may do: `kata hint {kata.name}`. To see it now: `kata solution {kata.name} --give-up` (recorded)."
+            f"A hint may do: `kata hint {kata.name}`. To see it now: `kata solution {kata.name} --give-up` (recorded).{trouble}"
         )
     if not solved_now:
         _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)

@@ -15,8 +15,9 @@ replaying its stored ratings, with nothing random. Due dates are days of the loc
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,20 @@ if TYPE_CHECKING:
 
 AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4  # as fsrs numbers them
 RATINGS = {AGAIN: "Again", HARD: "Hard", GOOD: "Good", EASY: "Easy"}
+DAY_S = 24 * 3600.0
 SLOW, FAST = 1.5, 0.6  # times the catalogue's minutes
 POINTS_BELOW = ((50, AGAIN), (75, HARD), (95, GOOD))
 
 # Katas of which something decisive was recorded after their last review. Some have nothing to rate after all (the kata
 # was solved again in an attempt that has its review), but this is much faster than computing the attempts of all katas.
+# Rows are compared by id, because the system's clock may have been wrong: a review has the time of the row it judges.
 PERHAPS_UNRATED = """
     SELECT kata FROM run_summary AS run WHERE practice AND solved
-        AND at > (SELECT coalesce(max(at), 0) FROM review WHERE review.kata = run.kata AND review.source = 'practice')
+        AND id > (SELECT coalesce(max(rated.id), 0) FROM run AS rated JOIN review USING (kata, at)
+                  WHERE rated.kata = run.kata AND review.source = 'practice')
     UNION SELECT kata FROM event WHERE what = 'solution'
-        AND at > (SELECT coalesce(max(at), 0) FROM review WHERE review.kata = event.kata AND review.source = 'practice')
+        AND id > (SELECT coalesce(max(rated.id), 0) FROM event AS rated JOIN review USING (kata, at)
+                  WHERE rated.kata = event.kata AND review.source = 'practice')
     UNION SELECT kata FROM session WHERE kind = 'drill' AND ended IS NOT NULL AND points IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM review WHERE review.kata = session.kata AND review.at = ended AND source = 'drill')
 """
@@ -114,12 +119,18 @@ def rate_new_attempts(checkout: Checkout, catalog: Catalog) -> list[Review]:
 
 
 def due_dates(checkout: Checkout, catalog: Catalog) -> list[Due]:
-    """When each kata that has a review is due; the earliest first. New attempts are rated before."""
+    """When each kata that has a review is due; the earliest first. New attempts are rated before.
+
+    A kata whose only reviews lie in the future, because the clock was wrong, is due now.
+    """
     rate_new_attempts(checkout, catalog)
+    now = time.time()
     with connect(checkout) as db:
-        last = {review.kata: review for review in _reviews(db, catalog)}
+        reviews = sorted(_reviews(db, catalog), key=lambda review: not _is_future(review.at, now))
+        last = {review.kata: review for review in reviews}
         cards = dict(db.execute("SELECT kata, due FROM card").fetchall())
     dates = [Due(kata, cards[kata.name], last[kata.name]) for kata in catalog.katas if kata.name in last]
+    dates = [replace(due, at=now) if _is_future(due.last.at, now) else due for due in dates]
     return sorted(dates, key=lambda due: due.at)
 
 
@@ -146,6 +157,11 @@ def describe_new_ratings(checkout: Checkout, catalog: Catalog, now: float) -> li
 def due_now(checkout: Checkout, catalog: Catalog, now: float) -> list[Due]:
     """The katas that are due today or overdue, the earliest first."""
     return [due for due in due_dates(checkout, catalog) if due.is_now(now)]
+
+
+def _is_future(at: float, now: float) -> bool:
+    """Whether the clock that gave this time must have been wrong."""
+    return at > now + DAY_S
 
 
 def _perhaps_unrated(db: sqlite3.Connection, catalog: Catalog) -> list[Kata]:
@@ -179,7 +195,15 @@ def _why(rating: int, seconds: float | None, hints: int, minutes: int | None, po
 
 def _reschedule(db: sqlite3.Connection, kata: str) -> None:
     """Stores a new card of the kata, made of all its reviews."""
-    ratings = db.execute("SELECT at, rating FROM review WHERE kata = ? ORDER BY at, id", (kata,)).fetchall()
+    rows = db.execute("SELECT at, id, rating FROM review WHERE kata = ?", (kata,)).fetchall()
+    now = time.time()
+
+    def when(at: float, number: int) -> float:
+        """The time of a review; of one in the future, that of the first that was stored after it."""
+        later = (other for other, n, _ in rows if n > number and not _is_future(other, now))
+        return min(later, default=now) if _is_future(at, now) else at
+
+    ratings = [(at, rating) for at, _, rating in sorted((when(at, number), number, r) for at, number, r in rows)]
     if ratings:
         card = replay(ratings)
         row = (kata, json.dumps(card.to_dict()), card.due.timestamp())

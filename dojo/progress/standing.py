@@ -1,5 +1,7 @@
 """Shows the progress at one kata as a mark and a few words, for the list and the pages of the terminal."""
 
+from collections.abc import Callable, Iterable
+
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
@@ -18,6 +20,16 @@ def describe_progress(kata: Kata, progress: Progress) -> str:
         return "not started"
     stages = "".join("■" if n in progress.stages else "□" for n in range(1, len(kata.stages) + 1))
     return f"{stages} {progress.passed} of {progress.total} tests{changed}"
+
+
+def standing_of(checkout: Checkout, katas: Iterable[Kata], notify: Callable[[str], object]) -> dict[str, Progress]:
+    """The progress at each kata. If the history cannot be read, `notify` gets its sentence, and all are "not started"."""
+    katas = tuple(katas)
+    try:
+        return {kata.name: runs.progress(checkout, kata.name) for kata in katas}
+    except UserError as error:
+        notify(str(error))
+        return {kata.name: Progress("not started") for kata in katas}
 
 
 def progress_or_not_started(checkout: Checkout, name: str) -> Progress:

@@ -19,7 +19,7 @@ from dojo.practice.watch import view
 from dojo.progress import runs
 from dojo.progress.database import tell_of_damage
 from dojo.progress.runs import Progress
-from dojo.progress.standing import progress_or_not_started
+from dojo.progress.standing import progress_or_not_started, standing_of
 
 SETTLE_S = 0.15  # how long a file may be missing or empty while an editor replaces it
 IDLE_S = 30.0
@@ -82,10 +82,11 @@ class WatchApp(App):
         """Shows another kata and runs it."""
         self.record()
         self.live_run = LiveRun(self.catalog[name])
-        self.standing = {kata.name: progress_or_not_started(self.checkout, kata.name) for kata in self.catalog.katas}
+        self.notice = ""
+        self.standing = standing_of(self.checkout, self.catalog.katas, self.notify)
         self.live_run.solved_before = self.standing[name].state == "solved"
         self.chosen = self.names.index(name)
-        self.notice = tell_of_damage()
+        self.notice = tell_of_damage() or self.notice
         self.run_saved_file()
 
     @property

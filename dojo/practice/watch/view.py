@@ -58,7 +58,7 @@ def footer(terminal: Terminal, live_run: LiveRun, notice: str, sentence: str, st
     status = None
     if not sentence and (live_run.verdict or live_run.first_failure):
         fork = start_method == "fork"
-        how = "a warm child for each save" if fork else "a cold start for each save, fork being unsafe here"
+        how = "torch was loaded before" if fork else "torch is loaded for each save, fork being unsafe here"
         status = Text(f" verdict in {live_run.milliseconds:.0f} ms ({how})", "dim")
     return screen.footer(terminal, KEYS, [text for text in (notice, sentence) if text], status)
 

@@ -62,7 +62,7 @@ def test_the_list_marks_a_solved_file_that_was_edited_since(checkout):
 def test_the_list_offers_repetition_once_everything_is_solved(checkout):
     """There is always a next step."""
     mark_solved(checkout)
-    assert "kata reset" in kata("list").output
+    assert "Take one again from memory: kata again NAME" in kata("list").output
 
 
 def test_the_list_fits_a_terminal_and_the_long_one_has_a_line_for_each_kata():

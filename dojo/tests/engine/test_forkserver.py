@@ -356,7 +356,7 @@ def test_a_kata_that_kills_the_fork_server_died_and_the_next_job_works(home, tmp
         messages = run_in(
             forkserver, home, tmp_path, does("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(600)")
         )
-        assert "ended the trainer's warm process" in last(messages, JobDied).why
+        assert "ended the trainer's own process" in last(messages, JobDied).why
         assert last(messages, JobDied).test in (
             "",
             *(m.test for m in messages if isinstance(m, Running)),

@@ -393,7 +393,7 @@ def test_a_message_with_control_characters_stays_where_it_is(live_run):
 def test_a_cold_start_is_explained(live_run):
     """Where fork is unsafe every save takes seconds, and the screen says why."""
     live_run.apply(verdict(outcome("a")), 11.0)
-    assert "a cold start for each save, fork being unsafe here" in words(
+    assert "torch is loaded for each save, fork being unsafe here" in words(
         view.footer(Paper(), live_run, "", "", "spawn")
     )
 

@@ -222,7 +222,7 @@ def test_an_hour_of_practice(other, tmp_path):
         other.stub("other").write_text(source.replace("return x * 2", "import os; os._exit(0)"))
         person.sees("The run ended the process (exit code 0)", "Mend it and save")
         other.stub("other").write_text(source.replace("return x * 2", "import os; os.kill(os.getppid(), 9)"))
-        person.sees("ended the trainer's warm process")
+        person.sees("ended the trainer's own process")
         other.stub("other").write_text(source)
         person.sees("Solved: every test passes.")
 

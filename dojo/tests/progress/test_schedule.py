@@ -164,6 +164,36 @@ def test_asking_again_changes_nothing(checkout, catalog, past):
         assert db.execute("SELECT count(*) FROM review").fetchone() == (2,)
 
 
+def test_a_clock_that_was_a_year_ahead_stops_no_rating(checkout, catalog, past):
+    """What was solved then is due today; solved again by the right clock, it is rated and scheduled from now."""
+    now = past.now = time.time()
+    past.wait(days=365).solve("tiny")
+    (due,) = due_dates(checkout, catalog)
+    assert due.is_now(now)
+    past.now = now
+    past.event("tiny", "reset").wait(minutes=1).event("tiny", "hint").wait(minutes=1).solve("tiny")
+    (due,) = due_dates(checkout, catalog)
+    assert due.last.word == "Hard"
+    assert 0 < humanize.days_until(due.at, now) < 60
+    past.wait(minutes=9).event("tiny", "reset").event("tiny", "solution").wait(minutes=5)
+    (due,) = due_dates(checkout, catalog)
+    assert due.last.word == "Again"
+    for command in ("due", "history", "history tiny", "report"):
+        assert kata(*command.split()).exit_code == 0
+
+
+def test_the_sentence_of_a_date_fits_the_past_and_the_future():
+    """ "Due 3 days overdue" is no English."""
+    sentences = [humanize.due_sentence(NOON + days * 86400, NOON) for days in (-3, -1, 0, 1, 5)]
+    assert [sentence.rpartition(",")[0] for sentence in sentences] == [
+        "It was due 3 days ago",
+        "It was due 1 day ago",
+        "It is due today",
+        "It is due tomorrow",
+        "It is due in 5 days",
+    ]
+
+
 def test_a_stored_rating_does_not_change(checkout, past):
     """Changing the catalogue's minutes changes later ratings only."""
     past.solve("tiny", 4)
@@ -319,7 +349,7 @@ def test_the_page_of_one_kata_has_its_runs(checkout, monkeypatch):
     assert "chosen tests only" in output
     (due,) = due_dates(checkout, load_catalog(checkout))
     when = f"{humanize.when_due(due.at, past.now)}, {humanize.day(due.at, past.now)}"
-    assert f"Due {when}. On a fresh stub: kata again tiny" in output
+    assert f"It is due {when}. On a fresh stub: kata again tiny" in output
 
 
 def test_an_unusable_history_is_a_user_error(checkout):
