@@ -73,7 +73,9 @@ class ForkServer:
         if was_ready:
             self._start()
             why = "ended the trainer's own process (it called os.kill(), or memory ran out), which was started again"
-            return JobDied(number, why if number else "the process that runs the tests ended, and was started again", test)
+            return JobDied(
+                number, why if number else "the process that runs the tests ended, and was started again", test
+            )
         # Starting another now would probably fail again, so that waits for the next submit(). Until then the connection
         # is one that never becomes readable; its other end has to stay open.
         self.connection, self._unused_end = get_context("spawn").Pipe()

@@ -55,7 +55,9 @@ def measure(checkout: Checkout, katas: tuple[str, ...] = KATAS, saves: int = 12,
         time.sleep(0.5)  # the watcher's thread has to start
         try:
             if not forkserver.messages(START_TIMEOUT_S):
-                raise UserError("The process that runs the tests did not start within a minute; try again on a quieter machine.")
+                raise UserError(
+                    "The process that runs the tests did not start within a minute; try again on a quieter machine."
+                )
             for kata in katas:
                 latencies.append(_measure(checkout, kata, target, forkserver, watcher, saves, cold))
         finally:

@@ -154,7 +154,9 @@ class SourceTester:
                 if isinstance(message, JobDied) and message.number == 0:
                     deaths += 1
                     if deaths > MAX_DEATHS:
-                        raise UserError(f"The process that runs the tests ends again and again; `kata test {self.kata}` may say why.")
+                        raise UserError(
+                            f"The process that runs the tests ends again and again; `kata test {self.kata}` may say why."
+                        )
                     self.forkserver.submit(job)
                 if isinstance(message, JobDied) and message.number == job.number:
                     return None

@@ -210,6 +210,52 @@ def test_hints_come_rung_by_rung_and_the_last_repeats(checkout):
     assert count_events(checkout, "tiny", "hint") == 4
 
 
+def test_hints_go_on_where_they_cannot_be_recorded(checkout):
+    """The files may be root's after a command with sudo: the same command then gives the same hint, and says what gives the next."""
+    checkout.state.write_text("in the way")
+    first = kata("hint", "tiny")
+    assert "Hint 1 of 3" in first.stdout
+    assert "progress is not recorded" in first.stderr
+    assert "The next one: kata hint tiny --rung 2" in first.stdout
+    assert "Hint 2 of 3" in kata("hint", "tiny", "--rung", "2").stdout
+    last = kata("hint", "tiny", "--rung", "9").stdout
+    assert "Hint 3 of 3" in last
+    assert "That was the last one" in last
+
+
+def test_a_history_that_cannot_be_read_is_told_by_every_command(checkout):
+    """Nothing looks as if it had never been solved, without a word."""
+    checkout.state.write_text("in the way")
+    for command in ("list", "show tiny", "hint tiny", "solution tiny", "reset tiny"):
+        assert "progress is not recorded" in kata(*command.split()).stderr, command
+
+
+@pytest.mark.parametrize("command", ["list", "show tiny", "due", "history", "hint tiny"])
+def test_a_damaged_history_is_told_once(checkout, command):
+    """Where the damaged file is now, and what that means."""
+    mark_solved(checkout)
+    (checkout.state / "history.sqlite").write_bytes(b"not a database at all" * 200)
+    result = kata(*command.split())
+    assert result.exit_code == 0
+    (aside,) = checkout.state.glob("history.damaged-*.sqlite")
+    assert f"is set aside as .dojo/{aside.name}; a new one is begun. Your code is safe" in result.stderr
+    assert "set aside" not in kata(*command.split()).stderr
+
+
+def test_a_deleted_working_folder_is_a_sentence(checkout):
+    """A terminal may stand in a folder that `git checkout` or somebody else has deleted."""
+    folder = checkout.root / "gone"
+    folder.mkdir()
+    for command in ("list", "test tiny", "show tiny", "watch"):
+        run = subprocess.run(
+            ["sh", "-c", 'cd gone && rmdir ../gone && "$@"; code=$?; mkdir ../gone; exit $code', "sh", *program(*command.split())],
+            env=environment(), cwd=checkout.root, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        folder.mkdir(exist_ok=True)
+        assert run.returncode == 2, run.stderr
+        assert run.stderr == "The folder that this terminal is in was deleted. Change into the repository: cd PATH\n"
+
+
 def test_a_kata_without_hints_says_so(checkout):
     """It says where its question is."""
     description = checkout.description("tiny")

@@ -50,3 +50,23 @@ def test_a_missing_file_has_no_digest(checkout, tmp_path):
     """And raises nothing."""
     assert files.digest(tmp_path / "none.py") == ""
     assert len(files.digest(checkout.stub("tiny"))) == 16
+
+
+def test_files_of_somebody_else_are_told_with_the_command_that_mends_them(tmp_path, monkeypatch):
+    """After one command with sudo. Root itself may write everything, so the two answers of the system are made up."""
+    folder = tmp_path / "of root"
+    folder.mkdir()
+    assert files.owner_advice(folder / "missing" / "deeper") == ""
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert files.owner_advice(folder) == ""  # our own: no command with sudo is needed
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    advice = files.owner_advice(folder / "missing" / "deeper")
+    assert advice.startswith(f" {folder} belongs to {folder.owner()}")
+    assert advice.endswith(f"""Mend it with: sudo chown -R "$USER" '{folder}'""")
+
+
+@pytest.mark.parametrize("content", ["text\n", b"bytes\r\n\xff"])
+def test_text_and_bytes_are_written_as_they_are(tmp_path, content):
+    """Bytes are somebody's file, in whatever encoding."""
+    files.write(tmp_path / "file", content)
+    assert (tmp_path / "file").read_bytes() == (content if isinstance(content, bytes) else content.encode())

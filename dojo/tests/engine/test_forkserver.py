@@ -141,6 +141,28 @@ def test_a_syntax_error_is_an_outcome_that_says_the_line(run):
     assert "line 1" in outcome.message
 
 
+def test_a_conftest_that_was_edited_counts_at_once(run, home):
+    """The worker that was forked ahead has read the old one."""
+    conftest = home.tests("tiny") / "conftest.py"
+    try:
+        for test in ("test_shift_moves_up", "test_a_negative_number_is_an_error"):
+            conftest.write_text(
+                f"def pytest_collection_modifyitems(items):\n    items[:] = [i for i in items if i.name == {test!r}]\n"
+            )
+            assert [o.test for o in last(run(checkouts.SOLUTION), Verdict).outcomes] == [test]
+            time.sleep(1)  # for the fork
+    finally:
+        conftest.unlink()
+
+
+def test_what_a_shell_sets_for_pytest_is_left_out(home, tmp_path, monkeypatch):
+    """Options of plugins that are not loaded here would break every run."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-n 2 --cov=katas")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    with ForkServer(home) as forkserver:
+        assert last(run_in(forkserver, home, tmp_path, checkouts.SOLUTION), Verdict).all_passed
+
+
 def test_only_the_stages_asked_for_run(run):
     """A drill opens them one after another."""
     verdict = last(run(checkouts.SOLUTION, stage=1), Verdict)

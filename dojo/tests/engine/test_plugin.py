@@ -571,6 +571,15 @@ def test_a_history_that_cannot_be_written_is_a_line_and_no_failure(checkout):
     assert "Traceback" not in session.output
 
 
+def test_a_damaged_history_is_told_at_the_end_of_a_run(checkout):
+    """The run is recorded in a new one."""
+    checkout.state.mkdir()
+    (checkout.state / "history.sqlite").write_bytes(b"not a database at all" * 200)
+    session = pytest_in(checkout)
+    assert lines_with(session, "The history was damaged and is set aside as .dojo/history.damaged-")
+    assert runs(checkout) == [("tiny", 1)]
+
+
 def test_other_tests_are_left_as_pytest_shows_them(checkout):
     """Only files under tests/ specify katas. The trainer's own tests do not."""
     (checkout.root / "elsewhere").mkdir()
