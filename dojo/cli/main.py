@@ -54,7 +54,8 @@ class KataGroup(click.Group):
         except BrokenPipeError:
             raise  # the reader of the pipe has closed it; click exits
         except OSError as error:
-            advice = owner_advice(Path(error.filename).parent, Path(error.filename)) if error.filename else ""
+            file = Path(error.filename) if isinstance(error.filename, str) else None
+            advice = owner_advice(file.parent, file) if file else ""
             click.echo(
                 f"{error.filename or 'A file'} cannot be used: {error.strerror}. Nothing was lost; mend that and try again."
                 f"{advice}",
