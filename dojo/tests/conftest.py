@@ -8,6 +8,7 @@ import pytest
 
 from dojo.core.catalog import Catalog, load_catalog
 from dojo.core.paths import Checkout
+from dojo.progress.database import tell_of_damage
 from dojo.tests import checkouts
 
 
@@ -21,6 +22,7 @@ def _one_thread():
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Checkout:
     """A checkout with one kata, `tiny`, as the learner gets it; also the current folder."""
+    tell_of_damage()  # of the histories that earlier tests have damaged
     checkout = checkouts.make_checkout(tmp_path / "checkout")
     checkouts.add_kata(checkout)
     monkeypatch.chdir(checkout.root)
