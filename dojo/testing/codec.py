@@ -1,7 +1,6 @@
 """Evidence as bytes: a JSON head, and a body with the elements of all tensors. Never pickle: the sender may be hostile.
 
-`decode` checks depth, counts, names and sizes before it allocates, and raises ProtocolError for anything that `encode`
-would not have written. In the head, null, true, false, integers, strings and lists stand for themselves. Everything else
+`decode` stands in codec_decode.py. In the head, null, true, false, integers, strings and lists stand for themselves. Everything else
 is an object with one key, the tag of its kind:
 
     {"f": "0x1.8p+1"}                    float, in hexadecimal
@@ -13,14 +12,19 @@ is an object with one key, the tag of its kind:
     {"b": tensor of uint8}               bytes
     {"y": dtype}                         torch.dtype
     {"o": kind}                          Opaque: a value that cannot be sent
+
+The inputs of a case go the other way, from the grader, and must arrive as the probe drew them. `encode_exactly`
+refuses what would change on the way, and has two more kinds:
+
+    {"u": [...]}                         tuple
+    {"v": [tensor, shape, strides]}      a tensor that is not contiguous, as a view of its elements
 """
 
 import json
-import math
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from types import NoneType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +41,7 @@ MAX_CATEGORIES = 2**20
 MAX_INT = 2**200
 NODE_BYTES = 500  # memory that a value takes beside its content
 TOO_LARGE = "a result too large to be sent"
+OF_INPUTS = "uv"  # kinds that no evidence has
 
 DTYPE_NAMES = "float64 float32 float16 bfloat16 complex64 complex128 bool uint8 int8 int16 int32 int64"
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES.split()}
@@ -51,6 +56,10 @@ class TooLarge(Exception):
     """The evidence exceeds the limits as a whole."""
 
 
+class NotExact(Exception):
+    """An input of a case would not arrive as it is. The message names what it is."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How large one piece of evidence may be."""
@@ -60,6 +69,7 @@ class Limits:
     depth: int = 24
     nodes: int = 20_000  # values, counted through all lists and dicts
     text: int = 4000  # characters of one string
+    inputs: bool = False  # whether the sender is the grader: only then may there be tuples and views
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,24 @@ class Opaque:
 
 
 def encode(tree: Any) -> bytes:
-    """The evidence `tree` as bytes: header, head, body. Values that cannot be sent become Opaque.
+    """The evidence `tree` as bytes: header, head, body. Tuples become lists, keys text, and what cannot be sent Opaque.
 
     Raises TooLarge if the head has too many bytes or values.
     """
     body = bytearray()
-    plain = _encoded(tree, body, 0)
+    return _frame(_encoded(tree, body, 0), body)
+
+
+def encode_exactly(tree: Any) -> bytes:
+    """The inputs of a case as bytes. Raises NotExact for a value that would arrive as another one, or TooLarge.
+
+    What two inputs share is not kept: each arrives as a copy of its own.
+    """
+    body = bytearray()
+    return _frame(_encoded_exactly(tree, body, 0), body)
+
+
+def _frame(plain: Any, body: bytearray) -> bytes:
     head = json.dumps(plain, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
     if len(head) > Limits.head or _count_nodes(plain) > Limits.nodes:
         raise TooLarge(TOO_LARGE)
@@ -93,6 +115,8 @@ def _count_nodes(x: Any) -> int:
         return 1 + sum(map(_count_nodes, x))
     if isinstance(x, dict) and "d" in x:
         return 1 + sum(_count_nodes(value) for _, value in x["d"])
+    if isinstance(x, dict) and "u" in x:
+        return _count_nodes(x["u"])
     return 3 if isinstance(x, dict) else 1  # a pair, and its two tensors
 
 
@@ -137,6 +161,26 @@ def _encoded(x: Any, body: bytearray, depth: int) -> Any:
     return {"o": kind.__name__[:100]}
 
 
+def _encoded_exactly(x: Any, body: bytearray, depth: int) -> Any:
+    """`x` as it stands in the head, if `_Decoder` makes an equal value of the same type of it. Raises NotExact."""
+    kind = type(x)
+    if kind in (list, tuple) and depth < Limits.depth:
+        items = [_encoded_exactly(value, body, depth + 1) for value in x]
+        return items if kind is list else {"u": items}
+    if kind is dict and depth < Limits.depth and all(type(key) is str and len(key) <= Limits.text for key in x):
+        return {"d": [[key, _encoded_exactly(value, body, depth + 1)] for key, value in x.items()]}
+    if kind is Tensor and not x.is_contiguous() and x.layout is torch.strided and x.numel() and not x.requires_grad:
+        span = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+        elements = _encoded_exactly(x.as_strided((span,), (1,)), body, depth + 1)
+        return {"v": [elements, list(x.shape), list(x.stride())]}
+    if kind in (NoneType, bool, int, float, str, bytes, torch.dtype) or (kind is Tensor and not x.requires_grad):
+        encoded = _encoded(x, body, depth)
+        if not (isinstance(encoded, dict) and "o" in encoded) and (kind is not str or encoded == x):
+            return encoded
+    shown = repr(x)
+    raise NotExact(f"a {kind.__name__} cannot be sent as it is: {shown if len(shown) <= 80 else shown[:77] + '...'}")
+
+
 def _encoded_tensor(x: Tensor, body: bytearray) -> dict[str, Any]:
     dtype = str(x.dtype).removeprefix("torch.")
     if x.device.type == "meta":
@@ -153,145 +197,3 @@ def _encoded_tensor(x: Tensor, body: bytearray) -> dict[str, Any]:
     if x.numel():
         body += x.reshape(-1).view(torch.uint8).numpy().tobytes()
     return {"t": [NAMES[x.dtype], list(x.shape), offset]}
-
-
-def decode(head: bytes, body: bytes, limits: Limits) -> Any:
-    """The evidence of which `encode` made this head and body. Raises ProtocolError if it cannot have."""
-
-    def refuse_number(text: str) -> NoReturn:
-        raise ProtocolError(f"holds the bare number {text[:20]!r}")
-
-    try:
-        tree = json.loads(head.decode("ascii"), parse_float=refuse_number, parse_constant=refuse_number)
-    except ProtocolError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("is no JSON that a probe would send") from error
-    try:
-        return _Decoder(body, limits).value(tree, 0)
-    except ProtocolError:
-        raise
-    except Exception as error:  # torch refuses some shapes, for example
-        _refuse(error)
-
-
-def _refuse(cause: Exception | None = None) -> NoReturn:
-    raise ProtocolError("holds something that a probe would not send") from cause
-
-
-def _items(x: Any, *kinds: type) -> list[Any]:
-    """`x`, a list of exactly these types."""
-    if type(x) is not list or [type(item) for item in x] != list(kinds):
-        _refuse()
-    return list(x)
-
-
-class _Decoder:
-    """Decodes one head. Each method checks what it is given, because any JSON may arrive."""
-
-    def __init__(self, body: bytes, limits: Limits) -> None:
-        self.body, self.limits = body, limits
-        self.nodes = self.tensor_bytes = 0  # decoded so far
-
-    def value(self, x: Any, depth: int) -> Any:
-        self.nodes += 1
-        if depth > self.limits.depth or self.nodes > self.limits.nodes:
-            raise ProtocolError("is nested too deeply or holds too many things")
-        if x is None or type(x) is bool:
-            return x
-        if type(x) is int:
-            return x if abs(x) < MAX_INT else _refuse()
-        if type(x) is str:
-            return x if len(x) <= self.limits.text else _refuse()
-        if type(x) is list:
-            return [self.value(item, depth + 1) for item in x]
-        if type(x) is not dict or len(x) != 1:
-            _refuse()
-        ((tag, inner),) = x.items()
-        return self.READERS[tag](self, inner, depth) if tag in self.READERS else _refuse()
-
-    def _float(self, x: Any, depth: int) -> float:
-        if type(x) is not str or len(x) > 40:
-            _refuse()
-        try:
-            return float.fromhex(x)
-        except (ValueError, OverflowError) as error:
-            _refuse(error)
-
-    def _dict(self, x: Any, depth: int) -> dict[str, Any]:
-        if type(x) is not list:
-            _refuse()
-        for pair in x:
-            if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or len(pair[0]) > self.limits.text:
-                _refuse()
-        values = {key: self.value(item, depth + 1) for key, item in x}
-        return values if len(values) == len(x) else _refuse()
-
-    def _tensor(self, x: Any, depth: int) -> Tensor:
-        name, shape, offset = _items(x, str, list, int)
-        sizes_fit = all(type(n) is int and 0 <= n < MAX_SIZE for n in shape)
-        if name not in DTYPES or len(shape) > MAX_DIMENSIONS or not sizes_fit:
-            _refuse()
-        dtype, count = DTYPES[name], math.prod(shape)
-        size = count * dtype.itemsize
-        self.tensor_bytes += size
-        if not 0 <= offset <= len(self.body) - size or self.tensor_bytes > self.limits.body:
-            raise ProtocolError("says that a tensor is longer than what arrived")
-        if not count:
-            return torch.empty(shape, dtype=dtype) if max(shape) < MAX_EMPTY_SIZE else _refuse()
-        raw = torch.frombuffer(bytearray(self.body[offset : offset + size]), dtype=torch.uint8)
-        # A byte other than 0 and 1 is no valid element of a bool tensor.
-        return ((raw != 0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)
-
-    def _draws(self, x: Any, depth: int) -> Draws:
-        encoded, categories = _items(x, dict, int)
-        draws = self.value(encoded, depth + 1)
-        fits = isinstance(draws, Tensor) and 0 < categories <= MAX_CATEGORIES
-        return Draws(draws, categories) if fits else _refuse()
-
-    def _pairs(self, x: Any, depth: int) -> Pairs:
-        first, second, rows = _items(x, dict, dict, bool)
-        a, b = self.value(first, depth + 1), self.value(second, depth + 1)
-        return Pairs(a, b, rows) if isinstance(a, Tensor) and isinstance(b, Tensor) else _refuse()
-
-    def _raised(self, x: Any, depth: int) -> Raised:
-        name, value_error, not_started, note = _items(x, str, bool, bool, str)
-        return Raised(name[:100], value_error, not_started, note[:400])
-
-    def _bytes(self, x: Any, depth: int) -> bytes:
-        raw = self.value(x, depth + 1)
-        if not (isinstance(raw, Tensor) and raw.dtype is torch.uint8 and raw.dim() == 1):
-            _refuse()
-        return bytes(raw.numpy().tobytes())
-
-    def _dtype(self, x: Any, depth: int) -> torch.dtype:
-        return DTYPES[x] if type(x) is str and x in DTYPES else _refuse()
-
-    def _opaque(self, x: Any, depth: int) -> Opaque:
-        return Opaque(x[:100]) if type(x) is str else _refuse()
-
-    READERS: ClassVar[dict[str, Callable[["_Decoder", Any, int], Any]]] = {
-        "f": _float,
-        "d": _dict,
-        "t": _tensor,
-        "n": _draws,
-        "p": _pairs,
-        "r": _raised,
-        "b": _bytes,
-        "y": _dtype,
-        "o": _opaque,
-    }
-
-
-def memory_bytes(tree: Any) -> int:
-    """About how many bytes of memory the decoded evidence takes."""
-    if isinstance(tree, dict):
-        return sum(map(memory_bytes, tree.values())) + NODE_BYTES
-    if isinstance(tree, list):
-        return sum(map(memory_bytes, tree)) + NODE_BYTES
-    if isinstance(tree, Draws):
-        return memory_bytes(tree.draws)
-    if isinstance(tree, Pairs):
-        return memory_bytes(tree.a) + memory_bytes(tree.b)
-    content = tree.nbytes if isinstance(tree, Tensor) else len(tree) if isinstance(tree, bytes | str) else 0
-    return NODE_BYTES + content

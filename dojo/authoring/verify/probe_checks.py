@@ -6,6 +6,7 @@ from typing import Any
 
 from dojo.core.paths import Checkout
 from dojo.testing import codec, probes
+from dojo.testing.codec_decode import decode_frame
 
 SEEDS = (0, 1, 2, 3, 4, 11, 1_000_003, 2**31 + 7, 2**53 + 1, 2**63 - 25)  # the grader draws from all 63 bits
 
@@ -64,13 +65,11 @@ def _transport_faults(probe: probes.Probe, reference: Any, seed: int) -> list[st
     sentences = []
     for case in probes.cases(probe, seed):
         inputs = {key: value for key, value in vars(case).items() if key not in ("name", "of")}
-        for label, tree in (("inputs", inputs), ("evidence", probes.observe(probe, reference, case, seed))):
-            frame = codec.encode(tree)
-            size = codec.HEADER.size
-            head = codec.HEADER.unpack(frame[:size])[1]
-            decoded = codec.decode(frame[size : size + head], frame[size + head :], codec.Limits())
-            if not probes.same(probes.counted(tree), probes.counted(decoded)):
-                sentences.append(
-                    f"the {label} of the case {case.name!r} are no plain data (see Case); they cannot be sent"
-                )
+        try:
+            codec.encode_exactly(inputs)
+        except (codec.NotExact, codec.TooLarge) as error:
+            sentences.append(f"the inputs of the case {case.name!r} are no plain data (see Case): {error}")
+        evidence = probes.observe(probe, reference, case, seed)
+        if not probes.same(probes.counted(evidence), probes.counted(decode_frame(codec.encode(evidence)))):
+            sentences.append(f"the evidence of the case {case.name!r} is no plain data (see Case); it cannot be sent")
     return sentences

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from dojo.testing import codec
+from dojo.testing.codec_decode import decode
 
 WRITE_BYTES = 65536  # at once
 READ_BYTES = 2**20
@@ -23,9 +24,12 @@ class TimedOut(Exception):
     """The deadline passed before the frame was complete."""
 
 
-def send(pipe: int, tree: Any, deadline: float = math.inf) -> None:
-    """Writes one frame; raises Closed or TimedOut. `deadline` is a time of time.monotonic()."""
-    view = memoryview(codec.encode(tree))
+def send(pipe: int, tree: Any, deadline: float = math.inf, *, exact: bool = False) -> None:
+    """Writes one frame; raises Closed or TimedOut. `deadline` is a time of time.monotonic().
+
+    With `exact`, for the inputs of a case, raises NotExact for what would not arrive as it is.
+    """
+    view = memoryview(codec.encode_exactly(tree) if exact else codec.encode(tree))
     while view:
         _wait(pipe, select.POLLOUT, deadline)
         try:
@@ -43,7 +47,7 @@ def receive(pipe: int, limits: codec.Limits, deadline: float = math.inf) -> Any:
         raise codec.ProtocolError("does not begin like one")
     if head_bytes > limits.head or body_bytes > limits.body:
         raise codec.ProtocolError(f"would have {head_bytes + body_bytes} bytes, too many")
-    return codec.decode(_read(pipe, head_bytes, deadline), _read(pipe, body_bytes, deadline), limits)
+    return decode(_read(pipe, head_bytes, deadline), _read(pipe, body_bytes, deadline), limits)
 
 
 def _read(pipe: int, size: int, deadline: float) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from dojo.engine.processes import describe_exit
 from dojo.grading.sandbox import pipe
 from dojo.testing import codec
+from dojo.testing.codec_decode import memory_bytes
 from dojo.testing.probes import Case, Raised
 
 MAX_EVIDENCE_BYTES = 2**27  # in all answers to one load together: the grader holds them until it has judged
@@ -63,7 +64,7 @@ class Session:
         evidence = answer.get("evidence")
         if not isinstance(evidence, dict):
             raise Ended("sent something that no probe sends")
-        self.bytes_left -= codec.memory_bytes(evidence)
+        self.bytes_left -= memory_bytes(evidence)
         return evidence
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Session:
 
     def _send(self, message: dict[str, Any], deadline: float) -> None:
         try:
-            pipe.send(self.to_worker, message, deadline)
+            pipe.send(self.to_worker, message, deadline, exact=True)
         except pipe.TimedOut:
             raise self._timed_out(deadline) from None
         except pipe.Closed:

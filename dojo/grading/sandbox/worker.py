@@ -12,6 +12,8 @@ from typing import Any
 from dojo.grading.sandbox import pipe
 from dojo.testing import codec, probes
 
+INPUTS = codec.Limits(inputs=True)  # what the grader sends may hold tuples and views
+
 
 def serve(inbox: int, outbox: int) -> None:
     """Answers the grader's requests until it closes the pipe: first the probe, then sources and their cases.
@@ -21,13 +23,13 @@ def serve(inbox: int, outbox: int) -> None:
     warnings.simplefilter("ignore")
     pipe.send(outbox, {"isolated": True})  # before the submission is here, which could send the same
     try:
-        job = pipe.receive(inbox, codec.Limits())
+        job = pipe.receive(inbox, INPUTS)
         module = probes.load_module(f"probe_{job['kata']}", job["probe"].decode(), f"<probe {job['kata']}>")
         probe = probes.Probe(module.cases, module.run)
         _libraries = [_ban(name) for name in job["banned"]]  # held: an operator comes back when its library is deleted
         kata = None
         while True:
-            request = pipe.receive(inbox, codec.Limits())
+            request = pipe.receive(inbox, INPUTS)
             if "source" in request:
                 kata, error = _load(job["kata"], request["source"].decode())
                 pipe.send(outbox, {"nonce": request["nonce"], "error": error})

@@ -13,7 +13,8 @@ from dojo.grading.scoring import feedback
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission.intake import SubmittedFile
 from dojo.testing import codec, probes
-from dojo.testing.codec import HEADER, TOO_LARGE, Limits, Opaque, decode, encode
+from dojo.testing.codec import HEADER, TOO_LARGE, Limits, Opaque, encode
+from dojo.testing.codec_decode import decode
 from dojo.testing.probes import Case, Draws, Pairs, Probe, Raised
 
 CHECKOUT = find_checkout(Path(__file__).parent)

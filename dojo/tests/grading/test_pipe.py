@@ -20,7 +20,8 @@ from dojo.grading.sandbox.pipe import Closed, TimedOut, receive, send
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.score import _explain
 from dojo.grading.submission.intake import read_submission
-from dojo.testing.codec import HEADER, MAGIC, Limits, ProtocolError, decode, encode
+from dojo.testing.codec import HEADER, MAGIC, Limits, ProtocolError, encode
+from dojo.testing.codec_decode import decode
 from dojo.testing.probes import Counts, Draws, Pairs, Raised, counted, same
 
 TURNS = 400
