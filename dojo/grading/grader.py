@@ -157,7 +157,8 @@ class Grader:
         """The names of the mistakes whose evidence the submission gives. An error here must not fail a grading."""
         with self._locks[key.kata]:
             if key.kata not in self._mistake_evidence:
-                self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key)
+                named = load_mistakes(self.checkout.mistakes(key.kata)).named
+                self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key, named)
         evidence = {case.name: evidence.get(case.name, {"raised": NOT_RUN}) for case in key.cases}
         with suppress(Exception):
             of_mistakes = self._mistake_evidence[key.kata]
@@ -167,10 +168,10 @@ class Grader:
             return tuple(mistake.name for mistake in diagnosed)
         return ()
 
-    def _evidence_of_mistakes(self, key: AnswerKey) -> dict[Mistake, Any]:
+    def _evidence_of_mistakes(self, key: AnswerKey, mistakes: Sequence[Mistake]) -> dict[Mistake, Any]:
         """The evidence of each mistake. All run in one process; after one that hangs or crashes, another is started."""
         reference = self.checkout.reference(key.kata).read_text(encoding="utf-8")
-        waiting = list(load_mistakes(self.checkout.mistakes(key.kata)).named)
+        waiting = list(mistakes)
         task = Task(
             key.kata, "", key.probe, key.banned, key.layers,
             case_seconds=MISTAKE_CASE_TIMEOUT_S, seconds=MISTAKES_TIMEOUT_S,

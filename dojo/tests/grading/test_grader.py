@@ -223,7 +223,8 @@ def test_naming_ends_when_no_process_can_be_started():
         key = grader.answer_key("noise_schedules")
         for sandbox in grader._sandboxes:
             sandbox.stop()
-        assert grader._evidence_of_mistakes(key) == {}
+        named = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named
+        assert grader._evidence_of_mistakes(key, named) == {}
 
 
 def test_a_grader_that_cannot_start_prints_a_sentence(tmp_path, monkeypatch):
