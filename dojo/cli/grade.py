@@ -1,6 +1,5 @@
 """`kata grade` and `kata check`. torch is imported only when grading begins."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import click
 
 from dojo.cli.common import installed_checkout
 from dojo.core.catalog import load_catalog
+from dojo.core.cores import usable_cores
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
 from dojo.grading.output import discard_old_reports, write_failure, write_reports
@@ -56,7 +56,7 @@ def grade(
     from dojo.grading.grader import Grader
     from dojo.grading.reports import check_formats
     from dojo.grading.sandbox import selftest
-    from dojo.grading.sandbox.sandbox import GraderFault
+    from dojo.grading.sandbox.faults import GraderFault
     from dojo.grading.scoring import seeds
 
     check_formats(formats)
@@ -65,7 +65,7 @@ def grade(
     discard_old_reports(out)
     try:
         with Grader(
-            checkout, katas, secret, jobs=jobs or os.cpu_count() or 1, without=without, name_mistakes=not no_naming,
+            checkout, katas, secret, jobs=jobs or usable_cores(), without=without, name_mistakes=not no_naming,
             private=tuple(path for path in (submission, out, seed_file) if path),
         ) as grader:  # fmt: skip
             selftest.require(grader.selftest, require)

@@ -12,6 +12,7 @@ import click
 from dojo.cli.common import installed_checkout
 from dojo.core import humanize
 from dojo.core.catalog import load_catalog
+from dojo.core.cores import usable_cores
 from dojo.core.errors import UserError
 from dojo.core.files import write
 from dojo.grading.results import LEVELS
@@ -50,7 +51,7 @@ def grade_cohort(
     from dojo.grading.scoring import seeds
 
     seed = seeds.choose(None, seed_file or _stored_seed(out))
-    jobs = jobs or os.cpu_count() or 1
+    jobs = jobs or usable_cores()
     folders, others = find_submissions(folder)
     if others:
         click.echo(f"Left out, since no folders: {', '.join(others[:10])}{' ...' if others[10:] else ''}", err=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MAX_FILE_BYTES = 64 * 2**20  # that a kata may write into one file, and print
+PROC = Path("/proc")
 KILL_ROUNDS = 1000  # each takes the children that the round before has orphaned
 
 
@@ -115,9 +116,14 @@ def kill_descendants(spare: frozenset[int] = frozenset()) -> int:
 def children() -> list[int]:
     """The pids of this process's children, of all its threads."""
     pids: list[int] = []
-    for file in Path("/proc/self/task").glob("*/children"):
+    lists = list(PROC.glob("self/task/*/children"))
+    for file in lists:
         with suppress(OSError):
             pids += [int(pid) for pid in file.read_text().split()]
+    for file in PROC.glob("[0-9]*/stat") if not lists else ():  # a kernel without these lists, such as gVisor's
+        with suppress(OSError, ValueError, IndexError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                pids.append(int(file.parent.name))
     return pids
 
 

@@ -9,20 +9,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
+from dojo.core.cores import slowdown
+from dojo.core.errors import UserError
 from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.paths import Checkout
 from dojo.engine import diagnosis
 from dojo.engine.processes import become_subreaper, children, kill_descendants, prctl
 from dojo.grading.results import GradeReport, KataResult
 from dojo.grading.sandbox import selftest
-from dojo.grading.sandbox.sandbox import GraderFault, Sandbox, check_platform
+from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside
+from dojo.grading.sandbox.sandbox import Sandbox, check_platform
 from dojo.grading.sandbox.session import Task
 from dojo.grading.sandbox.syscalls import PR_SET_DUMPABLE
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import (
-    POINTS_PER_KATA,
     AnswerKey,
     collect_evidence,
     digest_of_upstream,
@@ -35,6 +37,8 @@ from dojo.grading.submission.intake import SubmittedFile, read_submission
 from dojo.testing import probes
 
 OnResult = Callable[[KataResult], None]
+T = TypeVar("T")
+ENDED_ITS_WATCHER = "It ended the process that watches it, also when it was run again."
 NOT_RUN = probes.Raised("", False, not_started=True)
 MISTAKE_CASE_TIMEOUT_S = 5
 MISTAKES_TIMEOUT_S = 300  # for all mistakes of a kata
@@ -56,7 +60,8 @@ class Grader:
         self.name_mistakes = name_mistakes
         self.upstream_sha256 = digest_of_upstream(checkout, katas)
         self._sandboxes = [Sandbox(private) for _ in range(jobs)]
-        self._free_sandboxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        # The last one that was used comes first: its fork server has started already.
+        self._free_sandboxes: queue.LifoQueue[Sandbox] = queue.LifoQueue()
         for sandbox in self._sandboxes:
             self._free_sandboxes.put(sandbox)
         self.stopped = False
@@ -82,17 +87,26 @@ class Grader:
         finally:
             self._free_sandboxes.put(sandbox)
 
+    def _with_sandbox(self, work: Callable[[Sandbox], T]) -> T:
+        """The result of `work`. After a fault of the grader's it is tried again once, with a new fork server."""
+        with self._sandbox() as sandbox:
+            try:
+                return work(sandbox)
+            except GraderFault:
+                if self.stopped:
+                    raise
+                sandbox.close()
+                return work(sandbox)
+
     def answer_key(self, kata: str) -> AnswerKey:
         """The answer key, made at the first call. Raises GraderFault at every call if the reference fails."""
         with self._locks[kata]:
             if kata not in self._answer_keys:
+                args = self.checkout, kata, self.seed, self.selftest.layers
                 try:
-                    with self._sandbox() as sandbox:
-                        key = make_answer_key(sandbox, self.checkout, kata, self.seed, self.selftest.layers)
-                        self._answer_keys[kata] = key
+                    self._answer_keys[kata] = self._with_sandbox(lambda sandbox: make_answer_key(sandbox, *args))
                 except Exception as error:  # any error here is a fault of the grader, and costs only this kata
-                    message = str(error) if isinstance(error, GraderFault) else f"{type(error).__name__}: {error}"
-                    self._answer_keys[kata] = GraderFault(message)
+                    self._answer_keys[kata] = GraderFault(_description(error))
             stored = self._answer_keys[kata]
         if isinstance(stored, GraderFault):
             raise stored
@@ -124,43 +138,67 @@ class Grader:
             results, round(seconds, 3),
         )  # fmt: skip
 
-    def refusals(self, files: Sequence[SubmittedFile]) -> list[str]:
-        """Why the policy refuses each of `files`, in sentences; empty for a file that it accepts. All have a source."""
+    def refusals(self, files: Sequence[SubmittedFile]) -> list[str | GraderFault]:
+        """Why the policy refuses each of `files`, in sentences; empty for a file that it accepts. All have a source.
+
+        A fault if the policy itself failed.
+        """
         if "policy" not in self.selftest.layers:
             return [""] * len(files)
+        try:
+            reviews = policy.review_each(self.checkout, files)
+        except (UserError, OSError) as error:
+            return [GraderFault(_description(error))] * len(files)
         return [
             " ".join(finding.sentence(f"katas/{file.kata}.py") for finding in findings if finding.refuses)
-            for file, findings in zip(files, policy.review_each(self.checkout, files), strict=True)
+            for file, findings in zip(files, reviews, strict=True)
         ]
 
-    def grade_file(self, file: SubmittedFile, refusal: str = "") -> KataResult:
-        """Grades one kata of one submission. `refusal` is why the policy refuses it, if it does."""
-        kata = file.kata
+    def grade_file(
+        self, file: SubmittedFile, refusal: str | GraderFault = "", timeout_factor: float = 1.0
+    ) -> KataResult:
+        """Grades one kata of one submission. `refusal` is what `refusals` says of it.
+
+        Whatever fails in the grader is an `error`, which is no mark, and not an exception: others wait to be graded.
+        """
         try:
-            key = self.answer_key(kata)
-        except GraderFault as fault:
-            reason = f"The grader failed: {fault}. This is no fault of the submission."
-            return KataResult(kata, "error", 0.0, POINTS_PER_KATA, (), file.sha256, reason)
+            return self._grade_file(file, refusal, timeout_factor)
+        except Exception as error:
+            description = _description(error).rstrip(".")
+            reason = f"The grader failed: {description}. This is no fault of the submission."
+            key = self._answer_keys.get(file.kata)
+            cases = [case.name for case in key.cases] if isinstance(key, AnswerKey) else []
+            return failed_everywhere(file.kata, cases, "error", reason, file.sha256)
+
+    def _grade_file(self, file: SubmittedFile, refusal: str | GraderFault, timeout_factor: float) -> KataResult:
+        if isinstance(refusal, GraderFault):
+            raise refusal
+        key = replace(self.answer_key(file.kata), timeout_factor=timeout_factor)
         cases = [case.name for case in key.cases]
         if file.status != "ok":
-            return failed_everywhere(kata, cases, file.status, file.reason, file.sha256)
-        assert file.source is not None
+            return failed_everywhere(file.kata, cases, file.status, file.reason, file.sha256)
         if refusal:
-            return failed_everywhere(kata, cases, "refused", refusal, file.sha256)
-        with self._sandbox() as sandbox:
-            result, evidence = judge(sandbox, key, file.source.decode(), file.sha256)
+            return failed_everywhere(file.kata, cases, "refused", refusal, file.sha256)
+        assert file.source is not None
+        source = file.source.decode()
+        try:
+            result, evidence = self._with_sandbox(lambda sandbox: judge(sandbox, key, source, file.sha256))
+        except KilledFromOutside:
+            if "seccomp" in key.layers:
+                raise
+            return failed_everywhere(file.kata, cases, "fail", ENDED_ITS_WATCHER, file.sha256)
         if result.status == "fail" and self.name_mistakes and evidence:
             return _with_mistakes(result, self._diagnose(key, evidence))
         return result
 
     def _diagnose(self, key: AnswerKey, evidence: dict[str, Any]) -> tuple[str, ...]:
         """The names of the mistakes whose evidence the submission gives. An error here must not fail a grading."""
-        with self._locks[key.kata]:
-            if key.kata not in self._mistake_evidence:
-                named = load_mistakes(self.checkout.mistakes(key.kata)).named
-                self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key, named)
         evidence = {case.name: evidence.get(case.name, {"raised": NOT_RUN}) for case in key.cases}
         with suppress(Exception):
+            with self._locks[key.kata]:
+                if key.kata not in self._mistake_evidence:
+                    named = load_mistakes(self.checkout.mistakes(key.kata)).named
+                    self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key, named)
             of_mistakes = self._mistake_evidence[key.kata]
             evidence = _without_failed_probes(key, evidence, of_mistakes)
             complete = diagnosis.diagnose(key.cases, evidence, key.evidence, of_mistakes)
@@ -169,12 +207,15 @@ class Grader:
         return ()
 
     def _evidence_of_mistakes(self, key: AnswerKey, mistakes: Sequence[Mistake]) -> dict[Mistake, Any]:
-        """The evidence of each mistake. All run in one process; after one that hangs or crashes, another is started."""
+        """The evidence of each mistake. All run in one process; after one that hangs or crashes, another is started.
+
+        Raises GraderFault if no process can be started.
+        """
         reference = self.checkout.reference(key.kata).read_text(encoding="utf-8")
         waiting = list(mistakes)
         task = Task(
             key.kata, "", key.probe, key.banned, key.layers,
-            case_seconds=MISTAKE_CASE_TIMEOUT_S, seconds=MISTAKES_TIMEOUT_S,
+            case_seconds=MISTAKE_CASE_TIMEOUT_S * slowdown(), seconds=MISTAKES_TIMEOUT_S * slowdown(),
         )  # fmt: skip
         evidence: dict[Mistake, Any] = {}
         waiting_before = -1
@@ -185,6 +226,8 @@ class Grader:
                     mistake = waiting.pop(0)
                     source = mistake.apply(reference)
                     evidence[mistake] = collect_evidence(session, source, key.cases, key.noise_seeds)
+        if waiting:
+            raise GraderFault("no process for the named mistakes could be started")
         return evidence
 
     @contextmanager
@@ -236,6 +279,11 @@ def _without_failed_probes(key: AnswerKey, evidence: dict[str, Any], mistakes: d
     }
     ignored = {case.name for case in key.cases if case.of in functions and case.name in raised}
     return {name: {"raised": NOT_RUN} if name in ignored else of_case for name, of_case in evidence.items()}
+
+
+def _description(error: Exception) -> str:
+    """What happened, as a clause. Of an exception that is none of ours, its class says most."""
+    return str(error) if isinstance(error, GraderFault | UserError) else f"{type(error).__name__}: {error}"
 
 
 def _with_mistakes(result: KataResult, mistakes: tuple[str, ...]) -> KataResult:

@@ -11,6 +11,7 @@ decide whether a mutant is equivalent.
 """
 
 import importlib.util
+import linecache
 import math
 import sys
 import traceback
@@ -120,17 +121,23 @@ def load_probe(path: Path) -> Probe:
     return Probe(module.cases, module.run)
 
 
-def load_module(name: str, source: str, filename: str) -> ModuleType:
-    """Executes `source` as a new module called `name`, which is not importable."""
+def load_module(name: str, source: str, filename: str, *, keep: bool = False) -> ModuleType:
+    """Executes `source` as a new module called `name`, which is not importable, unless it is to `keep` in sys.modules.
+
+    `inspect.getsource`, and torch.jit.script with it, find the source in either case.
+    """
     spec = importlib.util.spec_from_loader(name, loader=None)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     module.__file__ = filename
+    if filename.startswith("<"):  # there is no such file. Without a time, the entry is never compared with one
+        linecache.cache[filename] = len(source), None, source.splitlines(keepends=True), filename
     sys.modules[name] = module  # @dataclass looks up the module of its class
     try:
         exec(compile(source, filename, "exec"), module.__dict__)
     finally:
-        del sys.modules[name]
+        if not keep:
+            del sys.modules[name]
     return module
 
 

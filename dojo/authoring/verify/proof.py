@@ -13,7 +13,6 @@ until the reference changes.
 """
 
 import hashlib
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +28,7 @@ from dojo.authoring.verify.report import ProofReport
 from dojo.authoring.verify.slips import slips
 from dojo.authoring.verify.trials import Trials
 from dojo.core.catalog import load_catalog
+from dojo.core.cores import usable_cores
 from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
@@ -78,7 +78,7 @@ def verify(
         # What the first trials tell (which test reaches which line) orders the tests of the later ones.
         for trials in ([t for plan in planned for t in plan.first], [t for plan in planned for t in plan.then]):
             for index, result in run_forked(
-                [task for task, _ in trials], jobs=jobs or os.cpu_count() or 1, seconds=trial_timeout_s
+                [task for task, _ in trials], jobs=jobs or usable_cores(), seconds=trial_timeout_s
             ):
                 trials[index][1](result)
                 done += 1

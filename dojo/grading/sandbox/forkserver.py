@@ -90,7 +90,9 @@ def _wait(channel: _Channel, pid: int, job: int, scratch: str) -> tuple[int, boo
     """
     poll = select.poll()
     poll.register(channel.control, select.POLLIN)
-    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+    pidfd = -1
+    with suppress(OSError, AttributeError):  # Linux before 5.3, gVisor and macOS have none: there the end is polled for
+        pidfd = os.pidfd_open(pid)
     if pidfd >= 0:
         poll.register(pidfd, select.POLLIN)
     full = False

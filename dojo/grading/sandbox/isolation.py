@@ -138,6 +138,8 @@ def _apply(isolation: Isolation) -> None:
     os.umask(0o077)
     tempfile.tempdir = None  # else a folder that was looked up before would stay
     if "limits" in isolation.layers:
+        import torch  # noqa: F401  # where the fork server may not hold it: what torch maps is not the submission's
+
         limits.apply(isolation.cpu_seconds)
     if "namespaces" in isolation.layers:
         namespaces.become_nobody()

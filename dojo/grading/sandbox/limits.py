@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dojo.engine.processes import lower_limit
 
-MAX_ADDRESS_SPACE_BYTES = 4 * 2**30  # torch on a CPU takes less than one of the four
+MAX_ADDED_BYTES = 3 * 2**30  # of address space, beside what is mapped before a submission runs
 MAX_FILE_BYTES = 16 * 2**20  # times MAX_OPEN_FILES is what can hide in files whose names have been removed
 MAX_OPEN_FILES = 128
 MAX_NEW_THREADS = 64
@@ -24,8 +24,9 @@ def apply(cpu_seconds: int) -> None:
     lower_limit(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
     # This does not bind root; seccomp refuses forks.
     lower_limit(resource.RLIMIT_NPROC, _threads_of_user() + MAX_NEW_THREADS)
-    if Path("/proc/self/statm").exists():
-        lower_limit(resource.RLIMIT_AS, MAX_ADDRESS_SPACE_BYTES)
+    with suppress(OSError):  # torch for CUDA alone maps more than 3 GB
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        lower_limit(resource.RLIMIT_AS, mapped + MAX_ADDED_BYTES)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, this process is killed first
 
@@ -38,6 +39,15 @@ def _threads_of_user() -> int:
             if entry.stat().st_uid == os.getuid():
                 total += sum(1 for _ in (entry / "task").iterdir())
     return total
+
+
+def oom_kills() -> int:
+    """How many processes of this machine the kernel has killed because memory ran out; 0 where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def scratch_is_full(folder: str, pid: int) -> bool:

@@ -8,13 +8,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dojo.core.cores import slowdown
 from dojo.core.errors import UserError
 from dojo.engine.processes import can_fork, kill_group
-from dojo.grading.sandbox import cleanup, paths, pipe
+from dojo.grading.sandbox import cleanup, limits, paths, pipe
+from dojo.grading.sandbox.faults import CannotIsolate, DidNotStart, GraderFault
 from dojo.grading.sandbox.session import Session, Task
 from dojo.testing import codec
 
@@ -23,10 +25,6 @@ ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "SYSTEMRO
 START_TIMEOUT_S = 120.0  # importing torch on a busy machine that has not read it before
 KILL_TIMEOUT_S = 15.0  # for the fork server to confirm that a job has ended
 CLEANUP_TIMEOUT_S = 20.0
-
-
-class GraderFault(Exception):
-    """The grader failed; the submission did not cause it."""
 
 
 class Sandbox:
@@ -42,6 +40,7 @@ class Sandbox:
         self._server: subprocess.Popen[bytes] | None = None
         self._job = 0
         self._unread = b""
+        self._oom_kills = 0  # by the kernel, before the job
         self._last_end: dict[str, Any] = {}
 
     def _start(self) -> None:
@@ -57,40 +56,50 @@ class Sandbox:
         )  # fmt: skip
         theirs.close()
         self._control, self._unread = ours, b""
-        message = self._receive(START_TIMEOUT_S)
+        message = self._receive(START_TIMEOUT_S * slowdown())
         if message is None or "ready" not in message:
             self.close()
             reason = "it did not answer" if message is None else str(message.get("fault"))
             if reason.startswith("ModuleNotFoundError"):
                 reason += " (it imports nothing from folders that hold the checkout, a submission, or your home folder)"
-            raise GraderFault(f"the sandbox's fork server did not start: {reason}")
+            raise DidNotStart(f"the sandbox's fork server did not start: {reason}")
 
     @contextmanager
     def run(self, task: Task) -> Iterator[Session]:
         """Yields a session with a worker for `task`; afterwards ends it and removes its files. Raises GraderFault."""
+        with ExitStack() as stack:
+            try:
+                session = self._session(task, stack)
+            except OSError as error:  # no memory for a process, no room for a folder, too many open files
+                raise GraderFault(f"the sandbox could not be set up: {error}") from error
+            yield session
+
+    def _session(self, task: Task, stack: ExitStack) -> Session:
+        """A session with a new worker. `stack` ends the worker and removes what belongs to it."""
         if self._server is None or self._server.poll() is not None:
             self.close()
             self._start()
         self._job += 1
+        self._oom_kills = limits.oom_kills()
         scratch = tempfile.mkdtemp(prefix="kata-grade-")
-        worker_inbox, to_worker = _socket_pair()
-        worker_outbox, from_worker = _socket_pair()
-        job = {
-            "job": self._job, "layers": task.layers, "scratch": scratch, "cpu_seconds": int(task.seconds) + 2,
-            "readable": paths.readable_paths(self._import_path),
-        }  # fmt: skip
-        try:
+        stack.callback(cleanup.remove_tree, Path(scratch), seconds=CLEANUP_TIMEOUT_S)
+        stack.callback(self.end)
+        with ExitStack() as of_worker:
+            descriptors = []
+            for _ in range(2):
+                theirs, ours = _socket_pair()
+                of_worker.callback(os.close, theirs)
+                stack.callback(os.close, ours)
+                descriptors.append((theirs, ours))
+            (worker_inbox, to_worker), (worker_outbox, from_worker) = descriptors
+            job = {
+                "job": self._job, "layers": task.layers, "scratch": scratch, "cpu_seconds": int(task.seconds) + 2,
+                "readable": paths.readable_paths(self._import_path),
+            }  # fmt: skip
             with suppress(OSError):  # the fork server has died: both pipes are closed then, and the session says so
                 socket.send_fds(self._control, [json.dumps(job).encode() + b"\n"], [worker_inbox, worker_outbox])
-            os.close(worker_inbox)
-            os.close(worker_outbox)
-            _await_isolation(from_worker)
-            yield Session(task, to_worker, from_worker, self.end)
-        finally:
-            for descriptor in (to_worker, from_worker):
-                os.close(descriptor)
-            self.end()
-            cleanup.remove_tree(Path(scratch), seconds=CLEANUP_TIMEOUT_S)
+        _await_isolation(from_worker)
+        return Session(task, to_worker, from_worker, self.end)
 
     def end(self, timeout: float = 0.0) -> dict[str, Any]:
         """Ends the job, which has `timeout` seconds to end by itself. Returns the fork server's message about its end.
@@ -112,6 +121,7 @@ class Sandbox:
             self.may_have_orphans = True
             self.close()
             return {"status": None}
+        message["out_of_memory"] = limits.oom_kills() > self._oom_kills
         self._last_end = message
         return message
 
@@ -175,11 +185,11 @@ def _socket_pair() -> tuple[int, int]:
 def _await_isolation(from_worker: int) -> None:
     """Waits for the worker's first frame. It comes before the submission is loaded, so it can be trusted."""
     try:
-        message = pipe.receive(from_worker, codec.Limits(), time.monotonic() + START_TIMEOUT_S)
+        message = pipe.receive(from_worker, codec.Limits(), time.monotonic() + START_TIMEOUT_S * slowdown())
     except (pipe.Closed, pipe.TimedOut, codec.ProtocolError) as error:
         raise GraderFault(f"the sandbox did not open ({error})") from error
     if not isinstance(message, dict) or message.get("isolated") is not True:
-        raise GraderFault(f"the sandbox could not be closed: {str(message)[:300]}")
+        raise CannotIsolate(f"the sandbox could not be closed: {str(message)[:300]}")
 
 
 def check_platform() -> None:

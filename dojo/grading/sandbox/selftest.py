@@ -11,8 +11,9 @@ from pathlib import Path
 from dojo.core.errors import UserError
 from dojo.grading.results import LEVELS
 from dojo.grading.sandbox import paths, selftest_submission
+from dojo.grading.sandbox.faults import CannotIsolate, DidNotStart, GraderFault
 from dojo.grading.sandbox.isolation import LAYERS, why_unavailable
-from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.sandbox import Sandbox
 from dojo.grading.sandbox.session import Ended, Task
 from dojo.testing.probes import Case
 
@@ -45,17 +46,23 @@ def run_selftest(sandbox: Sandbox, without: tuple[str, ...] = ()) -> SelfTest:
     """Applies every layer that this machine has, except `without`, and tests each. Raises GraderFault."""
     why_off = {name: why for name, why in why_unavailable().items() if why}
     layers = [name for name in LAYERS if name not in without and name not in why_off]
+    failed_before = False
     while True:
         try:
             attempts = _run_attempts(sandbox, tuple(layers))
             return SelfTest(_level(layers, attempts), tuple(layers), why_off, attempts)
         except GraderFault as fault:
-            # A container may look like root and still be refused namespaces: go on without them, and say so.
             refused = next((name for name in OPTIONAL if name in layers), None)
-            if refused is None:
+            if failed_before and (refused is None or isinstance(fault, DidNotStart)):
                 raise
-            layers.remove(refused)
-            why_off[refused] = f"refused by this system ({str(fault)[:200]})"
+            if refused and (failed_before or isinstance(fault, CannotIsolate)):
+                # A container may look like root and still be refused namespaces: go on without them, and say so.
+                layers.remove(refused)
+                why_off[refused] = f"refused by this system ({str(fault)[:200]})"
+                failed_before = False
+            else:  # anything else may pass: no layer is given up for it before a second try, with a new fork server
+                sandbox.close()
+                failed_before = True
 
 
 def require(self_test: SelfTest, level: str) -> None:

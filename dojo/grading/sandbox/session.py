@@ -1,6 +1,7 @@
 """Sends the grader's requests to one submission in its worker: load the file, run a case. Says how the worker ended."""
 
 import secrets
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 from dojo.engine.processes import describe_exit
 from dojo.grading.sandbox import pipe
+from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside
 from dojo.testing import codec
 from dojo.testing.codec_decode import memory_bytes
 from dojo.testing.probes import Case, Raised
@@ -109,12 +111,17 @@ class Session:
         return Ended(f"was still running after {seconds:.0f} s")
 
     def _closed(self) -> Ended:
+        """Why the worker's pipe has closed. Raises GraderFault if that is not the submission's doing."""
         message = self.end(EXIT_TIMEOUT_S)
         if message.get("full"):
             return Ended("wrote more files, or larger ones, than a kata may")
         if message.get("status") is None:
-            return Ended("ended the process that watches it")
+            raise KilledFromOutside(
+                "the process that forks the workers was killed, perhaps because the machine ran out of memory"
+            )
         status = message["status"]  # an exit code, or 128 and the number of a signal
+        if status == 128 + signal.SIGKILL and message.get("out_of_memory"):
+            raise GraderFault("the machine ran out of memory; grade with fewer --jobs, or with more memory")
         code = status if status < 128 else 128 - status
         return Ended(
             describe_exit(code, "its cases were through", ": it closed the grader's pipe, or used up the memory")

@@ -41,9 +41,13 @@ def serve(inbox: int, outbox: int) -> None:
 
 
 def _load(kata: str, source: str) -> tuple[Any, Any]:
-    """The kata's module and None, or None and the exception that its import raised."""
+    """The kata's module and None, or None and the exception that its import raised.
+
+    It is called as in practice, and is in sys.modules: pickle, `typing.get_type_hints` and `inspect` look there.
+    """
+    name, file = f"katas.{kata}", f"{probes.KATA_FILE}{kata}>"
     try:
-        return probes.load_module(kata, source, f"{probes.KATA_FILE}{kata}>"), None
+        return probes.load_module(name, source, file, keep=True), None
     except BaseException as error:
         return None, probes.raised_by(error)
 

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 import dojo
+from dojo.core.cores import slowdown
 from dojo.core.paths import Checkout
-from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.faults import GraderFault
+from dojo.grading.sandbox.sandbox import Sandbox
 from dojo.grading.sandbox.session import Ended, Session, Task
 from dojo.grading.scoring.seeds import Seed
 from dojo.testing import probes
@@ -48,11 +50,11 @@ class AnswerKey:
     timeout_factor: float = 1.0
 
     def task(self, source: str) -> Task:
-        """The task for a submission. Its time limits leave room for an answer that is right and slow."""
+        """The task for a submission. Its time limits leave room for a right answer that is slow, on a busy machine."""
+        factor = self.timeout_factor * slowdown()
         return Task(
             self.kata, source, self.probe, self.banned, self.layers,
-            case_seconds=self.timeout_factor * (5 + 40 * self.reference_seconds),
-            seconds=self.timeout_factor * (20 + 80 * self.reference_seconds),
+            case_seconds=factor * (5 + 40 * self.reference_seconds), seconds=factor * (20 + 80 * self.reference_seconds),
         )  # fmt: skip
 
 
@@ -90,7 +92,8 @@ def make_answer_key(sandbox: Sandbox, checkout: Checkout, kata: str, seed: Seed,
     noise_seeds = {case.name: seed.number("noise", kata, case.name) for case in cases}
     reference = checkout.reference(kata).read_text(encoding="utf-8")
 
-    task = Task(kata, reference, source, banned, layers, REFERENCE_CASE_TIMEOUT_S, REFERENCE_TIMEOUT_S)
+    case_seconds, seconds = (limit * slowdown() for limit in (REFERENCE_CASE_TIMEOUT_S, REFERENCE_TIMEOUT_S))
+    task = Task(kata, reference, source, banned, layers, case_seconds, seconds)
     with sandbox.run(task) as session:
         start = time.monotonic()
         evidence = collect_evidence(session, reference, cases, noise_seeds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dojo.grading.results import CaseResult, KataResult, KataStatus
-from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
+from dojo.grading.sandbox.sandbox import Sandbox
 from dojo.grading.sandbox.session import Ended
 from dojo.grading.scoring import feedback
 from dojo.grading.scoring.answer_key import POINTS_PER_KATA, AnswerKey
@@ -30,12 +30,11 @@ def failed_everywhere(
 def judge(
     sandbox: Sandbox, key: AnswerKey, source: str, sha256: str | None = None
 ) -> tuple[KataResult, dict[str, Any]]:
-    """Runs one submission of one kata. Returns the result, and the evidence by case (to diagnose the mistake)."""
-    try:
-        collected = _collect(sandbox, key, source)
-    except GraderFault as fault:
-        names = [case.name for case in key.cases]
-        return failed_everywhere(key.kata, names, "error", f"The grader failed: {fault}.", sha256), {}
+    """Runs one submission of one kata. Returns the result, and the evidence by case (to diagnose the mistake).
+
+    Raises GraderFault.
+    """
+    collected = _collect(sandbox, key, source)
     reasons = collected.reasons
     for name, evidence in collected.evidence.items():
         reasons.setdefault(name, _explain(key.evidence[name], evidence))

@@ -1,13 +1,14 @@
 """The policy: finds what a file imports or calls that an answer may not, before anything of it runs.
 
 It is no security boundary (rules.py says why). Files are parsed in a child process, because some sources crash Python's
-parser or keep it busy for ever. A file that does so is refused, and a new child parses the next one.
+parser or keep it busy for ever. A file that does so twice is refused, and a new child parses the next one.
 """
 
 import ast
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 import dojo
 from dojo.core.catalog import load_catalog
+from dojo.core.cores import slowdown
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
@@ -25,7 +27,9 @@ from dojo.grading.submission import policy_worker
 from dojo.grading.submission.finding import Finding
 from dojo.grading.submission.intake import SubmittedFile
 
-FILE_TIMEOUT_S = 5.0  # parsing the longest file that intake accepts takes a tenth of it
+FILE_TIMEOUT_S = 5.0  # of computing; parsing the longest file that intake accepts takes a tenth of it
+WAIT_FACTOR = 4  # how much longer the parser may take than it computes, on a machine that has other things to do
+START_TIMEOUT_S = 30.0
 PACKAGE_ROOT = Path(dojo.__file__).resolve().parent.parent
 START = f"import sys; sys.path.append(sys.argv[1]); from {policy_worker.__name__} import main; main()"
 
@@ -59,11 +63,15 @@ def review_each(
                     "neighbours": neighbours,
                     "timeout_s": timeout_s,
                 }
-            parser = parser or _Parser()
-            answer = parser.examine({"source": file.source.decode(), **requests[file.kata]}, timeout_s)
-            if isinstance(answer, str):
+            request = {"source": file.source.decode(), **requests[file.kata]}
+            for _ in range(2):  # the first child may have been killed from outside
+                parser = parser or _Parser()
+                answer = parser.examine(request, timeout_s)
+                if not isinstance(answer, str):
+                    break
                 parser.close()
                 parser = None
+            if isinstance(answer, str):
                 findings.append((Finding(1, 1, answer, True),))
             else:
                 findings.append(tuple(Finding(*row) for row in answer))
@@ -95,7 +103,10 @@ def read_forbidden(probe: Path) -> tuple[str, ...]:
 
 
 class _Parser:
-    """One child process that parses. Close it, and start another, after an answer that is a sentence."""
+    """One child process that parses. Close it, and start another, after an answer that is a sentence.
+
+    Raises UserError if the child does not start.
+    """
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", START, str(PACKAGE_ROOT)]
@@ -107,19 +118,28 @@ class _Parser:
             env={"PATH": os.environ.get("PATH", "")},
             start_new_session=True,
         )
+        ready = b""
+        with suppress(TimeoutError, OSError):
+            ready = self._read_line(time.monotonic() + START_TIMEOUT_S * slowdown())
+        if not ready:
+            self.close()
+            raise UserError("The process that reads the files did not start. Try again; perhaps memory has run out.")
 
     def examine(self, request: dict[str, Any], timeout_s: float) -> list[Any] | str:
         """The rows of findings, or a sentence that says why the file could not be parsed."""
         assert self.process.stdin
+        too_long = f"Python does not finish reading this file within {timeout_s:g} seconds; write it in simpler pieces."
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
-            line = self._read_line(time.monotonic() + timeout_s)
+            line = self._read_line(time.monotonic() + WAIT_FACTOR * timeout_s * slowdown())
         except TimeoutError:
-            return f"Python does not finish reading this file within {timeout_s:g} seconds; write it in simpler pieces."
+            return too_long
         except OSError:
             line = b""
         if not line:
+            if self.process.wait() == -signal.SIGXCPU:
+                return too_long
             return "Python breaks down while it reads this file; write it in simpler pieces."
         return list(json.loads(line))
 

@@ -13,13 +13,18 @@ from dojo.cli.main import main
 from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import find_checkout
+from dojo.grading import grader as grader_module
 from dojo.grading.grader import Grader
+from dojo.grading.reports import read_report
 from dojo.grading.results import LEVELS
-from dojo.grading.sandbox import selftest
+from dojo.grading.sandbox import sandbox, selftest
+from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside
 from dojo.grading.sandbox.isolation import LAYERS
-from dojo.grading.sandbox.sandbox import GraderFault
+from dojo.grading.sandbox.sandbox import Sandbox
+from dojo.grading.sandbox.session import Session
 from dojo.grading.scoring import score, seeds
 from dojo.grading.scoring.seeds import Seed
+from dojo.grading.submission import policy
 from dojo.grading.submission.intake import SubmittedFile
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
@@ -133,12 +138,110 @@ def test_a_seed_file_must_hold_a_secret(tmp_path):
             seeds.choose(None, file)
 
 
-def test_a_fault_of_the_grader_is_an_error_and_no_failure(grader, monkeypatch):
-    """An error, never a pass and never a failed submission."""
-    monkeypatch.setattr(score, "_collect", lambda *_: (_ for _ in ()).throw(score.GraderFault("the pipe broke")))
-    result = graded(grader, reference("noise_schedules"))
+def raising(*faults):
+    """A function that raises these, one at each call, and then the last one for ever; and the list of its calls."""
+    calls = []
+
+    def fail(*arguments, **options):
+        calls.append(arguments)
+        raise faults[min(len(calls), len(faults)) - 1]
+
+    return fail, calls
+
+
+FAULTS = (
+    GraderFault("the pipe broke"),
+    KilledFromOutside("somebody killed it"),
+    OSError(28, "no space"),
+    ZeroDivisionError("ours"),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("place", ["start", "isolation", "load", "case", "comparison", "policy"])
+def test_a_fault_of_the_grader_is_an_error_and_no_failure(grader, monkeypatch, place, fault):
+    """Wherever it strikes: never a pass, never a failed submission, and never an exception that stops the others."""
+    owner, name = {
+        "start": (Sandbox, "_session"), "isolation": (sandbox, "_await_isolation"), "load": (Session, "load"),
+        "case": (Session, "observe"), "comparison": (score, "_kata_result"), "policy": (policy, "review_each"),
+    }[place]  # fmt: skip
+    file = SubmittedFile("noise_schedules", reference("noise_schedules").encode(), "0" * 64, "ok")
+    grader.answer_key("noise_schedules")
+    with monkeypatch.context() as patched:
+        fail, calls = raising(fault if place != "policy" or isinstance(fault, OSError) else UserError(str(fault)))
+        patched.setattr(owner, name, fail)
+        (refusal,) = grader.refusals([file])
+        result = grader.grade_file(file, refusal)
+    assert calls
     assert (result.status, result.points) == ("error", 0)
-    assert "The grader failed: the pipe broke" in result.reason
+    assert "The grader failed: " in result.reason
+    assert str(fault) in result.reason
+    assert "no fault of the submission" in result.reason
+    assert len(result.cases) > 5
+    assert not any(case.passed for case in result.cases)
+    report = grader.report("ada", {kata: file for kata in KATAS}, (result,), 1.0)
+    assert read_report(json.dumps(report.as_dict()).encode()) == report
+    assert graded(grader, reference("noise_schedules")).status == "pass"
+
+
+@pytest.mark.parametrize("place", ["_await_isolation", "_session", "_receive"])
+def test_a_fault_that_passes_is_no_error(grader, monkeypatch, place):
+    """The grader tries again once, with a new fork server."""
+    owner = sandbox if place == "_await_isolation" else Sandbox
+    right, failed = getattr(owner, place), []
+
+    def fail_once(*arguments):
+        if not failed:
+            failed.append(place)
+            raise GraderFault("a moment of weakness")
+        return right(*arguments)
+
+    monkeypatch.setattr(owner, place, fail_once)
+    assert graded(grader, reference("noise_schedules")).status == "pass"
+    assert failed
+
+
+def test_an_answer_key_that_fails_once_is_made_again(monkeypatch):
+    """Else a whole class would have no result of this kata."""
+    make, failed = grader_module.make_answer_key, []
+
+    def fail_once(*arguments):
+        if not failed:
+            failed.append(1)
+            raise GraderFault("a moment of weakness")
+        return make(*arguments)
+
+    monkeypatch.setattr(grader_module, "make_answer_key", fail_once)
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), name_mistakes=False) as grader:
+        assert graded(grader, reference("noise_schedules")).status == "pass"
+    assert failed
+
+
+@pytest.mark.parametrize(("without", "status"), [((), "error"), (("seccomp",), "fail")])
+def test_only_without_seccomp_can_a_submission_have_ended_the_fork_server(monkeypatch, without, status):
+    """Then one that does so twice is to blame. Else somebody else has, and it is no mark."""
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), name_mistakes=False, without=without) as grader:
+        grader.answer_key("noise_schedules")
+        fail, calls = raising(KilledFromOutside("the process that forks the workers was killed"))
+        monkeypatch.setattr(Session, "observe", fail)
+        result = graded(grader, reference("noise_schedules"))
+        assert (result.status, result.points, len(calls)) == (status, 0, 2)
+
+
+def test_a_second_fork_server_starts_only_when_two_are_needed(monkeypatch):
+    """The sandbox that was used last is used next: starting another one takes seconds, and one kata needs one."""
+    start, starts = Sandbox._start, []
+
+    def count(self):
+        starts.append(self)
+        start(self)
+
+    monkeypatch.setattr(Sandbox, "_start", count)
+    with Grader(CHECKOUT, ["noise_schedules"], Seed(b"a secret"), jobs=3) as grader:
+        assert graded(grader, reference("noise_schedules")).status == "pass"
+        mistake = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named[0]
+        assert graded(grader, mistake.apply(reference("noise_schedules"))).mistakes
+    assert len(starts) == 1
 
 
 def test_the_self_test_reports_what_holds(grader):
@@ -224,7 +327,8 @@ def test_naming_ends_when_no_process_can_be_started():
         for sandbox in grader._sandboxes:
             sandbox.stop()
         named = load_mistakes(CHECKOUT.mistakes("noise_schedules")).named
-        assert grader._evidence_of_mistakes(key, named) == {}
+        with pytest.raises(GraderFault, match="no process for the named mistakes"):
+            grader._evidence_of_mistakes(key, named)
 
 
 def test_a_grader_that_cannot_start_prints_a_sentence(tmp_path, monkeypatch):

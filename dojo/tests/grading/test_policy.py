@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from dojo.cli.main import main
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.grading.submission import policy, policy_worker
 from dojo.grading.submission.intake import SubmittedFile, read_submitted_file
 from dojo.grading.submission.policy import _Parser, read_forbidden, review
 from dojo.tests.checkouts import REPOSITORY, SOLUTION, add_kata
@@ -237,11 +238,43 @@ def test_a_dead_parser_costs_only_the_file_at_fault(checkout, monkeypatch):
     assert "breaks down while it reads this file" in findings["second"][0].message
 
 
-def test_a_parser_that_does_not_end_is_ended(checkout):
-    """A time limit of zero stands for a file that takes for ever."""
-    (finding,) = review(checkout, [SubmittedFile("tiny", SOLUTION.encode(), "", "ok")], timeout_s=0)["tiny"]
+def test_a_parser_that_was_killed_from_outside_is_started_again(checkout, monkeypatch):
+    """When memory runs out, for example. The file is read by the next one."""
+    examine, killed = _Parser.examine, []
+
+    def kill_once(self, request, timeout_s):
+        if not killed:
+            killed.append(self.process.pid)
+            self.process.kill()
+            self.process.wait()
+        return examine(self, request, timeout_s)
+
+    monkeypatch.setattr(_Parser, "examine", kill_once)
+    assert review(checkout, [SubmittedFile("tiny", SOLUTION.encode(), "", "ok")]) == {"tiny": ()}
+
+
+SPINS = "def examine(request):\n    while True:\n        pass\n    yield\n"
+WAITS = "def examine(request):\n    import time\n    time.sleep(600)\n    yield\n"
+
+
+@pytest.mark.parametrize("examine", [SPINS, WAITS])
+def test_a_parser_that_does_not_end_is_ended(checkout, monkeypatch, examine):
+    """By the time that it computes, or, later, by the clock."""
+    start = f"import sys; sys.path.append(sys.argv[1]); from {policy_worker.__name__} import *\n{examine}"
+    start += f"import {policy_worker.__name__} as worker; worker._examine = examine; worker.main()"
+    monkeypatch.setattr(policy, "START", start)
+    if examine is SPINS:
+        monkeypatch.setattr(policy, "WAIT_FACTOR", 1000)
+    (finding,) = review(checkout, [SubmittedFile("tiny", SOLUTION.encode(), "", "ok")], timeout_s=0.1)["tiny"]
     assert finding.refuses
-    assert "does not finish reading this file within 0 seconds" in finding.message
+    assert "does not finish reading this file within 0.1 seconds" in finding.message
+
+
+def test_a_parser_that_does_not_start_refuses_nothing(checkout, monkeypatch):
+    """It is a fault of the machine, and no file is to blame."""
+    monkeypatch.setattr(policy, "START", "raise SystemExit")
+    with pytest.raises(UserError, match="did not start"):
+        review(checkout, [SubmittedFile("tiny", SOLUTION.encode(), "", "ok")])
 
 
 DOUBLE = "def double(x):\n    return 2 * x\n"

@@ -1,18 +1,24 @@
 """What a worker may import and read, and how the grader reports a sandbox that does not start."""
 
+import errno
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from dojo.core.paths import find_checkout
-from dojo.grading.sandbox import paths, selftest
+from dojo.engine import processes as engine_processes
+from dojo.grading.sandbox import forkserver, limits, paths, selftest
+from dojo.grading.sandbox.faults import CannotIsolate, DidNotStart, GraderFault, KilledFromOutside
 from dojo.grading.sandbox.isolation import LAYERS, why_unavailable
-from dojo.grading.sandbox.sandbox import GraderFault, Sandbox
-from dojo.grading.sandbox.session import Task
+from dojo.grading.sandbox.sandbox import Sandbox
+from dojo.grading.sandbox.session import Ended, Task
 from dojo.testing.probes import Case
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
@@ -137,3 +143,191 @@ def test_the_sandbox_starts_from_any_folder_and_imports_nothing_from_it(tmp_path
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment
     )
     assert (done.returncode, done.stdout) == (0, "started\n"), done.stderr
+
+
+IDIOMS = """
+import functools, inspect, io, pickle, sys, typing
+from dataclasses import dataclass
+import torch
+from torch import nn
+
+
+@dataclass
+class Pair:
+    first: "int"
+
+
+class Layer(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+@torch.jit.script
+def scripted(x: torch.Tensor, times: int) -> torch.Tensor:
+    for _ in range(times):
+        x = x + x
+    return x
+
+
+def attempt(idiom):
+    return {
+        "torch.jit.script": lambda: scripted(torch.ones(1), 3).item(),
+        "a scripted module": lambda: torch.jit.script(Layer())(torch.ones(1)).item(),
+        "the source of a function": lambda: inspect.getsource(attempt).splitlines()[0],
+        "the source of a class": lambda: inspect.getsource(Pair).splitlines()[-1].strip(),
+        "pickle": lambda: pickle.loads(pickle.dumps(Pair(3))).first,
+        "torch.save": lambda: saved(Layer())(torch.ones(1)).item(),
+        "type hints": lambda: typing.get_type_hints(Pair)["first"].__name__,
+        "its own module": lambda: sys.modules[__name__].attempt is attempt,
+        "its name": lambda: f"{__name__} {Pair.__module__}",
+    }[idiom]()
+
+
+def saved(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def idioms():
+    with (
+        Sandbox() as sandbox,
+        sandbox.run(Task("tiny", IDIOMS, PROBE, layers=AVAILABLE)) as session,
+    ):
+        assert session.load() is None
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("idiom", "value"),
+    [
+        ("torch.jit.script", 8.0), ("a scripted module", 2.0), ("the source of a function", "def attempt(idiom):"),
+        ("the source of a class", 'first: "int"'), ("pickle", 3), ("torch.save", 2.0), ("type hints", "int"),
+        ("its own module", True), ("its name", "katas.tiny katas.tiny"),
+    ],
+)  # fmt: skip
+def test_what_works_in_practice_works_in_the_sandbox(idioms, idiom, value):
+    """In practice a kata is a file that is imported as katas.NAME; much of Python looks such a module up by its name."""
+    assert idioms.observe(Case(idiom, of="attempt", path=idiom), 0) == {"result": value}
+
+
+def test_a_kernel_without_pidfd_can_grade(monkeypatch):
+    """gVisor, and Linux before 5.3: the end of a job is polled for, and the fork server lives on."""
+
+    def no_such_call(pid):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", no_such_call)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pid = os.fork()
+        if not pid:
+            time.sleep(0.1)
+            os._exit(3)
+        assert forkserver._wait(forkserver._Channel(theirs), pid, 1, "") == (3, False)
+        pid = os.fork()
+        if not pid:
+            time.sleep(600)
+        ours.send(b'{"kill": 1}\n')
+        assert forkserver._wait(forkserver._Channel(theirs), pid, 1, "") == (128 + signal.SIGKILL, False)
+
+
+def test_children_are_found_where_the_kernel_keeps_no_list_of_them(tmp_path, monkeypatch):
+    """gVisor has no /proc/self/task/N/children."""
+    for pid, parent in ((70, os.getpid()), (71, 1), (72, os.getpid())):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) S {parent} 1 1\n")
+    monkeypatch.setattr(engine_processes, "PROC", tmp_path)
+    assert sorted(engine_processes.children()) == [70, 72]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+@pytest.mark.parametrize(("gigabytes", "fits"), [(1, True), (4, False)])
+def test_the_limit_of_memory_is_what_a_submission_adds(gigabytes, fits):
+    """torch for CUDA maps 3.3 GB before a submission runs; a right answer may still use one for a moment."""
+    program = (
+        "import mmap, resource, torch\n"
+        "from dojo.grading.sandbox import limits\n"
+        "libraries = mmap.mmap(-1, int(3.3 * 2**30), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "limits.apply(60)\n"
+        f"mmap.mmap(-1, {gigabytes} * 2**30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode == 0) == fits, done.stderr
+    assert fits or "Cannot allocate memory" in done.stderr
+
+
+def observe(sandbox, source, before=lambda: None):
+    """The evidence of one case, after `before` has been called in the grader's process."""
+    with sandbox.run(Task("made_up", source, PROBE, layers=AVAILABLE)) as session:
+        assert session.load() is None
+        before()
+        return session.observe(Case("a", of="attempt", path="/dev/null"), 0)
+
+
+def test_a_fork_server_that_is_killed_from_outside_is_no_fault_of_the_submission():
+    """Memory may have run out. The job does not count, and the next one gets a new fork server."""
+    waits = "import time\ndef attempt(path):\n    time.sleep(5)\n"
+    with Sandbox() as sandbox:
+        with pytest.raises(KilledFromOutside, match="was killed, perhaps because the machine ran out of memory"):
+            observe(sandbox, waits, before=lambda: sandbox._server.kill())
+        assert attempts(sandbox, "/dev/null") == [""]
+
+
+def test_a_worker_that_the_kernel_killed_for_lack_of_memory_is_no_fault_of_the_submission(monkeypatch):
+    """The workers are killed first; one that merely kills itself is told apart."""
+    suicide = "import os\ndef attempt(path):\n    os.kill(os.getpid(), 9)\n"
+    kills = iter(range(100))
+    with Sandbox() as sandbox:
+        with pytest.raises(Ended, match=r"was killed \(SIGKILL\)"):
+            observe(sandbox, suicide)
+        monkeypatch.setattr(limits, "oom_kills", lambda: next(kills))
+        with pytest.raises(GraderFault, match="the machine ran out of memory; grade with fewer --jobs"):
+            observe(sandbox, suicide)
+
+
+def test_a_machine_that_has_no_room_is_a_fault_of_the_graders(monkeypatch):
+    """No process, no folder, no descriptor: whatever the system refuses while a job is set up."""
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Sandbox() as sandbox:
+        monkeypatch.setattr(tempfile, "mkdtemp", no_room)
+        with (
+            pytest.raises(GraderFault, match=r"could not be set up: .*No space left"),
+            sandbox.run(Task("made_up", SUBMISSION, PROBE)),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("faults", "outcome"),
+    [
+        ([GraderFault("a job failed")], ("isolated", LAYERS)),
+        ([CannotIsolate("no namespaces")], ("fenced", tuple(name for name in LAYERS if name != "namespaces"))),
+        ([GraderFault("x"), GraderFault("x")], ("fenced", tuple(name for name in LAYERS if name != "namespaces"))),
+        ([DidNotStart("busy")], ("isolated", LAYERS)),
+        ([DidNotStart("no torch"), DidNotStart("no torch")], None),
+    ],
+)
+def test_no_layer_is_given_up_for_a_fault_that_passes(monkeypatch, faults, outcome):
+    """A job that failed once is tried again with the same layers; only what fails twice, or is refused, is left off."""
+    waiting = list(faults)
+
+    def attempt(sandbox, layers):
+        if waiting:
+            raise waiting.pop(0)
+        return {} if "namespaces" in layers else {"run as the grader's user": "done"}
+
+    monkeypatch.setattr(selftest, "_run_attempts", attempt)
+    monkeypatch.setattr(selftest, "why_unavailable", lambda: dict.fromkeys(LAYERS, ""))
+    if outcome is None:
+        with pytest.raises(DidNotStart):
+            selftest.run_selftest(Sandbox())
+    else:
+        result = selftest.run_selftest(Sandbox())
+        assert (result.level, result.layers) == outcome

@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -30,7 +30,6 @@ from dojo.grading.grader import Grader
 from dojo.grading.results import KataResult
 from dojo.grading.sandbox.namespaces import NOBODY
 from dojo.grading.sandbox.sandbox import FORK_SERVER
-from dojo.grading.scoring.score import judge
 from dojo.grading.submission.intake import SubmittedFile, read_submission
 from dojo.grading.submission.policy import review_each
 
@@ -155,11 +154,7 @@ def _grade(grader: Grader, attack: Attack, submitted: SubmittedFile) -> KataResu
 
 def grade(grader: Grader, kata: str, submitted: SubmittedFile, patience: float = 1.0) -> KataResult:
     """Grades one file with more patience, or less."""
-    key = replace(grader.answer_key(kata), timeout_factor=patience)
-    if submitted.status != "ok" or submitted.source is None:
-        return grader.grade_file(submitted)
-    with grader._sandbox() as sandbox:
-        return judge(sandbox, key, submitted.source.decode(), submitted.sha256)[0]
+    return grader.grade_file(submitted, timeout_factor=patience)
 
 
 def remaining(before: Collection[tuple[int, str]] = ()) -> dict[tuple[int, str], str]:
