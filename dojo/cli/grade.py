@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from dojo.cli.common import installed_checkout
+from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.cores import usable_cores
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
 from dojo.grading.output import discard_old_reports, write_failure, write_reports
-from dojo.grading.results import FORMAT_FILES, LEVELS, GradeReport, KataResult
+from dojo.grading.results import EXIT_WITH_FAULTS, FORMAT_FILES, LEVELS, ONLY_MARKS, GradeReport, KataResult
 
 
 @click.command(short_help="Grade one submission, which cannot forge its score.")
@@ -43,7 +44,10 @@ def grade(
     submission: Path, only: tuple[str, ...], seed: int | None, seed_file: Path | None, out: Path,
     formats: tuple[str, ...], require: str, jobs: int | None, no_naming: bool, without: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Grade a folder that holds katas/*.py, so that it cannot forge the score."""
+    """Grade a folder that holds katas/*.py, so that it cannot forge the score.
+
+    Ends with 0 when all was graded, 3 when the grader failed on a kata, 2 when nothing was graded.
+    """
     checkout = installed_checkout()
     catalog = load_catalog(checkout)
     katas = [kata.name for kata in catalog.katas]
@@ -75,7 +79,7 @@ def grade(
         sys.exit(130)
     except GraderFault as fault:
         user_error = UserError(
-            f"Nothing could be graded: {fault}. Run it again; `kata dev verify NAME` tries a kata by itself."
+            f"Nothing could be graded: {fault}. Run it again, with --jobs 1 on a small or busy machine; `kata dev verify NAME` tries a kata by itself."
         )
         write_failure(out, user_error)
         raise user_error from fault
@@ -84,6 +88,23 @@ def grade(
         raise
     write_reports(out, report, formats)
     progress.finish(report, out)
+    if report.faults:
+        _print_faults(report, formats)
+        sys.exit(EXIT_WITH_FAULTS)
+
+
+def _print_faults(report: GradeReport, formats: tuple[str, ...]) -> None:
+    """Prints, for the person who grades, which katas could not be graded and why."""
+    from dojo.grading.reports.escape import plain
+
+    for kata in report.faults:
+        click.echo(f"{kata.id}: {plain(kata.reason, 500)}", err=True)
+    missing = [FORMAT_FILES[name] for name in formats if name in ONLY_MARKS]
+    click.echo(
+        f"{humanize.count(len(report.faults), 'kata')} could not be graded: this is no mark. Grade the submission again."
+        + (f" {missing[0]} was not written, since it could only have given a mark." if missing else ""),
+        err=True,
+    )
 
 
 def _check_out(out: Path, submission: Path) -> None:

@@ -1,6 +1,5 @@
 """`kata grade-cohort`: grades a class, and says how far it is. torch is imported only when grading begins."""
 
-import json
 import os
 import secrets
 import sys
@@ -14,8 +13,10 @@ from dojo.core import humanize
 from dojo.core.catalog import load_catalog
 from dojo.core.cores import usable_cores
 from dojo.core.errors import UserError
-from dojo.core.files import write
-from dojo.grading.results import LEVELS
+from dojo.grading.reports.escape import plain
+from dojo.grading.results import EXIT_WITH_FAULTS, LEVELS, KataResult
+
+MAX_SHOWN = 10  # faults, one in a line
 
 
 @click.command("grade-cohort", short_help="Grade a class: a folder of submissions.")
@@ -36,7 +37,10 @@ def grade_cohort(
     folder: Path, out: Path, only: tuple[str, ...], seed_file: Path | None, jobs: int | None,
     engine: str, scheduler: str | None, require: str, no_naming: bool,
 ) -> None:  # fmt: skip
-    """Grade a folder of submissions; a run that was ended goes on."""
+    """Grade a folder of submissions; a run that was ended goes on.
+
+    Ends with 0 when all was graded, 3 when the grader failed on a file, 2 when nothing was graded.
+    """
     checkout = installed_checkout()
     catalog = load_catalog(checkout)
     wanted = {catalog[name].name for name in only}
@@ -45,7 +49,8 @@ def grade_cohort(
         (out / "submissions").resolve()
     ):
         raise UserError(f"The results cannot go among the submissions ({out}). Give --out another folder.")
-    from dojo.grading.cohort import run, summary
+    from dojo.grading.cohort import run
+    from dojo.grading.cohort.output import write_class
     from dojo.grading.cohort.plan import ResultStore, find_submissions, read_class
     from dojo.grading.sandbox import selftest
     from dojo.grading.scoring import seeds
@@ -77,21 +82,26 @@ def grade_cohort(
             sys.exit(130)
         progress.finish()
         graded = dict(run.collect_results(grader, plan, store))
-        for name, results in graded.items():
-            report = grader.report(name, plan.submissions[name], results, 0.0)
-            write(out / "submissions" / name / "report.json", json.dumps(report.as_dict(), ensure_ascii=True) + "\n")
-    cohort = summary.summarise(checkout, catalog, plan, graded, grader.selftest.level)
-    write(out / "cohort.csv", summary.scores_as_csv(graded))
-    write(out / "similar.csv", summary.similar_as_csv(cohort))
-    write(out / "index.html", summary.as_page(cohort))
-    faults = sum(result.status == "error" for results in graded.values() for result in results)
-    if faults:
-        click.echo(
-            f"{humanize.count(faults, 'file')} could not be graded by a fault of ours; run the same line again to try those.",
-            err=True,
-        )
+        cohort, unwritten = write_class(out, catalog, plan, graded, grader)
     click.echo(
         f"Median {cohort.median:g} of {cohort.max_score:g} points. The class: {out}/index.html, {out}/cohort.csv"
+    )
+    if faults := [(name, result) for name, results in graded.items() for result in results if result.status == "error"]:
+        _print_faults(faults)
+    for sentence in unwritten[:MAX_SHOWN]:
+        click.echo(sentence, err=True)
+    if faults or unwritten:
+        sys.exit(EXIT_WITH_FAULTS)
+
+
+def _print_faults(faults: list[tuple[str, KataResult]]) -> None:
+    """Prints which files could not be graded and why; `faults` has the submission and the result of each."""
+    for name, result in faults[:MAX_SHOWN]:
+        click.echo(f"{name}, {result.id}: {plain(result.reason, 500)}", err=True)
+    click.echo(
+        f"{humanize.count(len(faults), 'file')} could not be graded, which is no mark and not in the median. "
+        "Run the same line again to try those.",
+        err=True,
     )
 
 

@@ -9,12 +9,23 @@ from dojo.grading.results import FORMAT_FILES, SCHEMA, GradeReport
 
 
 def write_reports(out: Path, report: GradeReport, formats: tuple[str, ...] = ()) -> None:
-    """Writes report.json and `formats` into `out`. report.json comes first, so it exists even if a format fails."""
+    """Writes report.json and `formats` into `out`. report.json comes first, so it exists even if a format fails.
+
+    Raises UserError.
+    """
     from dojo.grading.reports import read_context, render_formats
 
     write(out / "report.json", json.dumps(report.as_dict(), indent=1, ensure_ascii=True) + "\n")
-    for name, text in render_formats(report, formats, read_context()).items():
-        write(out / name, text)
+    try:
+        for name, text in render_formats(report, formats, read_context()).items():
+            write(out / name, text)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{out}/report.json is complete, and another format could not be made of it ({type(error).__name__}: {error}). "
+            f"Try each by itself: python -m dojo.grading.reports {out}/report.json --out {out} --format FORMAT"
+        ) from error
 
 
 def discard_old_reports(out: Path) -> None:

@@ -50,6 +50,11 @@ class GradeReport:
     seconds: float = 0.0
 
     @property
+    def faults(self) -> tuple[KataResult, ...]:
+        """The katas that could not be graded."""
+        return tuple(kata for kata in self.katas if kata.status == "error")
+
+    @property
     def score(self) -> float:
         return round(sum(kata.points for kata in self.katas), 2)
 
@@ -63,7 +68,12 @@ class GradeReport:
         return {"schema": SCHEMA, "score": self.score, "max_score": self.max_score, **fields}
 
 
+EXIT_WITH_FAULTS = 3  # of a grading that ended, and in which at least one kata is an `error`
+
 LEVELS = ("bare", "sealed", "fenced", "isolated")  # sandbox/selftest.py says what they mean
+
+# The platforms that read these take every score for a mark, so none is written when the grader failed on a kata.
+ONLY_MARKS = ("classroom50", "gradescope")
 
 # format -> the name of its file, as its platform requires it; `reports` renders them
 FORMAT_FILES = {

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Container, Iterator
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from dojo.core.paths import Checkout
 from dojo.grading.grader import Grader
 from dojo.grading.reports.escape import plain
 from dojo.grading.results import CaseResult, KataResult
-from dojo.grading.submission.intake import SubmittedFile, read_submission
+from dojo.grading.submission.intake import FileStatus, SubmittedFile, read_submission
+from dojo.grading.submission.locate import is_nobodys
+from dojo.grading.submission.read import UnreadableSubmission
 
 MAX_NAME_BYTES = 100
 FileKey = tuple[str, str]  # kata, SHA-256 of the file
@@ -24,7 +27,7 @@ class Plan:
     """The files of a class. Each distinct source is held once, in `sources`."""
 
     submissions: dict[str, dict[str, SubmittedFile]]  # submission -> kata -> file, without its source
-    unreadable: dict[str, str]  # submission -> why nothing could be read; none of its katas is attempted
+    unreadable: dict[str, str]  # submission -> why nothing could be read
     sources: dict[FileKey, bytes]
 
     def files(self) -> Iterator[tuple[str, SubmittedFile]]:
@@ -45,32 +48,46 @@ def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """
     try:
         entries = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=lambda p: os.fsencode(p.name))
+        folders = [path for path in entries if path.is_dir() and not path.is_symlink()]
     except OSError as error:
         raise UserError(
             f"{folder} cannot be read: {error.strerror}. It should hold one folder for each submission."
         ) from error
     submissions: dict[str, Path] = {}
-    for path in entries:
-        if path.is_dir() and not path.is_symlink():
-            submissions[_unique_name(path.name, submissions)] = path
-    others = [plain(path.name) for path in entries if path.is_symlink() or not path.is_dir()]
+    used: set[str] = set()
+    for path in folders:
+        if not is_nobodys(path.name):
+            submissions[_unique_name(path.name, used)] = path
+    others = [plain(path.name) for path in entries if path not in folders]
     if not submissions:
         content = f"it holds {', '.join(others[:5])}" if others else "it is empty"
         archives = " Unpack the archives first." if any(name.endswith((".zip", ".gz")) for name in others) else ""
+        if not archives and any(name.endswith(".py") for name in others):
+            archives = " Make a folder for each student, and put that student's files into it."
         raise UserError(
             f"{folder} should hold one folder for each submission, with katas/*.py in it; {content}.{archives}"
         )
     return submissions, others
 
 
-def _unique_name(folder: str, used: Container[str]) -> str:
-    """The folder's name if it is printable, short and not used; else its printable part and a hash of the name."""
+def _unique_name(folder: str, used: set[str]) -> str:
+    """The folder's name if it is printable, short and not used; else its printable part and a hash of the name.
+
+    Reports are files, and file systems differ: to some, ADA and ada are one name, or the two ways to write an é, and
+    some have no name that ends in a dot. `used` has the names so far, as those would compare them.
+    """
     raw = os.fsencode(folder)
-    is_free = folder.casefold() not in used and folder not in used
-    if plain(folder) == folder and len(raw) <= MAX_NAME_BYTES and is_free:
+    alike = unicodedata.normalize("NFKC", folder).casefold()
+    is_portable = plain(folder) == folder and not set(folder) & set('<>:"|?*\\') and not folder.endswith(".")
+    if is_portable and len(raw) <= MAX_NAME_BYTES and alike not in used:
+        used.add(alike)
         return folder
-    shown = "".join(c for c in plain(folder) if c.isalnum() or c in " ._-")[:60].strip() or "name"
-    return f"{shown}~{hashlib.sha256(raw).hexdigest()[:16]}"
+    shown = "".join(c for c in plain(folder) if c.isalnum() or c in " ._-")[:60].strip(" .") or "name"
+    name = f"{shown}~{hashlib.sha256(raw).hexdigest()[:16]}"
+    if name.casefold() in used:  # somebody has called a folder so
+        return _unique_name(f"{folder}~", used)
+    used.add(name.casefold())
+    return name
 
 
 def read_class(checkout: Checkout, folders: dict[str, Path], katas: list[str]) -> Plan:
@@ -79,9 +96,12 @@ def read_class(checkout: Checkout, folders: dict[str, Path], katas: list[str]) -
     for name, folder in folders.items():
         try:
             files = read_submission(folder, katas, checkout=checkout)
-        except UserError as error:
+        except (UserError, OSError) as error:
             plan.unreadable[name] = str(error)
-            files = {kata: SubmittedFile(kata, None, None, "not_attempted", str(error)) for kata in katas}
+            # A student who hands in nothing gets nothing. What the grader may not read is no mark.
+            is_fault = isinstance(error, UnreadableSubmission | OSError)
+            status: FileStatus = "error" if is_fault else "not_attempted"
+            files = {kata: SubmittedFile(kata, None, None, status, str(error)) for kata in katas}
         for kata, file in files.items():
             if file.status == "ok" and file.source is not None and file.sha256 is not None:
                 plan.sources.setdefault((kata, file.sha256), file.source)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -23,6 +24,12 @@ BINS = 10
 STATUSES = ("pass", "fail", "refused", "not_attempted", "error")
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# It shows 007 as 7, 1e5 as 100000, 3-4 and mar1 as days, and a whole number of more than 15 digits with zeros at its end.
+MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+NUMBER_OR_DATE = re.compile(
+    rf"(?i)[\d\s.,:/%$€-]*\d(?:e[+-]?\d+|[\d\s.,:/%$€-])*(?:\s?[ap]m?)?|(?=\D*\d)\d*[-/. ]?{MONTH}[-/. ]?\d*|true|false"
+)
+WHOLE_NUMBER = re.compile(r"0|[1-9]\d{0,14}")
 
 
 @dataclass
@@ -60,12 +67,22 @@ class CohortSummary:
     pairs: list[tuple[SimilarPair, list[str], list[str]]]  # the pair, submissions that hold the one and the other file
 
     @property
+    def marks(self) -> list[float]:
+        """The scores of the submissions that could be graded in full."""
+        return [score for name, score in self.scores.items() if not _has_fault(self.results[name])]
+
+    @property
     def median(self) -> float:
-        return statistics.median(self.scores.values()) if self.scores else 0.0
+        return statistics.median(self.marks) if self.marks else 0.0
 
     @property
     def mean(self) -> float:
-        return statistics.mean(self.scores.values()) if self.scores else 0.0
+        return statistics.mean(self.marks) if self.marks else 0.0
+
+
+def _has_fault(results: tuple[KataResult, ...]) -> bool:
+    """Whether the grader failed on one of these, so that their sum is no score."""
+    return any(result.status == "error" for result in results)
 
 
 def summarise(
@@ -132,24 +149,30 @@ def _text(source: bytes) -> str:
 
 
 def scores_as_csv(graded: dict[str, tuple[KataResult, ...]]) -> str:
-    """One row for each submission: its score, then points, status and reason of each kata."""
+    """One row for each submission: its score, then points, status and reason of each kata.
+
+    Where the grader failed there are no points, and no score.
+    """
     katas = [result.id for result in next(iter(graded.values()), ())]
     columns = [f"{kata} {column}" for kata in katas for column in ("points", "status", "reason")]
     rows: list[list[object]] = [["submission", "score", "max_score", *columns]]
     for name, results in graded.items():
         score, max_score = round(sum(r.points for r in results), 2), sum(r.max_points for r in results)
-        row: list[object] = [csv_cell(name), score, max_score]
+        row: list[object] = [csv_cell(name), "" if _has_fault(results) else score, max_score]
         for result in results:
-            row += [result.points, result.status, csv_cell(result.reason)]
+            row += ["" if result.status == "error" else result.points, result.status, csv_cell(result.reason)]
         rows.append(row)
     return _csv(rows)
 
 
 def similar_as_csv(summary: CohortSummary) -> str:
-    """One row for each file that several submissions hold, and one for each similar pair."""
+    """One row for each file that several submissions hold, and one for each similar pair.
+
+    The names in one cell are separated by " / ", since no name of a folder has a slash.
+    """
     rows: list[list[object]] = [["kata", "share", "submissions", "and"]]
-    rows += [[kata, 1, csv_cell(" ".join(names)), ""] for kata, names in summary.copies]
-    rows += [[pair.kata, pair.share, csv_cell(" ".join(a)), csv_cell(" ".join(b))] for pair, a, b in summary.pairs]
+    rows += [[kata, 1, _names_cell(names), ""] for kata, names in summary.copies]
+    rows += [[pair.kata, pair.share, _names_cell(a), _names_cell(b)] for pair, a, b in summary.pairs]
     return _csv(rows)
 
 
@@ -159,10 +182,22 @@ def _csv(rows: list[list[object]]) -> str:
     return file.getvalue()
 
 
+def _names_cell(names: list[str]) -> str:
+    shown = " / ".join(map(plain, names))
+    return f"'{shown}" if _would_change(shown) else shown
+
+
 def csv_cell(text: str) -> str:
-    """`text` so that a spreadsheet shows it and does not compute it."""
+    """`text` so that a spreadsheet shows it as it is: with an apostrophe before it, if it would become something else."""
     shown = plain(text)
-    return f"'{shown}" if shown.startswith(FORMULA_STARTS) else shown
+    return f"'{shown}" if _would_change(shown) else shown
+
+
+def _would_change(text: str) -> bool:
+    """Whether a spreadsheet takes `text` for a formula, or shows it as another number, a date or a truth value."""
+    if text.startswith(FORMULA_STARTS):
+        return True
+    return bool(NUMBER_OR_DATE.fullmatch(text)) and not WHOLE_NUMBER.fullmatch(text)
 
 
 def as_page(summary: CohortSummary) -> str:

@@ -10,7 +10,7 @@ from dojo.core.errors import UserError
 from dojo.grading.reports import classroom, classroom50, exercism, gradescope, junit, summary
 from dojo.grading.reports.context import Context, read_context
 from dojo.grading.reports.parse import read_report
-from dojo.grading.results import FORMAT_FILES, GradeReport
+from dojo.grading.results import FORMAT_FILES, ONLY_MARKS, GradeReport
 
 __all__ = ["FORMATS", "Context", "check_formats", "read_context", "read_report", "render_formats"]
 
@@ -45,7 +45,11 @@ def check_formats(names: Iterable[str]) -> None:
 
 
 def render_formats(report: GradeReport, names: Iterable[str], context: Context) -> dict[str, str]:
-    """The files to write beside report.json: name -> text. Raises UserError as `check_formats` does."""
+    """The files to write beside report.json: name -> text. Raises UserError as `check_formats` does.
+
+    Where the grader failed on a kata, the formats of which every score is a mark are left out.
+    """
     names = list(dict.fromkeys(names))
     check_formats(names)
+    names = [name for name in names if name not in ONLY_MARKS or not report.faults]
     return {FORMATS[name][0]: FORMATS[name][1](report, context) for name in names}

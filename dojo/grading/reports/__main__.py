@@ -11,10 +11,14 @@ from dojo.core.errors import UserError
 from dojo.grading.reports import FORMATS, read_context, read_report, render_formats
 from dojo.grading.reports.parse import MAX_REPORT_BYTES
 from dojo.grading.reports.wording import decimal, overall_status
+from dojo.grading.results import EXIT_WITH_FAULTS, ONLY_MARKS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 if the report is valid and was rendered, else 2 after a sentence on stderr."""
+    """Returns the exit code: 0 if the report is valid and was rendered, 2 after a sentence on stderr if not.
+
+    It is 3 if a format was left out because the grader failed on a kata: that platform would take it for a mark.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Check and render a report.json.")
     parser.add_argument("report", type=Path)
     parser.add_argument("--out", type=Path, default=Path(), help="the folder to write to; this one unless told")
@@ -35,7 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.outputs:
         print(f"score={decimal(report.score)}\nmax-score={decimal(report.max_score)}")
         print(f"status={overall_status(report)}\nlevel={report.level}")
-    return 0
+    left_out = [name for name in options.format if name in ONLY_MARKS and report.faults]
+    if left_out:
+        print(
+            f"{left_out[0]} was not written: the grader failed, so it would be no mark. Grade again.", file=sys.stderr
+        )
+    return EXIT_WITH_FAULTS if left_out else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Exercism's results.json, version 3: one test for each case, and each kata is one task.
 
-The status is `error` if no test was run: every kata is refused, missing or not attempted, or the grader failed. What a
-solution prints is not captured, so no test has an `output`.
+The status is `error` if the grader failed on a kata, or no test was run because every kata is refused, missing or not
+attempted. What a solution prints is not captured, so no test has an `output`.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ MAX_MESSAGE_BYTES = 65_535
 def render(report: GradeReport, context: Context) -> str:
     """The file for `--format exercism`."""
     any_test_ran = any(kata.status in ("pass", "fail") for kata in report.katas)
-    status = "error" if not any_test_ran else "pass" if overall_status(report) == "pass" else "fail"
+    status = overall_status(report) if any_test_ran else "error"
     result: dict[str, Any] = {"version": 3, "status": status}
     if status == "error":
         reasons = [f"{plain(kata.id, 100)}\n{full_reason(kata, max_cases=0) or kata.status}" for kata in report.katas]

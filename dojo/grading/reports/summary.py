@@ -20,6 +20,7 @@ def _lines(report: GradeReport) -> list[str]:
     lines = [
         f"# {decimal(report.score)} of {decimal(report.max_score)} points",
         "",
+        *(["The grader itself failed on some katas: this is no mark.", ""] if report.faults else []),
         f"{solved} of {len(report.katas)} katas pass. Submission: {code(report.submission, 100) or 'without a name'}",
         "",
         "| kata | | points | cases | why |",

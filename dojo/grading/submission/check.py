@@ -21,7 +21,7 @@ def check_files(checkout: Checkout, catalog: Catalog, files: Iterable[Path]) -> 
         _check_is_file(file)
         submitted = read_submitted_file(file, catalog[file.name.removesuffix(".py")].name, checkout=checkout)
         findings = review(checkout, [submitted]).get(submitted.kata, ())
-        refusals += sum(finding.refuses for finding in findings) + (submitted.status == "refused")
+        refusals += sum(finding.refuses for finding in findings) + (submitted.status in ("refused", "error"))
         count += 1
         stubs += submitted.status == "not_attempted"
         lines += _lines(str(file), submitted, findings)

@@ -2,10 +2,12 @@
 
 A kata may lie in katas/NAME.py (a fork of the repository, for example) or in NAME.py (loose files). If both exist and
 differ, the kata is refused: choosing one might grade the file that was not meant. If the folder has neither and exactly
-one folder in it does, that one counts.
+one folder in it does, or in those below, that one counts.
 
 No link below the submission's folder is followed. Hard links are accepted: backups and deduplicating stores are full of
 them, and neither an archive nor a checkout can carry one to a file outside.
+
+What the system does not let the grader read is the teacher's to mend: its status is "error", which is no mark.
 """
 
 import hashlib
@@ -20,9 +22,9 @@ from dojo.core.paths import Checkout, find_checkout
 from dojo.core.stubs import stub
 from dojo.grading.submission.locate import OPEN_SUBMISSION, KataFolder, open_kata_folder
 from dojo.grading.submission.near_misses import is_archive
-from dojo.grading.submission.read import Refusal, decode, read_bytes
+from dojo.grading.submission.read import Refusal, Unreadable, decode, read_bytes
 
-FileStatus = Literal["ok", "not_attempted", "refused"]
+FileStatus = Literal["ok", "not_attempted", "refused", "error"]  # error: it is there, and may not be read
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def read_submitted_file(file: Path, kata: str, *, checkout: Checkout | None = No
         raise UserError(f"{file} cannot be read: {error.strerror}.") from error
     try:
         raw = read_bytes(folder, file.name, str(file))
-    except Refusal as refusal:
-        return SubmittedFile(kata, None, None, "refused", str(refusal))
+    except (Refusal, Unreadable) as problem:
+        return _unread(kata, problem)
     finally:
         os.close(folder)
     if raw is None:
@@ -70,6 +72,8 @@ def _read_kata(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFi
     file = f"{kata}.py"
     loose_path, katas_path = f"{folder.prefix}{file}", f"{folder.prefix}katas/{file}"
     try:
+        if folder.katas_error is not None:
+            raise folder.katas_error
         loose = read_bytes(folder.handle, file, loose_path)
         in_katas = None if folder.katas_handle is None else read_bytes(folder.katas_handle, file, katas_path)
         if folder.katas_trouble and loose is None:
@@ -78,8 +82,8 @@ def _read_kata(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFi
             raise Refusal(
                 f"There are two of it, {katas_path} and {loose_path}, and they differ; keep the one you mean."
             )
-    except Refusal as refusal:
-        return SubmittedFile(kata, None, None, "refused", str(refusal))
+    except (Refusal, Unreadable) as problem:
+        return _unread(kata, problem)
     if in_katas is not None:
         return _classify(kata, katas_path, in_katas, checkout)
     if loose is not None:
@@ -88,6 +92,11 @@ def _read_kata(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFi
     if not hint and not folder.holds_any_kata():
         hint = next((f" There is {name!a}: unpack it." for name in folder.files if is_archive(name)), "")
     return SubmittedFile(kata, None, None, "not_attempted", f"There is no {katas_path}.{hint}")
+
+
+def _unread(kata: str, problem: Refusal | Unreadable) -> SubmittedFile:
+    status: FileStatus = "refused" if isinstance(problem, Refusal) else "error"
+    return SubmittedFile(kata, None, None, status, str(problem))
 
 
 def _classify(kata: str, shown: str, raw: bytes, checkout: Checkout) -> SubmittedFile:

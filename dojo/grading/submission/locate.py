@@ -10,9 +10,21 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.grading.submission.near_misses import hint, is_archive, misspelt_files
-from dojo.grading.submission.read import FILE_TYPES
+from dojo.grading.submission.read import FILE_TYPES, Unreadable, UnreadableSubmission
 
 MAX_ENTRIES = 2000  # a folder may hold millions; no more than this many are listed
+MAX_DEPTH = 4  # of the folders around the katas: archives of archives unpack like this
+MAX_FOLDERS = 100  # that are opened in the search
+# What file managers and file systems add, as `casefold` has it. Names that begin with a dot are skipped as well.
+NOBODYS = {
+    "__macosx",
+    "lost+found",
+    "system volume information",
+    "$recycle.bin",
+    "@eadir",
+    "__pycache__",
+    "node_modules",
+}
 OPEN_SUBMISSION = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # the teacher's own path may be a link
 OPEN_FOLDER = OPEN_SUBMISSION | os.O_NOFOLLOW
 
@@ -25,6 +37,7 @@ class KataFolder:
     prefix: str  # the path from the submission's folder to this one, as it is shown: "" or "homework/"
     katas_handle: int | None  # of katas/ in it
     katas_trouble: str  # why katas/ cannot be used; empty if it can, or does not exist
+    katas_error: Unreadable | None  # set if katas/ is there and may not be read
     files: list[str]
     katas_files: list[str]
     all_katas: frozenset[str]
@@ -32,9 +45,12 @@ class KataFolder:
 
     def hint(self, kata: str) -> str:
         """What may have been meant as the file of `kata`: a sentence with a blank before it, or nothing."""
-        if sentence := hint(kata, f"{self.prefix}katas/", self.katas_files) or hint(kata, self.prefix, self.files):
+        if sentence := self._hint(kata, "katas/", self.katas_files) or self._hint(kata, "", self.files):
             return sentence
         return f" There is {self.misspelt[kata]}: rename it to {kata}.py." if kata in self.misspelt else ""
+
+    def _hint(self, kata: str, folder: str, files: list[str]) -> str:
+        return hint(kata, f"{self.prefix}{folder}", files, self.all_katas)
 
     def holds_any_kata(self) -> bool:
         return any(f"{kata}.py" in (*self.katas_files, *self.files) for kata in self.all_katas)
@@ -50,12 +66,9 @@ def open_kata_folder(folder: Path, all_katas: frozenset[str]) -> Iterator[KataFo
         top = _open_submission(folder)
         stack.callback(os.close, top)
         handle, prefix = top, ""
-        if not _holds_katas(top, all_katas) and len(entries := _entries(top)) < MAX_ENTRIES:
-            descriptors: dict[str, int] = {}  # of the folders that hold katas
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if len(descriptors) < 3 and (inner := _open_if_it_holds_katas(top, entry, all_katas)) is not None:
-                    stack.callback(os.close, inner)
-                    descriptors[entry.name] = inner
+        unreadable: list[Unreadable] = []
+        if not _top_holds_katas(folder, top, all_katas):
+            descriptors = _search(top, all_katas, stack, unreadable)
             if len(descriptors) > 1:
                 raise UserError(
                     f"{folder} holds no kata, but several folders in it do ({', '.join(map(ascii, descriptors))}); "
@@ -64,14 +77,18 @@ def open_kata_folder(folder: Path, all_katas: frozenset[str]) -> Iterator[KataFo
             if descriptors:
                 ((name, handle),) = descriptors.items()
                 prefix = f"{name if name.isprintable() else ascii(name)[1:-1]}/"
-        katas_handle, trouble = _open_katas(handle, prefix)
+            elif unreadable:
+                raise UnreadableSubmission(f"{folder} holds no kata that can be read. {unreadable[0]}")
+        katas_handle, trouble, katas_error = _open_katas(handle, prefix)
         if katas_handle is not None:
             stack.callback(os.close, katas_handle)
         files = [entry.name for entry in _entries(handle)]
         katas_files = [entry.name for entry in _entries(katas_handle)] if katas_handle is not None else []
         misspelt = misspelt_files(prefix, files, all_katas) | misspelt_files(f"{prefix}katas/", katas_files, all_katas)
-        kata_folder = KataFolder(handle, prefix, katas_handle, trouble, files, katas_files, all_katas, misspelt)
-        if not trouble and not any(name.endswith(".py") for name in [*katas_files, *files]):
+        kata_folder = KataFolder(
+            handle, prefix, katas_handle, trouble, katas_error, files, katas_files, all_katas, misspelt
+        )
+        if not (trouble or katas_error) and not any(name.endswith(".py") for name in [*katas_files, *files]):
             raise UserError(_why_no_submission(folder, kata_folder))
         yield kata_folder
 
@@ -88,40 +105,79 @@ def _open_submission(folder: Path) -> int:
         problem = "an archive: unpack it, and" if is_archive(folder.name) else "not a folder;"
         raise UserError(f"{folder} is {problem} give the folder that holds katas/*.py.") from error
     except OSError as error:
-        raise UserError(f"{folder} cannot be read: {error.strerror}.") from error
+        raise UnreadableSubmission(str(Unreadable(str(folder), error))) from error
 
 
-def _open_if_it_holds_katas(top: int, entry: os.DirEntry[str], all_katas: frozenset[str]) -> int | None:
-    """A descriptor of this entry if it is a folder that holds katas."""
-    with suppress(OSError):
-        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-            handle = os.open(entry.name, OPEN_FOLDER, dir_fd=top)
-            if _holds_katas(handle, all_katas):
-                return handle
-            os.close(handle)
-    return None
+def _top_holds_katas(folder: Path, top: int, all_katas: frozenset[str]) -> bool:
+    try:
+        return _holds_katas(top, all_katas)
+    except OSError as error:
+        raise UnreadableSubmission(str(Unreadable(str(folder), error))) from error
+
+
+def is_nobodys(folder: str) -> bool:
+    """Whether this is a folder that no student has made."""
+    return folder.startswith(".") or folder.casefold() in NOBODYS
+
+
+def _search(top: int, all_katas: frozenset[str], stack: ExitStack, unreadable: list[Unreadable]) -> dict[str, int]:
+    """The folders below `top` that hold katas, all at the least depth at which there are any: path -> descriptor.
+
+    `stack` closes the descriptors; `unreadable` gets a problem for each folder that may not be looked into.
+    """
+    level, opened = {"": top}, 0
+    for _ in range(MAX_DEPTH):
+        with_katas: dict[str, int] = {}
+        below: dict[str, int] = {}
+        for path, folder in level.items():
+            for name in _folders(folder):
+                opened += 1
+                if opened > MAX_FOLDERS or len(with_katas) > 2:
+                    return with_katas
+                inner = f"{path}/{name}" if path else name
+                try:
+                    handle = os.open(name, OPEN_FOLDER, dir_fd=folder)
+                    stack.callback(os.close, handle)
+                    (with_katas if _holds_katas(handle, all_katas) else below)[inner] = handle
+                except OSError as error:
+                    unreadable.append(Unreadable(ascii(inner)[1:-1], error))
+        if with_katas or not below:
+            return with_katas
+        level = below
+    return {}
+
+
+def _folders(folder: int) -> list[str]:
+    """The names of the folders in `folder` that a student may have made, sorted; none if it holds too much for one."""
+    names = []
+    for entry in _entries(folder):
+        with suppress(OSError):
+            if not is_nobodys(entry.name) and entry.is_dir(follow_symlinks=False):
+                names.append(entry.name)
+    return sorted(names) if len(names) < MAX_ENTRIES else []
 
 
 def _holds_katas(folder: int, all_katas: frozenset[str]) -> bool:
+    """Whether there is a folder katas, or a file of a kata. Raises OSError if that cannot be seen."""
     for name in ("katas", *(f"{kata}.py" for kata in all_katas)):
-        with suppress(OSError):
+        with suppress(FileNotFoundError):
             os.stat(name, dir_fd=folder, follow_symlinks=False)
             return True
     return False
 
 
-def _open_katas(folder: int, prefix: str) -> tuple[int | None, str]:
-    """A descriptor of katas/ in `folder`, or None and why it cannot be used (nothing if it does not exist)."""
+def _open_katas(folder: int, prefix: str) -> tuple[int | None, str, Unreadable | None]:
+    """A descriptor of katas/ in `folder`; or None, and why it cannot be used or read (neither if it does not exist)."""
     try:
         mode = os.stat("katas", dir_fd=folder, follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
             file_type = FILE_TYPES.get(stat.S_IFMT(mode), "a file")
-            return None, f"{prefix}katas is {file_type}, not a folder; put the folder itself there."
-        return os.open("katas", OPEN_FOLDER, dir_fd=folder), ""
+            return None, f"{prefix}katas is {file_type}, not a folder; put the folder itself there.", None
+        return os.open("katas", OPEN_FOLDER, dir_fd=folder), "", None
     except FileNotFoundError:
-        return None, ""
+        return None, "", None
     except OSError as error:
-        return None, f"The folder {prefix}katas cannot be read: {error.strerror}."
+        return None, "", Unreadable(f"The folder {prefix}katas", error)
 
 
 def _entries(folder: int) -> list[os.DirEntry[str]]:

@@ -5,6 +5,7 @@ import os
 import stat
 
 from dojo.core import source
+from dojo.core.errors import UserError
 from dojo.core.source import BYTE_ORDER_MARK
 
 MAX_FILE_BYTES = 64 * 1024
@@ -25,8 +26,19 @@ class Refusal(Exception):
     """The file is refused. The text is one sentence to the learner."""
 
 
+class Unreadable(Exception):
+    """The file is there, and the system does not let the grader read it. The text is one sentence to the teacher."""
+
+    def __init__(self, shown: str, error: OSError) -> None:
+        super().__init__(f"{shown} cannot be read: {error.strerror}. Let the user who grades read it, and grade again.")
+
+
+class UnreadableSubmission(UserError):
+    """The same about a whole submission."""
+
+
 def read_bytes(folder: int, file: str, shown: str) -> bytes | None:
-    """The content of `file` in the open `folder`; None if it does not exist. Raises Refusal.
+    """The content of `file` in the open `folder`; None if it does not exist. Raises Refusal or Unreadable.
 
     `shown` is the path as the learner knows it.
     """
@@ -38,9 +50,9 @@ def read_bytes(folder: int, file: str, shown: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        is_link = error.errno == errno.ELOOP
-        reason = "is a link; put the file itself there" if is_link else f"cannot be read: {error.strerror}"
-        raise Refusal(f"{shown} {reason}.") from error
+        if error.errno == errno.ELOOP:
+            raise Refusal(f"{shown} is a link; put the file itself there.") from error
+        raise Unreadable(shown, error) from error
     with open(handle, "rb", buffering=0) as opened:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):  # replaced between stat and open
@@ -50,7 +62,7 @@ def read_bytes(folder: int, file: str, shown: str) -> bytes | None:
             while len(raw) <= MAX_FILE_BYTES and (part := opened.read(MAX_FILE_BYTES + 1 - len(raw))):
                 raw += part
         except OSError as error:
-            raise Refusal(f"{shown} cannot be read: {error.strerror}.") from error
+            raise Unreadable(shown, error) from error
     if len(raw) > MAX_FILE_BYTES and not source.is_notebook(raw):  # `decode` refuses a notebook with a better sentence
         raise Refusal(
             f"{shown} is larger than {MAX_FILE_BYTES // 1024} kB; an answer is a few kB: remove data and outputs."

@@ -1,24 +1,34 @@
 """A class: each distinct file is graded once, an interrupted run goes on, and the page shows frequent mistakes."""
 
+import csv
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from dojo.cli.main import main
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
+from dojo.grading import grader as grader_module
+from dojo.grading.cohort import plan as plan_module
 from dojo.grading.cohort import run, summary
 from dojo.grading.cohort.plan import Plan, ResultStore, find_submissions, read_class
 from dojo.grading.cohort.similarity import find_similar
-from dojo.grading.results import CaseResult, KataResult
+from dojo.grading.reports import read_report
+from dojo.grading.results import EXIT_WITH_FAULTS, CaseResult, KataResult
+from dojo.grading.sandbox.faults import GraderFault
 from dojo.grading.submission.intake import SubmittedFile
+from dojo.grading.submission.read import UnreadableSubmission
 from dojo.tests.grading.submissions import make_class
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
@@ -133,6 +143,66 @@ def test_a_fault_of_the_grader_is_an_error_and_is_tried_again(tmp_path):
     assert run.ungraded(plan, ResultStore(tmp_path, grader)) == [("tiny", "ab")]
 
 
+@pytest.fixture
+def faulty(tmp_path, monkeypatch):
+    """A class of which one file cannot be graded: the command's result and the folder with what it wrote."""
+    right = CHECKOUT.reference("noise_schedules").read_text()
+    for name, text in {"ada": right, "bob": right + "# FAULT\n", "cleo": right + "# the same\n"}.items():
+        (tmp_path / "class" / name).mkdir(parents=True)
+        (tmp_path / "class" / name / "noise_schedules.py").write_text(text)
+    judge = grader_module.judge
+
+    def judge_or_fail(sandbox, key, source, sha256):
+        if "FAULT" in source:
+            raise GraderFault("the warm process did not start")
+        return judge(sandbox, key, source, sha256)
+
+    monkeypatch.setattr(grader_module, "judge", judge_or_fail)
+    arguments = ["grade-cohort", str(tmp_path / "class"), "--out", str(tmp_path / "out"), ONLY[0], "--jobs=1"]
+    return lambda: CliRunner().invoke(main, arguments), tmp_path / "out"
+
+
+def test_a_fault_of_the_grader_is_no_mark_in_a_class(faulty):
+    """It is told with its reason, is in neither the median nor a column of points, and the command does not end with 0."""
+    grade, out = faulty
+    done = grade()
+    assert done.exit_code == EXIT_WITH_FAULTS
+    assert "bob, noise_schedules: The grader failed: the warm process did not start." in done.output
+    assert "1 file could not be graded, which is no mark and not in the median." in done.output
+    assert "Median 10 of 10 points" in done.output
+    report = read_report((out / "submissions" / "bob" / "report.json").read_bytes())
+    assert [(kata.status, kata.points) for kata in report.katas] == [("error", 0.0)]
+    rows = {row["submission"]: row for row in csv.DictReader((out / "cohort.csv").open())}
+    assert (rows["bob"]["score"], rows["bob"]["noise_schedules points"]) == ("", "")
+    assert (rows["ada"]["score"], rows["ada"]["noise_schedules points"]) == ("10.0", "10.0")
+    assert "1 could not be graded in full, by a fault of the grader" in (out / "index.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_keeps_no_other_from_being_written(faulty, monkeypatch):
+    grade, out = faulty
+    (out / "submissions").mkdir(parents=True)
+    (out / "submissions" / "ada").write_text("a file where a folder should be")
+    done = grade()
+    assert done.exit_code == EXIT_WITH_FAULTS
+    assert "submissions/ada/report.json cannot be written" in done.output
+    assert (out / "submissions" / "cleo" / "report.json").exists()
+    assert (out / "cohort.csv").exists()
+
+
+def test_a_submission_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
+    """A student who handed nothing in gets nothing; what the teacher's user may not read is no mark."""
+    for name in ("ada", "bob"):
+        (tmp_path / name).mkdir()
+
+    def read(folder, *_, **__):
+        raise UnreadableSubmission("may not be read") if folder.name == "ada" else UserError("holds no kata")
+
+    monkeypatch.setattr(plan_module, "read_submission", read)
+    plan = read_class(CHECKOUT, find_submissions(tmp_path)[0], KATAS)
+    statuses = {name: {file.status for file in files.values()} for name, files in plan.submissions.items()}
+    assert statuses == {"ada": {"error"}, "bob": {"not_attempted"}}
+
+
 def test_the_page_shows_frequent_mistakes(classroom):
     _, out = classroom
     page = (out / "index.html").read_text()
@@ -148,15 +218,88 @@ def test_the_page_shows_frequent_mistakes(classroom):
 def test_every_folder_gets_a_unique_name(tmp_path):
     """Also folders whose names are not UTF-8, have 240 bytes, or differ only by a blank."""
     names = [b"alice", b"alice ", b"\xff", b"\\udcff", b"\xff" * 60, b"a" * 240, b"name~" + b"x"]
+    # Names that some file systems take for one, or do not allow.
+    names += [
+        b"ADA",
+        b"Ada",
+        b"ada",
+        "Ren\u00e9".encode(),
+        "Rene\u0301".encode(),
+        b"carl",
+        b"carl.",
+        b"a:b",
+        b"a?b",
+        b"straSSe",
+    ]
+    names += ["stra\u00dfe".encode(), b"alice~" + hashlib.sha256(b"alice ").hexdigest()[:16].encode()]
     for name in names:
         os.mkdir(os.fsencode(tmp_path) + b"/" + name)
     (tmp_path / "handed_in.zip").write_bytes(b"")
     submissions, others = find_submissions(tmp_path)
     assert len(submissions) == len(names) == len({path.name for path in submissions.values()})
     assert all(len(name) < 120 and name.isprintable() for name in submissions)
+    alike = {unicodedata.normalize("NFKC", name).casefold().rstrip(". ") for name in submissions}
+    assert len(alike) == len(names)
+    assert not set("".join(submissions)) & set('<>:"|?*\\')
+    assert {"alice", "ADA", "carl"} <= set(submissions)
     assert others == ["handed_in.zip"]
     with pytest.raises(UserError, match="Unpack the archives"):
         find_submissions(_only_a_zip(tmp_path))
+
+
+def test_folders_that_nobody_has_made_are_no_submissions(tmp_path):
+    """File managers, file systems and archivers add them."""
+    for name in ("ada", "__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDir", ".git"):
+        (tmp_path / name).mkdir()
+    assert find_submissions(tmp_path) == ({"ada": tmp_path / "ada"}, [])
+
+
+def test_a_bulk_download_of_files_is_told_what_to_do(tmp_path):
+    (tmp_path / "ada_LATE_1234_5678_ddpm.py").touch()
+    with pytest.raises(UserError, match="Make a folder for each student"):
+        find_submissions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "007",
+        "1e5",
+        "1E+5",
+        "3-4",
+        "3/4",
+        "2024-01-02",
+        "1.50",
+        "12:30",
+        "mar1",
+        "Sep-3",
+        "1234567890123456789",
+        "TRUE",
+        "50%",
+        "=A1",
+        "+1",
+        "-1",
+        "@x",
+        "1,000",
+    ],
+)
+def test_a_spreadsheet_changes_no_name(text):
+    """It would show another number, a day, a formula's result; the apostrophe makes the cell a text."""
+    assert summary.csv_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    "text", ["ada", "0", "7", "20241234", "s007", "3-4 people", "a=b", "march hare", "1e5x", "e5", "", "May Li", "Jan"]
+)
+def test_a_name_that_a_spreadsheet_leaves_alone_stays_as_it_is(text):
+    assert summary.csv_cell(text) == text
+
+
+def test_names_in_one_cell_can_be_told_apart():
+    """A name may have blanks and commas, and no slash."""
+    made = summary.CohortSummary({}, {}, "", 0, [], {}, [("tiny", ["ada b", "c, d", "007"])], [])
+    rows = list(csv.reader(summary.similar_as_csv(made).splitlines()))
+    assert rows[1] == ["tiny", "1", "ada b / c, d / 007", ""]
 
 
 def _only_a_zip(folder):

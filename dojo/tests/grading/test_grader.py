@@ -14,15 +14,17 @@ from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import find_checkout
 from dojo.grading import grader as grader_module
+from dojo.grading import reports
 from dojo.grading.grader import Grader
 from dojo.grading.reports import read_report
-from dojo.grading.results import LEVELS
+from dojo.grading.results import EXIT_WITH_FAULTS, FORMAT_FILES, LEVELS, ONLY_MARKS, CaseResult, KataResult
 from dojo.grading.sandbox import sandbox, selftest
 from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside
 from dojo.grading.sandbox.isolation import LAYERS
 from dojo.grading.sandbox.sandbox import Sandbox
 from dojo.grading.sandbox.session import Session
 from dojo.grading.scoring import score, seeds
+from dojo.grading.scoring.score import failed_everywhere
 from dojo.grading.scoring.seeds import Seed
 from dojo.grading.submission import policy
 from dojo.grading.submission.intake import SubmittedFile
@@ -149,16 +151,15 @@ def raising(*faults):
     return fail, calls
 
 
-FAULTS = (
-    GraderFault("the pipe broke"),
-    KilledFromOutside("somebody killed it"),
-    OSError(28, "no space"),
-    ZeroDivisionError("ours"),
-)
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-@pytest.mark.parametrize("place", ["start", "isolation", "load", "case", "comparison", "policy"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("start", GraderFault("the warm process did not start")), ("isolation", GraderFault("it did not open")),
+        ("load", GraderFault("the pipe broke")), ("case", KilledFromOutside("somebody killed it")),
+        ("case", OSError(28, "no space")), ("comparison", ZeroDivisionError("ours")), ("policy", UserError("no parser")),
+        ("policy", OSError(11, "no process")),
+    ],
+)  # fmt: skip
 def test_a_fault_of_the_grader_is_an_error_and_no_failure(grader, monkeypatch, place, fault):
     """Wherever it strikes: never a pass, never a failed submission, and never an exception that stops the others."""
     owner, name = {
@@ -168,7 +169,7 @@ def test_a_fault_of_the_grader_is_an_error_and_no_failure(grader, monkeypatch, p
     file = SubmittedFile("noise_schedules", reference("noise_schedules").encode(), "0" * 64, "ok")
     grader.answer_key("noise_schedules")
     with monkeypatch.context() as patched:
-        fail, calls = raising(fault if place != "policy" or isinstance(fault, OSError) else UserError(str(fault)))
+        fail, calls = raising(fault)
         patched.setattr(owner, name, fail)
         (refusal,) = grader.refusals([file])
         result = grader.grade_file(file, refusal)
@@ -287,6 +288,50 @@ def test_the_command_writes_the_report_and_the_formats(tmp_path):
     assert len(entries["ddpm"]["cases"]) > 20, "every case that was expected is in the table"
     assert "line 1" in entries["top_k_sampling"]["reason"]
     assert {"junit.xml", "results.json"} <= set(os.listdir(tmp_path / "out"))
+
+
+def invoke(tmp_path, *arguments):
+    return CliRunner().invoke(
+        main, ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--jobs=1", *arguments]
+    )
+
+
+@pytest.mark.parametrize("name", sorted(FORMAT_FILES))
+def test_a_grading_in_which_anything_is_an_error_does_not_end_with_0(tmp_path, monkeypatch, name):
+    """It is told on stderr. A platform that would take the score for a mark gets no file, the others get one that says so."""
+    (tmp_path / "in" / "katas").mkdir(parents=True)
+    for kata in KATAS:
+        (tmp_path / "in" / "katas" / f"{kata}.py").write_text(reference(kata))
+    failing = GraderFault("the reference was hit by lightning")
+    failed = failed_everywhere("top_k_sampling", ["a"], "error", f"The grader failed: {failing}.", "0" * 64)
+    passed = KataResult("noise_schedules", "pass", 10.0, 10.0, (CaseResult("a", True),), "0" * 64)
+    monkeypatch.setattr(Grader, "grade_file", lambda self, file, refusal: passed if file.kata == passed.id else failed)
+    done = invoke(tmp_path, *(f"--only={kata}" for kata in KATAS), f"--format={name}")
+    assert done.exit_code == EXIT_WITH_FAULTS
+    assert "top_k_sampling: The grader failed: the reference was hit by lightning." in done.stderr
+    assert "1 kata could not be graded: this is no mark." in done.stderr
+    assert read_report((tmp_path / "out" / "report.json").read_bytes()).faults == (failed,)
+    file = tmp_path / "out" / FORMAT_FILES[name]
+    assert file.exists() == (name not in ONLY_MARKS)
+    if name == "exercism":
+        assert json.loads(file.read_text())["status"] == "error"
+    if name in ONLY_MARKS:
+        assert f"{file.name} was not written" in done.stderr
+
+
+def test_a_format_that_cannot_be_made_is_a_sentence(tmp_path, monkeypatch):
+    """report.json is complete by then. Another format can be made of it."""
+    (tmp_path / "in" / "katas").mkdir(parents=True)
+    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(WRONG)
+
+    def fail(*_):
+        raise KeyError("commit")
+
+    monkeypatch.setattr(reports, "render_formats", fail)
+    done = invoke(tmp_path, "--only=noise_schedules", "--format=junit", "--no-naming")
+    assert done.exit_code == 2
+    assert "report.json is complete, and another format could not be made of it (KeyError: 'commit')" in done.stderr
+    assert read_report((tmp_path / "out" / "report.json").read_bytes()).score == 0
 
 
 def test_a_failed_grading_exits_with_2_and_leaves_no_old_score(tmp_path):

@@ -1,6 +1,8 @@
 """Intake: which files are read, which are refused with a sentence. And how a hostile folder is removed."""
 
+import errno
 import hashlib
+import io
 import os
 import socket
 import stat
@@ -12,8 +14,9 @@ import pytest
 
 from dojo.core.errors import UserError
 from dojo.grading.sandbox.cleanup import remove_tree
+from dojo.grading.submission import read
 from dojo.grading.submission.intake import read_submission, read_submitted_file
-from dojo.grading.submission.read import MAX_FILE_BYTES
+from dojo.grading.submission.read import MAX_FILE_BYTES, UnreadableSubmission
 from dojo.tests.checkouts import REPOSITORY, SOLUTION, add_kata, pytest_in
 
 RIGHT = SOLUTION.encode()
@@ -345,12 +348,130 @@ def test_an_endless_file_is_read_to_the_limit_only(handed_in, checkout):
     assert "larger than 64 kB" in read_tiny(handed_in, checkout).reason
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_cannot_be_read_is_refused(handed_in, checkout):
-    """Root could read it."""
+@pytest.fixture
+def deny(monkeypatch):
+    """A function: from now on the system lets nobody (root neither) open what has this name."""
+    denied, open_file = set(), os.open
+
+    def refuse(path, *arguments, **options):
+        if os.path.basename(os.fspath(path)) in denied:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    return denied.add
+
+
+@pytest.mark.parametrize(("what", "shown"), [("tiny.py", "katas/tiny.py"), ("katas", "The folder katas")])
+def test_a_file_that_may_not_be_read_is_no_fault_of_the_student(handed_in, checkout, deny, what, shown):
+    """It is the teacher who can mend that: an error, and no zero points."""
     submit(handed_in, checkout, RIGHT)
-    (handed_in / "katas" / "tiny.py").chmod(0)
-    assert "cannot be read: Permission denied" in read_tiny(handed_in, checkout).reason
+    deny(what)
+    file = read_tiny(handed_in, checkout)
+    assert (file.status, file.source) == ("error", None)
+    assert (
+        file.reason == f"{shown} cannot be read: Permission denied. Let the user who grades read it, and grade again."
+    )
+
+
+def test_a_folder_in_which_nothing_can_be_looked_up_is_not_empty(handed_in, checkout, monkeypatch):
+    """A folder that may be listed and not entered."""
+
+    look = os.stat
+
+    def refuse(path, *, dir_fd=None, follow_symlinks=True):
+        if dir_fd is not None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(UnreadableSubmission, match="Permission denied"):
+        read_tiny(handed_in, checkout)
+
+
+def test_a_file_that_breaks_while_it_is_read_is_no_fault_of_the_student(handed_in, checkout, monkeypatch):
+    """A disk or a network may fail at any byte."""
+    submit(handed_in, checkout, RIGHT)
+
+    class Broken(io.FileIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(read, "open", lambda handle, *_, **__: Broken(handle), raising=False)
+    file = read_tiny(handed_in, checkout)
+    assert file.status == "error"
+    assert "Input/output error" in file.reason
+
+
+@pytest.mark.parametrize("what", ["submission", "inner", "deep"])
+def test_a_folder_that_may_not_be_read_is_no_empty_submission(tmp_path, checkout, deny, what):
+    """At the top, and where the katas may lie in it."""
+    folder = tmp_path / "submission"
+    (folder / "inner" / "deep" / "katas").mkdir(parents=True)
+    (folder / "inner" / "deep" / "katas" / "tiny.py").write_bytes(RIGHT)
+    assert read_tiny(folder, checkout).status == "ok"
+    deny(what)
+    with pytest.raises(UnreadableSubmission, match=r"Permission denied\. Let the user who grades read it"):
+        read_tiny(folder, checkout)
+
+
+def test_a_hand_in_may_lie_some_folders_deep_and_beside_what_nobody_has_made(tmp_path, checkout):
+    """Archives of archives unpack like this, and a Mac adds a folder of its own."""
+    katas = tmp_path / "submission" / "homework" / "ada's work" / "katas"
+    katas.mkdir(parents=True)
+    (katas / "tiny.py").write_bytes(RIGHT)
+    for junk in (
+        "__MACOSX/katas",
+        "__MACOSX/homework/katas",
+        "homework/__MACOSX/katas",
+        "lost+found/katas",
+        ".git/katas",
+    ):
+        (tmp_path / "submission" / junk).mkdir(parents=True)
+        (tmp_path / "submission" / junk / "._tiny.py").write_bytes(b"\0")
+    assert read_tiny(tmp_path / "submission", checkout).source == RIGHT
+    (katas / "tiny.py").write_bytes(b"")
+    assert read_tiny(tmp_path / "submission", checkout).reason == "homework/ada's work/katas/tiny.py is empty."
+    (tmp_path / "submission" / "old" / "copy" / "katas").mkdir(parents=True)
+    with pytest.raises(UserError, match="several folders in it do"):
+        read_tiny(tmp_path / "submission", checkout)
+
+
+PLATFORM_NAMES = [
+    "tiny (2).py", "tiny(3).py", "tiny copy.py", "tiny copy 2.py", "tiny - Copy.py", "tiny - Copy (2).py", "Copy of tiny.py",
+    "Copy of Copy of tiny.py", "tiny_final.py", "tiny-final-v2.py", "tiny2_tiny.py", "ada_LATE_1234_5678_tiny.py",
+    "1234_5678_assignsubmission_file_tiny.py", "Ada Lovelace_tiny.py", "tiny_1_.py", "TINY (1).PY", "tiny.solution.py",
+    "katas\\tiny.py", "C:\\work\\katas\\tiny.py", "tiny_final.py.txt", "tiny_v2.py~", "tiny — Kopie.py",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLATFORM_NAMES)
+@pytest.mark.parametrize("folder", ["", "katas/"])
+def test_what_platforms_make_of_a_name_is_pointed_out(handed_in, checkout, name, folder):
+    """Browsers, learning platforms and bulk downloads rename files; a zip made on Windows has backslashes in its names."""
+    (handed_in / "katas" / "other.py").write_bytes(RIGHT)
+    (handed_in / f"{folder}{name}").write_bytes(RIGHT)
+    reason = read_tiny(handed_in, checkout).reason
+    assert reason.startswith(f"There is no katas/tiny.py. There is {folder}{name}: ")
+    assert reason.endswith("rename it to tiny.py.")
+
+
+def test_of_several_files_that_may_be_meant_all_are_named(handed_in, checkout):
+    for name in ("tiny (3).py", "tiny copy.py"):
+        (handed_in / "katas" / name).write_bytes(RIGHT)
+    expected = "There are katas/tiny (3).py, katas/tiny copy.py: rename the one that is meant to tiny.py."
+    assert read_tiny(handed_in, checkout).reason == f"There is no katas/tiny.py. {expected}"
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny_utils.py", "my_tiny_tests.py", "tiny_other.md", "shiny.py", "tinyother.py", "tiny_more.py"]
+)
+def test_a_file_of_its_own_is_not_taken_for_a_kata(handed_in, checkout, name):
+    """Helpers, tests, other words, and a kata whose name holds that of another."""
+    add_kata(checkout, "tiny_more")
+    (handed_in / "katas" / "other.py").write_bytes(RIGHT)
+    (handed_in / "katas" / name).write_bytes(RIGHT)
+    assert "tiny" not in read_tiny(handed_in, checkout).reason.removeprefix("There is no katas/tiny.py.")
 
 
 def test_other_files_in_the_folder_are_ignored(handed_in, checkout):
