@@ -62,7 +62,9 @@ def cases(rng):
     yield Case(
         "random: narrow", of="random_search", kind="narrow", space={"a": ("log", 0.1, NEXT), "u": (0, 1)}, seed=seed
     )
-    for of, space in (("random_search", {"a": [[1], [2], [3]], "u": (0, 1)}), ("grid_search", {"a": [[1], [2], [3]]})):
+    # So many that shuffling them twenty times does not put them in order again.
+    objects = [[number] for number in range(8)]
+    for of, space in (("random_search", {"a": objects, "u": (0, 1)}), ("grid_search", {"a": objects[:3]})):
         yield Case(f"{of}: objects", of=of, kind="objects", space=space, seed=seed)
     mean, std, best = randn(rng, 4, 5), randn(rng, 4, 5).abs() + 0.2, share(rng, 0.2, 0.6)
     yield Case("EI", of=EI, mean=mean, std=std, best=best, xi=0.0, times=1)
@@ -286,7 +288,8 @@ def constant(kata, case):
         apart = torch.cdist(tried, tried)
         nearest.append((apart + torch.eye(16))[8:].min().item())
         reach.append(apart[8:, 8:].max().item())
-    return {"apart": sorted(nearest)[1] > 0.075, "reach": sorted(reach)[1] > 0.5}
+    # Right answers have a mean of 0.125 or more, points at random 0.09 at most.
+    return {"apart": sum(nearest) / len(nearest) > 0.105, "reach": sorted(reach)[1] > 0.5}
 
 
 def plateau(kata, case):
