@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dojo.engine.processes import lower_limit
 
-MAX_ADDED_BYTES = 3 * 2**30  # of address space, beside what is mapped before a submission runs
+MAX_ADDED_BYTES = 4 * 2**30  # of address space, beside what is mapped before a submission runs; as in practice
 MAX_FILE_BYTES = 16 * 2**20  # times MAX_OPEN_FILES is what can hide in files whose names have been removed
 MAX_OPEN_FILES = 128
 MAX_NEW_THREADS = 64

@@ -245,7 +245,7 @@ def test_children_are_found_where_the_kernel_keeps_no_list_of_them(tmp_path, mon
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
-@pytest.mark.parametrize(("gigabytes", "fits"), [(1, True), (4, False)])
+@pytest.mark.parametrize(("gigabytes", "fits"), [(1, True), (5, False)])
 def test_the_limit_of_memory_is_what_a_submission_adds(gigabytes, fits):
     """torch for CUDA maps 3.3 GB before a submission runs; a right answer may still use one for a moment."""
     program = (
