@@ -53,6 +53,7 @@ def grade_cohort(
     from dojo.grading.cohort.output import write_class
     from dojo.grading.cohort.plan import ResultStore, find_submissions, read_class
     from dojo.grading.sandbox import selftest
+    from dojo.grading.sandbox.faults import GraderFault
     from dojo.grading.scoring import seeds
 
     seed = seeds.choose(None, seed_file or _stored_seed(out))
@@ -63,7 +64,13 @@ def grade_cohort(
     plan = read_class(checkout, folders, katas)
     private = tuple(str(path.resolve()) for path in (folder, out, seed_file) if path)
     settings = run.GraderSettings(str(checkout.root), tuple(katas), seed.secret, not no_naming, private=private)
-    with settings.make_grader(jobs) as grader:
+    try:
+        with_sandboxes = settings.make_grader(jobs)
+    except GraderFault as fault:
+        raise UserError(
+            f"Nothing could be graded: {fault}. Run it again, with --jobs 1 on a small or busy machine."
+        ) from fault
+    with with_sandboxes as grader:
         selftest.require(grader.selftest, require)
         store = ResultStore(out / "results", grader)
         total, to_grade = len(plan.sources), len(run.ungraded(plan, store))

@@ -19,7 +19,7 @@ from dojo.engine import diagnosis
 from dojo.engine.processes import become_subreaper, children, kill_descendants, prctl
 from dojo.grading.results import GradeReport, KataResult
 from dojo.grading.sandbox import selftest
-from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside
+from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside, describe_fault
 from dojo.grading.sandbox.sandbox import Sandbox, check_platform
 from dojo.grading.sandbox.session import Task
 from dojo.grading.sandbox.syscalls import PR_SET_DUMPABLE
@@ -53,7 +53,7 @@ class Grader:
     ) -> None:  # fmt: skip
         """No submission may read the paths in `private`. `without` are layers of the sandbox to leave off.
 
-        With `name_mistakes`, wrong answers are compared with the mistakes.
+        With `name_mistakes`, wrong answers are compared with the mistakes. Raises UserError or GraderFault.
         """
         check_platform()
         self.checkout, self.katas, self.seed, self.jobs = checkout, katas, seed, jobs
@@ -74,8 +74,10 @@ class Grader:
         try:
             with self._sandbox() as sandbox:
                 self.selftest = selftest.run_selftest(sandbox, without)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise GraderFault(f"the sandbox could not be tested: {error}") from error
             raise
 
     @contextmanager
@@ -106,7 +108,7 @@ class Grader:
                 try:
                     self._answer_keys[kata] = self._with_sandbox(lambda sandbox: make_answer_key(sandbox, *args))
                 except Exception as error:  # any error here is a fault of the grader, and costs only this kata
-                    self._answer_keys[kata] = GraderFault(_description(error))
+                    self._answer_keys[kata] = GraderFault(describe_fault(error))
             stored = self._answer_keys[kata]
         if isinstance(stored, GraderFault):
             raise stored
@@ -148,7 +150,7 @@ class Grader:
         try:
             reviews = policy.review_each(self.checkout, files)
         except (UserError, OSError) as error:
-            return [GraderFault(_description(error))] * len(files)
+            return [GraderFault(describe_fault(error))] * len(files)
         return [
             " ".join(finding.sentence(f"katas/{file.kata}.py") for finding in findings if finding.refuses)
             for file, findings in zip(files, reviews, strict=True)
@@ -164,7 +166,7 @@ class Grader:
         try:
             return self._grade_file(file, refusal, timeout_factor)
         except Exception as error:
-            description = _description(error).rstrip(".")
+            description = describe_fault(error).rstrip(".")
             reason = f"The grader failed: {description}. This is no fault of the submission."
             key = self._answer_keys.get(file.kata)
             cases = [case.name for case in key.cases] if isinstance(key, AnswerKey) else []
@@ -279,11 +281,6 @@ def _without_failed_probes(key: AnswerKey, evidence: dict[str, Any], mistakes: d
     }
     ignored = {case.name for case in key.cases if case.of in functions and case.name in raised}
     return {name: {"raised": NOT_RUN} if name in ignored else of_case for name, of_case in evidence.items()}
-
-
-def _description(error: Exception) -> str:
-    """What happened, as a clause. Of an exception that is none of ours, its class says most."""
-    return str(error) if isinstance(error, GraderFault | UserError) else f"{type(error).__name__}: {error}"
 
 
 def _with_mistakes(result: KataResult, mistakes: tuple[str, ...]) -> KataResult:

@@ -70,7 +70,7 @@ def run_on_dask(
 ) -> None:
     """Grades all files without a result on the Dask cluster at `scheduler`, or else in `workers` processes here.
 
-    If a worker is lost, its shard is graded again by another one.
+    If a worker is lost or fails, its shard is graded again by another one.
     """
     try:
         from distributed import Client, LocalCluster, as_completed
@@ -85,11 +85,15 @@ def run_on_dask(
     try:
         with Client(scheduler or cluster) as client:  # type: ignore[no-untyped-call]
             futures = [
-                client.submit(grade_shard, settings, [plan.file(key) for key in shard], pure=False)
+                client.submit(grade_shard, settings, [plan.file(key) for key in shard], pure=False, retries=1)
                 for shard in _shards(keys)
             ]
             for future in as_completed(futures):  # type: ignore[no-untyped-call]
-                for text, key in future.result():
+                try:
+                    results = future.result()
+                except Exception:  # also at the second try; `collect_results` reports the files without a result
+                    continue
+                for text, key in results:
                     store.save(key, result_from_json(text))
                     on_graded()
     finally:

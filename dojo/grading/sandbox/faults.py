@@ -15,3 +15,8 @@ class DidNotStart(GraderFault):
 
 class KilledFromOutside(GraderFault):
     """The fork server is gone. A submission can have ended it only where seccomp is off."""
+
+
+def describe_fault(error: Exception) -> str:
+    """What happened, as a clause. Of an exception that is none of ours, its class says most."""
+    return str(error) if isinstance(error, GraderFault | UserError) else f"{type(error).__name__}: {error}"

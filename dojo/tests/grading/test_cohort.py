@@ -126,6 +126,37 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
     assert {name: round(sum(r.points for r in results), 2) for name, results in graded.items()} == scores(out)
 
 
+def test_a_shard_that_fails_on_a_cluster_twice_is_an_error(classroom, tmp_path, monkeypatch):
+    """The other shards count, and the next run tries it again."""
+    distributed = pytest.importorskip("distributed")
+    folder, _ = classroom
+    plan = read_class(CHECKOUT, find_submissions(folder)[0], KATAS)
+    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), b"a secret", name_mistakes=False)
+    shards = []
+
+    def grade_shard(settings, files):
+        shards.append(files[0].kata)
+        if files[0].kata == KATAS[0]:
+            raise OSError("no space")
+        return [
+            (run.result_to_json(KataResult(file.kata, "pass", 10.0, 10.0, ())), (file.kata, file.sha256))
+            for file in files
+        ]
+
+    monkeypatch.setattr(run, "grade_shard", grade_shard)
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
+    )
+    with cluster, settings.make_grader(1) as grader:
+        store = ResultStore(tmp_path, grader)
+        run.run_on_dask(settings, plan, store, lambda: None, cluster.scheduler_address, 1)
+        graded = dict(run.collect_results(grader, plan, store))
+    assert shards.count(KATAS[0]) == 2
+    statuses = {result.status for name, results in graded.items() for result in results if result.id == KATAS[0]}
+    assert "error" in statuses
+    assert "pass" not in statuses
+
+
 def test_a_fault_of_the_grader_is_an_error_and_is_tried_again(tmp_path):
     """It is in the report of this run, and no result is stored for the next."""
     grader = SimpleNamespace(

@@ -376,20 +376,20 @@ def test_naming_ends_when_no_process_can_be_started():
             grader._evidence_of_mistakes(key, named)
 
 
-def test_a_grader_that_cannot_start_prints_a_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", [GraderFault("the sandbox did not open"), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("command", ["grade", "grade-cohort"])
+def test_a_grader_that_cannot_start_prints_a_sentence(tmp_path, monkeypatch, command, fault):
     """Exit code 2, and a report that holds no score."""
-    (tmp_path / "in" / "katas").mkdir(parents=True)
-    (tmp_path / "in" / "katas" / "noise_schedules.py").write_text(WRONG)
-
-    def fail(*_):
-        raise GraderFault("the sandbox did not open")
-
-    monkeypatch.setattr(selftest, "run_selftest", fail)
-    arguments = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--only", "noise_schedules"]
-    done = CliRunner().invoke(main, arguments)
+    (tmp_path / "class" / "in" / "katas").mkdir(parents=True)
+    (tmp_path / "class" / "in" / "katas" / "noise_schedules.py").write_text(WRONG)
+    monkeypatch.setattr(selftest, "run_selftest", raising(fault)[0])
+    folder = tmp_path / "class" / "in" if command == "grade" else tmp_path / "class"
+    done = CliRunner().invoke(main, [command, str(folder), "--out", str(tmp_path / "out"), "--only", "noise_schedules"])
     assert done.exit_code == 2
-    assert "Nothing could be graded: the sandbox did not open" in done.output
-    assert "sandbox did not open" in json.loads((tmp_path / "out" / "report.json").read_text())["error"]
+    assert f"Nothing could be graded: {'the sandbox' if isinstance(fault, OSError) else fault}" in done.output
+    assert str(fault) in done.output
+    if command == "grade":
+        assert str(fault) in json.loads((tmp_path / "out" / "report.json").read_text())["error"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the layers")
