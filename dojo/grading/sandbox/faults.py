@@ -1,5 +1,7 @@
 """What can go wrong in the grader itself. None of it is ever a mark."""
 
+from dojo.core.errors import UserError
+
 
 class GraderFault(Exception):
     """The grader failed; the submission did not cause it. The text is a clause that says what happened."""
