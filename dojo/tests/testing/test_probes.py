@@ -252,3 +252,11 @@ def test_a_probe_may_define_dataclasses(tmp_path):
         "def cases(rng):\n    return []\n\n\ndef run(kata, case):\n    return {}\n"
     )
     load_probe(file)
+
+
+def test_any_class_of_value_error_keeps_the_promise_of_one():
+    """As in the tests, where pytest.raises(ValueError) accepts it; libraries have classes of their own."""
+    assert same(Raised("ValueError", True), Raised("InvalidParameterError", True))
+    assert not same(Raised("ValueError", True), Raised("ValueError", False))
+    assert not same(Raised("KeyError", False), Raised("IndexError", False))
+    assert not same(Raised("ValueError", True), Raised("NotImplementedError", True, not_started=True))

@@ -47,5 +47,7 @@ def alphas_cumprod(betas):
 
 
 def snr(alphas_cumprod):
-    made = SimpleNamespace(alphas_cumprod=alphas_cumprod.double())
-    return compute_snr(made, torch.arange(len(alphas_cumprod))).to(alphas_cumprod.dtype)
+    """compute_snr rounds both roots to float32."""
+    signal = alphas_cumprod.double()
+    theirs = compute_snr(SimpleNamespace(alphas_cumprod=signal), torch.arange(len(signal)))
+    return agreed(signal / (1 - signal), theirs, 16 * EPS).to(alphas_cumprod.dtype)
