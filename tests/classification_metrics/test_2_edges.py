@@ -51,31 +51,6 @@ def test_an_empty_matrix_scores_zero(average):
     expect_equal(float(accuracy(empty)), 0.0, what="the accuracy of an empty matrix", hint=hint)
 
 
-@pytest.mark.parametrize(("target", "prediction"), [(-1, 1), (1, -1), (3, 1), (1, 3), (-100, 1), (255, 1)])
-def test_a_label_outside_the_classes_is_an_error(target, prediction):
-    """As an index -1 means the last class; in `t * C + p` a prediction of C falls into the next row. Both are silent. What
-    is to be ignored (-100, 255) the caller leaves out, and knows then how much that was."""
-    what = f"confusion_matrix of target {target} and prediction {prediction} with 3 classes"
-    with expect_raises(ValueError, what=what, hint="check both, against 0 and against C: no mask"):
-        confusion_matrix(torch.tensor([0, target]), torch.tensor([0, prediction]), 3)
-
-
-@pytest.mark.parametrize("shape", [(3, 1), (2,), (1,), (1, 3)], ids=str)
-def test_targets_and_predictions_of_different_shapes_are_an_error(shape):
-    """[3, 1] against [3] broadcasts to nine pairs: a forgotten squeeze gives a matrix of 9 samples from 3."""
-    what = f"confusion_matrix of shapes [3] and {list(shape)}"
-    with expect_raises(ValueError, what=what, hint="compare the shapes before anything can broadcast"):
-        confusion_matrix(torch.tensor([0, 1, 1]), torch.ones(shape, dtype=torch.int64), 2)
-
-
-@pytest.mark.parametrize("average", ["samples", "Macro", "", None])
-def test_an_unknown_average_is_an_error(average):
-    """A misspelt average that falls through to a default is reported under the wrong name."""
-    hint = "compare with the four names before anything else"
-    with expect_raises(ValueError, what=f"precision_recall_f1(average={average!r})", hint=hint):
-        precision_recall_f1(MATRIX, average)
-
-
 @pytest.mark.parametrize("shape", [(), (2, 3), (2, 3, 4)], ids=str)
 def test_labels_may_have_any_shape(rng, shape):
     """Segmentation has one label per pixel; the matrix counts pixels."""
@@ -118,3 +93,28 @@ def test_scikit_learn_finds_the_same_numbers(rng):
         expect_scores(precision_recall_f1(matrix, average), want, f"{average!r} (scikit-learn's is expected)")
     want = torch.tensor(metrics.accuracy_score(*pair), dtype=torch.float64)
     expect_close(torch.as_tensor(accuracy(matrix), dtype=torch.float64), want, what="the accuracy")
+
+
+@pytest.mark.parametrize(("target", "prediction"), [(-1, 1), (1, -1), (3, 1), (1, 3), (-100, 1), (255, 1)])
+def test_a_label_outside_the_classes_is_an_error(target, prediction):
+    """As an index -1 means the last class; in `t * C + p` a prediction of C falls into the next row. Both are silent. What
+    is to be ignored (-100, 255) the caller leaves out, and knows then how much that was."""
+    what = f"confusion_matrix of target {target} and prediction {prediction} with 3 classes"
+    with expect_raises(ValueError, what=what, hint="check both, against 0 and against C: no mask"):
+        confusion_matrix(torch.tensor([0, target]), torch.tensor([0, prediction]), 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (2,), (1,), (1, 3)], ids=str)
+def test_targets_and_predictions_of_different_shapes_are_an_error(shape):
+    """[3, 1] against [3] broadcasts to nine pairs: a forgotten squeeze gives a matrix of 9 samples from 3."""
+    what = f"confusion_matrix of shapes [3] and {list(shape)}"
+    with expect_raises(ValueError, what=what, hint="compare the shapes before anything can broadcast"):
+        confusion_matrix(torch.tensor([0, 1, 1]), torch.ones(shape, dtype=torch.int64), 2)
+
+
+@pytest.mark.parametrize("average", ["samples", "Macro", "", None])
+def test_an_unknown_average_is_an_error(average):
+    """A misspelt average that falls through to a default is reported under the wrong name."""
+    hint = "compare with the four names before anything else"
+    with expect_raises(ValueError, what=f"precision_recall_f1(average={average!r})", hint=hint):
+        precision_recall_f1(MATRIX, average)
