@@ -25,7 +25,10 @@ def test_zero_over_zero_is_zero_and_counts(average):
         "micro": (3 / 6, 3 / 6, 3 / 6),
         "weighted": (4 / 6 * 3 / 5, 4 / 6 * 3 / 4, 4 / 6 * 6 / 9),
     }[average]
-    hint = "0 / 0 is 0 here, not NaN and not 1; the macro mean divides by all C classes, absent ones included"
+    hint = (
+        "0 / 0 is 0 here, not NaN and not 1; the macro mean divides by all C classes, absent ones included (scikit-learn's "
+        "default leaves out those that neither occur nor are predicted; with labels=range(C) it counts them)"
+    )
     expect_scores(precision_recall_f1(matrix, average), expected, f"{average!r} with absent classes", hint)
 
 

@@ -41,7 +41,9 @@ def test_huge_logits_stay_finite(dtype, height):
     logits = (height + torch.tensor([0.0, -256.0, 0.0, -512.0, 0.0])).to(dtype)
     what = f"{dtype} logits around {height:g}"
     hint = (
-        "only differences matter: subtract each row's maximum before anything can overflow (softmax does, exp does not)"
+        "subtract each row's maximum, or widen to float32, before you divide by a small T (softmax subtracts it too, but "
+        "after the division; exp does not). Most published samplers fail here: the logits of real models stay below 100, "
+        "so 3e4 / T never meets float16's largest number, 65504"
     )
     expect_equal(kept(top_p_filter(logits, 0.9)), [0, 2, 4], what=f"the nucleus of {what}, p=0.9", hint=hint)
     for temperature in (1.0, 1e-3):
