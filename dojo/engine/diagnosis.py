@@ -61,9 +61,8 @@ def diagnose(
 ) -> list[Diagnosis]:
     """The named mistakes that explain `evidence`, that of a wrong answer whose tests gave `outcomes`.
 
-    A mistake fits if the code behaves like it wherever the mistake changes anything, in every function (`Case.of`). Of
-    those that fit, the ones that explain most wrong cases are chosen, one for each case. A mistake is told if it
-    explains every wrong case, or else if
+    Of the mistakes that fit (see `_explained`) those that explain most wrong cases are chosen, one for each case. A
+    mistake is told if it explains every wrong result, or else if
     - the test that catches it is of the first stage in which a test fails, and
     - no result of its functions, or of functions that mistakes share with them, is wrong for another reason: that
       reason could be the only one. An error that is not raised is another matter.
@@ -73,9 +72,9 @@ def diagnose(
     wrong = {name for name in written if not probes.same(evidence[name], known.reference[name])}
     passed = _passed(outcomes)
     fits = {
-        mistake: shown & written
-        for mistake, shown in known.shown.items()
-        if mistake.caught_by not in passed and _fits(evidence, known, mistake, functions, written)
+        mistake: _explained(evidence, known, mistake, functions, written)
+        for mistake in known.shown
+        if mistake.caught_by not in passed
     }
     left, chosen = set(wrong), []
     while best := max((m for m in fits if fits[m] & left), key=lambda m: len(fits[m] & left), default=None):
@@ -100,23 +99,24 @@ def diagnose(
     return [Diagnosis(mistake.name, mistake.says, is_whole(mistake)) for mistake in told[:MAX_DIAGNOSES]]
 
 
-def _fits(
+def _explained(
     evidence: Evidence, known: KnownEvidence, mistake: Mistake, functions: Mapping[str, str], written: set[str]
-) -> bool:
-    """Whether the code behaves like `mistake` in every case in which the mistake shows.
+) -> set[str]:
+    """The cases in which the code behaves like `mistake`; none if it does not fit.
 
-    The function that it shows in first has to be written: it is the one that holds the mistake.
+    The function that the mistake shows in first is the one that holds it, so there the code has to be written, and
+    like it in every case. In those that use it the code may be wrong in yet another way, but not right.
     """
     theirs = known.mistakes[mistake]
     shown = [name for name in functions if name in known.shown[mistake]]
     first = {name for name in shown if functions[name] == functions[shown[0]]}
-    if not first or not first <= written:
-        return False
-    if not all(_alike(evidence[name], theirs[name]) for name in shown if name in written):
-        return False
+    alike = {name for name in shown if name in written and _alike(evidence[name], theirs[name])}
+    if not first <= alike or any(probes.same(evidence[name], known.reference[name]) for name in set(shown) - alike):
+        return set()
     # Exceptions alone are weak evidence: they count if the code raises them in no other case.
     complaints = {_complaint(theirs[name]) for name in shown}
-    return None in complaints or not any(_complaint(evidence[name]) in complaints for name in written - set(shown))
+    elsewhere = {_complaint(evidence[name]) for name in written - set(shown)}
+    return alike if None in complaints or not complaints & elsewhere else set()
 
 
 def _alike(evidence: CaseEvidence, theirs: CaseEvidence) -> bool:

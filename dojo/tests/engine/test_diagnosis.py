@@ -131,6 +131,15 @@ def test_a_mistake_is_not_named_while_what_its_function_uses_is_wrong_without_a_
     assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: x - 3), wrong) == ["adds two", "moves down"]
 
 
+def test_a_function_may_be_wrong_in_yet_another_way_than_what_it_uses():
+    """Such as a loop that draws its start without the generator, when its steps draw without it too."""
+    uses = mistake("both")
+    start = evidence(two(shift=lambda x: 7))
+    wrong = {uses: evidence(two(double=lambda x: x + 2, shift=lambda x: 0)), DOWN: start}
+    assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: 7), wrong) == ["both", "moves down"]
+    assert diagnosed(two(double=lambda x: x + 2), wrong) == []
+
+
 def strict(message):
     def double(x):
         if x == 5:
