@@ -25,7 +25,7 @@ from dojo.testing.probes import Case, Evidence, Probe, Raised
 CaseEvidence = dict[str, Any]
 MAX_DIAGNOSES = 4
 FORMAT = 2  # of the cache files; another one for each change of KnownEvidence
-ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+PLACE = re.compile(r"0x[0-9a-fA-F]+| \((line \d+|after [\w.]+)\)$")  # addresses in memory, and see `probes.note_of`
 
 
 class KnownEvidence(NamedTuple):
@@ -125,9 +125,9 @@ def _alike(evidence: CaseEvidence, theirs: CaseEvidence) -> bool:
 
 
 def _complaint(evidence: CaseEvidence) -> tuple[str, str] | None:
-    """The class and the message of the exception that is the evidence, without addresses in memory; None for a value."""
+    """The class and the message of the exception that is the evidence, without its place; None for a value."""
     raised = evidence.get("raised")
-    return (raised.name, ADDRESS.sub("", raised.note)) if isinstance(raised, Raised) else None
+    return (raised.name, PLACE.sub("", raised.note)) if isinstance(raised, Raised) else None
 
 
 def _is_due(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
@@ -145,6 +145,15 @@ def _function(test: str) -> str:
     return test.partition("[")[0]
 
 
+def compared(reference: Evidence, mistakes: dict[Mistake, Evidence]) -> KnownEvidence:
+    """The evidence of each mistake, compared with the reference's."""
+    shown = {
+        mistake: frozenset(name for name in reference if not probes.same(theirs[name], reference[name]))
+        for mistake, theirs in mistakes.items()
+    }
+    return KnownEvidence(reference, mistakes, shown)
+
+
 def known_evidence(
     checkout: Checkout, kata: str, probe: Probe, seed: int, sample: Sequence[Mistake] | None = None
 ) -> KnownEvidence:
@@ -159,12 +168,7 @@ def known_evidence(
     named = load_mistakes(checkout.mistakes(kata)).named if sample is None else sample
     sources = [source, *(mistake.apply(source) for mistake in named)]
     reference, *others = probes.gather_sources(probe, kata, sources, seed)
-    mistakes = dict(zip(named, others, strict=True))
-    shown = {
-        mistake: frozenset(name for name in reference if not probes.same(theirs[name], reference[name]))
-        for mistake, theirs in mistakes.items()
-    }
-    evidence = KnownEvidence(reference, mistakes, shown)
+    evidence = compared(reference, dict(zip(named, others, strict=True)))
     if sample is not None:
         return evidence
     try:
