@@ -62,7 +62,7 @@ class Grader:
         self.stopped = False
         self._locks = {kata: Lock() for kata in katas}
         self._answer_keys: dict[str, AnswerKey | GraderFault] = {}
-        self._mistake_evidence: dict[str, diagnosis.KnownEvidence] = {}
+        self._mistake_evidence: dict[str, dict[Mistake, Any]] = {}
         self._earlier_children = frozenset(children())  # processes that are not the grader's
         _forbid_memory_access()
         become_subreaper()
@@ -157,11 +157,10 @@ class Grader:
         """The names of the mistakes whose evidence the submission gives. An error here must not fail a grading."""
         with self._locks[key.kata]:
             if key.kata not in self._mistake_evidence:
-                of_mistakes = self._evidence_of_mistakes(key)
-                self._mistake_evidence[key.kata] = diagnosis.compared(key.evidence, of_mistakes)
+                self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key)
         evidence = {case.name: evidence.get(case.name, {"raised": NOT_RUN}) for case in key.cases}
         with suppress(Exception):
-            known = self._mistake_evidence[key.kata]
+            known = diagnosis.compared(key.evidence, self._mistake_evidence[key.kata])
             evidence = _without_failed_probes(key, evidence, known.mistakes)
             return tuple(found.mistake for found in diagnosis.diagnose(key.cases, evidence, known))
         return ()
