@@ -198,6 +198,8 @@ def not_started(case_evidence: dict[str, Any]) -> bool:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two pieces of evidence agree: tensors and floats within tolerance, draws in distribution, all else exactly."""
+    if a is b:
+        return True
     a, b = (counted(side) if isinstance(side, Draws | Pairs) else side for side in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
@@ -207,6 +209,8 @@ def same(a: Any, b: Any) -> bool:
         return _same_tensors(a, b)
     if isinstance(a, Counts) and isinstance(b, Counts):
         # Fewer draws would agree too easily, so their number has to be the same.
+        if torch.equal(a.counts, b.counts):
+            return True
         comparable = a.counts.shape == b.counts.shape and bool(a.counts.sum() == b.counts.sum())
         return comparable and homogeneity_p_value(a.counts, b.counts) >= FALSE_ALARM
     if isinstance(a, float) and isinstance(b, float):
@@ -222,10 +226,12 @@ def tolerance(dtype: torch.dtype) -> tuple[float, float]:
 def _same_tensors(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    if torch.equal(a, b):  # a tenth of what the comparison within a tolerance takes
+        return True
     if a.is_complex():
         return _same_tensors(torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj()))
     if not a.is_floating_point():
-        return torch.equal(a, b)
+        return False
     rtol, atol = tolerance(a.dtype)
     return torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
 
