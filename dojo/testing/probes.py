@@ -14,7 +14,7 @@ import importlib.util
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -136,12 +136,12 @@ def load_module(name: str, source: str, filename: str) -> ModuleType:
 
 def gather(probe: Probe, kata: Any, seed: int) -> Evidence:
     """Collects the evidence of `kata` (a module, or anything with its functions as attributes) over all cases of `seed`."""
-    return {case.name: counted(observe(probe, kata, case, seed + 2**20)) for case in cases(probe, seed)}
+    return {case.name: gather_case(probe, kata, case, seed) for case in cases(probe, seed)}
 
 
-def gather_sources(probe: Probe, kata: str, sources: Iterable[str], seed: int) -> list[Evidence]:
-    """The evidence of each of several source texts of one kata."""
-    return [gather(probe, load_module(f"reference_{kata}", source, f"<{kata}>"), seed) for source in sources]
+def gather_case(probe: Probe, kata: Any, case: Case, seed: int) -> dict[str, Any]:
+    """Collects the evidence of `kata` for one of the cases of `seed`."""
+    return counted(observe(probe, kata, case, seed + 2**20))  # type: ignore[no-any-return]
 
 
 def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
