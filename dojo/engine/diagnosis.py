@@ -19,6 +19,7 @@ import torch
 from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.outcome import Diagnosis, Outcome, text_of
 from dojo.core.paths import Checkout
+from dojo.engine.evidence import gather_variants
 from dojo.testing import probes
 from dojo.testing.probes import Case, Evidence, Probe, Raised
 
@@ -166,8 +167,8 @@ def known_evidence(
         return cached
     source = checkout.reference(kata).read_text(encoding="utf-8")
     named = load_mistakes(checkout.mistakes(kata)).named if sample is None else sample
-    sources = [source, *(mistake.apply(source) for mistake in named)]
-    reference, *others = probes.gather_sources(probe, kata, sources, seed)
+    variants = [mistake.apply(source) for mistake in named]
+    reference, *others = gather_variants(probe, kata, source, variants, seed)
     evidence = compared(reference, dict(zip(named, others, strict=True)))
     if sample is not None:
         return evidence
