@@ -160,11 +160,9 @@ class Grader:
                 self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key)
         evidence = {case.name: evidence.get(case.name, {"raised": NOT_RUN}) for case in key.cases}
         with suppress(Exception):
-            of_mistakes = self._mistake_evidence[key.kata]
-            evidence = _without_failed_probes(key, evidence, of_mistakes)
-            complete = diagnosis.diagnose(key.cases, evidence, key.evidence, of_mistakes)
-            diagnosed = complete or diagnosis.diagnose_partly(evidence, key.evidence, of_mistakes, complete)
-            return tuple(mistake.name for mistake in diagnosed)
+            known = diagnosis.compared(key.evidence, self._mistake_evidence[key.kata])
+            evidence = _without_failed_probes(key, evidence, known.mistakes)
+            return tuple(found.mistake for found in diagnosis.diagnose(key.cases, evidence, known))
         return ()
 
     def _evidence_of_mistakes(self, key: AnswerKey) -> dict[Mistake, Any]:
