@@ -32,7 +32,8 @@ def confusion_matrix(
 ) -> Int64[Tensor, "C C"]:
     """How often each class (row) was predicted as each class (column), in int64, on the labels' device.
 
-    Labels have any integer dtype (uint8 label maps too) and any shape: a vector, a batch of images, nothing at all.
+    Labels have any signed integer dtype, or uint8 as label maps do, and any shape: a vector, a batch of images, nothing
+    at all.
     Operators: at most 50, whatever the number of samples and classes. They read and write at most 25 times the bytes
     of the two int64 label tensors, besides a few matrices of C x C.
     Raises ValueError if the two shapes differ, or if a label lies outside [0, num_classes): none is left out in silence.

@@ -33,9 +33,9 @@ def clip_loss(
     """The symmetric contrastive loss of `batch` pairs, a 0-d tensor in the features' dtype.
 
     Row i of both belongs together; every other row of the batch is a negative. The features come as the encoders give
-    them: their lengths do not matter (zero vectors are the caller's promise never to pass). The mean is over the batch
-    and over both directions, so that one pair alone has loss 0. `logit_scale` multiplies the cosines; it is a number
-    or a 0-d tensor, and differentiable like the features.
+    them: their lengths, from 0.01 to 100, do not matter in any floating dtype. The mean is over the batch and over both
+    directions, so that one pair alone has loss 0. `logit_scale` multiplies the cosines; it is a number or a 0-d tensor,
+    and differentiable like the features.
 
     Raises ValueError unless both features have the same shape [batch, dim].
     """

@@ -120,8 +120,9 @@ class ControlNet(nn.Module):
             trainable even if the U-Net came already frozen (a second control is often added to the same model).
         hint: the encoder of the condition, any module that maps [batch, condition_channels, f height, f width] to
             [batch, channels[0], height, width], f = VAE_SCALE_FACTOR, each sample by itself. At the start it gives
-            exactly zero for every finite condition, and yet it learns: at the step after the convolutions below have
-            left zero something in it has a gradient, and one step later everything in it has.
+            exactly zero for every condition that is not so large that sums of it overflow, and yet it learns: at the
+            step after the convolutions below have left zero something in it has a gradient, and one step later
+            everything in it has.
         zero_convs: an nn.ModuleList of nn.Conv2d, one per skip connection, in the order of the encoder.
         zero_mid: an nn.Conv2d for the middle. These are all 1x1 with a bias, keep the number of channels, and start
             with weight and bias zero.

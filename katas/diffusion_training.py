@@ -62,10 +62,11 @@ def ema_update(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
     `ema` began as a deepcopy of `model`, so both list their parameters and buffers in the same order. Everything is
     written in place (what refers to a tensor of `ema` sees the new values), builds no graph, and shares no memory with
-    `model`, which stays as it is. Averages are kept in the dtype of `ema`, which may be wider than the model's. A
-    weight that several layers share is averaged once, and requires_grad plays no part. Parameters that are not
-    floating-point are copied; so are all buffers, integer or float, persistent or not: BatchNorm's statistics are
-    averages already. Nothing but these values changes: no flag, and neither module's mode (train or eval).
+    `model`, which stays as it is. Averages are kept in the dtype of `ema`, which may be wider than the model's: with a
+    decay of 0.9999 an average in bfloat16 would never move. A weight that several layers share is averaged once, and
+    requires_grad plays no part. What happens to parameters that are not floating-point is free. All buffers are copied,
+    integer or float, persistent or not: BatchNorm's statistics are averages already. Nothing but these values changes:
+    no flag, and neither module's mode (train or eval).
     Raises ValueError unless 0 <= decay <= 1, or if the two have different numbers of parameters or buffers.
     """
     raise NotImplementedError("diffusion_training.ema_update: write me")

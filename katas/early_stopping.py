@@ -70,7 +70,7 @@ def step_lr(base_lr: float, epoch: int, step_size: int, gamma: float) -> float:
 def warmup_cosine_lr(step: int, *, base_lr: float, warmup_steps: int, total_steps: int, min_lr: float = 0.0) -> float:
     """The learning rate of `step`, counted from 0: linear from 0 to base_lr, then half a cosine from there to min_lr.
 
-    Step warmup_steps has exactly base_lr, and so has step 0 when warmup_steps is 0. Step total_steps and all steps
+    Step warmup_steps has base_lr, and so has step 0 when warmup_steps is 0. Step total_steps and all steps
     after it have min_lr (also where warmup_steps equals total_steps). min_lr is no floor for the warm-up.
     Raises ValueError if step < 0, warmup_steps < 0 or total_steps < warmup_steps.
 

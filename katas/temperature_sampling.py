@@ -50,8 +50,8 @@ def gumbel_sample(
     """One token per row, drawn from softmax(logits / temperature) by the Gumbel-max trick.
 
     Temperature 0 is greedy: the largest logit, the lowest index among equals. Half-precision logits get their noise in
-    float32 or better: in bfloat16 u is 0 once in hundreds of draws, and 3e4 + g is 3e4. Logits up to +-3e4 are fine.
-    With a `generator`, nothing else is a source of randomness.
+    float32 or better: in bfloat16 u is 0 once in hundreds of draws, and 3e4 + g is 3e4. Logits up to +-3e4 are fine, at
+    every temperature from 1e-6 to 1e6. With a `generator`, nothing else is a source of randomness.
     Raises ValueError if the temperature is negative or NaN.
     """
     raise NotImplementedError("temperature_sampling.gumbel_sample: write me")

@@ -41,7 +41,8 @@ def sample_top_k(
     """One token per row, drawn from the softmax of the row's k largest logits divided by the temperature.
 
     Temperature 0 is greedy: the largest logit, the lowest index among equals. k >= vocab is plain sampling.
-    Logits up to +-3e4 in any floating dtype are fine, and so are logits that require a gradient. With a `generator`, nothing else is a source of randomness.
-    Raises ValueError if k < 1 or if the temperature is negative or NaN.
+    Logits up to +-3e4 are fine in any floating dtype, at temperatures from 1e-3 to 1e6, and so are logits that require a
+    gradient. With a `generator`, nothing else is a source of randomness. Raises ValueError if k < 1 or if the temperature
+    is negative or NaN.
     """
     raise NotImplementedError("top_k_sampling.sample_top_k: write me")

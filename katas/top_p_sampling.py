@@ -29,8 +29,9 @@ from torch import Tensor
 def top_p_filter(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tensor, "*batch vocab"]:
     """The logits with everything outside each row's nucleus set to -inf; the kept ones stay as they are.
 
-    The nucleus is never empty, however small p is; p = 1 filters nothing, but for tokens lost in rounding. The result is
-    new, of the same shape, dtype and device. Raises ValueError unless 0 < p <= 1.
+    The nucleus is never empty, in no floating dtype and however small p is (as long as p is not 0 in that dtype); p = 1
+    filters nothing, but for tokens lost in rounding. The result is new, of the same shape, dtype and device. Raises
+    ValueError unless 0 < p <= 1.
     """
     raise NotImplementedError("top_p_sampling.top_p_filter: write me")
 

@@ -58,9 +58,9 @@ class CrossAttention(nn.Module):
     ) -> Float[Tensor, "batch queries query_dim"]:
         """Each query's answer from the tokens of the context that the mask allows; without a mask, from all.
 
-        Without a context x attends to itself. What a masked token holds has no influence, as long as it is finite. A
-        query with nothing to attend gets zeros for the heads' answers, so that to_out's bias comes out, and its
-        gradients are finite (zero, for everything in front of to_out).
+        Without a context x attends to itself. What a masked token holds has no influence, as long as it and its scores
+        are finite. A query with nothing to attend gets zeros for the heads' answers, so that to_out's bias comes out,
+        and its gradients are finite (zero, for everything in front of to_out).
 
         Raises ValueError if the context is missing although query_dim and context_dim differ, or if the mask is not
         boolean or has neither of the two shapes.

@@ -37,7 +37,7 @@ def temperature_probs(logits: Float[Tensor, "*batch vocab"], temperature: float)
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # With the largest at 0, z / T can only underflow, and to -inf: that is a probability of 0.
+    # With the largest at 0, z / T can only overflow to -inf, a probability of 0, as long as float32 does not round T to 0.
     shifted = wide - wide.amax(-1, keepdim=True)
     return torch.softmax(shifted / temperature, dim=-1).to(logits.dtype)
     # kata: end
@@ -63,8 +63,8 @@ def gumbel_sample(
     """One token per row, drawn from softmax(logits / temperature) by the Gumbel-max trick.
 
     Temperature 0 is greedy: the largest logit, the lowest index among equals. Half-precision logits get their noise in
-    float32 or better: in bfloat16 u is 0 once in hundreds of draws, and 3e4 + g is 3e4. Logits up to +-3e4 are fine.
-    With a `generator`, nothing else is a source of randomness.
+    float32 or better: in bfloat16 u is 0 once in hundreds of draws, and 3e4 + g is 3e4. Logits up to +-3e4 are fine, at
+    every temperature from 1e-6 to 1e6. With a `generator`, nothing else is a source of randomness.
     Raises ValueError if the temperature is negative or NaN.
     """
     # kata: begin

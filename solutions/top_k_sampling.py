@@ -47,8 +47,9 @@ def sample_top_k(
     """One token per row, drawn from the softmax of the row's k largest logits divided by the temperature.
 
     Temperature 0 is greedy: the largest logit, the lowest index among equals. k >= vocab is plain sampling.
-    Logits up to +-3e4 in any floating dtype are fine, and so are logits that require a gradient. With a `generator`, nothing else is a source of randomness.
-    Raises ValueError if k < 1 or if the temperature is negative or NaN.
+    Logits up to +-3e4 are fine in any floating dtype, at temperatures from 1e-3 to 1e6, and so are logits that require a
+    gradient. With a `generator`, nothing else is a source of randomness. Raises ValueError if k < 1 or if the temperature
+    is negative or NaN.
     """
     # kata: begin
     if k < 1:
@@ -61,7 +62,7 @@ def sample_top_k(
     # the logits once is the floor. On a CPU selecting takes longer than reading: alternatives/top_k_sampling/two_stage.py.
     top_logits, top_tokens = logits.topk(min(k, logits.shape[-1]), dim=-1)  # [*batch, k], best first
     wide = top_logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # Subtracting the best first keeps z / T finite however small T is.
+    # With the best at 0, z / T can only overflow to -inf, as long as float32 does not round T to 0.
     probs = torch.softmax((wide - wide[..., :1]) / temperature, dim=-1)
     rank = torch.multinomial(probs.flatten(0, -2) if probs.dim() > 1 else probs, 1, generator=generator)  # [rows, 1]
     return top_tokens.gather(-1, rank.view(*top_tokens.shape[:-1], 1)).squeeze(-1)  # ranks -> tokens, [*batch]

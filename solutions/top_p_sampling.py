@@ -29,8 +29,9 @@ from torch import Tensor
 def top_p_filter(logits: Float[Tensor, "*batch vocab"], p: float) -> Float[Tensor, "*batch vocab"]:
     """The logits with everything outside each row's nucleus set to -inf; the kept ones stay as they are.
 
-    The nucleus is never empty, however small p is; p = 1 filters nothing, but for tokens lost in rounding. The result is
-    new, of the same shape, dtype and device. Raises ValueError unless 0 < p <= 1.
+    The nucleus is never empty, in no floating dtype and however small p is (as long as p is not 0 in that dtype); p = 1
+    filters nothing, but for tokens lost in rounding. The result is new, of the same shape, dtype and device. Raises
+    ValueError unless 0 < p <= 1.
     """
     # kata: begin
     if not 0 < p <= 1:
@@ -72,7 +73,7 @@ def sample_top_p(
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # The floor is reading the logits once; without top_k this sort costs far more: alternatives/top_p_sampling/small_nucleus.py.
     best, tokens = wide.topk(k, dim=-1)  # [*batch, k], best first: already in the order in which the nucleus is filled
-    # Subtracting the best first keeps z / T finite however small T is.
+    # With the best at 0, z / T can only overflow to -inf, as long as float32 does not round T to 0.
     probs = torch.softmax((best - best[..., :1]) / temperature, dim=-1)
     nucleus = probs.masked_fill(probs.cumsum(-1) - probs >= p, 0.0)
     rank = torch.multinomial(nucleus.reshape(-1, k), 1, generator=generator)  # normalises; [rows, 1]

@@ -7,27 +7,43 @@ import hashlib
 import importlib
 import io
 import pickle
+import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from dojo.core.mistakes import Mistake, load_mistakes
-from dojo.core.outcome import Diagnosis, text_of
+from dojo.core.outcome import Diagnosis, Outcome, text_of
 from dojo.core.paths import Checkout
+from dojo.engine.evidence import gather_variants
 from dojo.testing import probes
-from dojo.testing.probes import Case, Evidence, Probe
+from dojo.testing.probes import Case, Evidence, Probe, Raised
 
-KnownEvidence = tuple[Evidence, dict[Mistake, Evidence]]  # of the reference, and of each named mistake
-MAX_PARTS = 3  # mistakes that `diagnose_partly` gives at most
+CaseEvidence = dict[str, Any]
+MAX_DIAGNOSES = 4
+FORMAT = 2  # of the cache files; another one for each change of KnownEvidence
+PLACE = re.compile(r"0x[0-9a-fA-F]+| \((line \d+|after [\w.]+)\)$")  # addresses in memory, and see `probes.note_of`
+
+
+class KnownEvidence(NamedTuple):
+    """The evidence of the reference and of each named mistake, and the cases in which the two differ."""
+
+    reference: Evidence
+    mistakes: dict[Mistake, Evidence]
+    shown: dict[Mistake, frozenset[str]]
+
+
 _read_before: dict[Path, KnownEvidence] = {}  # the cache file read last; forked children inherit it
 
 
-def diagnose_kata(checkout: Checkout, kata: str, seed: int) -> tuple[tuple[Diagnosis, ...], str]:
-    """The diagnoses of the imported `katas.<kata>`; if looking for them failed, none and the reason."""
+def diagnose_kata(
+    checkout: Checkout, kata: str, seed: int, outcomes: Sequence[Outcome] = ()
+) -> tuple[tuple[Diagnosis, ...], str]:
+    """The diagnoses of the imported `katas.<kata>`, whose tests gave `outcomes`; if looking failed, none and the reason."""
     path = checkout.probe(kata)
     if not path.is_file():
         return (), ""
@@ -35,71 +51,108 @@ def diagnose_kata(checkout: Checkout, kata: str, seed: int) -> tuple[tuple[Diagn
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
             probe = probes.load_probe(path)
             evidence = probes.gather(probe, importlib.import_module(f"katas.{kata}"), seed)
-            reference, mistakes = known_evidence(checkout, kata, probe, seed)
-        whole = diagnose(probes.cases(probe, seed), evidence, reference, mistakes)
-        parts = diagnose_partly(evidence, reference, mistakes, whole)
+            known = known_evidence(checkout, kata, probe, seed)
+        return tuple(diagnose(probes.cases(probe, seed), evidence, known, outcomes)), ""
     except BaseException as error:  # a diagnosis is an extra: without it the run is still valid
         return (), f"{type(error).__name__}: {text_of(error)}"
-    diagnoses = [Diagnosis(m.name, m.says, True) for m in whole] + [Diagnosis(m.name, m.says, False) for m in parts]
-    return tuple(diagnoses), ""
 
 
 def diagnose(
-    cases: Iterable[Case], evidence: Evidence, reference: Evidence, mistakes: dict[Mistake, Evidence]
-) -> list[Mistake]:
-    """The mistakes whose evidence equals `evidence`, at most one for each function that answers wrongly.
+    cases: Iterable[Case], evidence: Evidence, known: KnownEvidence, outcomes: Sequence[Outcome] = ()
+) -> list[Diagnosis]:
+    """The named mistakes that explain `evidence`, that of a wrong answer whose tests gave `outcomes`.
 
-    The cases of each function (`Case.of`) are compared separately, so a function that is not written yet, or is wrong in
-    another way, hides nothing. Where several mistakes fit a function, the first of those that fit most functions counts.
+    Of the mistakes that fit (see `_explained`) those that explain most wrong cases are chosen, one for each case. A
+    mistake is told if it explains every wrong result, or else if
+    - the test that catches it is of the first stage in which a test fails, and
+    - no result of its functions, or of functions that mistakes share with them, is wrong for another reason: that
+      reason could be the only one. An error that is not raised is another matter.
     """
-    cases_of: dict[str, list[str]] = {}
-    for case in cases:
-        if not probes.not_started(evidence[case.name]):
-            cases_of.setdefault(case.of, []).append(case.name)
-    fitting: dict[Mistake, set[str]] = {}  # the wrong functions that each mistake fits
-    wrong_functions: list[str] = []
-    for function, names in cases_of.items():
-        if all(probes.same(evidence[name], reference[name]) for name in names):
-            continue
-        wrong_functions.append(function)
-        for mistake, theirs in mistakes.items():
-            if all(probes.same(evidence[name], theirs[name]) for name in names):
-                fitting.setdefault(mistake, set()).add(function)
-    chosen: list[Mistake] = []
-    for function in wrong_functions:
-        candidates = (mistake for mistake in fitting if function in fitting[mistake])
-        best = max(candidates, key=lambda mistake: len(fitting[mistake]), default=None)
-        if best and best not in chosen:
-            chosen.append(best)
-    return chosen
+    functions = {case.name: case.of for case in cases}
+    written = {name for name in functions if not probes.not_started(evidence[name])}
+    wrong = {name for name in written if not probes.same(evidence[name], known.reference[name])}
+    passed = _passed(outcomes)
+    fits = {
+        mistake: _explained(evidence, known, mistake, functions, written)
+        for mistake in known.shown
+        if mistake.caught_by not in passed
+    }
+    left, chosen = set(wrong), []
+    while best := max((m for m in fits if fits[m] & left), key=lambda m: len(fits[m] & left), default=None):
+        chosen.append(best)
+        left -= fits[best]
+    results = {name for name in wrong if not _complaint(known.reference[name])}  # not an error that is missing
+    related = [{functions[name] for name in shown} for shown in known.shown.values()]
+
+    def is_told(mistake: Mistake) -> bool:
+        own = {functions[name] for name in fits[mistake]}
+        near = own.union(*(group for group in related if group & own))
+        explained = all(functions[name] not in near for name in results & left)
+        return results <= fits[mistake] or (explained and _is_due(mistake, outcomes))
+
+    def is_whole(mistake: Mistake) -> bool:
+        own = {functions[name] for name in fits[mistake]}
+        return all(name in fits[mistake] for name in wrong if functions[name] in own)
+
+    order = list(functions)
+    told = [mistake for mistake in chosen if is_told(mistake)]
+    told.sort(key=lambda mistake: (not is_whole(mistake), min(map(order.index, fits[mistake]))))
+    return [Diagnosis(mistake.name, mistake.says, is_whole(mistake)) for mistake in told[:MAX_DIAGNOSES]]
 
 
-def diagnose_partly(
-    evidence: Evidence, reference: Evidence, mistakes: dict[Mistake, Evidence], explained: list[Mistake]
-) -> list[Mistake]:
-    """The mistakes that code makes together with others: at most `MAX_PARTS`.
+def _explained(
+    evidence: Evidence, known: KnownEvidence, mistake: Mistake, functions: Mapping[str, str], written: set[str]
+) -> set[str]:
+    """The cases in which the code behaves like `mistake`; none if it does not fit.
 
-    A mistake shows in the cases in which its evidence differs from the reference's. It counts when `evidence` equals its
-    evidence in all of these, and when they include a wrong case that neither `explained` nor an earlier mistake explains.
+    The function that the mistake shows in first is the one that holds it, so there the code has to be written, and
+    like it in every case. In those that use it the code may be wrong in yet another way, but not right.
     """
+    theirs = known.mistakes[mistake]
+    shown = [name for name in functions if name in known.shown[mistake]]
+    first = {name for name in shown if functions[name] == functions[shown[0]]}
+    alike = {name for name in shown if name in written and _alike(evidence[name], theirs[name])}
+    if not first <= alike or any(probes.same(evidence[name], known.reference[name]) for name in set(shown) - alike):
+        return set()
+    # Exceptions alone are weak evidence: they count if the code raises them in no other case.
+    complaints = {_complaint(theirs[name]) for name in shown}
+    elsewhere = {_complaint(evidence[name]) for name in written - set(shown)}
+    return alike if None in complaints or not complaints & elsewhere else set()
 
-    def differing(other: Evidence) -> set[str]:
-        return {n for n in reference if not probes.not_started(evidence[n]) and not probes.same(other[n], reference[n])}
 
-    unexplained = differing(evidence)
-    for mistake in explained:
-        unexplained -= differing(mistakes[mistake])
-    candidates = []
-    for mistake, theirs in mistakes.items():
-        cases = differing(theirs) if mistake not in explained and unexplained else set()
-        if cases and all(probes.same(evidence[name], theirs[name]) for name in cases):
-            candidates.append((mistake, cases))
-    parts: list[Mistake] = []
-    for mistake, cases in sorted(candidates, key=lambda candidate: -len(candidate[1])):
-        if cases & unexplained and len(parts) < MAX_PARTS:
-            parts.append(mistake)
-            unexplained -= cases
-    return parts
+def _alike(evidence: CaseEvidence, theirs: CaseEvidence) -> bool:
+    """Whether two pieces of evidence agree; exceptions only if their messages do."""
+    return probes.same(evidence, theirs) and _complaint(evidence) == _complaint(theirs)
+
+
+def _complaint(evidence: CaseEvidence) -> tuple[str, str] | None:
+    """The class and the message of the exception that is the evidence, without its place; None for a value."""
+    raised = evidence.get("raised")
+    return (raised.name, PLACE.sub("", raised.note)) if isinstance(raised, Raised) else None
+
+
+def _is_due(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
+    """Whether the test that catches `mistake` is of the first stage in which a test fails."""
+    failing = [o.stage for o in outcomes if o.verdict == "failed"]
+    return not failing or min(failing) in {o.stage for o in outcomes if _function(o.test) == mistake.caught_by}
+
+
+def _passed(outcomes: Sequence[Outcome]) -> set[str]:
+    """The test functions that ran and passed, with every parameter."""
+    return {_function(o.test) for o in outcomes} - {_function(o.test) for o in outcomes if o.verdict != "passed"}
+
+
+def _function(test: str) -> str:
+    return test.partition("[")[0]
+
+
+def compared(reference: Evidence, mistakes: dict[Mistake, Evidence]) -> KnownEvidence:
+    """The evidence of each mistake, compared with the reference's."""
+    shown = {
+        mistake: frozenset(name for name in reference if not probes.same(theirs[name], reference[name]))
+        for mistake, theirs in mistakes.items()
+    }
+    return KnownEvidence(reference, mistakes, shown)
 
 
 def known_evidence(
@@ -114,9 +167,9 @@ def known_evidence(
         return cached
     source = checkout.reference(kata).read_text(encoding="utf-8")
     named = load_mistakes(checkout.mistakes(kata)).named if sample is None else sample
-    sources = [source, *(mistake.apply(source) for mistake in named)]
-    reference, *others = probes.gather_sources(probe, kata, sources, seed)
-    evidence = reference, dict(zip(named, others, strict=True))
+    variants = [mistake.apply(source) for mistake in named]
+    reference, *others = gather_variants(probe, kata, source, variants, seed)
+    evidence = compared(reference, dict(zip(named, others, strict=True)))
     if sample is not None:
         return evidence
     try:
@@ -148,7 +201,7 @@ def _read_cache(cache: Path) -> KnownEvidence | None:
 def _cache_file(checkout: Checkout, kata: str, seed: int) -> Path:
     """A file in `.dojo/cache/`; its name holds a digest of everything that the evidence depends on."""
     files = (checkout.reference(kata), checkout.mistakes(kata), checkout.probe(kata), Path(probes.__file__ or ""))
-    parts = [file.read_bytes() for file in files if file.is_file()] + [f"{seed} {torch.__version__}".encode()]
+    parts = [file.read_bytes() for file in files if file.is_file()] + [f"{FORMAT} {seed} {torch.__version__}".encode()]
     return checkout.state / "cache" / f"{kata}-{hashlib.sha256(bytes(1).join(parts)).hexdigest()[:24]}.pickle"
 
 

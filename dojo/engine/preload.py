@@ -14,8 +14,10 @@ def preload() -> None:
 
     import dojo.engine.diagnosis
     import dojo.engine.plugin
-    import dojo.testing.checks
-    import dojo.testing.gpu  # noqa: F401
+    import dojo.testing.decoding
+    import dojo.testing.diffusion
+    import dojo.testing.gpu
+    import dojo.testing.modules  # noqa: F401
 
     for plugin in default_plugins:  # pytest.main() would import them
         importlib.import_module(f"_pytest.{plugin}")

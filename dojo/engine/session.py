@@ -191,7 +191,8 @@ class KataSession:
             from dojo.engine.diagnosis import diagnose_kata  # brings torch
 
             seed = self.config.getoption("--kata-seed")
-            self.diagnoses[kata], self.diagnosis_errors[kata] = diagnose_kata(self.checkout, kata, seed)
+            outcomes = [outcome for outcome in self.specified if outcome.kata == kata]
+            self.diagnoses[kata], self.diagnosis_errors[kata] = diagnose_kata(self.checkout, kata, seed, outcomes)
 
     def _record(self) -> None:
         from dojo.progress.database import tell_of_damage

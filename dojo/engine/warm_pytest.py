@@ -1,9 +1,10 @@
 """Runs the tests of katas on many source texts: pytest starts once, and each run happens in a fork of that process.
 
-A run collects a test file only when the first of its tests is due, so a mutant that the likeliest test kills costs little
-more than the fork.
+A run collects a test file only when the first of its tests is due, and at first only that test's function, so a mutant
+that the likeliest test kills costs little more than the fork.
 """
 
+import importlib
 import io
 import os
 import signal
@@ -52,6 +53,8 @@ class WarmPytest:
     def __init__(self, checkout: Checkout, session: pytest.Session) -> None:
         self.checkout, self.session = checkout, session
         self._modules: dict[str, dict[Path, pytest.Module]] = {}  # by kata and file; nothing is collected from them yet
+        self._wanted: Callable[[str], bool] = lambda name: True
+        session.config.pluginmanager.register(self, "dojo-warm-pytest")
 
     def prepare(self, kata: str) -> None:
         """Lists the test files of `kata` in this process, so that its forks need not. They do where its conftest imports katas."""
@@ -79,12 +82,10 @@ class WarmPytest:
         with _temporary_folder() as folder:
             target = Path(folder).resolve() / "katas"
             target.mkdir()
-            for reference in self.checkout.solutions.glob("*.py"):
-                if reference.stem != kata:
-                    (target / reference.name).symlink_to(reference)
             file = target / f"{kata}.py"
             file.write_text(source, encoding="utf-8")
             outcomes = self._aim(target, seed)
+            importlib.import_module("katas").__path__.append(str(self.checkout.solutions))  # after the target
             traces: dict[str, TestTrace] = {}
             seen = 0
             for item in self._items(kata, first, others):
@@ -105,32 +106,48 @@ class WarmPytest:
             os.dup2(null, stream)
         config = self.session.config
         config.option.katas, config.option.kata_seed = str(target), seed
-        for name in ("dojo-target", PLUGIN_NAME):
-            config.pluginmanager.unregister(name=name)
-        config.pluginmanager.register(Target(config, self.checkout), "dojo-target")
-        kata_session = KataSession(config, self.checkout, target)
-        config.pluginmanager.register(kata_session, PLUGIN_NAME)
+        Target(config, self.checkout)  # sets the environment
+        kata_session = config.pluginmanager.get_plugin(PLUGIN_NAME)
+        assert isinstance(kata_session, KataSession)
+        kata_session.target = target
         return kata_session.outcomes
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, name: str) -> list[pytest.Item] | None:
+        """Leaves out the functions that are not wanted at the time."""
+        return None if self._wanted(name) else []
+
     def _items(self, kata: str, first: Sequence[tuple[str, Path]], others: bool) -> Iterator[pytest.Item]:
-        hook = self.session.config.hook
         modules = self._modules.get(kata) or self._list_modules(kata)
         collected: dict[Path, dict[str, pytest.Item]] = {}
+        alone: dict[Path, str] = {}  # the function that has been collected from a file, and no other
 
-        def items_of(file: Path) -> dict[str, pytest.Item]:
+        def collect(file: Path, wanted: Callable[[str], bool]) -> dict[str, pytest.Item]:
+            self._wanted = wanted
+            items = list(self.session.genitems(modules[file])) if file in modules else []
+            config = self.session.config
+            config.hook.pytest_collection_modifyitems(session=self.session, config=config, items=items)
+            return {item.name: item for item in items}
+
+        def collect_rest(file: Path) -> None:
             if file not in collected:
-                items = list(self.session.genitems(modules[file])) if file in modules else []
-                hook.pytest_collection_modifyitems(session=self.session, config=self.session.config, items=items)
-                collected[file] = {item.name: item for item in items}
-            return collected[file]
+                collected[file] = collect(file, lambda name: True)
+            elif (function := alone.pop(file, "")) and collected[file]:  # otherwise the file could not be imported
+                collected[file] |= collect(file, lambda name: name != function)
 
         for name, file in first:
-            if item := items_of(file).get(name):
+            if file not in collected:
+                function = alone[file] = name.partition("[")[0]
+                collected[file] = collect(file, lambda name, function=function: name == function)  # type: ignore[misc]
+            if name not in collected[file]:
+                collect_rest(file)
+            if item := collected[file].get(name):
                 yield item
         if others:
             names = {name for name, _ in first}
             for file in self.checkout.test_files(kata):
-                yield from (item for name, item in items_of(file).items() if name not in names)
+                collect_rest(file)
+                yield from (item for name, item in collected[file].items() if name not in names)
 
     def _list_modules(self, kata: str) -> dict[Path, pytest.Module]:
         hook = self.session.config.hook

@@ -106,7 +106,7 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
         return
     sender.send(Verdict(job.number, outcomes, run.expected, live.source, time.monotonic() - live.started_at))
     if job.diagnose and run.may_run_again and any(o.verdict == "failed" for o in outcomes):
-        diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed)
+        diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed, outcomes)
         sender.send(Diagnosed(job.number, diagnoses))
 
 

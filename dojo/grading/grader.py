@@ -201,11 +201,9 @@ class Grader:
                 if key.kata not in self._mistake_evidence:
                     named = load_mistakes(self.checkout.mistakes(key.kata)).named
                     self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key, named)
-            of_mistakes = self._mistake_evidence[key.kata]
-            evidence = _without_failed_probes(key, evidence, of_mistakes)
-            complete = diagnosis.diagnose(key.cases, evidence, key.evidence, of_mistakes)
-            diagnosed = complete or diagnosis.diagnose_partly(evidence, key.evidence, of_mistakes, complete)
-            return tuple(mistake.name for mistake in diagnosed)
+            known = diagnosis.compared(key.evidence, self._mistake_evidence[key.kata])
+            evidence = _without_failed_probes(key, evidence, known.mistakes)
+            return tuple(found.mistake for found in diagnosis.diagnose(key.cases, evidence, known))
         return ()
 
     def _evidence_of_mistakes(self, key: AnswerKey, mistakes: Sequence[Mistake]) -> dict[Mistake, Any]:

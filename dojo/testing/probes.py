@@ -15,7 +15,7 @@ import linecache
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -143,12 +143,12 @@ def load_module(name: str, source: str, filename: str, *, keep: bool = False) ->
 
 def gather(probe: Probe, kata: Any, seed: int) -> Evidence:
     """Collects the evidence of `kata` (a module, or anything with its functions as attributes) over all cases of `seed`."""
-    return {case.name: counted(observe(probe, kata, case, seed + 2**20)) for case in cases(probe, seed)}
+    return {case.name: gather_case(probe, kata, case, seed) for case in cases(probe, seed)}
 
 
-def gather_sources(probe: Probe, kata: str, sources: Iterable[str], seed: int) -> list[Evidence]:
-    """The evidence of each of several source texts of one kata."""
-    return [gather(probe, load_module(f"reference_{kata}", source, f"<{kata}>"), seed) for source in sources]
+def gather_case(probe: Probe, kata: Any, case: Case, seed: int) -> dict[str, Any]:
+    """Collects the evidence of `kata` for one of the cases of `seed`."""
+    return counted(observe(probe, kata, case, seed + 2**20))  # type: ignore[no-any-return]
 
 
 def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
@@ -205,6 +205,8 @@ def not_started(case_evidence: dict[str, Any]) -> bool:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two pieces of evidence agree: tensors and floats within tolerance, draws in distribution, all else exactly."""
+    if a is b:
+        return True
     a, b = (counted(side) if isinstance(side, Draws | Pairs) else side for side in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
@@ -214,6 +216,8 @@ def same(a: Any, b: Any) -> bool:
         return _same_tensors(a, b)
     if isinstance(a, Counts) and isinstance(b, Counts):
         # Fewer draws would agree too easily, so their number has to be the same.
+        if torch.equal(a.counts, b.counts):
+            return True
         comparable = a.counts.shape == b.counts.shape and bool(a.counts.sum() == b.counts.sum())
         return comparable and homogeneity_p_value(a.counts, b.counts) >= FALSE_ALARM
     if isinstance(a, Raised) and isinstance(b, Raised) and a.value_error and b.value_error:
@@ -233,10 +237,12 @@ def tolerance(dtype: torch.dtype) -> tuple[float, float]:
 def _same_tensors(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    if torch.equal(a, b):  # a tenth of what the comparison within a tolerance takes
+        return True
     if a.is_complex():
         return _same_tensors(torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj()))
     if not a.is_floating_point():
-        return torch.equal(a, b)
+        return False
     rtol, atol = tolerance(a.dtype)
     return torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
 

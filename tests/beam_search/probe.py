@@ -41,6 +41,8 @@ SECOND_PLACE, NEGATIVE, UNFINISHED = (
 )
 BANNED = [[0.0, 0.6, 0.4], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 EARLY = [[0.06, 0.04, 0.9]] * 3
+JUST_FINISHED = [[1e-4, 0.9932, 0.0067], [1e-9, 1e-9, 1.0], [0.3, 0.3, 0.4]]
+MOST_CALLS = {"early": 5, "just finished": 2}  # all other searches may take a call for each step
 
 
 def cases(rng):
@@ -67,6 +69,7 @@ def cases(rng):
         yield case("unfinished", of, table=UNFINISHED, width=2, length=2, penalty=(-1.0,))
         yield case("banned", of, table=BANNED, width=4, length=3)
         yield case("early", of, table=EARLY, width=2, length=50)
+        yield case("just finished", of, table=JUST_FINISHED, width=2, length=6)
         yield case("half", of, table=[[0.3, 0.7, 0.0]] * 3, width=1, length=40, dtype=torch.bfloat16)
         for width, length in ((0, 3), (-1, 3), (2, 0), (2, -1)):
             yield case(f"width={width} length={length}", of, table=BANNED, width=width, length=length)
@@ -123,7 +126,7 @@ def run(kata, case):
         "tokens": [list(h.tokens) for h in found],
         "scores": torch.tensor([float(h.score) for h in found]),  # float32: sums may be kept in it
         "kinds": [type(found[0].score).__name__, type(found[0].tokens[-1]).__name__],
-        "calls within length": len(calls) <= (5 if case.name.startswith("early") else case.length),
+        "calls within length": len(calls) <= MOST_CALLS.get(case.name.removesuffix(f" {case.of}"), case.length),
         "rows within width": all(1 <= rows <= case.width for rows in calls),
         "cache is None at first only": nones == [True] + [False] * (len(nones) - 1) if nones else True,
     }

@@ -56,6 +56,15 @@ def test_sums_are_wider_than_half_precision(rng, dtype):
     expect_score(best.score, total, what=f"the score of 40 {dtype} log-probabilities", hint=hint)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_sums_without_a_cache_are_wide_too(dtype):
+    """40 times log 0.7 is -14.3; in bfloat16 a running sum of that size has steps of 0.06, in float16 of 0.008."""
+    table = torch.tensor([[0.3, 0.7, 0.0]] * 3, dtype=torch.float64).log().to(dtype)
+    best = beam_search(lambda tokens: table[tokens[:, -1]], 0, 2, 1, 40)[0]
+    hint = "convert the log-probabilities to float32 or float64 before you add them up"
+    expect_score(best.score, 40 * table[0, 1].item(), what=f"the score of 40 {dtype} log-probabilities", hint=hint)
+
+
 def test_results_are_plain_python(rng):
     """Hypotheses go into JSON and into dict keys: no tensors."""
     best = beam_search(Recurrent(rng, 4).full, 0, 1, 3, 4)[0]

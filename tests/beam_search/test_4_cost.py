@@ -57,3 +57,18 @@ def test_the_search_stops_when_nothing_can_change():
     beam_search(lambda tokens: counted(tokens).masked_fill(torch.arange(3) != 1, -INF), 0, 1, 2, 50)
     hint = "when every hypothesis is finished, nothing is left to run"
     expect_equal(len(calls), 1, what="the number of calls when only eos is possible", hint=hint)
+
+
+def test_a_hypothesis_that_has_just_finished_runs_no_more():
+    """After two steps [2, 1, eos] with -1.0 and [2, eos] with -5.0 fill the list, and what runs has -9.1 at best."""
+    table = torch.tensor([[-1.0, -1.0, -1.0], [-0.9, -20.0, -30.0], [-5.0, -0.1, -9.0]])
+    hint = "compare the worst of the list with the best running sum: an eos that was chosen in this step runs no more"
+    counted, calls = counting(lambda tokens: table[tokens[:, -1]])
+    expected = [([2, 1, 0], -1.0), ([2, 0], -5.0)]
+    what = "a search that is settled after two steps"
+    expect_list(beam_search(counted, 2, 0, 2, 6), expected, what=what, hint=hint)
+    expect_equal(len(calls), 2, what="the number of calls of log_probs_fn", hint=hint)
+    calls.clear()
+    found = beam_search_with_cache(lambda last, cache: (counted(last[:, None]), last), 2, 0, 2, 6)
+    expect_list(found, expected, what=f"{what}, cached", hint=hint)
+    expect_equal(len(calls), 2, what="the number of calls of step_fn", hint=hint)

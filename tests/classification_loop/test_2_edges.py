@@ -211,23 +211,6 @@ def test_the_losss_own_parameters_start_each_batch_afresh(rng):
     expect_close(factor, want, what="a parameter of the loss after three steps", hint=hint)
 
 
-@BOTH
-def test_an_empty_loader_is_an_error(which):
-    """There is no mean of nothing. 0.0 would look like a perfect loss, and NaN would spread in silence."""
-    with expect_raises(
-        ValueError, what=f"{which} on an empty loader", hint="raise it when the loop has seen no sample"
-    ):
-        one_pass(which, Echo(), [])
-
-
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_fit_needs_at_least_one_epoch(rng, epochs):
-    """An empty history would hide a wrong configuration until something indexes it."""
-    model, batches = Echo(), loader(*uneven(rng))
-    with expect_raises(ValueError, what=f"fit(epochs={epochs})"):
-        fit(model, batches, batches, cross_entropy, SGD(model.parameters(), lr=0.1), epochs=epochs)
-
-
 def test_every_epoch_is_one_pass_over_each_loader(rng):
     """A loader shuffles and augments anew in each pass: batches kept from the first epoch never change again."""
     model, batches = Echo(), list(loader(*uneven(rng)))
@@ -287,3 +270,20 @@ def test_the_optimizer_still_trains_the_model_after_fit():
     train_one_epoch(model, loader(torch.zeros(1, 9).double(), torch.zeros(1).long()), first_logit, optimizer, "cpu")
     hint = "model.load_state_dict(best) copies in place; assign=True and new Parameters do not"
     expect_equal(model.weight.item(), 3.0, what="the weight one step after fit, with epoch 2 best,", hint=hint)
+
+
+@BOTH
+def test_an_empty_loader_is_an_error(which):
+    """There is no mean of nothing. 0.0 would look like a perfect loss, and NaN would spread in silence."""
+    with expect_raises(
+        ValueError, what=f"{which} on an empty loader", hint="raise it when the loop has seen no sample"
+    ):
+        one_pass(which, Echo(), [])
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_fit_needs_at_least_one_epoch(rng, epochs):
+    """An empty history would hide a wrong configuration until something indexes it."""
+    model, batches = Echo(), loader(*uneven(rng))
+    with expect_raises(ValueError, what=f"fit(epochs={epochs})"):
+        fit(model, batches, batches, cross_entropy, SGD(model.parameters(), lr=0.1), epochs=epochs)

@@ -25,7 +25,10 @@ def test_zero_over_zero_is_zero_and_counts(average):
         "micro": (3 / 6, 3 / 6, 3 / 6),
         "weighted": (4 / 6 * 3 / 5, 4 / 6 * 3 / 4, 4 / 6 * 6 / 9),
     }[average]
-    hint = "0 / 0 is 0 here, not NaN and not 1; the macro mean divides by all C classes, absent ones included"
+    hint = (
+        "0 / 0 is 0 here, not NaN and not 1; the macro mean divides by all C classes, absent ones included (scikit-learn's "
+        "default leaves out those that neither occur nor are predicted; with labels=range(C) it counts them)"
+    )
     expect_scores(precision_recall_f1(matrix, average), expected, f"{average!r} with absent classes", hint)
 
 
@@ -49,31 +52,6 @@ def test_an_empty_matrix_scores_zero(average):
     hint = "no denominator may be 0: not a column's, not a row's, not the total"
     expect_scores(precision_recall_f1(empty, average), [zero] * 3, f"{average!r} of an empty matrix", hint)
     expect_equal(float(accuracy(empty)), 0.0, what="the accuracy of an empty matrix", hint=hint)
-
-
-@pytest.mark.parametrize(("target", "prediction"), [(-1, 1), (1, -1), (3, 1), (1, 3), (-100, 1), (255, 1)])
-def test_a_label_outside_the_classes_is_an_error(target, prediction):
-    """As an index -1 means the last class; in `t * C + p` a prediction of C falls into the next row. Both are silent. What
-    is to be ignored (-100, 255) the caller leaves out, and knows then how much that was."""
-    what = f"confusion_matrix of target {target} and prediction {prediction} with 3 classes"
-    with expect_raises(ValueError, what=what, hint="check both, against 0 and against C: no mask"):
-        confusion_matrix(torch.tensor([0, target]), torch.tensor([0, prediction]), 3)
-
-
-@pytest.mark.parametrize("shape", [(3, 1), (2,), (1,), (1, 3)], ids=str)
-def test_targets_and_predictions_of_different_shapes_are_an_error(shape):
-    """[3, 1] against [3] broadcasts to nine pairs: a forgotten squeeze gives a matrix of 9 samples from 3."""
-    what = f"confusion_matrix of shapes [3] and {list(shape)}"
-    with expect_raises(ValueError, what=what, hint="compare the shapes before anything can broadcast"):
-        confusion_matrix(torch.tensor([0, 1, 1]), torch.ones(shape, dtype=torch.int64), 2)
-
-
-@pytest.mark.parametrize("average", ["samples", "Macro", "", None])
-def test_an_unknown_average_is_an_error(average):
-    """A misspelt average that falls through to a default is reported under the wrong name."""
-    hint = "compare with the four names before anything else"
-    with expect_raises(ValueError, what=f"precision_recall_f1(average={average!r})", hint=hint):
-        precision_recall_f1(MATRIX, average)
 
 
 @pytest.mark.parametrize("shape", [(), (2, 3), (2, 3, 4)], ids=str)
@@ -118,3 +96,28 @@ def test_scikit_learn_finds_the_same_numbers(rng):
         expect_scores(precision_recall_f1(matrix, average), want, f"{average!r} (scikit-learn's is expected)")
     want = torch.tensor(metrics.accuracy_score(*pair), dtype=torch.float64)
     expect_close(torch.as_tensor(accuracy(matrix), dtype=torch.float64), want, what="the accuracy")
+
+
+@pytest.mark.parametrize(("target", "prediction"), [(-1, 1), (1, -1), (3, 1), (1, 3), (-100, 1), (255, 1)])
+def test_a_label_outside_the_classes_is_an_error(target, prediction):
+    """As an index -1 means the last class; in `t * C + p` a prediction of C falls into the next row. Both are silent. What
+    is to be ignored (-100, 255) the caller leaves out, and knows then how much that was."""
+    what = f"confusion_matrix of target {target} and prediction {prediction} with 3 classes"
+    with expect_raises(ValueError, what=what, hint="check both, against 0 and against C: no mask"):
+        confusion_matrix(torch.tensor([0, target]), torch.tensor([0, prediction]), 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (2,), (1,), (1, 3)], ids=str)
+def test_targets_and_predictions_of_different_shapes_are_an_error(shape):
+    """[3, 1] against [3] broadcasts to nine pairs: a forgotten squeeze gives a matrix of 9 samples from 3."""
+    what = f"confusion_matrix of shapes [3] and {list(shape)}"
+    with expect_raises(ValueError, what=what, hint="compare the shapes before anything can broadcast"):
+        confusion_matrix(torch.tensor([0, 1, 1]), torch.ones(shape, dtype=torch.int64), 2)
+
+
+@pytest.mark.parametrize("average", ["samples", "Macro", "", None])
+def test_an_unknown_average_is_an_error(average):
+    """A misspelt average that falls through to a default is reported under the wrong name."""
+    hint = "compare with the four names before anything else"
+    with expect_raises(ValueError, what=f"precision_recall_f1(average={average!r})", hint=hint):
+        precision_recall_f1(MATRIX, average)

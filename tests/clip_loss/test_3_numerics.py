@@ -34,6 +34,20 @@ def test_every_floating_dtype_works(rng, dtype):
         expect_close(clip_loss(images, texts, scale), want, what=f"the loss in {dtype}", hint=hint, **close)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("length", [0.01, 100.0])
+def test_lengths_do_not_matter_in_any_dtype(rng, length, dtype):
+    """In float16 a square of 300 is infinite and one of 1e-4 is 0; lengths between 0.01 and 100 are safe either way.
+    Tolerance: 10 roundings of logits of 5, and no less than 1e-5, for an epsilon beside the length."""
+    images, texts = randn(rng, 6, 8), randn(rng, 6, 8)
+    images, texts = (t / t.norm(dim=-1, keepdim=True) for t in (images, texts))
+    want = clip_loss(images, texts, 5.0).to(dtype)
+    got = clip_loss((length * images).to(dtype), (texts / length).to(dtype), 5.0)
+    close = {"rtol": 0.0, "atol": max(1e-5, roundings(10, dtype, 5.0)["atol"])}
+    what, hint = f"the loss of features of length {length:g} and {1 / length:g} in {dtype}", "divide by the length"
+    expect_close(got, want, what=what, hint=hint, **close)
+
+
 def test_the_loss_stays_on_the_features_device(rng):
     """Labels that are made on the CPU fail only once the model is elsewhere (here on 'meta'): device=logits.device."""
     images, texts = randn(rng, 3, 4).to("meta"), randn(rng, 3, 4).to("meta")

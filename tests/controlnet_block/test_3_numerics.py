@@ -26,6 +26,16 @@ def test_the_new_layers_take_the_blocks_dtype(rng, dtype):
     expect_close(net(x, condition), exact.to(dtype), what=f"the output in {dtype}", rtol=slack, atol=slack)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_at_the_start_no_condition_is_too_large(rng, dtype):
+    """Zero times any finite number is zero: the first step of training sees the pretrained model, to the last bit."""
+    block = convolutions().to(dtype)
+    net = ControlNetBlock(block, 4, 3)
+    x, condition = (t.to(dtype) for t in inputs(rng))
+    largest = condition.sign() * torch.finfo(dtype).max
+    expect_equal(net(x, largest), block(x), what=f"the output at the start for a condition as large as {dtype} allows")
+
+
 def test_the_first_parameter_decides_where_dtypes_are_mixed():
     """Norms are often kept in float32 within a half-precision model: what x meets first gives the dtype."""
     net = ControlNetBlock(nn.Sequential(nn.Conv2d(4, 4, 1, dtype=torch.bfloat16), nn.GroupNorm(2, 4)), 4, 3)

@@ -40,16 +40,6 @@ def test_no_index_is_lost_to_rounding(seed, n, fractions):
         )
 
 
-@pytest.mark.parametrize("fractions", [(0.7, 0.2), (0.7, 0.7), (0.8, 0.3, -0.1), (float("nan"), 1.0, 0.0)], ids=str)
-def test_fractions_that_are_no_split_are_refused(rng, fractions):
-    """Those that sum to less silently throw data away."""
-    with expect_raises(ValueError, what=f"split_indices with {fractions}", hint="at least 0 each, and 1 together"):
-        split_indices(10, fractions, generator=rng)
-    if len(fractions) == 3:
-        with expect_raises(ValueError, what=f"make_loaders with {fractions}"):
-            make_loaders(ImageDataset(*photos(rng)), fractions, 4, generator=rng)
-
-
 def test_equal_generators_give_equal_splits(seed):
     """Otherwise yesterday's test data are in today's training part. And the generator is the only dice."""
 
@@ -68,16 +58,6 @@ def test_reading_never_changes_the_stored_images(rng):
         ImageDataset(images, labels)[2][0].zero_()
 
 
-def test_a_dataset_refuses_what_does_not_pair_up_and_ends(rng):
-    """Python's own iteration ends at the IndexError."""
-    images, labels = photos(rng, 4)
-    with expect_raises(ValueError, what="ImageDataset of 4 images and 3 labels"):
-        ImageDataset(images, labels[:3])
-    dataset = ImageDataset(images, labels)
-    with expect_raises(IndexError, what="dataset[4] of 4 images"):
-        dataset[4]
-
-
 def test_every_pixel_weighs_the_same(rng):
     """Images of different sizes: the mean of image means would let a thumbnail weigh as much as a poster."""
     images = [randn(rng, 3, h, w) + h for h, w in ((1, 1), (2, 5), (6, 4))]
@@ -86,12 +66,6 @@ def test_every_pixel_weighs_the_same(rng):
     hint = "add up pixels, squares and the number of pixels; divide once at the end"
     expect_close(mean, pixels.mean(1), what="the mean over images of three sizes", hint=hint)
     expect_close(std, pixels.std(1, correction=0), what="the deviation over images of three sizes", hint=hint)
-
-
-def test_nothing_has_no_statistics():
-    """0 / 0 would be NaN, and so would every image be from then on."""
-    with expect_raises(ValueError, what="channel_stats of an empty dataset"):
-        channel_stats([])
 
 
 @pytest.mark.parametrize("p", [0.2, 0.7])
@@ -115,13 +89,6 @@ def test_flips_repeat_with_their_generator_and_leave_the_input_alone(rng, seed):
         expect_seeded(flips, what="40 flips", hint="draw from `generator`", seed=seed, optional=False)
     whole = all(torch.equal(out, image) or torch.equal(out, image.flip(-1)) for out in flips(rng))
     expect(whole, "each result should be the image or its mirror image, but one is neither", hint="one draw per image")
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
-def test_a_probability_outside_0_and_1_is_refused(rng, p):
-    """50 instead of 0.5 would flip every image."""
-    with expect_raises(ValueError, what=f"random_flip with p={p}"):
-        random_flip(torch.ones(1, 2, 2), p, generator=rng)
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -222,17 +189,6 @@ def test_any_sequence_of_pairs_will_do(rng):
     expect_close(got, normalised(images[which], images[which]), what="the training images of a list")
 
 
-def test_only_the_training_part_must_have_samples(rng):
-    """Without a test part there is simply nothing to iterate over; without a training part there are no statistics."""
-    dataset = ImageDataset(*photos(rng, 24))
-    loaders = make_loaders(dataset, (0.5, 0.5, 0.0), 4, generator=rng)
-    expect_equal(len(list(loaders[2])), 0, what="the number of batches of an empty test part")
-    with expect_raises(ValueError, what="make_loaders without training samples"):
-        make_loaders(dataset, (0.0, 0.5, 0.5), 4, generator=rng)
-    with expect_raises(ValueError, what="make_loaders with two fractions"):
-        make_loaders(dataset, (0.5, 0.5), 4, generator=rng)
-
-
 def test_a_constant_channel_becomes_zero(rng):
     """An unused alpha channel has deviation 0, and 0 / 0 is NaN in every image from then on."""
     images, labels = photos(rng)
@@ -242,3 +198,51 @@ def test_a_constant_channel_becomes_zero(rng):
         got = everything(loader)[0][:, 1]
         hint = "divide by 1 where the deviation is 0"
         expect_close(got, torch.zeros_like(got), what=f"a constant channel in {part}", hint=hint)
+
+
+def test_an_empty_test_part_has_no_batches(rng):
+    """There is simply nothing to iterate over."""
+    loaders = make_loaders(ImageDataset(*photos(rng, 24)), (0.5, 0.5, 0.0), 4, generator=rng)
+    expect_equal(len(list(loaders[2])), 0, what="the number of batches of an empty test part")
+
+
+@pytest.mark.parametrize("fractions", [(0.7, 0.2), (0.7, 0.7), (0.8, 0.3, -0.1), (float("nan"), 1.0, 0.0)], ids=str)
+def test_fractions_that_are_no_split_are_refused(rng, fractions):
+    """Those that sum to less silently throw data away."""
+    with expect_raises(ValueError, what=f"split_indices with {fractions}", hint="at least 0 each, and 1 together"):
+        split_indices(10, fractions, generator=rng)
+    if len(fractions) == 3:
+        with expect_raises(ValueError, what=f"make_loaders with {fractions}"):
+            make_loaders(ImageDataset(*photos(rng)), fractions, 4, generator=rng)
+
+
+def test_a_dataset_refuses_what_does_not_pair_up_and_ends(rng):
+    """Python's own iteration ends at the IndexError."""
+    images, labels = photos(rng, 4)
+    with expect_raises(ValueError, what="ImageDataset of 4 images and 3 labels"):
+        ImageDataset(images, labels[:3])
+    dataset = ImageDataset(images, labels)
+    with expect_raises(IndexError, what="dataset[4] of 4 images"):
+        dataset[4]
+
+
+def test_nothing_has_no_statistics():
+    """0 / 0 would be NaN, and so would every image be from then on."""
+    with expect_raises(ValueError, what="channel_stats of an empty dataset"):
+        channel_stats([])
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
+def test_a_probability_outside_0_and_1_is_refused(rng, p):
+    """50 instead of 0.5 would flip every image."""
+    with expect_raises(ValueError, what=f"random_flip with p={p}"):
+        random_flip(torch.ones(1, 2, 2), p, generator=rng)
+
+
+def test_a_split_without_training_samples_is_refused(rng):
+    """Without a training part there are no statistics."""
+    dataset = ImageDataset(*photos(rng, 24))
+    with expect_raises(ValueError, what="make_loaders without training samples"):
+        make_loaders(dataset, (0.0, 0.5, 0.5), 4, generator=rng)
+    with expect_raises(ValueError, what="make_loaders with two fractions"):
+        make_loaders(dataset, (0.5, 0.5), 4, generator=rng)

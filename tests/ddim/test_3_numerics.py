@@ -86,7 +86,7 @@ def test_generator_is_the_only_source_of_randomness(eta):
     expect_seeded(sample, what=f"ddim_sample(eta={eta})", hint="pass `generator` to every randn")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_sampler_has_the_dtype_of_the_schedule(dtype):
     """There is no image to ask: `alphas_cumprod` decides what the model is shown and what comes back."""
     model, calls = recording(no_noise)

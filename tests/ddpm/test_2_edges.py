@@ -221,6 +221,23 @@ def test_progress_wraps_the_timesteps():
     )
 
 
+def test_loop_reproduces_gaussian_data(rng):
+    """The proof of the whole: for data from N(mean, std^2) the exact denoiser is known, so the samples must have that
+    mean and std. 200 steps bias the std by -3 % at most (beta-tilde is exact only for a point; more steps, less bias)
+    and the mean by 0.001; beyond that, 6 standard errors of 4000 samples: a false alarm of 1e-7 or less."""
+    betas, abar = schedule(200, 1e-3, 0.1)
+    mean, std = numbers(3.0, -1.0), numbers(1.0, 2.0)
+    samples = p_sample_loop(knows(mean, std, abar), (*MANY, 2), betas).flatten(0, 1)
+    got_mean, got_std = samples.mean(0), samples.std(0)
+    hint = (
+        "does every step work alone (see the tests above)? then look at the order of the steps and at what is handed on"
+    )
+    sentence = f"samples of data with mean {mean.tolist()} should have that mean, but have {got_mean.tolist()}"
+    expect(((got_mean - mean).abs() <= 0.001 + 6 * std / 4000**0.5).all(), sentence, hint=hint)
+    sentence = f"samples of data with std {std.tolist()} should have that (-3 % to 0), but have {got_std.tolist()}"
+    expect(((got_std / std - 0.985).abs() <= 0.015 + 6 / 8000**0.5).all(), sentence, hint=hint)
+
+
 @pytest.mark.parametrize("variance", ["fixed_small", "Beta", "", None])
 def test_unknown_variance_is_an_error(variance):
     """A misspelt option that falls through to a default costs a day."""
@@ -243,20 +260,3 @@ def test_t_of_another_shape_than_batch_is_an_error(shape):
         what = f"{name} with t of shape {list(shape)} for a batch of 3"
         with expect_raises(ValueError, what=what, hint="compare t.shape with [batch]"):
             call()
-
-
-def test_loop_reproduces_gaussian_data(rng):
-    """The proof of the whole: for data from N(mean, std^2) the exact denoiser is known, so the samples must have that
-    mean and std. 200 steps bias the std by -3 % at most (beta-tilde is exact only for a point; more steps, less bias)
-    and the mean by 0.001; beyond that, 6 standard errors of 4000 samples: a false alarm of 1e-7 or less."""
-    betas, abar = schedule(200, 1e-3, 0.1)
-    mean, std = numbers(3.0, -1.0), numbers(1.0, 2.0)
-    samples = p_sample_loop(knows(mean, std, abar), (*MANY, 2), betas).flatten(0, 1)
-    got_mean, got_std = samples.mean(0), samples.std(0)
-    hint = (
-        "does every step work alone (see the tests above)? then look at the order of the steps and at what is handed on"
-    )
-    sentence = f"samples of data with mean {mean.tolist()} should have that mean, but have {got_mean.tolist()}"
-    expect(((got_mean - mean).abs() <= 0.001 + 6 * std / 4000**0.5).all(), sentence, hint=hint)
-    sentence = f"samples of data with std {std.tolist()} should have that (-3 % to 0), but have {got_std.tolist()}"
-    expect(((got_std / std - 0.985).abs() <= 0.015 + 6 / 8000**0.5).all(), sentence, hint=hint)

@@ -125,7 +125,7 @@ def test_generator_is_the_only_source_of_randomness(rng):
         expect_seeded(sample, what=what, hint="pass `generator` to every randn")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_loop_has_the_dtype_of_the_schedule(dtype):
     """There is no image to ask: `betas` decides what the model is shown and what comes back."""
     model, calls = recording(no_noise)

@@ -137,7 +137,7 @@ def see_strides(kata, case):
 
 
 class Net(nn.Module):
-    """Layers that share a weight, a parameter and a buffer of whole numbers, and a buffer that is not saved."""
+    """Layers that share a weight, a buffer of whole numbers, and a buffer that is not saved."""
 
     def __init__(self):
         super().__init__()
@@ -145,7 +145,6 @@ class Net(nn.Module):
         self.norm = nn.BatchNorm1d(3, dtype=torch.float64)
         self.last = nn.Linear(3, 3, dtype=torch.float64)
         self.last.weight = self.first.weight
-        self.count = nn.Parameter(torch.tensor([1, 2]), requires_grad=False)
         self.register_buffer("table", torch.zeros(2, dtype=torch.float64), persistent=False)
         with torch.no_grad():
             for tensor in tensors(self):
@@ -171,6 +170,7 @@ def see_update(kata, case):
     ema = moved(Net(), case.seed).eval()
     model = moved(ema, case.seed + 1).train()
     model.norm.weight.requires_grad_(False)
+    ema.norm.bias.requires_grad_(False)
     objects, held = tensors(ema), [tensor.detach() for tensor in tensors(ema)]
     kata.ema_update(ema, model, case.decay)
     flags = [[p.requires_grad, p.is_leaf, p.grad is None] for p in ema.parameters()]

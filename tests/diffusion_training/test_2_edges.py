@@ -90,18 +90,6 @@ def test_an_update_changes_values_and_nothing_else():
         expect_equal(flags, {flag}, what=f"the requires_grad of {name}'s parameters", hint="leave it as it is")
 
 
-def test_parameters_of_integers_are_copied():
-    """Quantised weights or lookup indices: there is nothing between two integers to average to."""
-    ema, model = nn.Module(), nn.Module()
-    for net, codes in ((ema, [1, 2]), (model, [5, 7])):
-        net.codes = nn.Parameter(torch.tensor(codes), requires_grad=False)
-    ema_update(ema, model, 0.9)
-    hint = "average what is_floating_point(), copy the rest"
-    expect_equal(
-        ema.codes.detach(), torch.tensor([5, 7]), what="integers [1, 2] after an update towards [5, 7]", hint=hint
-    )
-
-
 def test_ema_is_updated_in_place_and_shares_nothing(rng):
     """What holds ema's tensors (a sampler, a captured graph) sees the update; training on changes only the model."""
     ema = Net()

@@ -44,6 +44,8 @@ SECOND_PLACE, NEGATIVE, UNFINISHED = (
 )
 BANNED = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 EARLY = [[0.06, 0.04, 0.9]] * 3
+JUST_FINISHED = [[1e-4, 0.9932, 0.0067], [1e-9, 1e-9, 1.0], [0.3, 0.3, 0.4]]
+MOST_CALLS = {"early": 5, "just finished": 2}  # all other searches may take a call for each step
 WRONG = [{"groups": 3}, {"groups": 0}, {"groups": -2}, {"width": 0}, {"length": 0}, {"diversity": -0.1}]
 
 
@@ -82,6 +84,7 @@ def cases(rng):
     yield case("unfinished", table=UNFINISHED, width=4, length=2, groups=2, diversity=0.0, penalty=named)
     yield case("banned", table=BANNED, width=4, length=4, groups=2, diversity=50.0)
     yield case("early", table=EARLY, width=4, length=50, groups=2, diversity=0.0)
+    yield case("just finished", table=JUST_FINISHED, width=4, length=6, groups=2, diversity=0.0)
     half = [[0.3, 0.7, 0.0]] * 3
     yield case("half", table=half, width=2, length=40, groups=2, diversity=0.0, dtype=torch.bfloat16)
     for wrong in WRONG:
@@ -130,6 +133,6 @@ def run(kata, case):
         "tokens": [[list(h.tokens) for h in group] for group in found],
         "scores": [torch.tensor([float(h.score) for h in group]) for group in found],  # float32: sums may be too
         "kinds": [type(found[0][0].score).__name__, type(found[0][0].tokens[-1]).__name__],
-        "calls within length": len(calls) <= (5 if case.name == "early" else case.length),
+        "calls within length": len(calls) <= MOST_CALLS.get(case.name, case.length),
         "rows within width": max(calls) <= case.width and min(calls) >= 1,
     }

@@ -2,6 +2,8 @@
 
 import math
 
+import torch
+
 from dojo.testing import expect, expect_equal
 from dojo.testing.decoding import counting, markov
 from katas.diverse_beam_search import diverse_beam_search
@@ -35,3 +37,14 @@ def test_the_search_stops_when_nothing_can_change():
     expect_groups(
         found, [expected[:1]] * 2, what="two groups of one beam at length_penalty=-1", hint="0.9 at once wins"
     )
+
+
+def test_a_hypothesis_that_has_just_finished_runs_no_more():
+    """After two steps [2, 1, eos] with -1.0 and [2, eos] with -5.0 fill each list, and what runs has -9.1 at best."""
+    table = torch.tensor([[-1.0, -1.0, -1.0], [-0.9, -20.0, -30.0], [-5.0, -0.1, -9.0]])
+    hint = "compare the worst of the list with the best running sum: an eos that was chosen in this step runs no more"
+    counted, calls = counting(lambda tokens: table[tokens[:, -1]])
+    found = diverse_beam_search(counted, 2, 0, 4, 6, groups=2, diversity=0.0)
+    expected = [([2, 1, 0], -1.0), ([2, 0], -5.0)]
+    expect_groups(found, [expected] * 2, what="a search that is settled after two steps", hint=hint)
+    expect_equal(len(calls), 2, what="the number of calls of log_probs_fn", hint=hint)

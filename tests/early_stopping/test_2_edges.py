@@ -69,32 +69,6 @@ def test_two_stoppers_share_nothing():
     expect_equal(answers, [False] * 3, what="a second stopper", hint="keep best and count on self, not on the class")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"patience": 0}, {"patience": -1}, {"patience": 2, "min_delta": -0.5}, {"patience": 2, "min_delta": NAN}]
-    + [{"patience": 2, "mode": mode} for mode in ("auto", "Max", "")],
-    ids=str,
-)
-def test_a_stopper_that_makes_no_sense_is_an_error(options):
-    """With a patience of 0 training stops before it starts; an unknown mode that means 'min' ruins an accuracy."""
-    with expect_raises(ValueError, what=f"EarlyStopping(**{options})", hint="check the arguments in __init__"):
-        EarlyStopping(**options)
-
-
-@pytest.mark.parametrize(("epoch", "step_size"), [(-1, 2), (3, 0), (3, -2)])
-def test_step_decay_rejects_impossible_arguments(epoch, step_size):
-    """-1 // 2 is -1: the rate would rise above base_lr."""
-    with expect_raises(ValueError, what=f"step_lr(0.1, {epoch}, {step_size}, 0.5)", hint="check before you divide"):
-        step_lr(0.1, epoch, step_size, 0.5)
-
-
-@pytest.mark.parametrize(("step", "warmup", "total"), [(-1, 2, 8), (-1, 0, 0), (3, -1, 8), (3, 9, 8), (10, 9, 8)])
-def test_warmup_cosine_rejects_impossible_arguments(step, warmup, total):
-    """A warm-up longer than the run never reaches base_lr, which is hardly what was meant."""
-    with expect_raises(ValueError, what=f"step {step} with warmup_steps={warmup}, total_steps={total}"):
-        warmup_cosine_lr(step, base_lr=1.0, warmup_steps=warmup, total_steps=total)
-
-
 def test_without_a_warm_up_the_first_step_has_the_base_rate():
     """0 / 0 lurks here: step 0 of a warm-up of 0 steps."""
     rates = [warmup_cosine_lr(s, base_lr=2.0, warmup_steps=0, total_steps=2) for s in range(3)]
@@ -122,3 +96,29 @@ def test_a_run_that_only_warms_up(total):
     rates = [warmup_cosine_lr(s, base_lr=2.0, warmup_steps=total, total_steps=total, min_lr=0.25) for s in steps]
     hint = "from total_steps on the rate is min_lr: ask that first"
     expect_rates(rates, [s / 2 for s in range(total)] + [0.25] * 2, f"the rates with {total} of {total} steps", hint)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"patience": 0}, {"patience": -1}, {"patience": 2, "min_delta": -0.5}, {"patience": 2, "min_delta": NAN}]
+    + [{"patience": 2, "mode": mode} for mode in ("auto", "Max", "")],
+    ids=str,
+)
+def test_a_stopper_that_makes_no_sense_is_an_error(options):
+    """With a patience of 0 training stops before it starts; an unknown mode that means 'min' ruins an accuracy."""
+    with expect_raises(ValueError, what=f"EarlyStopping(**{options})", hint="check the arguments in __init__"):
+        EarlyStopping(**options)
+
+
+@pytest.mark.parametrize(("epoch", "step_size"), [(-1, 2), (3, 0), (3, -2)])
+def test_step_decay_rejects_impossible_arguments(epoch, step_size):
+    """-1 // 2 is -1: the rate would rise above base_lr."""
+    with expect_raises(ValueError, what=f"step_lr(0.1, {epoch}, {step_size}, 0.5)", hint="check before you divide"):
+        step_lr(0.1, epoch, step_size, 0.5)
+
+
+@pytest.mark.parametrize(("step", "warmup", "total"), [(-1, 2, 8), (-1, 0, 0), (3, -1, 8), (3, 9, 8), (10, 9, 8)])
+def test_warmup_cosine_rejects_impossible_arguments(step, warmup, total):
+    """A warm-up longer than the run never reaches base_lr, which is hardly what was meant."""
+    with expect_raises(ValueError, what=f"step {step} with warmup_steps={warmup}, total_steps={total}"):
+        warmup_cosine_lr(step, base_lr=1.0, warmup_steps=warmup, total_steps=total)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dojo.testing import expect, expect_equal, expect_unchanged
+from dojo.testing import FLOATS, expect, expect_equal, expect_unchanged
 from dojo.testing.modules import Traced
 from katas.early_stopping import EarlyStopping, step_lr, warmup_cosine_lr
 
@@ -50,7 +50,14 @@ def test_gains_of_any_size_count(mode, values):
     expect_stop([value * 1e-20 for value in values], 5, hint, patience=2, mode=mode)
 
 
-@pytest.mark.parametrize("kind", [int, np.float32, torch.tensor], ids=["int", "numpy", "tensor"])
+def tensor_of(dtype):
+    return lambda value: torch.tensor(value, dtype=dtype)
+
+
+KINDS = {"int": int, "numpy": np.float32, "int tensor": torch.tensor, **{str(d): tensor_of(d) for d in FLOATS}}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_numbers_of_any_kind_are_understood(kind):
     """What metrics return differs from library to library; the answer is a plain bool for all of them."""
     stopper = EarlyStopping(patience=2, mode="max")

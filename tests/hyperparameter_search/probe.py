@@ -90,12 +90,10 @@ def cases(rng):
         space = {name: (share(rng, -3, 0), share(rng, 1, 3)) for name in "abc"}
         values = told(rng, kind, 7 + randint(rng, 0, 4).item())
         yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, space=space, values=values, seed=seed)
-    for kind in ("box", "log box"):
-        low, exponent = share(rng, -2, 2), share(rng, -9, -7)
-        y = (0.0, 1.0) if kind == "box" else ("log", 10**exponent, 10 ** (exponent + 10))
-        space = {"x": (low, low + share(rng, 0.5, 2)), "y": y}
-        cells = randint(rng, 0, CELLS, 8, 2).tolist()
-        yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, space=space, cells=cells, seed=seed)
+    low, exponent = share(rng, -2, 2), share(rng, -9, -7)
+    space = {"x": (low, low + share(rng, 0.5, 2)), "y": ("log", 10**exponent, 10 ** (exponent + 10))}
+    cells = randint(rng, 0, CELLS, 6, 2).tolist()
+    yield Case("bayesian: box", of="bayesian_search", kind="box", space=space, cells=cells, seed=seed)
     for kind in ("constant", "plateau"):
         yield Case(f"bayesian: {kind}", of="bayesian_search", kind=kind, seed=seed)
 
@@ -110,7 +108,7 @@ def run(kata, case):
         return {"mean": mean, "std": std.float() if case.name == "process, no jitter" else std}
     own = {"draws": draws, "entry": entry, "repeats": repeats, "narrow": narrow, "objects": objects, "seed": seeds}
     own |= {"start": start, "one start": entry, "units": units, "offset": offset, "again": again, "box": box}
-    own |= {"log box": box, "constant": constant, "plateau": plateau}
+    own |= {"constant": constant, "plateau": plateau}
     return own.get(case.kind, record)(kata, case)
 
 
@@ -158,7 +156,7 @@ def record(kata, case):
         "best value": torch.tensor(float(result.best_value), dtype=torch.float64),
     }
     if case.of == "bayesian_search":  # a search that learns nothing gets nothing for its books
-        runs = [points(kata, case.seed, lambda p, v=v: v * p["a"], 7, case.space) for v in (1, -1)]
+        runs = [points(kata, case.seed, lambda p, v=v: v * p["a"], 5, case.space) for v in (1, -1)]
         seen["learnt"] = Pairs(*(run[4:] for run in runs))
     if grid_of_values:
         return seen | {"best": [result.best_params.get(name) for name in "abc"]} | points_of(asked)
@@ -245,7 +243,7 @@ def offset(kata, case):
 
 
 def again(kata, case):
-    tried = points(kata, case.seed, lambda p: (p["x"] - 0.3) ** 2, 30, {"x": (0.0, 1.0)}).sort(0).values
+    tried = points(kata, case.seed, lambda p: (p["x"] - 0.3) ** 2, 20, {"x": (0.0, 1.0)}).sort(0).values
     return {"different": Pairs(tried[1:], tried[:-1], rows=True)}
 
 
@@ -266,8 +264,8 @@ def box(kata, case):
         result = kata.bayesian_search(objective, dict(case.space), 16, seed=case.seed + number)
         ends.append([math.floor(s * CELLS) for s in shares(result.best_params, case.space)])
         best.append(result.best_value)
-    # Random search's median is 0.0135; its median of eight is below half of that in one case of twenty.
-    return {"cells": ends, "calls": len(calls), "low": (sorted(best)[4] + 1e4) / 1e3 < 0.0067}
+    # Random search's median is 0.0135; four of its six are below 0.005 in one case of forty.
+    return {"cells": ends, "calls": len(calls), "low": (sorted(best)[3] + 1e4) / 1e3 < 0.005}
 
 
 def shares(params, space):
@@ -295,9 +293,9 @@ def constant(kata, case):
 def plateau(kata, case):
     """How far the points go from each other after the first of several equal improvements."""
     steps = []
-    for s in range(8):
+    for s in range(4):
         values = iter([1.0] * 4 + [0.0] * 8)
         tried = points(kata, case.seed + s, lambda params, left=values: next(left), 12, UNIT | {"z": (0.0, 1.0)})
         apart = torch.cdist(tried, tried)
         steps.append(torch.stack([apart[i, :i].min() for i in range(5, 12)]).median().item())
-    return {"on": sum(steps) / 8 > 0.1}
+    return {"on": sum(steps) / 4 > 0.1}

@@ -143,6 +143,19 @@ def test_bayesian_search_keeps_to_its_budget_and_bounds(n_trials):
     expect(inside, f"every point should lie in {RANGES}, but they are {points}", hint="scale back from the unit cube")
 
 
+def test_the_process_has_these_defaults(rng):
+    """Where one value was seen, jitter / (1 + jitter) of the variance is left: 1e-6 of it, unless told."""
+    seen, values = randn(rng, 5, 2), randn(rng, 5)
+    points = torch.cat([seen, randn(rng, 3, 2)])
+    for name, ours, explicit in zip(
+        ("mean", "deviation"),
+        gp_posterior(seen, values, points),
+        gp_posterior(seen, values, points, length=0.4, jitter=1e-6),
+        strict=True,
+    ):
+        expect_close(ours, explicit, what=f"the {name} with the defaults", hint="length=0.4, jitter=1e-6")
+
+
 @pytest.mark.parametrize(
     "choice",
     [[], (1.0, 1.0), (2.0, 1.0), (0.0, math.inf), (1.0, 2.0, 3.0), ("log", 0.0, 1.0), ("ln", 1.0, 2.0)],
@@ -179,16 +192,3 @@ def test_other_wrong_arguments_are_errors():
     }.items():
         with expect_raises(ValueError, what=what, hint="check the arguments before the first trial"):
             call()
-
-
-def test_the_process_has_these_defaults(rng):
-    """Where one value was seen, jitter / (1 + jitter) of the variance is left: 1e-6 of it, unless told."""
-    seen, values = randn(rng, 5, 2), randn(rng, 5)
-    points = torch.cat([seen, randn(rng, 3, 2)])
-    for name, ours, explicit in zip(
-        ("mean", "deviation"),
-        gp_posterior(seen, values, points),
-        gp_posterior(seen, values, points, length=0.4, jitter=1e-6),
-        strict=True,
-    ):
-        expect_close(ours, explicit, what=f"the {name} with the defaults", hint="length=0.4, jitter=1e-6")

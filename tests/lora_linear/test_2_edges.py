@@ -41,21 +41,6 @@ def test_views_with_any_strides_work_and_x_is_not_modified(rng):
     )
 
 
-@pytest.mark.parametrize("rank", [0, -1])
-def test_a_rank_below_one_is_an_error(rank):
-    """Rank 0 would divide by zero; in some libraries it means 'no adapter', here it is refused."""
-    with expect_raises(ValueError, what=f"LoRALinear(base, rank={rank}, alpha=1)", hint="check the rank first"):
-        LoRALinear(nn.Linear(5, 7), rank, 1.0)
-
-
-@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
-def test_a_dropout_outside_zero_to_one_is_an_error(dropout):
-    """nn.Dropout accepts 1.0, with which the update would be off in training and full in use; and NaN."""
-    hint = "`not 0 <= dropout < 1` also catches NaN, which every other comparison lets through"
-    with expect_raises(ValueError, what=f"LoRALinear(..., dropout={dropout})", hint=hint):
-        LoRALinear(nn.Linear(5, 7), 3, 1.0, dropout)
-
-
 def test_the_base_sees_x_without_dropout(rng):
     """With B = 0 the dropped branch adds nothing: in training mode, too, the new layer is its base."""
     layer, x = LoRALinear(nn.Linear(5, 7), 3, 1.5, 0.5).train(), vectors(rng, 20, 5)
@@ -260,3 +245,18 @@ def test_a_deep_copy_is_a_layer_of_its_own(rng, merged):
     expect_close(twin(x), frozen(twin, x), what="the output of a deep copy whose B is then set to zero", hint=hint)
     expect_equal(bool(layer.merged), merged, what="merged of the original after its copy is unmerged", hint=hint)
     expect_close(layer(x), answer, what="the output of the original after its copy has changed", hint=hint)
+
+
+@pytest.mark.parametrize("rank", [0, -1])
+def test_a_rank_below_one_is_an_error(rank):
+    """Rank 0 would divide by zero; in some libraries it means 'no adapter', here it is refused."""
+    with expect_raises(ValueError, what=f"LoRALinear(base, rank={rank}, alpha=1)", hint="check the rank first"):
+        LoRALinear(nn.Linear(5, 7), rank, 1.0)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_dropout_outside_zero_to_one_is_an_error(dropout):
+    """nn.Dropout accepts 1.0, with which the update would be off in training and full in use; and NaN."""
+    hint = "`not 0 <= dropout < 1` also catches NaN, which every other comparison lets through"
+    with expect_raises(ValueError, what=f"LoRALinear(..., dropout={dropout})", hint=hint):
+        LoRALinear(nn.Linear(5, 7), 3, 1.0, dropout)

@@ -87,17 +87,6 @@ def test_a_grid_may_be_empty(rows, cols, want):
     expect_equal(make_grid(rows, cols, 1), want, what=f"make_grid({rows}, {cols}, 1)")
 
 
-def test_negative_sizes_are_an_error():
-    """range(-1) is empty and [0] * -1 too: without a check, a wrong sign gives an empty result far from its cause."""
-    for rows, cols in ((-1, 2), (2, -1), (0, -1)):
-        with expect_raises(ValueError, what=f"make_grid({rows}, {cols}, 0)"):
-            make_grid(rows, cols, 0)
-    with expect_raises(ValueError, what="make_callbacks(-1)"):
-        make_callbacks(-1)
-    with expect_raises(ValueError, what="independent_layers(make, -1)"):
-        independent_layers(nn.Identity, -1)
-
-
 def test_callbacks_do_not_depend_on_each_other():
     """In any order, as often as one likes, and beside those of another call."""
     callbacks, more = make_callbacks(3), make_callbacks(2)
@@ -161,19 +150,6 @@ def test_freezing_leaves_its_argument_alone_and_keeps_apart_from_it():
     expect_equal(frozen, deep_freeze({"a": [1, {"b": {2}}]}), what="the frozen value after the original has changed")
 
 
-def test_what_cannot_be_hashed_cannot_be_frozen():
-    """A key that fails only later, in the dict, is found far from where it was made. A tensor is hashable: a leaf."""
-    for obj in (bytearray(b"ab"), [1, bytearray(b"ab")], {"a": Mutable()}, np.zeros(2)):
-        with expect_raises(ValueError, what=f"deep_freeze({obj!r})", hint="ask is_hashable of every other leaf"):
-            deep_freeze(obj)
-    weight = torch.arange(3.0)
-    frozen = deep_freeze({"w": [weight]})
-    ((_, (leaf,)),) = frozen
-    expect_close(leaf, weight, what="a frozen tensor", hint="leave it as it is")
-    hint = "leave leaves as they are: a tensor hashes by identity, and a copy of it is another key"
-    expect_equal({frozen: "hit"}.get(deep_freeze({"w": [weight]})), "hit", what="the cache's answer", hint=hint)
-
-
 def test_an_update_changes_the_value_at_its_path_and_nothing_else():
     """The lr of one run of a sweep, in a config that all runs share."""
     config = {"opt": {"lr": 0.1, "betas": [0.9, 0.99]}, "data": {"size": 32}, "seed": 0}
@@ -220,6 +196,34 @@ def test_the_path_is_not_used_up():
     path = ["a", "b"]
     update_nested({"a": {"b": 1}}, path, 2)
     expect_equal(path, ["a", "b"], what="the path after the call", hint="slice it, or unpack it: key, *rest = path")
+
+
+def test_a_tensor_is_frozen_as_it_is():
+    """A tensor is hashable: a leaf. It hashes by identity."""
+    weight = torch.arange(3.0)
+    frozen = deep_freeze({"w": [weight]})
+    ((_, (leaf,)),) = frozen
+    expect_close(leaf, weight, what="a frozen tensor", hint="leave it as it is")
+    hint = "leave leaves as they are: a tensor hashes by identity, and a copy of it is another key"
+    expect_equal({frozen: "hit"}.get(deep_freeze({"w": [weight]})), "hit", what="the cache's answer", hint=hint)
+
+
+def test_negative_sizes_are_an_error():
+    """range(-1) is empty and [0] * -1 too: without a check, a wrong sign gives an empty result far from its cause."""
+    for rows, cols in ((-1, 2), (2, -1), (0, -1)):
+        with expect_raises(ValueError, what=f"make_grid({rows}, {cols}, 0)"):
+            make_grid(rows, cols, 0)
+    with expect_raises(ValueError, what="make_callbacks(-1)"):
+        make_callbacks(-1)
+    with expect_raises(ValueError, what="independent_layers(make, -1)"):
+        independent_layers(nn.Identity, -1)
+
+
+def test_what_cannot_be_hashed_cannot_be_frozen():
+    """A key that fails only later, in the dict, is found far from where it was made."""
+    for obj in (bytearray(b"ab"), [1, bytearray(b"ab")], {"a": Mutable()}, np.zeros(2)):
+        with expect_raises(ValueError, what=f"deep_freeze({obj!r})", hint="ask is_hashable of every other leaf"):
+            deep_freeze(obj)
 
 
 @pytest.mark.parametrize("value", [1, None, [1], "text", 0], ids=repr)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect_close, expect_equal, expect_raises, numbers
+from dojo.testing import FLOATS, expect_close, expect_equal, expect_raises, numbers
 from katas.noise_schedules import cosine_betas, linear_betas, snr
 
 from .helpers import expect_betas
@@ -73,12 +73,13 @@ def test_only_betas_above_max_beta_are_clipped(max_beta):
     )
 
 
-def test_snr_at_its_limits():
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_snr_at_its_limits(dtype):
     """Clean data have no noise, pure noise no signal. A clamp against the division by 0 would invent a number."""
     expect_equal(
-        snr(numbers(1.0, 0.0)),
-        numbers(INF, 0.0),
-        what="snr([1, 0])",
+        snr(numbers(1.0, 0.0, dtype=dtype)),
+        numbers(INF, 0.0, dtype=dtype),
+        what=f"snr([1, 0]) in {dtype}",
         hint="tensors divide by 0 without complaint; no eps, no clamp",
     )
 

@@ -9,7 +9,7 @@ from katas.noise_schedules import alphas_cumprod, cosine_betas, linear_betas, sn
 from .helpers import expect_betas
 
 
-@pytest.mark.parametrize("default", [torch.float32, torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize("default", FLOATS, ids=str)
 def test_betas_are_float64_all_the_way(default):
     """A float32 on the way costs nine of sixteen digits, and 1 - abar of the first steps loses three of the others."""
     before = torch.get_default_dtype()

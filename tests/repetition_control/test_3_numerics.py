@@ -40,10 +40,11 @@ def test_counts_are_exact_in_half_precision(dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @each_function
-def test_banned_tokens_stay_banned(name):
+def test_banned_tokens_stay_banned(name, dtype):
     """A logit of -inf stays -inf, seen or not, and no NaN appears: 0 * inf and inf - inf are near."""
-    logits = doubles(-INF, 2, -INF, -1)
+    logits = doubles(-INF, 2, -INF, -1).to(dtype)
     result = EACH[name](logits, history(0, 1, 3, 0))
     want = {
         "repetition_penalty": doubles(-INF, 1, -INF, -2),
@@ -52,8 +53,8 @@ def test_banned_tokens_stay_banned(name):
     }[name]
     expect_equal(
         result,
-        want,
-        what=f"{name}([-inf, 2, -inf, -1], tokens [0, 1, 3, 0])",
+        want.to(dtype),
+        what=f"{name}([-inf, 2, -inf, -1], tokens [0, 1, 3, 0]) in {dtype}",
         hint="ban with masked_fill or an assignment; a mask times -inf is NaN where the mask is 0",
     )
 

@@ -96,6 +96,17 @@ def test_gumbel_at_temperature_zero_is_greedy():
             )
 
 
+def test_temperature_goes_from_greedy_to_uniform(rng):
+    """The two limits say it all: T -> 0 is the argmax, T -> infinity does not look at the logits. |z| / T stays under
+    1e-5 there, so each probability is within 1e-5 of 1/9."""
+    logits = torch.rand(4, 9, generator=rng, dtype=torch.float64).argsort(-1).double()
+    cold, hot = temperature_probs(logits, 1e-6), temperature_probs(logits, 1e6)
+    expect_close(cold, (logits == 8).double(), what="temperature_probs(T=1e-6)", hint="a low T sharpens")
+    expect_close(
+        hot, torch.full_like(hot, 1 / 9), what="temperature_probs(T=1e6)", hint="a high T flattens", rtol=0.0, atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("temperature", [-1.0, -1e-9, float("nan")])
 def test_a_negative_temperature_is_an_error(temperature):
     """A negative T prefers the worst tokens, and NaN fails every comparison: `T < 0` alone lets it through."""
@@ -106,14 +117,3 @@ def test_a_negative_temperature_is_an_error(temperature):
             hint="`not temperature >= 0` also catches NaN",
         ):
             function(torch.zeros(2, 4), temperature)
-
-
-def test_temperature_goes_from_greedy_to_uniform(rng):
-    """The two limits say it all: T -> 0 is the argmax, T -> infinity does not look at the logits. |z| / T stays under
-    1e-5 there, so each probability is within 1e-5 of 1/9."""
-    logits = torch.rand(4, 9, generator=rng, dtype=torch.float64).argsort(-1).double()
-    cold, hot = temperature_probs(logits, 1e-6), temperature_probs(logits, 1e6)
-    expect_close(cold, (logits == 8).double(), what="temperature_probs(T=1e-6)", hint="a low T sharpens")
-    expect_close(
-        hot, torch.full_like(hot, 1 / 9), what="temperature_probs(T=1e6)", hint="a high T flattens", rtol=0.0, atol=1e-5
-    )

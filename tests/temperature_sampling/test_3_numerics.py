@@ -53,7 +53,10 @@ def test_huge_logits_stay_finite(dtype, height):
     """exp(3e4) overflows in any dtype, and 3e4 / T overflows float16 for T < 0.46. Only differences matter."""
     logits = (height + torch.tensor([0.0, -256.0, 0.0, -512.0])).to(dtype)
     want = torch.tensor([0.5, 0.0, 0.5, 0.0], dtype=dtype)
-    hint = "subtract each row's maximum before anything can overflow: before exp, and before dividing by a small T"
+    hint = (
+        "subtract each row's maximum, or widen to float32, before you divide by a small T. Most published samplers fail "
+        "here: the logits of real models stay below 100, so 3e4 / T never meets float16's largest number, 65504"
+    )
     for temperature in (1.0, 1e-3, 1e-6):
         what = f"{dtype} logits around {height:g} at T={temperature}"
         expect_close(temperature_probs(logits, temperature), want, what=f"temperature_probs of {what}", hint=hint)
@@ -61,33 +64,44 @@ def test_huge_logits_stay_finite(dtype, height):
         expect_equal(set(tokens.tolist()) - {0, 2}, set(), what=f"tokens drawn from {what}, beside 0 and 2", hint=hint)
 
 
-def test_a_wide_row_at_a_high_temperature():
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("temperature", [3e4, 1e6])
+def test_a_wide_row_at_a_high_temperature(temperature, dtype):
     """Logits 6e4 apart at T = 3e4: odds of e^2 to 1. Probabilities at T = 1 have already underflowed to 0 by then, so
-    raising *them* to the power 1/T comes too late."""
+    raising *them* to the power 1/T comes too late. And 1e6 is infinite in float16."""
+    logits = numbers(3e4, -3e4, dtype=dtype)
     expect_close(
-        temperature_probs(numbers(3e4, -3e4), 3e4),
-        torch.softmax(numbers(2, 0), -1),
-        what="temperature_probs([3e4, -3e4], T=3e4)",
+        temperature_probs(logits, temperature),
+        torch.softmax(logits.double() / temperature, -1).to(dtype),
+        what=f"temperature_probs([3e4, -3e4], T={temperature:g}) in {dtype}",
         hint="divide the logits, not probabilities or their powers: exp(-6e4) is 0 and stays 0",
     )
 
 
-def test_banned_tokens_stay_banned():
-    """-inf minus a finite maximum is -inf, and its exponential exactly 0; a mean or a sum in its place gives NaN."""
-    logits = numbers(-INF, 1.0, -INF, 1.0)
-    for temperature in (0.1, 1.0, 30.0):
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_banned_tokens_stay_banned(dtype):
+    """-inf minus a finite maximum is -inf, and its exponential exactly 0; a mean or a sum in its place gives NaN, and a
+    large finite number is a probability again at a high temperature."""
+    logits = numbers(-INF, 1.0, -INF, 1.0, dtype=dtype)
+    for temperature in (1e-6, 0.1, 1.0, 30.0, 1e6):
         expect_close(
             temperature_probs(logits, temperature),
-            numbers(0, 0.5, 0, 0.5),
-            what=f"temperature_probs([-inf, 1, -inf, 1], T={temperature})",
+            numbers(0, 0.5, 0, 0.5, dtype=dtype),
+            what=f"temperature_probs([-inf, 1, -inf, 1], T={temperature:g}) in {dtype}",
             hint="a logit of -inf has probability 0, at every temperature",
         )
         expect_equal(
             set(gumbel_sample(logits.expand(500, -1), temperature).tolist()),
             {1, 3},
-            what=f"the tokens drawn by gumbel_sample at T={temperature}",
+            what=f"the tokens drawn by gumbel_sample from {dtype} logits at T={temperature:g}",
             hint="-inf + noise is still -inf",
         )
+    expect_equal(
+        temperature_probs(logits, 0.0),
+        numbers(0, 1, 0, 0, dtype=dtype),
+        what=f"temperature_probs([-inf, 1, -inf, 1], T=0) in {dtype}",
+        hint="T=0: 1.0 at logits.argmax(-1)",
+    )
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

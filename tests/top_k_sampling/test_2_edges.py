@@ -113,6 +113,26 @@ def test_ties_at_the_threshold_may_all_stay_or_not():
     )
 
 
+def test_temperature_zero_is_greedy_and_takes_the_lowest_of_equals():
+    """Division by zero gives NaN; a tiny T instead of 0 draws among equals. Greedy decoding must be reproducible."""
+    logits = torch.tensor([[0.0, 3.0, 3.0, 3.0], [1.0, -2.0, 0.5, 1.0]], dtype=torch.float64)
+    want = torch.tensor([1, 0])
+    for _ in range(10):
+        expect_equal(sample_top_k(logits, 3, 0.0), want, what="sample_top_k(temperature=0)", hint="T=0: argmax")
+    expect_equal(
+        sample_top_k(logits[0], 3, 0.0),
+        want[0],
+        what="sample_top_k(temperature=0) of one row",
+        hint="argmax over the last axis",
+    )
+    expect_equal(
+        sample_top_k(logits.expand(3, 2, 4), 3, 0.0),
+        want.expand(3, 2),
+        what="sample_top_k(temperature=0) of [3, 2, 4]",
+        hint="argmax over the last axis",
+    )
+
+
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one_is_an_error(k):
     """k = 0 means 'off' in some libraries and nothing here: an empty set has no softmax."""
@@ -134,23 +154,3 @@ def test_a_negative_temperature_is_an_error(temperature):
         ValueError, what=f"sample_top_k(temperature={temperature})", hint="`not temperature >= 0` also catches NaN"
     ):
         sample_top_k(torch.zeros(2, 4), 2, temperature)
-
-
-def test_temperature_zero_is_greedy_and_takes_the_lowest_of_equals():
-    """Division by zero gives NaN; a tiny T instead of 0 draws among equals. Greedy decoding must be reproducible."""
-    logits = torch.tensor([[0.0, 3.0, 3.0, 3.0], [1.0, -2.0, 0.5, 1.0]], dtype=torch.float64)
-    want = torch.tensor([1, 0])
-    for _ in range(10):
-        expect_equal(sample_top_k(logits, 3, 0.0), want, what="sample_top_k(temperature=0)", hint="T=0: argmax")
-    expect_equal(
-        sample_top_k(logits[0], 3, 0.0),
-        want[0],
-        what="sample_top_k(temperature=0) of one row",
-        hint="argmax over the last axis",
-    )
-    expect_equal(
-        sample_top_k(logits.expand(3, 2, 4), 3, 0.0),
-        want.expand(3, 2),
-        what="sample_top_k(temperature=0) of [3, 2, 4]",
-        hint="argmax over the last axis",
-    )

@@ -38,6 +38,8 @@ def cases(rng):
     yield filtered("one row", around(rng, PLAIN) - 30, 0.6)
     yield filtered("all", both, 1.0, 0.6)  # p = 0.6, or the input would do for an answer
     yield filtered("tiny p", both, 1e-9)
+    yield filtered("tiny p in float32", both.float(), 1e-8)
+    yield filtered("small p in bfloat16", both.bfloat16(), 1e-3)
     yield filtered("half", both.bfloat16(), 0.78)
     yield filtered("huge", (3e4 + 64 * both).float(), 0.9)
     near = torch.stack([placed(rng, [1.0, 0.0], -INF), placed(rng, [0.0, 1.0, 2.0, 3.0], -INF)])

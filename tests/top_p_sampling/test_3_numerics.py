@@ -41,7 +41,9 @@ def test_huge_logits_stay_finite(dtype, height):
     logits = (height + torch.tensor([0.0, -256.0, 0.0, -512.0, 0.0])).to(dtype)
     what = f"{dtype} logits around {height:g}"
     hint = (
-        "only differences matter: subtract each row's maximum before anything can overflow (softmax does, exp does not)"
+        "subtract each row's maximum, or widen to float32, before you divide by a small T (softmax subtracts it too, but "
+        "after the division; exp does not). Most published samplers fail here: the logits of real models stay below 100, "
+        "so 3e4 / T never meets float16's largest number, 65504"
     )
     expect_equal(kept(top_p_filter(logits, 0.9)), [0, 2, 4], what=f"the nucleus of {what}, p=0.9", hint=hint)
     for temperature in (1.0, 1e-3):
@@ -49,10 +51,25 @@ def test_huge_logits_stay_finite(dtype, height):
         expect_equal(set(tokens.tolist()), {0, 2, 4}, what=f"tokens drawn from {what}, T={temperature}", hint=hint)
 
 
-def test_banned_tokens_stay_banned():
+SMALL = [(p, dtype) for dtype in FLOATS for p in (1e-3, 1e-6, 1e-8) if torch.tensor(p, dtype=dtype) > 0]
+
+
+@pytest.mark.parametrize(("p", "dtype"), SMALL, ids=str)
+def test_the_nucleus_is_not_empty_where_one_minus_p_rounds_to_one(p, dtype):
+    """1 - 1e-8 is 1 in float32, and so is 1 - 1e-3 in bfloat16. No cumulative sum is above 1."""
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 2.0, 4.0]], dtype=dtype)
+    want = torch.tensor([[-INF, 3.0, -INF], [5.0, -INF, -INF]], dtype=dtype)
+    hint = "keep the most probable token whatever p is; an ascending sum that is compared with 1 - p loses a small p"
+    expect_equal(top_p_filter(logits, p), want, what=f"top_p_filter(p={p}) of {dtype} logits", hint=hint)
+    tokens = sample_top_p(logits, p)
+    expect_equal(tokens, torch.tensor([1, 0]), what=f"sample_top_p(p={p}) of {dtype} logits", hint=hint)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_banned_tokens_stay_banned(dtype):
     """A row that already holds -inf has fewer candidates: top-k may reach into the banned ones, and no draw ever does."""
-    logits = torch.tensor([[-INF, 1.0, -INF, 0.0, -INF], [3.0, 2.9, 1.0, -5.0, 2.8]], dtype=torch.float64)
-    want = torch.tensor([[-INF, 1.0, -INF, 0.0, -INF], [3.0, 2.9, -INF, -INF, 2.8]], dtype=torch.float64)
+    logits = torch.tensor([[-INF, 1.0, -INF, 0.0, -INF], [3.0, 2.9, 1.0, -5.0, 2.8]], dtype=dtype)
+    want = torch.tensor([[-INF, 1.0, -INF, 0.0, -INF], [3.0, 2.9, -INF, -INF, 2.8]], dtype=dtype)
     hint = "-inf in gives -inf out, never NaN"
     expect_close(top_p_filter(logits, 0.85), want, what="top_p_filter of a row with -inf, p=0.85", hint=hint)
     for top_k in (None, 4):

@@ -133,26 +133,6 @@ def test_the_head_is_the_last_linear_in_definition_order(rng):
         )
 
 
-@pytest.mark.parametrize(
-    "model", [nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), nn.Identity()], ids=["conv", "identity"]
-)
-def test_a_model_without_a_linear_layer_is_refused(model):
-    """An AttributeError on None would leave the caller to guess."""
-    with expect_raises(ValueError, what="replace_head without an nn.Linear"):
-        replace_head(model, 3)
-    with expect_raises(ValueError, what="fine_tune_groups without an nn.Linear"):
-        fine_tune_groups(model, 0.1, 0.2)
-
-
-def test_what_cannot_be_replaced_is_refused():
-    """A function cannot replace the very object that its caller holds; and no classifier has 0 classes."""
-    with expect_raises(ValueError, what="replace_head of a model that is an nn.Linear itself"):
-        replace_head(nn.Linear(3, 2), 4)
-    for classes in (0, -1):
-        with expect_raises(ValueError, what=f"replace_head with {classes} classes"):
-            replace_head(Net(), classes)
-
-
 def test_a_shared_weight_is_trained_once():
     """A head that shares its weight with an embedding: an optimizer refuses a parameter that is in two groups."""
     model = nn.Sequential(nn.Embedding(7, 5), nn.Linear(5, 5), nn.Linear(5, 7))
@@ -173,3 +153,23 @@ def test_groups_hold_trainable_parameters_only(rng):
     expect_equal(len(groups[1]["params"]), 2, what="the size of the head's group")
     with expect_unchanged(*state(model.features), what="the backbone"):
         train(model, SGD(groups, lr=1.0), rng)
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()), nn.Identity()], ids=["conv", "identity"]
+)
+def test_a_model_without_a_linear_layer_is_refused(model):
+    """An AttributeError on None would leave the caller to guess."""
+    with expect_raises(ValueError, what="replace_head without an nn.Linear"):
+        replace_head(model, 3)
+    with expect_raises(ValueError, what="fine_tune_groups without an nn.Linear"):
+        fine_tune_groups(model, 0.1, 0.2)
+
+
+def test_what_cannot_be_replaced_is_refused():
+    """A function cannot replace the very object that its caller holds; and no classifier has 0 classes."""
+    with expect_raises(ValueError, what="replace_head of a model that is an nn.Linear itself"):
+        replace_head(nn.Linear(3, 2), 4)
+    for classes in (0, -1):
+        with expect_raises(ValueError, what=f"replace_head with {classes} classes"):
+            replace_head(Net(), classes)

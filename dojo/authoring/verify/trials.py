@@ -127,12 +127,12 @@ class Trials:
         """Gathers the evidence of the reference and of every mistake, once. Of a sample, each is told from the others in it."""
         probe = probes.load_probe(self.checkout.probe(self.kata))
         with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
-            right, wrong = known_evidence(self.checkout, self.kata, probe, 0, self.sample)
-        cases = probes.cases(probe, 0)
-        named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, wrong[m], right, wrong))}
+            known = known_evidence(self.checkout, self.kata, probe, 0, self.sample)
+        cases, right, wrong = probes.cases(probe, 0), known.reference, known.mistakes
+        named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, wrong[m], known))}
         source = self.checkout.reference(self.kata).read_text(encoding="utf-8")
         reference = {seed: right if seed == 0 else self._gather(source, seed) for seed in EQUIVALENCE_SEEDS}
-        unseen = {mistake.name for mistake, evidence in wrong.items() if probes.same(evidence, right)}
+        unseen = {mistake.name for mistake in wrong if not known.shown[mistake]}
         return EvidenceTrial(frozenset(unseen), frozenset(named), reference)
 
     def count_kill(self, test: str) -> None:

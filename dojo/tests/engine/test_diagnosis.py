@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from dojo.core.mistakes import Mistake
-from dojo.engine.diagnosis import diagnose, diagnose_partly, known_evidence
+from dojo.core.outcome import Outcome
+from dojo.engine import diagnosis
+from dojo.engine.diagnosis import KnownEvidence, diagnose, known_evidence
+from dojo.engine.evidence import gather_variants
 from dojo.testing import probes
 from dojo.testing.probes import Case, Probe, Raised, gather
 from dojo.tests.checkouts import SOLUTION
@@ -19,7 +22,7 @@ def mistake(name):
 
 
 def two(double=lambda x: x * 2, shift=lambda x: x + 3):
-    return SimpleNamespace(double=double, shift=shift)
+    return SimpleNamespace(double=double, shift=shift, __file__=__file__)
 
 
 def unwritten(x):
@@ -46,8 +49,21 @@ WRONG = {
 }
 
 
-def diagnosed(kata, wrong=WRONG):
-    return diagnose(probes.cases(PROBE, 0), evidence(kata), RIGHT, wrong)
+def known(wrong):
+    differing = {m: frozenset(n for n in RIGHT if not probes.same(theirs[n], RIGHT[n])) for m, theirs in wrong.items()}
+    return KnownEvidence(RIGHT, wrong, differing)
+
+
+def diagnoses(kata, wrong=WRONG, outcomes=()):
+    return diagnose(probes.cases(PROBE, 0), evidence(kata), known(wrong), outcomes)
+
+
+def diagnosed(kata, wrong=WRONG, outcomes=()):
+    return [diagnosis.mistake for diagnosis in diagnoses(kata, wrong, outcomes)]
+
+
+def outcome(test, verdict, stage=1):
+    return Outcome(test, "kata", stage, verdict)
 
 
 def test_a_right_answer_has_no_diagnosis():
@@ -57,7 +73,7 @@ def test_a_right_answer_has_no_diagnosis():
 
 def test_a_named_mistake_is_recognised():
     """However it is written: only its evidence counts."""
-    assert diagnosed(two(double=lambda x: x**2)) == [SQUARES]
+    assert diagnosed(two(double=lambda x: x**2)) == ["squares"]
 
 
 def test_another_mistake_is_not_recognised():
@@ -67,45 +83,91 @@ def test_another_mistake_is_not_recognised():
 
 def test_a_function_that_is_not_started_hides_nothing():
     """A learner writes functions one after another, and the first may be wrong."""
-    assert diagnosed(two(double=lambda x: x * x, shift=unwritten)) == [SQUARES]
+    assert diagnosed(two(double=lambda x: x * x, shift=unwritten)) == ["squares"]
     assert diagnosed(two(double=unwritten, shift=unwritten)) == []
 
 
 def test_a_function_that_is_wrong_in_another_way_hides_nothing():
-    """The cases of each function are compared separately."""
-    assert diagnosed(two(double=lambda x: 17, shift=lambda x: x - 3)) == [DOWN]
+    """No mistake shows in both: the one does not use the other."""
+    assert diagnosed(two(double=lambda x: 17, shift=lambda x: x - 3)) == ["moves down"]
 
 
 def test_two_mistakes_in_two_functions_are_both_recognised():
-    """In the order of the functions."""
-    assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: x - 3)) == [ADDS_TWO, DOWN]
+    """In the order of the file."""
+    assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: x - 3)) == ["adds two", "moves down"]
 
 
 def test_of_mistakes_with_equal_evidence_the_first_counts():
     """Both would be two sentences for one fault."""
     twin = mistake("also squares")
-    assert diagnosed(two(double=lambda x: x * x), {**WRONG, twin: WRONG[SQUARES]}) == [SQUARES]
+    assert diagnosed(two(double=lambda x: x * x), {**WRONG, twin: WRONG[SQUARES]}) == ["squares"]
 
 
 def test_a_mistake_that_explains_two_functions_goes_before_two_that_explain_one_each():
     """A wrong helper that both use is one mistake."""
-    both = mistake("both")
-    wrong = {**WRONG, both: evidence(two(double=lambda x: x * x, shift=lambda x: x - 3))}
-    assert diagnosed(two(double=lambda x: x * x, shift=lambda x: x - 3), wrong) == [both]
+    wrong = {**WRONG, BOTH: evidence(two(double=lambda x: x * x, shift=lambda x: x - 3))}
+    assert diagnosed(two(double=lambda x: x * x, shift=lambda x: x - 3), wrong) == ["both"]
 
 
-def test_a_mistake_that_raises_is_recognised_by_its_exception():
-    """Such as k beyond the vocabulary."""
+BOTH = mistake("both")
 
-    def strict(x):
+
+def test_a_mistake_is_not_named_where_a_function_that_it_would_spoil_is_right():
+    """Such as beta_t as the variance of q_posterior, when only p_sample uses it."""
+    assert (
+        diagnosed(two(double=lambda x: x * x), {BOTH: evidence(two(double=lambda x: x * x, shift=lambda x: 0))}) == []
+    )
+
+
+def test_a_mistake_is_not_named_while_the_function_that_holds_it_is_unwritten():
+    """What comes first in the probe is what the others use."""
+    wrong = {BOTH: evidence(two(double=lambda x: x * x, shift=lambda x: x - 3))}
+    assert diagnosed(two(double=unwritten, shift=lambda x: x - 3), wrong) == []
+    assert diagnosed(two(double=lambda x: x * x, shift=unwritten), wrong) == ["both"]
+
+
+def test_a_mistake_is_not_named_while_what_its_function_uses_is_wrong_without_a_name():
+    """A loop may be wrong because its step is: a mistake that shows in both functions says that one uses the other."""
+    wrong = {**WRONG, BOTH: evidence(two(double=lambda x: x * x, shift=lambda x: 0))}
+    assert diagnosed(two(double=lambda x: 17, shift=lambda x: x - 3), wrong) == []
+    assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: x - 3), wrong) == ["adds two", "moves down"]
+
+
+def test_a_function_may_be_wrong_in_yet_another_way_than_what_it_uses():
+    """Such as a loop that draws its start without the generator, when its steps draw without it too."""
+    uses = mistake("both")
+    start = evidence(two(shift=lambda x: 7))
+    wrong = {uses: evidence(two(double=lambda x: x + 2, shift=lambda x: 0)), DOWN: start}
+    assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: 7), wrong) == ["both", "moves down"]
+    assert diagnosed(two(double=lambda x: x + 2), wrong) == []
+
+
+def strict(message):
+    def double(x):
         if x == 5:
-            raise IndexError
+            raise IndexError(message)
         return x * 2
 
+    return double
+
+
+def test_a_mistake_that_raises_is_recognised_by_what_the_exception_says():
+    """Any other IndexError on the same input has another reason."""
     raising = mistake("raises")
-    wrong = {**WRONG, raising: evidence(two(double=strict))}
+    wrong = {**WRONG, raising: evidence(two(double=strict("k out of range")))}
     assert wrong[raising]["double 5"] == {"raised": Raised("IndexError", False)}
-    assert diagnosed(two(double=strict), wrong) == [raising]
+    assert diagnosed(two(double=strict("k out of range")), wrong) == ["raises"]
+    assert diagnosed(two(double=strict("too many indices")), wrong) == []
+
+
+def test_an_exception_names_nothing_if_it_is_raised_elsewhere_too():
+    """The code says the same wherever it is called, so the mistake is not what sets it apart."""
+
+    def always(x):
+        raise IndexError("k out of range")
+
+    raising = mistake("raises")
+    assert diagnosed(two(double=always), {raising: evidence(two(double=strict("k out of range")))}) == []
 
 
 def test_two_mistakes_in_one_function_are_recognised_in_part():
@@ -116,16 +178,48 @@ def test_two_mistakes_in_one_function_are_recognised_in_part():
         five: evidence(two(double=lambda x: x * 2 + (x == 5))),
         SQUARES: WRONG[SQUARES],
     }
-    observed = evidence(two(double=lambda x: 1 if x == 0 else x * 2 + (x == 5)))
-    assert diagnose(probes.cases(PROBE, 0), observed, RIGHT, wrong) == []
-    assert diagnose_partly(observed, RIGHT, wrong, []) == [zero, five]
+    both = diagnoses(two(double=lambda x: 1 if x == 0 else x * 2 + (x == 5)), wrong)
+    assert [(diagnosis.mistake, diagnosis.whole) for diagnosis in both] == [
+        ("wrong at 0", False),
+        ("wrong at 5", False),
+    ]
 
 
-def test_an_explained_case_needs_no_second_mistake():
-    """One fault, one sentence."""
-    observed = evidence(two(double=lambda x: x * x))
-    assert diagnose_partly(observed, RIGHT, WRONG, [SQUARES]) == []
-    assert diagnose_partly(evidence(two()), RIGHT, WRONG, []) == []
+def test_a_part_is_not_named_while_the_rest_of_its_function_is_wrong_without_a_name():
+    """One value may come out alike by chance, when all values are wrong."""
+    zero = mistake("wrong at 0")
+    assert diagnosed(two(double=lambda x: x * 3 + 1), {zero: evidence(two(double=lambda x: x * 2 or 1))}) == []
+
+
+def test_an_error_that_is_not_raised_hides_nothing():
+    """Learners check arguments last."""
+
+    def checked(x):
+        if x == 5:
+            raise ValueError("five")
+        return x * 2
+
+    right = evidence(two(double=checked))
+    wrong = evidence(two(double=lambda x: checked(x) * x))
+    known = KnownEvidence(right, {SQUARES: wrong}, {SQUARES: frozenset({"double 2"})})
+    found = diagnose(probes.cases(PROBE, 0), evidence(two(double=lambda x: x * 2 * x)), known)
+    assert [(diagnosis.mistake, diagnosis.whole) for diagnosis in found] == [("squares", False)]
+
+
+def test_edge_cases_wait_for_the_stages_before_them():
+    """A check that is missing is not the first thing to be said."""
+    failed = [outcome("test_first", "failed"), outcome("test_x[2]", "failed", stage=2)]
+    both = two(double=lambda x: 17, shift=lambda x: x - 3)
+    assert diagnosed(both, outcomes=failed) == []
+    assert diagnosed(both, outcomes=failed[1:]) == ["moves down"]
+    assert diagnosed(two(shift=lambda x: x - 3), outcomes=failed) == ["moves down"]  # it explains everything
+
+
+def test_a_mistake_whose_test_passes_was_not_made():
+    """The proof shows that this test catches the mistake."""
+    passed = [outcome("test_x[0]", "passed"), outcome("test_y", "failed")]
+    assert diagnosed(two(shift=lambda x: x - 3), outcomes=passed) == []
+    assert diagnosed(two(shift=lambda x: x - 3), outcomes=[*passed, outcome("test_x[1]", "failed")]) == ["moves down"]
 
 
 # the cache
@@ -139,18 +233,18 @@ def known_of(checkout, seed=0):
 def gathered(monkeypatch):
     """One entry for each time that evidence was gathered."""
     calls = []
-    monkeypatch.setattr(probes, "gather", lambda *arguments: calls.append(1) or gather(*arguments))
+    monkeypatch.setattr(diagnosis, "gather_variants", lambda *arguments: calls.append(1) or gather_variants(*arguments))
     return calls
 
 
 def test_evidence_is_gathered_once(checkout, gathered):
     """The second failing run reads what the first one has written."""
     first = known_of(checkout)
-    assert len(gathered) == 3  # the reference and two mistakes
+    assert len(gathered) == 1
     second = known_of(checkout)
-    assert len(gathered) == 3
-    assert probes.same(list(first[1].values()), list(second[1].values()))
-    assert list(first[1]) == list(second[1])
+    assert len(gathered) == 1
+    assert probes.same(list(first.mistakes.values()), list(second.mistakes.values()))
+    assert first.shown == second.shown
 
 
 @pytest.mark.parametrize("changed", ["reference", "mistakes", "probe", "seed"])
@@ -166,7 +260,7 @@ def test_every_change_gives_new_evidence(checkout, gathered, changed):
         file = checkout.probe("tiny")
         file.write_text(file.read_text().replace("(0, 1, 5, -1)", "(0, 1, 7, -1)"))
     known_of(checkout, seed=1 if changed == "seed" else 0)
-    assert len(gathered) == 6
+    assert len(gathered) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", None], ids=["empty", "damaged", "cut off"])
@@ -176,15 +270,15 @@ def test_a_damaged_cache_is_gathered_again(checkout, gathered, content):
     (cache,) = (checkout.state / "cache").iterdir()
     cache.write_bytes(cache.read_bytes()[:-20] if content is None else content)
     assert probes.same(known_of(checkout)[0], first[0])
-    assert len(gathered) == 6
+    assert len(gathered) == 2
 
 
 def test_a_cache_that_cannot_be_written_is_left_out(checkout):
     """A read-only checkout, a full disk."""
     checkout.state.write_text("in the way")
-    right, wrong = known_of(checkout)
-    assert len(right) == 8
-    assert len(wrong) == 2
+    known = known_of(checkout)
+    assert len(known.reference) == 8
+    assert len(known.mistakes) == 2
 
 
 def test_old_evidence_does_not_pile_up(checkout):

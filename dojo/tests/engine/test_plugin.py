@@ -113,6 +113,21 @@ def test_a_wrong_answer_that_fits_no_mistake_gets_no_diagnosis(checkout):
     assert "Your result is exactly" not in pytest_in(checkout).output
 
 
+def test_a_mistake_of_a_later_stage_waits(checkout):
+    """What is failing now comes first: the diagnosis sees the verdicts."""
+    mistakes = checkout.mistakes("tiny")
+    mistakes.write_text(
+        mistakes.read_text()
+        + '[[mistake]]\nname = "by 4"\nsays = "it moves by four"\nold = "by: int = 3"\nnew = "by: int = 4"\n'
+        'caught_by = "test_shift_moves_by_three_unless_told"\n'
+    )
+    solve(checkout, "by: int = 3", "by: int = 4")
+    assert "when it moves by four" in pytest_in(checkout).output
+    file = checkout.katas / "tiny.py"
+    file.write_text(file.read_text().replace("x * 2", "x * 9"))
+    assert "Your result is exactly" not in pytest_in(checkout).output
+
+
 def test_diagnosis_can_be_left_out(checkout):
     """For examinations."""
     solve(checkout, "x * 2", "x * x")

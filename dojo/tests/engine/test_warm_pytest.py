@@ -68,6 +68,32 @@ def test_chosen_tests_run_first_and_alone_if_asked(checkout):
     assert len(names(all_tests)) == len(set(names(all_tests))) == 8
 
 
+def test_a_chosen_test_is_collected_without_the_others_of_its_file(checkout, tmp_path):
+    """They are when they are due: collecting them all takes longer than most tests do."""
+    log = tmp_path / "collected"
+    file = checkout.tests("tiny") / "conftest.py"
+    file.write_text(
+        f"{CONFTEST}\ndef pytest_generate_tests(metafunc):\n"
+        f"    print(metafunc.function.__name__, file=open({str(log)!r}, 'a'))\n"
+    )
+    (_, edges) = checkout.test_files("tiny")
+    first = [("test_shift_moves_by_three_unless_told", edges)]
+    (run,) = runs(checkout, {"first": first, "others": False})
+    assert names(run) == log.read_text().split() == ["test_shift_moves_by_three_unless_told"]
+    log.unlink()
+    (run,) = runs(checkout, {"first": first})
+    collected = log.read_text().split()
+    assert len(collected) == len(set(collected)) < len(names(run)) == 8  # one has parameters
+
+
+def test_a_source_may_import_another_kata(checkout):
+    """It gets the reference."""
+    add_kata(checkout, "other")
+    (run,) = runs(checkout, {}, source=f"from katas.other import double as twice\n{SOLUTION}")
+    assert len(names(run)) == 8
+    assert run.failures == ()
+
+
 def test_a_run_ends_where_it_is_told_to(checkout):
     """At the first failure, say."""
     (run,) = runs(
