@@ -149,7 +149,11 @@ def _function(test: str) -> str:
 def compared(reference: Evidence, mistakes: dict[Mistake, Evidence]) -> KnownEvidence:
     """The evidence of each mistake, compared with the reference's."""
     shown = {
-        mistake: frozenset(name for name in reference if not probes.same(theirs[name], reference[name]))
+        mistake: frozenset(
+            name
+            for name, right in reference.items()
+            if theirs[name] is not right and not probes.same(theirs[name], right)  # most cases of a mistake are shared
+        )
         for mistake, theirs in mistakes.items()
     }
     return KnownEvidence(reference, mistakes, shown)

@@ -205,8 +205,6 @@ def not_started(case_evidence: dict[str, Any]) -> bool:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two pieces of evidence agree: tensors and floats within tolerance, draws in distribution, all else exactly."""
-    if a is b:
-        return True
     a, b = (counted(side) if isinstance(side, Draws | Pairs) else side for side in (a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
@@ -221,9 +219,7 @@ def same(a: Any, b: Any) -> bool:
         comparable = a.counts.shape == b.counts.shape and bool(a.counts.sum() == b.counts.sum())
         return comparable and homogeneity_p_value(a.counts, b.counts) >= FALSE_ALARM
     if isinstance(a, Raised) and isinstance(b, Raised) and a.value_error and b.value_error:
-        return (
-            a.not_started == b.not_started
-        )  # a ValueError is promised, and a class of one's own that is one keeps that
+        return a.not_started == b.not_started  # a ValueError is promised; a class of one's own may be one
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-7, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
     return type(a) is type(b) and bool(a == b)
