@@ -234,7 +234,9 @@ def _afresh(task: Callable[[], Any]) -> Any:
         del sys.modules[name]
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") != "katas"]
     sys.path[:] = [folder for folder in sys.path if folder != str(SWITCH)]
-    for variable in [name for name in os.environ if name.startswith(("KATA", "PYTEST", "PY_COLORS", "FORCE_COLOR"))]:
+    # Under tox, all sessions of all processes would keep what failed last in one folder (TOX_ENV_DIR).
+    ours = ("KATA", "PYTEST", "PY_COLORS", "FORCE_COLOR", "TOX_")
+    for variable in [name for name in os.environ if name.startswith(ours)]:
         del os.environ[variable]
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half a second
     return task()
