@@ -25,14 +25,16 @@ def import_path(private: Iterable[Path] = ()) -> list[str]:
 
     An entry is left out if it lies in the checkout or in one of the `private` paths, or if it holds one of them, the
     current folder, the home folder or the folder of temporary files. Python's own libraries are always kept, wherever
-    they lie: a virtual environment may be inside the checkout.
+    they lie, and so are other environments' in the checkout: virtual environments may be inside it, .tox/peers for one.
     """
-    closed = [CHECKOUT, *(path.resolve() for path in private)]
+    given = [path.resolve() for path in private]
+    closed = [CHECKOUT, *given]
     standard = _resolved(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     around = [*closed, *_resolved((os.curdir, os.path.expanduser("~"), tempfile.gettempdir()))]
     entries = [
         str(entry) for entry in _resolved(entry for entry in sys.path if entry)
-        if _lies_in(entry, standard) or not (_lies_in(entry, closed) or _holds_any(entry, around))
+        if _lies_in(entry, standard) or (_is_environment(entry) and not _lies_in(entry, given))
+        or not (_lies_in(entry, closed) or _holds_any(entry, around))
     ]  # fmt: skip
     return [str(CHECKOUT), *entries]  # of the checkout only the package can be read
 
@@ -42,6 +44,11 @@ def readable_paths(entries: Iterable[str]) -> list[str]:
     always = [sys.prefix, sys.base_prefix, str(PACKAGE), *SYSTEM]
     libraries = [entry for entry in entries if Path(entry) != CHECKOUT and os.path.isdir(entry)]
     return [*dict.fromkeys(always + [entry for entry in libraries if not _lies_in(Path(entry), _resolved(always))])]
+
+
+def _is_environment(entry: Path) -> bool:
+    """Whether the entry holds the packages of a virtual environment in the checkout."""
+    return entry.name == "site-packages" and entry.is_relative_to(CHECKOUT)
 
 
 def _resolved(paths: Iterable[str]) -> list[Path]:
