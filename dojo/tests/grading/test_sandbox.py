@@ -101,6 +101,16 @@ def test_a_workers_import_path_leaves_out_what_would_open_something_private(libr
     assert not {str(ROOT), *refused} & set(readable)
 
 
+def test_an_environment_in_the_checkout_is_imported_from_unless_it_is_handed_in(tmp_path, monkeypatch):
+    """tox's environment for the adapters stands on the packages of the one that tox is in."""
+    installed, handed_in = tmp_path / ".venv" / "site-packages", tmp_path / "class" / "site-packages"
+    for folder in (installed, handed_in, tmp_path / "solutions"):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(sys, "path", [str(handed_in), str(tmp_path / "solutions"), str(installed)])
+    assert paths.import_path(private=(tmp_path / "class",)) == [str(tmp_path), str(installed)]
+
+
 def test_a_worker_imports_first_what_the_grader_imports_first(library):
     """Two versions of a library: the worker must have the one that the grader has."""
     entries = [str(Path(entry).resolve()) for entry in sys.path if entry and os.path.exists(entry)]
