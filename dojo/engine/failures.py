@@ -56,8 +56,13 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
     return f"{shown} {what_happened(error)}" if isinstance(error, bdb.BdbQuit) else ""
 
 
-def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None) -> str:
-    """The sentence above the traceback of a failed test; empty when the fault lies outside the learner's `file`."""
+def explain_failure(
+    checkout: Checkout, file: Path, item: pytest.Item, error: BaseException | None, *, may_run_again: bool = True
+) -> str:
+    """The sentence above the traceback of a failed test; empty when the fault lies outside the learner's `file`.
+
+    For an error of the test's own, the test is run again to see what it was given, unless it may not.
+    """
     from dojo.testing import Wrong  # brings torch
 
     if isinstance(error, Wrong):
@@ -71,12 +76,14 @@ def explain_failure(checkout: Checkout, file: Path, item: pytest.Item, error: Ba
         sentence = f"{checkout.shown(file)}, line {line}, {what_happened(error)}"
     elif isinstance(error, bdb.BdbQuit):  # the debugger was left after the kata's last line
         sentence = f"{checkout.shown(file)} {what_happened(error)}"
-    else:
+    elif may_run_again and isinstance(error, Exception):
         from dojo.engine.returned import explain_result  # not before: where memory ran out, there is none for an import
 
-        sentence = explain_result(item, file, error) if isinstance(error, Exception) else ""
-        if not sentence:
-            return ""
+        sentence = explain_result(item, file, error)
+    else:
+        sentence = ""
+    if not sentence:
+        return ""
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
     return f"{sentence}\nwhy it is tested: {why}" if why else sentence
 

@@ -137,7 +137,8 @@ class KataSession:
             report.longrepr = message
         else:
             verdict = "failed" if call.when == "call" else "error"
-            sentence = failures.explain_failure(self.checkout, self.target / f"{kata}.py", item, error)
+            file = self.target / f"{kata}.py"
+            sentence = failures.explain_failure(self.checkout, file, item, error, may_run_again=self.may_run_again)
             message = sentence or f"{type(error).__name__}: {text_of(error)}"
             report.longrepr = failures.shorten_traceback(report.longrepr, error, sentence)
         failures.shorten_captured(report)

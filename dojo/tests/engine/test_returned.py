@@ -1,8 +1,11 @@
 """A test that stops with an error of its own says which result of the learner's it could not use."""
 
+import subprocess
+
 import pytest
 
 from dojo.tests.checkouts import pytest_in
+from dojo.tests.cli.commands import environment, program
 
 KATA = """\
 import torch
@@ -149,6 +152,23 @@ def test_without_a_signature_the_last_result_is_told(checkout):
 def test_a_result_that_fits_is_not_blamed_for_its_type(checkout):
     """The test's own assertion says what it expects."""
     assert message(checkout, "test_own_assertion").startswith("AssertionError: a pair")
+
+
+def test_after_a_debugger_the_test_is_not_run_again(checkout):
+    """It would stop at the same breakpoint(), where no keys arrive."""
+    message(checkout, "test_samples", sample="breakpoint()\n    return None")
+    log = checkout.root / "log"
+    with log.open("w") as file:
+        command = program("test", "tiny", "-x")
+        run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, env=environment(), text=True)
+    run.stdin.write("c\n")
+    run.stdin.flush()  # and stays open, as a keyboard does
+    try:
+        assert run.wait(timeout=60) == 1
+    finally:
+        run.kill()
+        run.stdin.close()
+    assert "AttributeError: 'NoneType' object has no attribute 'tolist'" in log.read_text()
 
 
 def test_where_no_function_was_called_the_error_stands_alone(checkout):

@@ -29,6 +29,14 @@ def test_the_picture_names_the_planted_mistake_and_no_time():
     assert not re.search(r"\d ms\b", text)
 
 
+def test_the_readmes_text_for_the_picture_has_its_counts():
+    """Those who do not see the picture read this instead."""
+    readme = " ".join((REPOSITORY / "README.md").read_text(encoding="utf-8").split())
+    passed, total = re.search(r"after a save: (\d+) of (\d+) tests", readme).groups()
+    drawn = "".join(ElementTree.parse(PICTURE).getroot().itertext()).replace("\xa0", " ")
+    assert f"{passed} of {total} tests pass" in drawn
+
+
 def test_the_picture_loads_nothing_and_names_no_folder_of_a_machine():
     """No font or style from the network, no link to a file."""
     svg = PICTURE.read_text(encoding="utf-8")
