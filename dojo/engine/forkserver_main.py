@@ -159,9 +159,8 @@ def _relay(caller: Connection, worker: _Worker) -> bool:
         for message in worker.receive():
             if isinstance(message, Running):
                 worker.test = message.test
-            elif isinstance(
-                message, JobDied
-            ):  # one that was forked ahead may know neither its job's number nor the test
+            elif isinstance(message, JobDied):
+                # A worker that was forked ahead may know neither its job's number nor the test.
                 message = replace(message, number=worker.job.number, test=message.test or worker.test)
             worker.has_verdict = worker.has_verdict or isinstance(message, Verdict | JobDied)
             if isinstance(message, Verdict):

@@ -129,10 +129,9 @@ def children() -> list[int]:
 
 def wrote_too_much(error: BaseException) -> str:
     """What a process did that met the limit MAX_FILE_BYTES, as a clause without its subject; empty for another error."""
-    meets_limit = isinstance(error, OSError) and error.errno == errno.EFBIG
-    return (
-        f"printed or wrote more than {MAX_FILE_BYTES >> 20} MiB, which is all that one run may" if meets_limit else ""
-    )
+    if not isinstance(error, OSError) or error.errno != errno.EFBIG:
+        return ""
+    return f"printed or wrote more than {MAX_FILE_BYTES >> 20} MiB, which is all that one run may"
 
 
 def describe_exit(code: int, before: str, killed: str) -> str:
