@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.padding import Padding
 from rich.text import Text
 
+from dojo.core.outcome import COMPARING
 from dojo.practice.live_run import LiveRun
 from dojo.practice.terminal import Terminal
 
@@ -83,6 +84,8 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool) -> 
         parts += [paragraph(line, "cyan" if line.startswith(("hint:", "why")) else "", 3) for line in rest]
         for diagnosis in live_run.diagnoses:
             parts += ["", paragraph(f"{diagnosis.sentence}.", "bold yellow", 3)]
+        if live_run.comparing:
+            parts += ["", paragraph(COMPARING.format(live_run.comparing), "dim", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)

@@ -12,7 +12,7 @@ from rich.console import Console
 from dojo.authoring.bench.watch_latency import Latency, percentile, rows
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.live_run import LiveRun
 from dojo.practice.terminal import KEY_NAMES, KeyReader, Terminal, keys_in
@@ -52,7 +52,10 @@ def test_the_first_failure_is_shown_before_the_verdict(live_run):
     live_run.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
     assert live_run.failure.test == "test_a"  # the lowest stage comes first
     assert live_run.milliseconds == pytest.approx(200)
+    live_run.apply(Comparing(1, 75), 10.55)
+    assert live_run.comparing == 75
     live_run.apply(Diagnosed(1, (Diagnosis("name", "clause", True),)), 10.6)
+    assert live_run.comparing == 0
     assert live_run.diagnoses == (Diagnosis("name", "clause", True),)
 
 
