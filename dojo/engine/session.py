@@ -225,6 +225,8 @@ class KataSession:
         terminalreporter.flush()
         self._finish(exitstatus)  # only now: the diagnosis runs the learner's code, which may hang or end the process
         summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
+        if self.target == self.checkout.katas.resolve():
+            summary.write_where_inputs_are(terminalreporter, self.outcomes)
         summary.write_unnamed(terminalreporter, self.unnamed, self.config.getoption("--naming-limit"))
         if self.history_error:
             terminalreporter.write_line(self.history_error, yellow=True)

@@ -98,6 +98,13 @@ def write_diagnoses(
             reporter.write_line(f"{kata}: no diagnosis, because looking for one failed ({errors[kata]}).")
 
 
+def write_where_inputs_are(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> None:
+    """The command that shows what the failing tests gave to the learner's code, if they are of one kata."""
+    failed = {outcome.kata for outcome in outcomes if outcome.verdict == "failed"}
+    if len(failed) == 1 and reporter.verbosity > -2:
+        reporter.write_line(f"The first failure's inputs: kata debug {failed.pop()}")
+
+
 def write_unnamed(reporter: TerminalReporter, katas: Sequence[str], limit_s: float) -> None:
     """For which katas no named mistake was found in time, and how to wait longer."""
     if katas:
