@@ -11,6 +11,12 @@ from typing import Any
 from dojo.core.outcome import text_of
 
 CONSTRUCTOR = "__init__"
+LOOKED_AT = {
+    "__repr__",
+    "__str__",
+    "__eq__",
+    "__hash__",
+}  # methods that a test calls when it compares and says what it got
 Functions = Mapping[types.CodeType, tuple[str, Callable[..., Any]]]
 
 
@@ -30,7 +36,7 @@ class Call:
 
 
 def functions_of(module: types.ModuleType) -> Functions:
-    """Name and function for each code object of the functions and methods that `module` defines."""
+    """Name and function for each code object of the functions and methods that the file of `module` defines."""
     found: dict[types.CodeType, tuple[str, Callable[..., Any]]] = {}
     for name, value in vars(module).items():
         if getattr(value, "__module__", None) != module.__name__:
@@ -38,7 +44,9 @@ def functions_of(module: types.ModuleType) -> Functions:
         members = vars(value).items() if isinstance(value, type) else [("", value)]
         for member, function in members:
             inner = inspect.unwrap(getattr(function, "__func__", function)) if callable(function) else None
-            if isinstance(inner, types.FunctionType):
+            if not isinstance(inner, types.FunctionType) or member in LOOKED_AT:
+                continue
+            if inner.__code__.co_filename == module.__file__:  # @dataclass makes some that nobody has written
                 found[inner.__code__] = (f"{name}.{member}" if member else name, inner)
     return found
 

@@ -49,14 +49,13 @@ def page(record: DebuggedTest, width: int, height: int | None) -> list[Line]:
     """The whole page. With a `height`, as many of the last calls as there is room for, and at least the last one."""
     outcome = record.outcome
     head = [
-        Line(text, "bold") for text in _wrapped(f"{outcome.test}  (stage {outcome.stage}, seed {record.seed})", width)
+        Line(f"{outcome.test}  (stage {outcome.stage}, seed {record.seed})", "bold"),
+        *(Line(text) for text in _wrapped(record.docstring, width, MAX_DOCSTRING_LINES)),
+        Line(f"Again: {record.again}"),  # however long: a command that is copied has no line breaks
     ]
-    head += [Line(text) for text in _wrapped(record.docstring, width, MAX_DOCSTRING_LINES)]
-    head += [Line(text) for text in _wrapped(f"Again: {record.again}", width)]
+    taken = sum(math.ceil(len(line.text) / width) for line in head)
     tail = [Line(""), *_failure(outcome, width)]
-    room = (
-        math.inf if height is None else height - len(head) - len(tail) - 2
-    )  # an empty line, and that of the calls before
+    room = math.inf if height is None else height - taken - len(tail) - 2  # an empty line, and that of the calls before
     arguments = int(max(1, min(MAX_ARGUMENTS, room - 3)))
     blocks: list[list[Line]] = []
     for call in reversed(record.calls):
@@ -103,11 +102,13 @@ def _failure(outcome: Outcome, width: int) -> list[Line]:
     if outcome.verdict == "passed":
         return [Line("It passes.", "bold")]
     told = [line for line in outcome.message.splitlines() if not line.startswith("why it is tested")]
-    lines = [Line(text, "" if line.startswith("hint:") else "red") for line in told for text in _wrapped(line, width)]
+    lines = [
+        Line(text, "" if line.startswith("hint:") else "red")
+        for line in told[:MAX_MESSAGE_LINES]
+        for text in _wrapped(line, width, 1 if line.startswith(("expected ", "got ")) else 2)
+    ]
     return [*lines[:MAX_MESSAGE_LINES], *([Line("...")] if len(lines) > MAX_MESSAGE_LINES else [])]
 
 
-def _wrapped(text: str, width: int, most: int | None = None) -> Sequence[str]:
-    return textwrap.wrap(
-        text, width, break_on_hyphens=False, max_lines=most, placeholder=" ...", subsequent_indent="" if most else "  "
-    )
+def _wrapped(text: str, width: int, most: int) -> Sequence[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, max_lines=most, placeholder=" ...")

@@ -67,7 +67,11 @@ class _Summary(reprlib.Repr):
         if names and level > 0:
             fields = (f"{name}={self.repr1(getattr(x, name), level - 1)}" for name in islice(names, self.maxdict))
             return f"{type(x).__name__}({', '.join(fields)})"
-        return ADDRESS.sub("", super().repr1(x, level))
+        text = super().repr1(x, level)
+        if not ADDRESS.search(text) or not getattr(x, "__dict__", None):
+            return ADDRESS.sub("", text)
+        fields = (f"{name}={self.repr1(value, level - 1)}" for name, value in islice(vars(x).items(), self.maxdict))
+        return f"{type(x).__name__}({', '.join(fields)})" if level > 0 else f"{type(x).__name__}(...)"
 
 
 def _tensor(x: Tensor, count: int) -> str:

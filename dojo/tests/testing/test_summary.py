@@ -34,6 +34,13 @@ class Half(nn.Module):
             setattr(self, f"a{number}", nn.Parameter(torch.zeros(2, 6)))
 
 
+class Counter:
+    def __init__(self, best=2):
+        self.best = best
+        if best < 5:
+            self.inner = Counter(best + 1)
+
+
 class Broken:
     def __repr__(self):
         raise RuntimeError("no text")
@@ -85,9 +92,11 @@ def test_a_lambda_is_told_by_its_line():
     assert summarise(lambda x: x).startswith("<lambda> of line ")
 
 
-def test_addresses_are_left_out():
-    """They say nothing."""
-    assert summarise(DataLoader([1])) == "<torch.utils.data.dataloader.DataLoader>"
+def test_an_object_is_told_by_its_attributes():
+    """Where its text is only an address."""
+    assert summarise(Counter()) == "Counter(best=2, inner=Counter(best=3, inner=Counter(best=4 ..."
+    assert summarise(DataLoader([1], batch_size=7), 400).startswith("DataLoader(dataset=[1], num_workers=0, ")
+    assert summarise(object()) == "<object>"
 
 
 @pytest.mark.parametrize(
