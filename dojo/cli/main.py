@@ -43,7 +43,7 @@ class KataGroup(click.Group):
                 title = section if command is commands[0] else ""
                 summary = command.get_short_help_str(formatter.width - section_width - name_width)
                 formatter.write(f"{title:{section_width}}{command.name:{name_width}}{summary}\n")
-        formatter.write(f"\n{self.epilog}\n")
+        formatter.write(f"{self.epilog}\n")
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -88,7 +88,7 @@ def _run_pytest(checkout: Checkout, arguments: list[str]) -> int:
 @click.option("--every-call", is_flag=True, help="All calls, however long the page becomes.")
 @click.pass_context
 def debug(ctx: click.Context, name: str, test: str, kata_seed: int, every_call: bool) -> None:
-    """The inputs of a failing test: what your code got and gave.
+    """What a failing test gave to your code, and got.
 
     TEST is a part of the test's name; without it, the first test that fails is shown.
     """
