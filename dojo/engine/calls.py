@@ -79,7 +79,6 @@ class CallRecorder:
     def _enter(self, frame: types.FrameType, event: str, argument: Any) -> Any:
         if frame.f_code not in self.functions:
             return None
-        frame.f_trace_lines = False
         if frame not in self.running:  # a generator is entered again after each value
             name, function = self.functions[frame.f_code]
             values = frame.f_locals

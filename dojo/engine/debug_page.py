@@ -80,7 +80,8 @@ def _call(call: Call, file: str, width: int, most: int) -> list[Line]:
     how, result = _result(call, builds)
     rows = arguments[:most]
     column = max(len(label) for label, _ in [*rows, (how, "")]) + 2
-    lines = [Line(cut(f"{name if builds else name + dot + method}  ({file}, line {call.line})", width), "bold")]
+    place = f"{file}, line {call.line}" if call.line else file
+    lines = [Line(cut(f"{name if builds else name + dot + method}  ({place})", width), "bold")]
     lines += [Line(cut(f"  {label:{column}}{value}", width)) for label, value in rows]
     if more := len(arguments) - len(rows):
         lines.append(Line(f"  ... and {count(more, 'argument')} more"))

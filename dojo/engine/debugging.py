@@ -39,6 +39,7 @@ class Debugger:
         self.config, self.session = config, session
         self.wanted = str(config.getoption("--debug-test")).rpartition("::")[2]
         self.kata = ""  # whose tests these are
+        self.found = False  # one that is wanted
         self.running: pytest.Function | None = None  # the test whose calls these are
         self.calls: deque[Call] = deque()
         self.number = 0  # of the calls, those included that are not kept
@@ -52,6 +53,7 @@ class Debugger:
         self.kata = self.session.kata_of(items[0].path) if items else ""
         exact = [item for item in items if item.name == self.wanted]
         items[:] = exact or [item for item in items if self.wanted in item.name]
+        self.found = bool(items)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
@@ -101,5 +103,5 @@ class Debugger:
             yield Line(f"No test fails: {', '.join(f'{number} {verdict}' for verdict, number in counts.items())}.")
             if counts["passed"]:
                 yield Line(f"To look at one that passes, name it alone: kata debug {outcomes[0].kata} TEST")
-        elif self.kata:
+        elif self.kata and not self.found:
             yield Line(f"No test has {self.wanted!r} in its name. All names: kata test {self.kata} --collect-only -q")

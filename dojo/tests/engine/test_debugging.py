@@ -261,3 +261,16 @@ def test_a_call_whose_end_was_not_seen():
     """After a debugger, which takes the place of what records."""
     lines = [line.text for line in page(record(calls=[Call("function", page, {}, 0)]), 80, 22)]
     assert "  ended  not seen; a debugger stops the recording, for example" in lines
+    assert "function  (katas/tiny.py)" in lines
+
+
+def test_a_debugger_can_be_used(tiny):
+    """It stops at the line after breakpoint(), and `q` ends the run without a page."""
+    wrong(tiny, "    if isinstance", "    breakpoint()\n    if isinstance")
+    with Person(tiny, "-m", "dojo.cli.main", "debug", "tiny", program=sys.executable) as person:
+        person.child.expect_exact("-> if isinstance(x, int):")
+        person.press("c\n")
+        person.child.expect_exact("-> if isinstance(x, int):")
+        person.press("q\n")
+        person.child.expect(pexpect.EOF)
+        assert "in its name" not in person.child.before
