@@ -325,7 +325,10 @@ ODD = {  # (the statements, what the failing test says)
         "import tempfile\nwith tempfile.TemporaryFile() as f:\n    while True: f.write(bytes(2**20))",
         "printed or wrote more than 64 MiB",
     ),
-    "a breakpoint": ("breakpoint()", "stopped at a breakpoint, and no debugger can be used here: delete it"),
+    "a breakpoint": (
+        "breakpoint()",
+        "stopped at a breakpoint, and nobody can type into a debugger here. To debug: kata test tiny -x",
+    ),
     "a breakpoint of pdb": ("import pdb\npdb.set_trace()", "stopped at a breakpoint"),
     "input": ("input('x? ')", "line 10, waits for input, and nobody can type during a run: delete input()"),
     "cancelled": ("import asyncio\nraise asyncio.CancelledError('no')", "raised CancelledError: no"),

@@ -280,7 +280,7 @@ def test_a_page_scrolls_with_arrows_and_with_j_and_k(room, down, up):
     assert "stage 1  the definition" not in room.screen(app)
     press(app, up, up)
     assert "stage 1  the definition" in room.screen(app)
-    press(app, down, down, "q", "t")
+    press(app, down, down, "escape", "t")
     assert "stage 1  the definition" in room.screen(app)
 
 
@@ -506,7 +506,7 @@ def test_every_screen_fits_its_window(room, size):
     screens = [room.screen(app)]
     press(app, "h")
     screens.append(room.screen(app))
-    press(app, "p")
+    press(app, "escape", "p")
     screens.append(room.screen(app))
     press(app, "p", *FINISH)
     room.answer(app, "ppp", "pf")
@@ -518,7 +518,7 @@ def test_every_screen_fits_its_window(room, size):
         lines = screen.splitlines()
         assert len(lines) == size[1]
         assert max(map(len, lines)) <= size[0]
-        assert any(word in "".join(lines[-4:]) for word in ("leave", "close"))
+        assert any(word in "".join(lines[-4:]) for word in ("leave", "close", "back"))
 
 
 # Points
