@@ -261,7 +261,7 @@ class App(ABC):
         """Goes back to the page below, else to the verdict. After q, a command for the shell may come: it does nothing."""
         self.page, self.scroll = self.page.below if self.page else None, 0
         if key == "q":
-            self.guard.begin()
+            self.guard.begin(key)
 
     def close_pages(self) -> None:
         self.page, self.scroll = None, 0
@@ -278,7 +278,7 @@ class App(ABC):
 
     def printed(self) -> list[str]:
         """What the learner's code printed, below the verdict."""
-        return self.terminal.lines(*parts) if (parts := screen.printed(*self.live_run.printed)) else []
+        return screen.printed_lines(self.terminal, self.terminal.size[0], *self.live_run.printed)
 
     def sentences(self) -> list[str]:
         """What to heed, above the keys: the open question, else the message."""

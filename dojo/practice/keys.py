@@ -69,19 +69,22 @@ class TypingGuard:
         self.on = False
         self.typing = False  # a word is being typed
         self._waits = ""  # the letter that may turn out to be a key
-        self._last = 0.0  # when the last letter arrived
+        self._last_key, self._last = "", 0.0  # and when it arrived
 
-    def begin(self) -> None:
-        self.on = True
+    def begin(self, key: str) -> None:
+        """Watches what follows `key`."""
+        self.on, self._last_key = True, key
 
     def stops(self, key: str, now: float) -> bool:
         """Whether `key` is no key yet, or none at all. Arrows always are keys, and so is a letter that is typed twice."""
-        before, self._waits = self._waits, ""
-        if not self.on or (len(key) > 1 and key not in ("space", "enter")) or key == before:
-            self.on = self.on and key != before
+        waited, self._waits = bool(self._waits), ""
+        typed_twice = key == self._last_key and not self.typing
+        self._last_key = key
+        if not self.on or typed_twice or (len(key) > 1 and key not in ("space", "enter")):
+            self.on = self.on and not typed_twice
             self.typing = False
             return False
-        self.typing = now - self._last < TYPING_GAP_S and (self.typing or bool(before))
+        self.typing = now - self._last < TYPING_GAP_S and (self.typing or waited)
         self._waits, self._last = "" if self.typing else key, now
         return True
 

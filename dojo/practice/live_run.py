@@ -63,7 +63,7 @@ class LiveRun:
     def failure(self) -> Outcome | None:
         """The failure on the screen: the first one, unless another was chosen."""
         failures = self.failures
-        return failures[self.chosen % len(failures)] if failures else None
+        return failures[min(self.chosen, len(failures) - 1)] if failures else None
 
     def next_failure(self) -> bool:
         """Puts the next failure on the screen; False if there is no other."""
@@ -73,18 +73,16 @@ class LiveRun:
 
     @property
     def printed(self) -> tuple[str, str]:
-        """Where the learner's code printed something, and what; empty texts if it printed nothing.
+        """When the learner's code printed something, and what; empty texts if it printed nothing.
 
         In the test whose failure is on the screen; else while the file was imported; else in the first test of all.
         """
-        if self.waiting and self.first_failure:
-            return self.first_failure.test, self.first_failure.printed
-        if not self.verdict:
-            return "", ""
         shown = [self.failure] if self.failure else []
-        printed = [(o.test, o.printed) for o in (*shown, *self.verdict.outcomes)]
-        printed.insert(len(shown), ("the import of the file", self.verdict.printed))
-        return next(((where, text) for where, text in printed if text.strip()), ("", ""))
+        verdict = None if self.waiting and self.first_failure else self.verdict
+        outcomes = (*shown, *(verdict.outcomes if verdict else ()))
+        printed = [(f"in {o.test}", o.printed) for o in outcomes]
+        printed.insert(len(shown), ("while the file was imported", verdict.printed if verdict else ""))
+        return next(((when, text) for when, text in printed if text.strip()), ("", ""))
 
     @property
     def in_order(self) -> list[Outcome]:

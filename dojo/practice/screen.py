@@ -1,6 +1,7 @@
 """The parts of a screen that watch, drill and hunt have in common. Every function returns lines for `Terminal.draw`."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 
 from rich.console import RenderableType
@@ -93,7 +94,7 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
         return solved(terminal, live_run)
     shown = live_run.failure
     if shown:
-        parts = ["", failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
+        parts = ["", *failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
         for diagnosis in live_run.diagnoses:
             parts += ["", paragraph(f"{diagnosis.sentence}.", "bold yellow", 3)]
         return terminal.lines(*parts)
@@ -105,14 +106,19 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
     return terminal.lines("", paragraph(now, "dim"))
 
 
-def failure_title(terminal: Terminal, live_run: LiveRun, shown: Outcome, step_key: str) -> RenderableType:
-    """The name of the failed test, and at the end of the line which failure of how many it is."""
+def failure_title(terminal: Terminal, live_run: LiveRun, shown: Outcome, step_key: str) -> list[RenderableType]:
+    """The name of the failed test, and at the end of the line, if there is room, which failure of how many it is."""
     number = len(live_run.failures)
-    name, place = f" ✗ {shown.test}", f"{live_run.chosen % number + 1} of {number}: {step_key} the next "
-    space = terminal.size[0] - len(name) - len(place)
-    if not step_key or number == 1 or space < 1:
-        return paragraph(name.strip(), "bold red")
-    return Text.assemble((name, "bold red"), " " * space, (place, "dim"))
+    name, place = (
+        Text(f" ✗ {shown.test}", "bold red"),
+        Text(f"{live_run.chosen + 1} of {number}: {step_key} the next", "dim"),
+    )
+    if not step_key or number == 1:
+        return [paragraph(name.plain.strip(), "bold red")]
+    space = terminal.size[0] - name.cell_len - place.cell_len - 1
+    if space < 1:
+        return [paragraph(name.plain.strip(), "bold red"), paragraph(place.plain, "dim", 3)]
+    return [name.append(" " * space).append_text(place)]
 
 
 def failure(message: str) -> list[RenderableType]:
@@ -123,21 +129,37 @@ def failure(message: str) -> list[RenderableType]:
     return [paragraph(first, "bold", 3), *lines] if message else []
 
 
-def printed(where: str, text: str) -> list[RenderableType]:
-    """What the learner's code printed in the test `where`, below a heading; nothing if it printed nothing."""
-    return (
-        ["", paragraph(f"Printed by your code in {where}", "bold magenta"), paragraph(text.rstrip())]
-        if text.strip()
-        else []
-    )
+def printed(when: str, text: str) -> list[RenderableType]:
+    """What the learner's code printed, below a heading; nothing if it printed nothing."""
+    return ["", paragraph(f"Printed {when}", "bold magenta"), paragraph(text.rstrip())] if text.strip() else []
 
 
-def code(text: str, language: str = "python") -> RenderableType:
-    """`text` with the colours of its language."""
+@lru_cache(maxsize=1)  # 280 lines take 20 ms, and are drawn again as every test begins
+def printed_lines(terminal: Terminal, width: int, when: str, text: str) -> list[str]:
+    parts = printed(when, text)
+    return terminal.lines(*parts, width=width) if parts else []
+
+
+def code(terminal: Terminal, text: str, language: str = "python") -> RenderableType:
+    """`text` with the colours of its language. A line that is too long goes on further to the right."""
     from rich.syntax import Syntax  # not before: the first verdict does not wait for it
 
-    syntax = Syntax(harmless(text), language, theme="ansi_dark", word_wrap=True, background_color="default")
-    return Padding(syntax, (0, 1), expand=False)
+    syntax = Syntax("", language, theme="ansi_dark", word_wrap=True, background_color="default")
+    highlighted = syntax.highlight(harmless(text))
+    highlighted.rstrip()
+    lines = [part for line in highlighted.split("\n", allow_blank=True) for part in _wrapped(terminal, line)]
+    return Padding(Text("\n").join(lines), (0, 1), expand=False)
+
+
+def _wrapped(terminal: Terminal, line: Text) -> list[Text]:
+    width = max(2, terminal.size[0] - 2)
+    first = line.wrap(terminal.console, width)[0] if line.cell_len > width else line
+    rest = line.plain[len(first) :].lstrip()
+    if not rest:
+        return [line]
+    indent = min(len(line.plain) - len(line.plain.lstrip(" +-")) + 4, width // 2)
+    further = line[len(line) - len(rest) :].wrap(terminal.console, width - indent)
+    return [first, *(Text(" " * indent).append_text(part) for part in further)]
 
 
 def unwritten(terminal: Terminal, file: str, live_run: LiveRun) -> list[str]:

@@ -47,5 +47,5 @@ def page(terminal: Terminal, checkout: Checkout, outcome: Outcome) -> list[str]:
     source = test_source(checkout, outcome)
     if source:
         parts += ["", paragraph(source.docstring, "italic")] if source.docstring else []
-        parts += ["", Text(f" {source.place}", "dim"), code(source.text)]
-    return terminal.lines(*parts, *printed(outcome.test, outcome.printed))
+        parts += ["", Text(f" {source.place}", "dim"), code(terminal, source.text)]
+    return terminal.lines(*parts, *printed(f"in {outcome.test}", outcome.printed))

@@ -12,7 +12,7 @@ from dojo.practice.terminal import Terminal
 
 def reference(terminal: Terminal, kata: Kata, text: str) -> list[str]:
     """The reference, and the follow-up questions with their answers."""
-    parts: list[RenderableType] = ["", paragraph(f"solutions/{kata.name}.py", "bold"), "", code(text)]
+    parts: list[RenderableType] = ["", paragraph(f"solutions/{kata.name}.py", "bold"), "", code(terminal, text)]
     if kata.follow_ups:
         parts += ["", paragraph("What an interviewer asks next", "bold cyan")]
     for asked in kata.follow_ups:
@@ -23,12 +23,12 @@ def reference(terminal: Terminal, kata: Kata, text: str) -> list[str]:
 def difference(terminal: Terminal, checkout: Checkout, kata: Kata, text: str) -> list[str]:
     """The learner's file beside the reference: what only the first has in red, what only the second has in green."""
     file = checkout.stub(kata.name)
-    yours, theirs = checkout.shown(file), f"solutions/{kata.name}.py"
+    yours = checkout.shown(file)
     if not file.is_file():
         return terminal.lines("", paragraph(f"{yours} does not exist, so there is nothing to compare.", "bold"))
     mine = file.read_bytes().decode("utf-8", "replace")
     lines = list(unified_diff(mine.splitlines(), text.splitlines(), lineterm=""))[2:]  # without the names of the files
     if not lines:
         return terminal.lines("", paragraph(f"{yours} and the reference are the same, line for line.", "bold"))
-    head = paragraph(f"- {yours}, yours    + {theirs}, the reference", "bold")
-    return terminal.lines("", head, "", code("\n".join(lines), "diff"))
+    head = paragraph(f"- yours, {yours}   + the reference", "bold")
+    return terminal.lines("", head, "", code(terminal, "\n".join(lines), "diff"))

@@ -6,6 +6,7 @@ from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Outcome
 from dojo.engine.messages import FirstFailure, Verdict
 from dojo.practice import app as practice_app
+from dojo.practice import screen
 from dojo.practice.app import TYPED_TEXT
 from dojo.practice.pages import Page
 from dojo.practice.watch import one_test, view
@@ -135,7 +136,7 @@ def test_c_shows_ones_own_code_beside_the_reference(watching):
     watching.show_solution()
     press(watching, "c")
     text = watching.screen()
-    assert "- katas/tiny.py, yours    + solutions/tiny.py, the reference" in text
+    assert "- yours, katas/tiny.py   + the reference" in text
     assert "-    return x * x" in text
     assert "+    return x * 2" in text
     assert "Two functions" not in text
@@ -298,15 +299,15 @@ def test_what_was_printed_stands_below_the_failure(watching):
     printing = [Outcome(o.test, "tiny", o.stage, o.verdict, o.message, 0.1, f"in {o.test}\n") for o in FAILURES]
     watching.told(*printing)
     text = watching.screen()
-    assert "Printed by your code in test_double_is_twice_as_much[5]\n in test_double" in text.replace(" \n", "\n")
+    assert "Printed in test_double_is_twice_as_much[5]\n in test_double" in text.replace(" \n", "\n")
     press(watching, "f")
     assert "in test_a_negative_number_is_an_error" in words(watching.screen())
     watching.start_run()
     watching.told(*FAILURES, printed="hello\n")
-    assert "Printed by your code in the import of the file hello" in words(watching.screen())
+    assert "Printed while the file was imported hello" in words(watching.screen())
     watching.start_run()
     watching.told(*FAILURES[:2], printing[2])
-    assert "Printed by your code in test_shift_moves_up in test_shift_moves_up" in words(watching.screen())
+    assert "Printed in test_shift_moves_up in test_shift_moves_up" in words(watching.screen())
     watching.start_run()
     watching.told(*FAILURES)
     assert "Printed" not in watching.screen()
@@ -337,3 +338,18 @@ def test_a_page_covers_what_was_printed(watching):
 def test_the_keys_of_watch_fit_into_one_line():
     """At 80 columns."""
     assert len(" " + "".join(f"{key} {does}  " for key, does in view.KEYS.items()).rstrip()) <= 80
+
+
+def test_a_long_line_of_code_goes_on_further_to_the_right():
+    """So that one sees where the lines of the file begin."""
+    text = "def f():\n    return aaaa + bbbb + cccc + dddd\n\n\n+    x = aaaa + bbbb + cccc + dddd"
+    lines = FakeTerminal(26, 24).lines(screen.code(FakeTerminal(26, 24), text))
+    assert [line.rstrip() for line in lines] == [
+        " def f():",
+        "     return aaaa + bbbb +",
+        "         cccc + dddd",
+        "",
+        "",
+        " +    x = aaaa + bbbb +",
+        "          cccc + dddd",
+    ]
