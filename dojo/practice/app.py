@@ -19,7 +19,7 @@ from dojo.practice.keys import TypingGuard
 from dojo.practice.live_run import LiveRun
 from dojo.practice.pages import LEAVE_KEYS, SCROLL_STEPS, Actions, Page
 from dojo.practice.question import Question
-from dojo.practice.terminal import RESIZED, Terminal
+from dojo.practice.terminal import CLOSED, RESIZED, Terminal
 
 JOB_NUMBERS = count(1)  # one sequence for all apps, because they may share a fork server
 DRAW_INTERVAL_S = 0.04  # at least this long between two drawings that show no more than the progress of a run
@@ -205,6 +205,9 @@ class App(ABC):
     def press(self, key: str) -> None:
         if key == RESIZED:
             self.terminal.redraw()
+            return
+        if key == CLOSED:
+            self.leave()
             return
         stopped = self.guard.stops(key, time.monotonic())
         self.message = TYPED_TEXT if self.guard.typing else ""

@@ -20,6 +20,7 @@ from dojo.core.errors import UserError
 from dojo.practice.keys import KEY_NAMES, KeyReader
 
 RESIZED = "resized"  # comes through `keys` when the window has another size
+CLOSED = "closed"  # when the terminal is gone
 # Alternate screen without a cursor; the terminal marks what is pasted.
 ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?2004h", "\x1b[?2004l\x1b[?25h\x1b[?1049l"
 
@@ -162,7 +163,7 @@ class Terminal:
                 except OSError:
                     text = ""
                 if not text:  # the terminal was closed
-                    self._key_sender.send("q")
+                    self._key_sender.send(CLOSED)
                     return
                 for key in reader.keys(text, time.monotonic()):
                     self._key_sender.send(key)

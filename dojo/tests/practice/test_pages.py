@@ -176,6 +176,12 @@ def test_q_on_a_page_is_back(on_solution, key):
     assert "q quit" in on_solution.screen()
 
 
+def test_a_terminal_that_is_gone_ends_the_program_from_a_page_too(on_solution):
+    """Nobody could press q a second time."""
+    press(on_solution, "closed")
+    assert on_solution.done
+
+
 def test_a_command_typed_after_q_does_nothing(on_solution):
     """It was meant for the shell. The screen says so."""
     press(on_solution, "q", *"kata", "space", *"list", "enter", *"next", "enter", *"exit")
