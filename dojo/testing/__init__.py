@@ -24,6 +24,7 @@ from dojo.testing.dtypes import FLOATS, HALVES, numbers, roundings
 from dojo.testing.gradients import backward, expect_gradients, expect_graph, expect_no_graph, expect_slope
 from dojo.testing.limits import expect_flat_operators, expect_operators, expect_traffic
 from dojo.testing.randomness import expect_seeded, seeded
+from dojo.testing.rules import expect_own_work
 from dojo.testing.sampling import draw, expect_distribution, randint, randn
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "expect_graph",
     "expect_no_graph",
     "expect_operators",
+    "expect_own_work",
     "expect_raises",
     "expect_rng_untouched",
     "expect_seeded",

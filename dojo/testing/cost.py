@@ -4,6 +4,7 @@
         sample_top_k(logits, 50)
     spent.bytes        # read and written by the dispatched operators (views are free)
     spent.allocated    # bytes of fresh memory that they returned
+    spent.largest      # elements of the largest tensor in it: what tells tiled from naive
     spent.flops        # of matrix products, convolutions and attention (torch's own formulas)
     spent.calls        # Counter of operator names: {"aten.topk": 1, ...}; views are not counted
 
@@ -20,8 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, mm_flop, sdpa_backward_flop, sdpa_flop
 
+# torch's formulas, and those that it has for the GPU's operators alone.
+FLOPS = flop_registry | {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+    torch.ops.aten._int_mm: mm_flop,
+}
 # Operators that read as many elements as they return (plus the index), however large the tensor is.
 GATHERS = {"gather", "index", "index_select", "embedding", "take", "take_along_dim", "select_scatter"}
 # Operators that change as many elements as they are given (plus the index), however large the tensor is.
@@ -49,6 +56,7 @@ class Cost:
 
     bytes: int = 0
     allocated: int = 0
+    largest: int = 0
     flops: int = 0
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -80,7 +88,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if packet not in flop_registry:
+        if packet not in FLOPS:
             # In inference mode composite operators arrive undivided: count the operators that they consist of.
             with self:  # torch deactivates the mode while it handles an operator
                 result = func.decompose(*args, **kwargs)
@@ -89,15 +97,17 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         out = func(*args, **kwargs)
         read = _tensors((args, kwargs))
         written = _tensors(out)
-        if packet in flop_registry:
-            self.spent.flops += int(flop_registry[packet](*args, **kwargs, out_val=out))
+        if packet in FLOPS:
+            self.spent.flops += int(FLOPS[packet](*args, **kwargs, out_val=out))
         if func.is_view or packet in VIEWS or not (read or written):
             return out
         name = packet._qualified_op_name.split("::")[-1]
         self.spent.calls[f"aten.{name}"] += 1
         outputs = sum(map(_size, written))
         inputs = set(map(_memory, read))
-        self.spent.allocated += sum(_size(t) for t in written if _memory(t) not in inputs)
+        fresh = [t for t in written if _memory(t) not in inputs]
+        self.spent.allocated += sum(map(_size, fresh))
+        self.spent.largest = max([self.spent.largest, *(_size(t) // t.element_size() for t in fresh)])
         if name in GATHERS:
             self.spent.bytes += 2 * outputs + sum(_size(t) for t in read[1:])
         elif name in SCATTERS:

@@ -2,9 +2,12 @@
 
 import pytest
 
+from dojo.testing import expect_own_work
+from katas import early_stopping
 from katas.early_stopping import step_lr, warmup_cosine_lr
 
 from .helpers import expect_rates, expect_stop
+from .probe import FORBIDDEN
 
 
 @pytest.mark.parametrize("patience", [1, 2, 4])
@@ -65,3 +68,9 @@ def test_the_cosine_ends_at_min_lr():
     rates = [warmup_cosine_lr(s, base_lr=2.0, warmup_steps=0, total_steps=6, min_lr=0.5) for s in (0, 2, 3, 4, 6)]
     hint = "min_lr + (base_lr - min_lr) * (1 + cos(pi * p)) / 2"
     expect_rates(rates, [2.0, 1.625, 1.25, 0.875, 0.5], "the rates of steps 0, 2, 3, 4, 6 of 6 with min_lr=0.5", hint)
+
+
+def test_the_schedules_are_your_own():
+    """torch.optim.lr_scheduler is the answer; a file may compare with it where only running the file itself gets to it."""
+    step_lr(1.0, 0, 1, 0.5)
+    expect_own_work(early_stopping, FORBIDDEN)

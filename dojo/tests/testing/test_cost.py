@@ -231,3 +231,34 @@ def test_item_is_counted_as_a_call_without_bytes():
     spent = spent_by(lambda: [x[i].item() for i in range(4)])
     assert spent.bytes == 0
     assert spent.calls["aten._local_scalar_dense"] == 4
+
+
+def test_fused_attention_costs_what_its_two_products_cost():
+    """torch has no formula for the CPU's operator: a kata that forbids the call would measure it as free."""
+    q, k, v = (torch.randn(2, 4, length, 16) for length in (32, 48, 48))
+    fused = spent_by(lambda: F.scaled_dot_product_attention(q, k, v))
+    by_hand = spent_by(lambda: (q @ k.mT).softmax(-1) @ v)
+    assert fused.flops == by_hand.flops == 4 * 2 * 4 * 32 * 48 * 16
+
+
+def test_the_gradient_of_fused_attention_is_counted_too():
+    """Five products: the scores again, and one for each gradient."""
+    q, k, v = (torch.randn(1, 2, 24, 16, requires_grad=True) for _ in range(3))
+    out = F.scaled_dot_product_attention(q, k, v)
+    assert spent_by(lambda: out.sum().backward()).flops == 5 * 2 * 2 * 24 * 24 * 16
+
+
+def test_integer_products_are_counted():
+    """An int8 layer multiplies as often as a float one."""
+    a, b = torch.ones(32, 64, dtype=torch.int8), torch.ones(64, 16, dtype=torch.int8)
+    assert spent_by(lambda: torch._int_mm(a, b)).flops == 2 * 32 * 64 * 16
+
+
+def test_the_largest_tensor_tells_tiles_from_the_whole():
+    """Both move as many bytes. Views and results in place are not counted: they are in memory already."""
+    x, y = ones(64, 8), ones(8, 64)
+    whole = spent_by(lambda: (x @ y).expand(100, 64, 64).sum((1, 2)))
+    tiles = spent_by(lambda: [x[i : i + 8] @ y for i in range(0, 64, 8)])
+    assert whole.largest == 64 * 64
+    assert tiles.largest == 8 * 64
+    assert spent_by(lambda: x.mul_(2).T).largest == 0
