@@ -264,7 +264,7 @@ class App(ABC):
         """Goes back to the page below, else to the verdict. After q, a command for the shell may come: it does nothing."""
         self.page, self.scroll = self.page.below if self.page else None, 0
         if key == "q":
-            self.guard.begin(key)
+            self.guard.begin()
 
     def close_pages(self) -> None:
         self.page, self.scroll = None, 0

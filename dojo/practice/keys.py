@@ -69,22 +69,21 @@ class TypingGuard:
         self.on = False
         self.typing = False  # a word is being typed
         self._waits = ""  # the letter that may turn out to be a key
-        self._last_key, self._last = "", 0.0  # and when it arrived
+        self._last = 0.0  # when the last letter arrived
 
-    def begin(self, key: str) -> None:
-        """Watches what follows `key`."""
-        self.on, self._last_key = True, key
+    def begin(self) -> None:
+        """Watches what comes next."""
+        self.on, self.typing, self._waits = True, False, ""
 
     def stops(self, key: str, now: float) -> bool:
-        """Whether `key` is no key yet, or none at all. Arrows always are keys, and so is a letter that is typed twice."""
-        waited, self._waits = bool(self._waits), ""
-        typed_twice = key == self._last_key and not self.typing
-        self._last_key = key
-        if not self.on or typed_twice or (len(key) > 1 and key not in ("space", "enter")):
-            self.on = self.on and not typed_twice
+        """Whether `key` is no key yet, or none at all. Arrows always are keys, and so is a q after the q that waits."""
+        waited, self._waits = self._waits, ""
+        leaves = key == waited == "q"
+        if not self.on or leaves or (len(key) > 1 and key not in ("space", "enter")):
+            self.on = self.on and not leaves
             self.typing = False
             return False
-        self.typing = now - self._last < TYPING_GAP_S and (self.typing or waited)
+        self.typing = now - self._last < TYPING_GAP_S and (self.typing or bool(waited))
         self._waits, self._last = "" if self.typing else key, now
         return True
 

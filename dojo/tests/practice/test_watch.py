@@ -325,7 +325,9 @@ def test_after_a_paste_keys_are_keys_again():
         ([(0.0, "k"), (0.2, "a"), (0.3, "t"), (0.5, "a"), (0.7, "space"), (1.1, "l"), (1.5, "s"), (1.6, "enter")], []),
         ([(0.0, "l"), (0.0, "s"), (0.0, "enter"), (2.0, "n")], ["n"]),  # a word, and then a key
         ([(0.0, "d"), (2.0, "d"), (2.1, "n")], ["d", "d", "n"]),  # after the first key letters are keys at once
-        ([(0.0, "q"), (0.1, "q")], ["q", "q"]),  # pressed on by somebody who wants to get out
+        ([(0.0, "q"), (0.1, "q")], ["q"]),  # pressed on by somebody who wants to get out
+        ([(0.0, "q"), (0.1, "u"), (0.2, "i"), (0.3, "t"), (0.4, "enter")], []),
+        ([(0.0, "s"), (0.1, "s"), (0.2, "h"), (0.3, "space"), (0.4, "n")], []),
         ([(0.0, "up"), (0.1, "down"), (0.2, "n")], ["up", "down", "n"]),  # no text
         ([(0.0, "e"), (0.3, "x"), (0.6, "i"), (0.9, "t"), (1.2, "enter"), (5.0, "d"), (5.1, "u"), (5.2, "e")], []),
     ],
@@ -333,7 +335,7 @@ def test_after_a_paste_keys_are_keys_again():
 def test_a_word_typed_after_a_page_was_left_is_no_key(typed, keys):
     """It is meant for the shell, by somebody who has quit a program with q."""
     guard, done = TypingGuard(), []
-    guard.begin("q")
+    guard.begin()
     for now, key in [*typed, (100.0, "")]:
         done += [released] if (released := guard.released(now)) else []
         done += [key] if key and not guard.stops(key, now) else []
