@@ -18,8 +18,8 @@ lone surrogates comes back as it was.
 
 Stage 1: training, encoding, decoding.  Stage 2: ties, runs of one byte, special tokens, patterns, wrong arguments.
 Stage 3: text that is not ASCII, bytes that are no text, streams.  Stage 4: a long word is encoded in O(n log n) steps:
-at most 150 executed lines of this file a byte, for a word of 1200 bytes and 676 merges; one pass over the word for
-each merge takes more.
+at most 150 executed lines of this file a byte, for a word of 1200 bytes and 676 merges and for a run of 2999 equal bytes.
+One pass over the word for each merge takes more.
 
 Sources: Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units" (2016); Radford et al.,
 "Language Models are Unsupervised Multitask Learners" (2019), for bytes.
@@ -98,8 +98,8 @@ class Tokenizer:
     def __init__(
         self, merges: list[tuple[bytes, bytes]], special: dict[str, int] | None = None, pattern: str = GPT2_LIKE
     ) -> None:
-        """`merges` are as `train` gives them, `special` has texts and their ids, and each match of `pattern` is a word; the
-        matches leave out no character.
+        """`merges` are as `train` gives them, `special` has texts and their ids, and each match of `pattern` is a word. A
+        pattern has to match every character of a text.
 
         Raises ValueError for a merge with a part that is no token yet, or whose result is a token already; for a special
         token that is empty, or whose id is another token's.
@@ -136,7 +136,8 @@ class Tokenizer:
         """The ids of `text`: in each word the earliest learned of the merges that fit is applied, until none fits.
 
         With `allow_special` a special token's text becomes its id, from left to right, and of several that begin at one
-        place the longest; no word spans it. Otherwise it is text as any other.
+        place the longest; what lies between special tokens is cut into words as a text of its own. Without it they are
+        text like any other.
         """
         # kata: begin
         ids: list[int] = []
@@ -179,7 +180,7 @@ class Tokenizer:
     # kata: end
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`. What is no UTF-8 reads U+FFFD, as bytes.decode(errors="replace") has it.
+        """The text of `ids`. Invalid UTF-8 becomes U+FFFD, as with bytes.decode(errors="replace").
 
         Raises ValueError for an id that is not in the vocabulary.
         """
@@ -191,8 +192,8 @@ class Tokenizer:
         """Yields the text of `ids` in pieces, as it becomes known; joined they are what `decode` gives.
 
         Before the next id is taken, every complete character has been yielded. The bytes of an unfinished one wait for
-        the next id, and read U+FFFD if no more come. When the U+FFFD of other broken bytes shows is free, and pieces may
-        be empty. Raises ValueError as `decode` does, at the latest when it comes to that id.
+        the next id, and become U+FFFD if no more come. It is up to you when the U+FFFD of other invalid bytes is yielded,
+        and whether pieces are empty. Raises ValueError as `decode` does, at the latest when it comes to that id.
         """
         # kata: begin
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -37,6 +37,6 @@ def expect_lines(run: Callable[[], T], kata: ModuleType, most: int, *, what: str
     try:
         return run()
     except _TooMany:
-        raise Wrong(f"{what} should execute at most {most} lines, but goes on after them", hint=hint) from None
+        raise Wrong(f"{what} should execute at most {most} lines, but needs more", hint=hint) from None
     finally:
         sys.settrace(before)

@@ -61,6 +61,6 @@ def expect_merges(actual, expected, words, hint):
     shown = words if len(str(words)) < 300 else f"{len(words)} words"
     for number, (one, other) in enumerate(zip(actual, expected, strict=False)):
         if one != other:
-            raise Wrong(f"merge {number} of {shown} should be {other}, but is {one}", hint=hint)
+            raise Wrong(f"train({shown}, ...)[{number}] should be {other}, but is {one}", hint=hint)
     if len(actual) != len(expected):
-        raise Wrong(f"{shown} should give {len(expected)} merges, but gave {len(actual)}", hint=hint)
+        raise Wrong(f"train({shown}, ...) should give {len(expected)} merges, but gave {len(actual)}", hint=hint)

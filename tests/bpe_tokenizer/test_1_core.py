@@ -23,7 +23,9 @@ def test_a_pair_counts_as_often_as_its_word():
 def test_merged_tokens_are_merged_again():
     """The worked example of most explanations: aa, then ab, then both together."""
     words = {b"aaabdaaabac": 1}
-    hint = "after each merge count again, with the new token in the place of the pair"
+    hint = (
+        "after each merge count again, with the new token in the place of the pair; of equals the smaller left id first"
+    )
     expect_merges(train(words, 3), WORKED, words, hint)
 
 
@@ -31,7 +33,7 @@ def test_merged_tokens_are_merged_again():
 def test_training_learns_the_merges_that_the_rules_give(rng, merges):
     """Beside a trainer that counts everything anew for each merge."""
     words = random_words(rng, 30, 9, b"abcdefgh")
-    hint = "count again after each merge, with every word changed that holds the pair"
+    hint = "add each pair's word count, and count again after each merge; of equals the smaller left id, then the smaller right id"
     expect_merges(train(words, merges), learned(words, merges), words, hint)
 
 
