@@ -13,7 +13,7 @@ from .helpers import DIRECTION, SINGLE, drawn, expect_turned, speeds
 
 def test_frequencies_fall_from_one_to_nearly_one_over_the_base():
     """Pair i of dim / 2 has base^(-2 i / dim)."""
-    hint = "base ** -(arange(0, dim, 2) / dim), in float64"
+    hint = "pair i has base^(-2 i / dim), i from 0, in float64"
     wanted = numbers(1.0, 1e-1, 1e-2, 1e-3)
     expect_close(inverse_frequencies(8), wanted, what="inverse_frequencies(8)", hint=hint, rtol=1e-10, atol=0.0)
     wanted = numbers(1.0, 16 ** (-1 / 3), 16 ** (-2 / 3))
@@ -48,13 +48,22 @@ def test_channel_i_is_the_partner_of_channel_i_plus_half():
     expect_close(found, wanted, what="unit vectors at position 1, half-split", hint=hint, **SINGLE)
 
 
+def test_x_is_left_alone(rng):
+    """Queries and keys are still needed for the backward pass."""
+    x, positions = drawn(rng, 4, 6)
+    frequencies = speeds(3)
+    with expect_unchanged(x, positions, frequencies, what="an argument of rotate"):
+        rotate(x, positions, frequencies, interleaved=False)
+
+
 @pytest.mark.parametrize("dim", [2, 4, 10])
 def test_every_pair_turns_by_its_position_times_its_frequency(rng, dim):
     """Positions 0 to n - 1, as in a prompt."""
     x, frequencies = randn(rng, 7, dim), speeds(dim // 2)
     positions = torch.arange(7)
     found = rotate(x, positions, frequencies, interleaved=False)
-    expect_turned(found, x, positions, frequencies, False, what="rotate(x, 0 ... 6)", hint=DIRECTION)
+    hint = "as in the test of one pair, with the angle positions[n] * frequencies[i] for token n and pair i"
+    expect_turned(found, x, positions, frequencies, False, what="rotate(x, 0 ... 6)", hint=hint)
 
 
 def test_position_zero_stays(rng):
@@ -83,14 +92,6 @@ def test_scores_depend_on_the_distance_alone(rng):
     for shift in (1, 7, 30):
         what = f"the score of positions {5 + shift} and {2 + shift}, beside 5 and 2"
         expect_close(score(5 + shift, 2 + shift), score(5, 2), what=what, hint=DIRECTION, rtol=0.0, atol=2e-4)
-
-
-def test_x_is_left_alone(rng):
-    """Queries and keys are still needed for the backward pass."""
-    x, positions = drawn(rng, 4, 6)
-    frequencies = speeds(3)
-    with expect_unchanged(x, positions, frequencies, what="an argument of rotate"):
-        rotate(x, positions, frequencies, interleaved=False)
 
 
 def test_both_functions_fit_together(rng):

@@ -93,7 +93,8 @@ def test_gradients_are_turned_back(rng, interleaved):
     expect(found.requires_grad, "the turned x should be differentiable, but has no graph", hint="no detach, no no_grad")
     (found * slope).sum().backward()
     wanted = rotate(slope, -positions, speeds(4), interleaved=interleaved)
-    expect_close(x.grad, wanted.detach(), what="the gradient of x", hint=DIRECTION, **SINGLE)
+    hint = "no detach() and no torch.no_grad(): the gradient goes through the same products"
+    expect_close(x.grad, wanted.detach(), what="the gradient of x", hint=hint, **SINGLE)
 
 
 def test_gradients_agree_with_finite_differences(rng):

@@ -15,7 +15,9 @@ def test_linear_scaling_divides_every_frequency():
     """Position interpolation: position p of the longer context turns as p / factor did."""
     found = inverse_frequencies(8, scaling="linear", factor=4.0)
     what = "inverse_frequencies(8, scaling='linear', factor=4)"
-    expect_close(found, numbers(0.25, 2.5e-2, 2.5e-3, 2.5e-4), what=what, hint="divide the frequencies", **EXACT)
+    expect_close(
+        found, numbers(0.25, 2.5e-2, 2.5e-3, 2.5e-4), what=what, hint="the plain frequencies / factor", **EXACT
+    )
 
 
 def test_ntk_scaling_keeps_the_fastest_pair_and_slows_the_slowest_by_the_factor():
@@ -69,7 +71,7 @@ def test_a_rotation_moves_few_bytes(rng, interleaved):
 
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_no_loop_over_heads_tokens_or_pairs(rng, interleaved):
-    """The operators are as many for one head, four tokens and two pairs as for eight, 64 and 16."""
+    """The operators are as many for two heads, four tokens and two pairs as for eight, 64 and 16."""
 
     def inputs(size):
         heads, n, half = size
@@ -78,5 +80,5 @@ def test_no_loop_over_heads_tokens_or_pairs(rng, interleaved):
     def turn(x, positions, frequencies):
         return rotate(x, positions, frequencies, interleaved=interleaved)
 
-    sizes = [(1, 4, 2), (8, 4, 2), (1, 64, 2), (1, 4, 16)]
+    sizes = [(2, 4, 2), (8, 4, 2), (2, 64, 2), (2, 4, 16)]
     expect_flat_operators(turn, inputs, sizes, what="rotate", hint="work on all pairs of all tokens at once")
