@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from _pytest.config import create_terminal_writer
 
+from dojo.core.outcome import harmless
 from dojo.engine.calls import Call, CallRecorder, functions_of
 from dojo.engine.debug_page import DebuggedTest, Line, page
 from dojo.engine.session import PLUGIN_NAME, KataSession, outcome_of
@@ -89,7 +90,7 @@ class Debugger:
     def pytest_sessionfinish(self) -> None:
         writer = create_terminal_writer(self.config, sys.stdout)
         for line in self._lines():
-            writer.line(line.text, **({line.style: True} if line.style else {}))
+            writer.line(harmless(line.text), **({line.style: True} if line.style else {}))
 
     def _lines(self) -> Iterator[Line]:
         outcomes = self.session.outcomes

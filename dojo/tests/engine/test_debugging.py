@@ -264,6 +264,14 @@ def test_a_call_whose_end_was_not_seen():
     assert "function  (katas/tiny.py)" in lines
 
 
+def test_no_value_moves_the_cursor(tiny):
+    """A text of the learner's may hold the sequence that clears a terminal."""
+    wrong(tiny, "{x} is no tensor", "\\x1b[2J is no tensor")
+    output = debug(tiny, "limits").output
+    assert "\x1b[2J" not in output
+    assert "TypeError: \\x1b[2J is no tensor" in output
+
+
 def test_a_debugger_can_be_used(tiny):
     """It stops at the line after breakpoint(), and `q` ends the run without a page."""
     wrong(tiny, "    if isinstance", "    breakpoint()\n    if isinstance")
