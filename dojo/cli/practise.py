@@ -69,7 +69,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
             continue
     if name and code == 0:
         progress = progress_or_not_started(checkout, name)
-        if progress.state == "solved" and not progress.changed:
+        if progress.passes and not progress.changed:
             click.echo(
                 f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
-from dojo.core.files import backup, write
+from dojo.core.files import backup, digest, write
 from dojo.core.paths import Checkout
 from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.progress import runs
@@ -68,11 +68,11 @@ def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "back
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
     text = stub(checkout, kata.name)
     file = checkout.stub(kata.name)
-    copy = None
+    copy, put_aside = None, ""
     if file.exists() and file.read_bytes() != text.encode():
-        copy = backup(checkout, file, copies)
+        copy, put_aside = backup(checkout, file, copies), digest(file)
     write(file.resolve(), text)  # a link stays one
-    _record(checkout, kata.name, "reset", notify=notify)
+    _record(checkout, kata.name, "reset", put_aside, notify=notify)
     return copy
 
 

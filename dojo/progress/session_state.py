@@ -71,6 +71,11 @@ class DrillState:
     hunt: HuntState | None = None
     parts: list[RoundPart] = field(default_factory=list)
 
+    @property
+    def solved(self) -> bool:
+        """Whether the final grading reached every test, and all of them passed."""
+        return bool(self.results) and not self.trouble and all(result.share == 1 for result in self.results)
+
     def to_json(self) -> str:
         """The state as text. Empty values are left out."""
         keys: dict[str, Any] = {

@@ -140,14 +140,15 @@ class SessionLog:
         source: str,
         diagnoses: Sequence[Diagnosis],
     ) -> None:
-        """Stores one run of the session's file; the arguments are those of `record_run`."""
+        """Stores one run of the session's file, whose digest was `source`; the rest as in `record_run`."""
         self._try(
             lambda: record_run(
                 self.checkout,
                 outcomes,
                 expected,
+                sources={session.kata: source},
+                began=time.time(),
                 diagnoses={session.kata: diagnoses},
-                source=source,
                 how=session.kind,
                 session=session.id or None,
             ),
