@@ -12,6 +12,7 @@ from dojo.progress.session_state import HuntState
 
 class HuntApp(DrillApp):
     hint_points = HINT_POINTS
+    names_mistakes = False  # a diagnosis would be the answer
 
     @property
     def hunt(self) -> HuntState:
@@ -24,7 +25,7 @@ class HuntApp(DrillApp):
         return ()
 
     def job(self, number: int) -> Job:
-        return Job(number, self.kata.name, self.session.folder, diagnose=False)  # the diagnosis would be the answer
+        return Job(number, self.kata.name, self.session.folder, diagnose=self.names_mistakes)
 
     def initial_source(self) -> str:
         return self.hunt.planted
