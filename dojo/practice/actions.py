@@ -13,6 +13,7 @@ from dojo.core.files import backup, digest, write
 from dojo.core.paths import Checkout
 from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.progress import runs
+from dojo.progress.standing import solved_in_this_try
 
 Notify = Callable[[str], object]
 
@@ -62,6 +63,12 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
 def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
     """Records that the question was read: an attempt may begin here."""
     _record(checkout, kata.name, "show", notify=notify)
+
+
+def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:
+    """Records that a hunt shows the reference, as a look at the solution unless the present attempt is solved."""
+    if not solved_in_this_try(checkout, kata.name):
+        _record(checkout, kata.name, "solution", "hunt", notify=notify)
 
 
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:

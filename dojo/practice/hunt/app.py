@@ -7,6 +7,7 @@ from dojo.engine.messages import Job
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.hunt import view
 from dojo.practice.hunt.grading import HINT_POINTS, grade_hunt
+from dojo.practice.hunt.plant import SourceTester
 from dojo.progress.session_state import HuntState
 
 
@@ -39,7 +40,8 @@ class HuntApp(DrillApp):
         self.grade()
 
     def set_points(self, outcomes: tuple[Outcome, ...]) -> None:
-        grade_hunt(self.session, self.hunt, outcomes)
+        tester = SourceTester(self.checkout, self.kata.name, self.forkserver)
+        grade_hunt(self.session, self.hunt, outcomes, tester.failing)
 
     def hint(self) -> None:
         """Shows where one more bug is, which costs points."""
