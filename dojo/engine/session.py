@@ -1,6 +1,7 @@
 """The outcomes of one pytest session: collected test by test, at the end diagnosed, recorded and summarised."""
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -45,7 +46,6 @@ class KataSession:
         of_the_learner = target == checkout.katas.resolve() and not self.is_worker
         self.is_recorded = of_the_learner and not config.getoption("--no-history")
         self.began = time.time()
-        # Read before the tests run: a file that is saved meanwhile is another answer.
         self.sources = {file.stem: digest(file) for file in target.glob("*.py")} if self.is_recorded else {}
         self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
         if self.outcomes_file and not self.is_worker:
@@ -213,7 +213,7 @@ class KataSession:
                 self.checkout,
                 self.specified,
                 self.expected,
-                sources=self.sources,
+                sources={**self.sources, **getattr(sys.modules.get("katas"), "digests", {})},  # what was imported
                 began=self.began,
                 diagnoses=self.diagnoses,
             )

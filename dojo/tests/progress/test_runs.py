@@ -365,14 +365,16 @@ def test_a_slow_run_of_an_older_save_overrules_nothing(checkout):
     assert progress(checkout, "tiny") == Progress("started", 2, 3, (1,))
 
 
-def test_a_run_is_stored_with_the_text_that_it_began_with(checkout):
-    """The file is saved again while its tests run."""
+@pytest.mark.parametrize(("when", "changed"), [("while the tests run", True), ("before it is imported", False)])
+def test_a_run_is_stored_with_the_text_that_was_imported(checkout, when, changed):
+    """The file may be saved again at any time."""
     solve(checkout)
+    save = f'open({str(checkout.stub("tiny"))!r}, "a").write("x = 1\\n")\n'
     tests = checkout.tests("tiny") / "test_1_core.py"
-    save = f'\n\ndef test_saves():\n    open({str(checkout.stub("tiny"))!r}, "a").write("x = 1\\n")\n'
-    tests.write_text(tests.read_text() + save)
+    text = tests.read_text()
+    tests.write_text(f"{text}\n\ndef test_saves():\n    {save}" if changed else save + text)
     assert pytest_in(checkout, "tests/tiny").code == 0
-    assert progress(checkout, "tiny").changed
+    assert progress(checkout, "tiny").changed is changed
 
 
 def test_a_run_that_began_before_a_reset_belongs_before_it(checkout):
