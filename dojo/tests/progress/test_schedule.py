@@ -305,6 +305,17 @@ def test_again_archives_the_attempt_and_restores_the_stub(checkout):
     assert len(list((checkout.state / "archive").iterdir())) == 1
 
 
+def test_the_archived_answer_brought_back_is_no_new_solve(checkout, catalog):
+    """By the commands: `kata again`, then the copy in its place."""
+    solve(checkout)
+    pytest_in(checkout, "tests/tiny")
+    assert kata("again", "tiny").exit_code == 0
+    (copy,) = (checkout.state / "archive").glob("tiny-*.py")
+    checkout.stub("tiny").write_bytes(copy.read_bytes())
+    assert pytest_in(checkout, "tests/tiny").code == 0
+    assert len(ratings(checkout, catalog)) == len(read_attempts(checkout)) == 1
+
+
 # history
 
 
