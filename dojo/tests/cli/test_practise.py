@@ -52,6 +52,17 @@ def test_the_list_shows_how_far_one_is(checkout):
     assert "kata show begun" in output
 
 
+def test_the_list_shows_how_far_a_solved_kata_is_that_is_taken_again(checkout):
+    """It stays solved; the figures are those of its file."""
+    solve(checkout)
+    mark_solved(checkout)
+    kata("again", "tiny")
+    record(checkout, "tiny", "passed", "failed")
+    output = kata("list", "--long").output
+    assert "1 of 1 katas solved" in output
+    assert "solved; now ■□ 1 of 2 tests" in output
+
+
 def test_the_list_marks_a_solved_file_that_was_edited_since(checkout):
     """Its tests have passed with another text in it."""
     mark_solved(checkout)
