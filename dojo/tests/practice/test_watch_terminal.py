@@ -285,8 +285,11 @@ def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
         person.sees("other in two functions", "✗ test_double", "x is multiplied by itself")
         assert not COLOUR.search(person.raw)
         person.press("d")  # to the drill, which takes over the screen after it was restored
-        person.sees("other")
-        person.press("\x03")
+        person.sees("A drill: other in two functions", "Enter starts the clock")
+        person.press("q")  # and back, because no clock has started
+        person.sees("✗ test_double")
+        person.press("q")
+        assert person.ends() == 0
 
 
 @pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "Ctrl-\\", "SIGTERM", "SIGHUP"])
