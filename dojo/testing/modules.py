@@ -1,6 +1,7 @@
-"""Weights of modules, set by hand, and what a graph keeps alive."""
+"""The parameters that a module has, weights that are set by hand, and what a graph keeps alive."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +11,38 @@ from dojo.testing.checks import expect
 from dojo.testing.sampling import randn
 
 Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def expect_parameters(
+    module: nn.Module,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    what: str,
+    hint: str = "",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """`module` has exactly the parameters that `shapes` names, with these shapes and this dtype; says which are wrong.
+
+    The first test of a module, before any number is compared: a bias too many shifts every number, and says so in none.
+    """
+    own = dict(module.named_parameters())
+    faults = [f"{name} {list(shape)} {_absence(module, name)}" for name, shape in shapes.items() if name not in own]
+    for name, parameter in own.items():
+        if name not in shapes:
+            faults.append(f"{name} {list(parameter.shape)} is one too many")
+        elif parameter.shape != torch.Size(shapes[name]):
+            faults.append(f"{name} should have shape {list(shapes[name])}, but has {list(parameter.shape)}")
+        elif parameter.dtype != dtype:
+            faults.append(f"{name} should have dtype {dtype}, but has {parameter.dtype}")
+    expect(not faults, f"{what} should have other parameters: {'; '.join(faults)}", hint=hint)
+
+
+def _absence(module: nn.Module, name: str) -> str:
+    try:
+        value = attrgetter(name)(module)
+    except AttributeError:
+        return "is missing"
+    return f"is no nn.Parameter, but a {type(value).__name__}" if value is not None else "is missing"
 
 
 def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: str = "") -> None:

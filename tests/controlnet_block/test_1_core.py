@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randn
+from dojo.testing.modules import expect_parameters
 from katas.controlnet_block import zero_conv
 
 from .helpers import Square, backward, controlled, convolutions, fill_conv, inputs
@@ -45,6 +46,27 @@ def test_a_zero_conv_maps_each_pixel_to_the_same_place(rng):
     fill_conv(conv, torch.eye(2), [0.0, 0.0])
     picture = randn(rng, 1, 2, 4, 5)
     expect_close(conv(picture), picture, what="zero_conv(2, 2) with the identity as its weight")
+
+
+def test_the_parameters_are_those_of_the_block_its_copy_and_two_zero_convs():
+    """zero_in leads from the control's channels to the block's, zero_out from the block's to the block's."""
+    block = convolutions()
+    inside = {name: list(p.shape) for name, p in block.named_parameters()}
+    shapes = {f"{half}.{name}": shape for half in ("frozen", "copy") for name, shape in inside.items()}
+    shapes |= {
+        "zero_in.weight": [4, 3, 1, 1],
+        "zero_out.weight": [4, 4, 1, 1],
+        "zero_in.bias": [4],
+        "zero_out.bias": [4],
+    }
+    net, what = controlled(block), "ControlNetBlock(block, channels=4, condition_channels=3)"
+    hint = (
+        "frozen is the block, copy its deep copy, zero_in and zero_out come from zero_conv; nothing else has parameters"
+    )
+    expect_parameters(net, shapes, what=what, hint=hint, dtype=torch.float64)
+    for name in ("zero_in", "zero_out"):
+        values = sum(int(p.count_nonzero()) for p in getattr(net, name).parameters())
+        expect_equal(values, 0, what=f"the number of nonzero values in {name}", hint="both convolutions start at zero")
 
 
 @pytest.mark.parametrize("size", [1.0, 1e12])

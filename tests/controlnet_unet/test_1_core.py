@@ -49,60 +49,6 @@ def expect_all_learn(part, module, step, hint):
     )
 
 
-@pytest.mark.parametrize("size", [1.0, 1e12])
-def test_it_starts_as_the_plain_unet_whatever_the_condition(rng, size):
-    """Bit for bit: the first training step sees the pretrained model, however wild the picture is."""
-    unet, net = built()
-    x, t, condition = inputs(rng)
-    expect_equal(
-        controlled_eps(unet, net, x, t, condition * size),
-        unet(x, t),
-        what=f"the untrained ControlNet's prediction for a condition around {size:g}",
-        hint="every residual starts at exactly zero: weight and bias of every zero convolution",
-    )
-
-
-def test_there_is_a_residual_for_every_skip_and_the_middle(rng):
-    """conv_in's output is a skip too, so there is one more than there are down blocks."""
-    unet, net = built()
-    x, t, condition = inputs(rng)
-    *down, mid = (list(r.shape) for r in residuals(net, x, t, condition))
-    wanted = [list(h.shape) for h in skips(unet, x, t)]
-    hint = "in the encoder's order, and conv_in's output is the first skip"
-    expect_equal(down, wanted[:-1], what="the down residuals' shapes", hint=hint)
-    expect_equal(mid, wanted[-1], what="the middle residual's shape")
-
-
-def test_encoder_and_middle_are_copied_into_memory_of_their_own():
-    """It starts from what the model knows. A shared module would train (or freeze) the original with it."""
-    unet, net = built()
-    for part in COPIES:
-        originals, copies = getattr(unet, part).state_dict(), getattr(net, part).state_dict()
-        expect_equal(list(copies), list(originals), what=f"the names of {part}'s parameters")
-        for name, original in originals.items():
-            expect_equal(
-                copies[name], original, what=f"{part}.{name}", hint="copy trained values; do not build the layer anew"
-            )
-            expect(
-                copies[name].data_ptr() != original.data_ptr(),
-                f"{part}.{name} should have memory of its own, but is the U-Net's",
-                hint="copy.deepcopy: assigning the module itself, or copy.copy, shares every tensor",
-            )
-
-
-def test_the_given_unet_is_frozen_and_otherwise_left_alone():
-    """Everybody else who holds this U-Net keeps it as it was: its values and its mode."""
-    unet = TinyUNet(2, DEEP).double().eval()
-    with expect_unchanged(*unet.parameters(), what="the U-Net's weights"):
-        ControlNet(unet, 3)
-    trainable = [name for name, p in unet.named_parameters() if p.requires_grad]
-    expect_equal(trainable, [], what="the U-Net's trainable parameters", hint="unet.requires_grad_(False)")
-    expect(not unet.training, "a U-Net in eval mode should stay in it, but was put into train mode")
-    unet.train()
-    ControlNet(unet, 3)
-    expect(unet.training, "a U-Net in train mode should stay in it, but was put into eval mode")
-
-
 def test_only_the_controlnet_is_in_the_controlnet():
     """`self.unet = unet` registers all of it: the checkpoint doubles, and the optimizer is handed frozen weights."""
     _, net = built()
@@ -138,6 +84,60 @@ def test_the_hint_starts_at_zero_and_has_the_latents_size(rng):
         what="the untrained hint",
         hint="strided layers bring the picture down to the latent's size, and the last layer starts at zero",
     )
+
+
+def test_encoder_and_middle_are_copied_into_memory_of_their_own():
+    """It starts from what the model knows. A shared module would train (or freeze) the original with it."""
+    unet, net = built()
+    for part in COPIES:
+        originals, copies = getattr(unet, part).state_dict(), getattr(net, part).state_dict()
+        expect_equal(list(copies), list(originals), what=f"the names of {part}'s parameters")
+        for name, original in originals.items():
+            expect_equal(
+                copies[name], original, what=f"{part}.{name}", hint="copy trained values; do not build the layer anew"
+            )
+            expect(
+                copies[name].data_ptr() != original.data_ptr(),
+                f"{part}.{name} should have memory of its own, but is the U-Net's",
+                hint="copy.deepcopy: assigning the module itself, or copy.copy, shares every tensor",
+            )
+
+
+def test_the_given_unet_is_frozen_and_otherwise_left_alone():
+    """Everybody else who holds this U-Net keeps it as it was: its values and its mode."""
+    unet = TinyUNet(2, DEEP).double().eval()
+    with expect_unchanged(*unet.parameters(), what="the U-Net's weights"):
+        ControlNet(unet, 3)
+    trainable = [name for name, p in unet.named_parameters() if p.requires_grad]
+    expect_equal(trainable, [], what="the U-Net's trainable parameters", hint="unet.requires_grad_(False)")
+    expect(not unet.training, "a U-Net in eval mode should stay in it, but was put into train mode")
+    unet.train()
+    ControlNet(unet, 3)
+    expect(unet.training, "a U-Net in train mode should stay in it, but was put into eval mode")
+
+
+@pytest.mark.parametrize("size", [1.0, 1e12])
+def test_it_starts_as_the_plain_unet_whatever_the_condition(rng, size):
+    """Bit for bit: the first training step sees the pretrained model, however wild the picture is."""
+    unet, net = built()
+    x, t, condition = inputs(rng)
+    expect_equal(
+        controlled_eps(unet, net, x, t, condition * size),
+        unet(x, t),
+        what=f"the untrained ControlNet's prediction for a condition around {size:g}",
+        hint="every residual starts at exactly zero: weight and bias of every zero convolution",
+    )
+
+
+def test_there_is_a_residual_for_every_skip_and_the_middle(rng):
+    """conv_in's output is a skip too, so there is one more than there are down blocks."""
+    unet, net = built()
+    x, t, condition = inputs(rng)
+    *down, mid = (list(r.shape) for r in residuals(net, x, t, condition))
+    wanted = [list(h.shape) for h in skips(unet, x, t)]
+    hint = "in the encoder's order, and conv_in's output is the first skip"
+    expect_equal(down, wanted[:-1], what="the down residuals' shapes", hint=hint)
+    expect_equal(mid, wanted[-1], what="the middle residual's shape")
 
 
 def test_residuals_are_the_copys_skips_through_the_zero_convolutions(rng):

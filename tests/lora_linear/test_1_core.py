@@ -6,9 +6,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from dojo.testing import backward, expect, expect_close, expect_equal, expect_unchanged
+from dojo.testing.modules import expect_parameters
 from katas.lora_linear import LoRALinear
 
 from .helpers import ANSWER, MERGED, X, trained, vectors, worked_example
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_the_parameters_are_those_of_the_base_and_two_matrices(bias):
+    """lora_A and lora_B are Parameters themselves, [rank, in] and [out, rank], and no layers with a bias of their own."""
+    shapes = {"base.weight": [7, 5], "lora_A": [3, 5], "lora_B": [7, 3]} | ({"base.bias": [7]} if bias else {})
+    hint = "self.base is the layer that was given; lora_A and lora_B are nn.Parameters, and nothing else is one"
+    expect_parameters(
+        LoRALinear(nn.Linear(5, 7, bias), 3, 1.0), shapes, what="LoRALinear(base, rank=3, alpha=1)", hint=hint
+    )
 
 
 def test_the_update_is_alpha_over_rank_times_B_A_x():
