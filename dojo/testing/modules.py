@@ -48,6 +48,11 @@ def _absence(module: nn.Module, name: str) -> str:
 def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: str = "") -> None:
     """Overwrites a parameter in place, as loading a checkpoint does. `values` have its shape, or broadcast to it."""
     values = torch.as_tensor(values)
+    expect(
+        isinstance(parameter, Tensor),
+        f"{what} should be an nn.Parameter, but is a {type(parameter).__name__}",
+        hint=hint,
+    )
     fits = values.dim() <= parameter.dim() and all(
         size in (1, own) for size, own in zip(values.shape[::-1], parameter.shape[::-1], strict=False)
     )
@@ -58,9 +63,11 @@ def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: s
 
 def set_weights(layer: Layer, **weights: Any) -> Layer:
     """The attention layer, its projections' weights overwritten by their names (to_q=...); `bias` is that of to_out."""
+    own = dict(layer.named_parameters())
     for name, values in weights.items():
         full_name = "to_out.bias" if name == "bias" else f"{name}.weight"
-        fill(layer.get_parameter(full_name), values, what=full_name)
+        expect(full_name in own, f"{full_name} should be a parameter of the layer, but {_absence(layer, full_name)}")
+        fill(own[full_name], values, what=full_name)
     return layer
 
 
