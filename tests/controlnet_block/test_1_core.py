@@ -69,19 +69,6 @@ def test_the_parameters_are_those_of_the_block_its_copy_and_two_zero_convs():
         expect_equal(values, 0, what=f"the number of nonzero values in {name}", hint="both convolutions start at zero")
 
 
-@pytest.mark.parametrize("size", [1.0, 1e12])
-def test_it_starts_as_the_frozen_block_whatever_the_control(rng, size):
-    """The point of the zeros: on day one the pretrained model is intact, however wild the control is."""
-    block = convolutions()
-    x, condition = inputs(rng)
-    expect_close(
-        controlled(block)(x, condition * size),
-        block(x),
-        what=f"the untrained block's output for a control around {size:g}",
-        hint="zero_out must give exactly zero, and the frozen half must see x alone",
-    )
-
-
 def test_the_given_block_is_kept_and_frozen(rng):
     """Not a copy of it and not re-initialised: the rest of the pretrained model still holds this very object."""
     block = convolutions()
@@ -118,6 +105,19 @@ def test_the_copy_has_equal_values_in_memory_of_its_own(rng):
         [],
         what="the copy's parameters that cannot train",
         hint="a copy of a frozen block is frozen: switch its gradients on",
+    )
+
+
+@pytest.mark.parametrize("size", [1.0, 1e12])
+def test_it_starts_as_the_frozen_block_whatever_the_control(rng, size):
+    """The point of the zeros: on day one the pretrained model is intact, however wild the control is."""
+    block = convolutions()
+    x, condition = inputs(rng)
+    expect_close(
+        controlled(block)(x, condition * size),
+        block(x),
+        what=f"the untrained block's output for a control around {size:g}",
+        hint="zero_out must give exactly zero, and the frozen half must see x alone",
     )
 
 
