@@ -25,7 +25,7 @@ def expect_parameters(
 
     The first test of a module, before any number is compared: a bias too many shifts every number, and says so in none.
     """
-    own = dict(module.named_parameters())
+    own = dict(module.named_parameters(remove_duplicate=False))
     faults = [f"{name} {list(shape)} {_absence(module, name)}" for name, shape in shapes.items() if name not in own]
     for name, parameter in own.items():
         if name not in shapes:

@@ -54,8 +54,16 @@ def test_only_the_controlnet_is_in_the_controlnet():
     _, net = built()
     parts = {name.split(".")[0] for name in net.state_dict()}
     wanted = {*COPIES, "hint", "zero_convs", "zero_mid"}
+    hint = "assign each one to self; a plain list hides layers, an nn.ModuleList does not"
+    expect(parts >= wanted, f"state_dict() should hold all parts, but lacks {sorted(wanted - parts)}", hint=hint)
     hint = "the decoder is not copied, and the U-Net is no submodule: nothing in __init__ needs to keep it"
-    expect_equal(sorted(parts), sorted(wanted), what="the parts of state_dict()", hint=hint)
+    expect(parts <= wanted, f"state_dict() should hold seven parts, but has {sorted(parts - wanted)} too", hint=hint)
+    for name, parameter in net.named_parameters():
+        what, hint = (
+            f"the dtype of {name} beside a U-Net in float64",
+            "put the new layers where the U-Net's weights are",
+        )
+        expect_equal(parameter.dtype, torch.float64, what=what, hint=hint)
     fixed = [name for name, p in net.named_parameters() if not p.requires_grad]
     expect_equal(fixed, [], what="the ControlNet's parameters that cannot train", hint="freeze the U-Net alone")
 
