@@ -54,6 +54,8 @@ def cases(rng):
     yield sampled("k=0", distinct(rng, 5), 0, 1.0)
     yield sampled("T<0", distinct(rng, 5), 2, -1.0)
     yield sampled("batch", distinct(rng, 4, 5, 6), 1, 1.0, rows=None)
+    yield sampled("matrix", distinct(rng, 4, 6), 1, 1.0, rows=None)
+    yield sampled("vector", distinct(rng, 6), 1, 1.0, rows=None)
     yield Case("rows", of="sample_top_k", logits=distinct(rng, 5, 6), k=2)
     yield Case("generator", of="sample_top_k", logits=distinct(rng, 8) / 2, k=6, seeds=[5, 5, 6])
 
@@ -67,12 +69,13 @@ def run(kata, case):
             return {"gradient": logits.grad}
         return {"filtered": [kata.top_k_filter(logits, k) for k in case.ks], "logits after": logits}
     if case.name == "rows":  # each row has two tokens of its own to draw from
-        calls = [kata.sample_top_k(logits.repeat(ROWS, 1), case.k) for _ in range(2)]
+        calls = [kata.sample_top_k(logits.repeat(ROWS, 1), case.k).flatten() for _ in range(2)]
         own = torch.arange(len(logits)).repeat(ROWS) * logits.shape[1] + torch.stack(calls)
         return {"tokens": Draws(own, logits.numel()), "calls differ": Pairs(*calls)}
     if case.name == "generator":
         many, before = logits.expand(500, -1), torch.random.get_rng_state()
-        tokens = [kata.sample_top_k(many, case.k, generator=torch.Generator().manual_seed(seed)) for seed in case.seeds]
+        generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
+        tokens = [kata.sample_top_k(many, case.k, generator=generator).flatten() for generator in generators]
         return {
             "repeats": Pairs(tokens[0], tokens[1]),
             "seeds differ": Pairs(tokens[0], tokens[2]),
@@ -83,4 +86,4 @@ def run(kata, case):
         return {"tokens": kata.sample_top_k(logits, case.k, case.temperature)}
     temperature = () if case.temperature is None else (case.temperature,)
     tokens = kata.sample_top_k(logits.expand(case.rows, -1), case.k, *temperature)
-    return {"tokens": Draws(tokens, logits.shape[-1]), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
+    return {"tokens": Draws(tokens, logits.shape[-1]), "count": tokens.numel(), "dtype": str(tokens.dtype)}
