@@ -60,6 +60,13 @@ def cases(rng):
     yield Case("generator", of="sample_top_k", logits=distinct(rng, 8) / 2, k=6, seeds=[5, 5, 6])
 
 
+def shown(filtered, logits):
+    """The filtered logits; which finite number stands below all that were given does not matter, so each shows as one."""
+    lowest = logits[logits.isfinite()].min()
+    below = filtered.isfinite() & (filtered < lowest) if filtered.shape == logits.shape else torch.tensor(False)
+    return filtered.masked_fill(below, float(lowest) - 1000)
+
+
 def run(kata, case):
     logits = case.logits.clone()
     if case.of == "top_k_filter":
@@ -67,7 +74,7 @@ def run(kata, case):
             kept = kata.top_k_filter(logits.requires_grad_(), *case.ks)
             (kept * case.weights)[kept.isfinite()].sum().backward()
             return {"gradient": logits.grad}
-        return {"filtered": [kata.top_k_filter(logits, k) for k in case.ks], "logits after": logits}
+        return {"filtered": [shown(kata.top_k_filter(logits, k), case.logits) for k in case.ks], "logits after": logits}
     if case.name == "rows":  # each row has two tokens of its own to draw from
         calls = [kata.sample_top_k(logits.repeat(ROWS, 1), case.k).flatten() for _ in range(2)]
         own = torch.arange(len(logits)).repeat(ROWS) * logits.shape[1] + torch.stack(calls)

@@ -73,11 +73,18 @@ def cases(rng):
     yield Case("sample generator", of="sample_top_p", logits=randn(rng, 8), seeds=[5, 5, 6])
 
 
+def shown(filtered, logits):
+    """The filtered logits; which finite number stands below all that were given does not matter, so each shows as one."""
+    lowest = logits[logits.isfinite()].min()
+    below = filtered.isfinite() & (filtered < lowest) if filtered.shape == logits.shape else torch.tensor(False)
+    return filtered.masked_fill(below, float(lowest) - 1000)
+
+
 def run(kata, case):
     logits = case.logits.clone()
     vocab = logits.shape[-1]
     if case.of == "top_p_filter":
-        return {"filtered": [kata.top_p_filter(logits, p) for p in case.ps], "logits after": logits}
+        return {"filtered": [shown(kata.top_p_filter(logits, p), case.logits) for p in case.ps], "logits after": logits}
     if hasattr(case, "calls"):
         tokens = torch.stack([kata.sample_top_p(logits.repeat(200, 1), 1.0).flatten() for _ in range(case.calls)])
         differ = {"calls": Pairs(tokens[:-1], tokens[1:]), "rows": Pairs(tokens[:, :-1], tokens[:, 1:])}
