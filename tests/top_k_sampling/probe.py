@@ -46,6 +46,8 @@ def cases(rng):
     yield sampled("all", distinct(rng, 7), 50, 1.0)
     yield sampled("negative", distinct(rng, 8) - 50, 3, 1.0)
     yield sampled("huge", (3e4 + 128 * distinct(rng, 9)).float(), 4, 64.0)
+    cold = 3e4 - 256 * torch.tensor([0.0, 0.0, 1.0, 1.0, 2.0, 3.0])
+    yield sampled("huge and cold", cold[torch.randperm(6, generator=rng)].half(), 4, 1e-3)
     yield sampled("banned", with_banned(rng), 5, 1.0)
     yield sampled("banned, hot", with_banned(rng), 5, 1e6)
     places = torch.rand(20, 8, generator=rng).argsort(-1)[:, :3]
