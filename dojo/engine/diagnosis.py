@@ -65,8 +65,9 @@ def diagnose(
     Of the mistakes that fit (see `_explained`) those that explain most wrong cases are chosen, one for each case. A
     mistake is due if the test that catches it is of the first stage in which a test fails: that is where the learner
     is. It is told if it is due and no result of its functions, or of functions that mistakes share with them, is wrong
-    for another reason, which could be the only one. An error that is not raised is no result, and waits for those of
-    earlier stages. If no chosen mistake is due, one that explains every wrong result is told all the same.
+    for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
+    results are explained, or its test is the first that fails. If no chosen mistake is due, one that explains every
+    wrong result is told all the same.
     """
     functions = {case.name: case.of for case in cases}
     written = {name for name in functions if not probes.not_started(evidence[name])}
@@ -89,8 +90,11 @@ def diagnose(
         near = own.union(*(group for group in related if group & own))
         return all(functions[name] not in near for name in results & left)
 
+    def is_next(mistake: Mistake) -> bool:
+        return bool(fits[mistake] & results) or not results & left or mistake.caught_by == _first_failure(outcomes)
+
     order = list(functions)
-    due = [mistake for mistake in chosen if is_explained(mistake) and _is_due(mistake, outcomes)]
+    due = [mistake for mistake in chosen if is_explained(mistake) and _is_due(mistake, outcomes) and is_next(mistake)]
     told = due or [mistake for mistake in chosen if results and results <= fits[mistake]]
     whole = {mistake for mistake in told if (results or wrong) <= fits[mistake]}
     told.sort(key=lambda mistake: (mistake not in whole, min(map(order.index, fits[mistake]))))
@@ -132,6 +136,12 @@ def _is_due(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
     """Whether the test that catches `mistake` is of the first stage in which a test fails."""
     failing = [o.stage for o in outcomes if o.verdict == "failed"]
     return not failing or min(failing) in {o.stage for o in outcomes if _function(o.test) == mistake.caught_by}
+
+
+def _first_failure(outcomes: Sequence[Outcome]) -> str:
+    """The test function that fails first, which is what the learner sees; empty if none does."""
+    failing = [outcome for outcome in outcomes if outcome.verdict == "failed"]
+    return _function(min(failing, key=lambda outcome: outcome.stage).test) if failing else ""
 
 
 def _passed(outcomes: Sequence[Outcome]) -> set[str]:

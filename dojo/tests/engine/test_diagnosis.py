@@ -226,6 +226,18 @@ def test_an_error_that_is_not_raised_waits_where_the_probe_sees_nothing_else():
     assert alone == Diagnosis("unchecked", "says unchecked", True)
 
 
+def test_an_error_that_is_not_raised_waits_for_results_without_a_name():
+    """Both fail in one stage, and the learner reads the failure of the result first."""
+    unchecked = mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    known = KnownEvidence(right, {unchecked: RIGHT}, {unchecked: frozenset({"double 5"})})
+    both = evidence(two(shift=lambda x: 17))
+    result, check = outcome("test_first", "failed", stage=2), outcome("test_x", "failed", stage=2)
+    assert diagnose(probes.cases(PROBE, 0), both, known, [result, check]) == []
+    told = diagnose(probes.cases(PROBE, 0), both, known, [check, outcome("test_late", "failed", stage=3)])
+    assert told == [Diagnosis("unchecked", "says unchecked", False)]
+
+
 def test_what_one_mistake_explains_is_the_whole_only_if_nothing_else_is_wrong():
     """Two functions are wrong, and "your result is exactly ..." can be said of neither."""
     found = diagnoses(two(double=lambda x: x + 2, shift=lambda x: x - 3))
