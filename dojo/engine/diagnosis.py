@@ -66,7 +66,7 @@ def diagnose(
     mistake is due if the test that catches it is of the first stage in which a test fails: that is where the learner
     is. It is told if it is due and no result of its functions, or of functions that mistakes share with them, is wrong
     for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
-    results are explained, or its test is the first that fails. If no chosen mistake is due, one that explains every
+    results are told, or its test is the first that fails. If no chosen mistake is due, one that explains every
     wrong result is told all the same.
     """
     functions = {case.name: case.of for case in cases}
@@ -90,11 +90,11 @@ def diagnose(
         near = own.union(*(group for group in related if group & own))
         return all(functions[name] not in near for name in results & left)
 
-    def is_next(mistake: Mistake) -> bool:
-        return bool(fits[mistake] & results) or not results & left or mistake.caught_by == _first_failure(outcomes)
-
     order = list(functions)
-    due = [mistake for mistake in chosen if is_explained(mistake) and _is_due(mistake, outcomes) and is_next(mistake)]
+    due = [mistake for mistake in chosen if is_explained(mistake) and _is_due(mistake, outcomes)]
+    told_results = results & set().union(*(fits[mistake] for mistake in due))
+    first = "" if told_results == results else _first_failure(outcomes)
+    due = [mistake for mistake in due if fits[mistake] & results or first in ("", mistake.caught_by)]
     told = due or [mistake for mistake in chosen if results and results <= fits[mistake]]
     whole = {mistake for mistake in told if (results or wrong) <= fits[mistake]}
     told.sort(key=lambda mistake: (mistake not in whole, min(map(order.index, fits[mistake]))))

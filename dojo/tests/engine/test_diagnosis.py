@@ -238,6 +238,19 @@ def test_an_error_that_is_not_raised_waits_for_results_without_a_name():
     assert told == [Diagnosis("unchecked", "says unchecked", False)]
 
 
+def test_an_error_that_is_not_raised_waits_for_results_that_a_later_stage_names():
+    """The result fails first, and by chance in an earlier stage than its mistake claims."""
+    later, unchecked = Mistake("later", "says later", (), "test_later"), mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    wrong = {later: evidence(two(double=strict("five"), shift=lambda x: x - 3)), unchecked: RIGHT}
+    shown = {later: frozenset(n for n in right if n.startswith("shift")), unchecked: frozenset({"double 5"})}
+    both = evidence(two(shift=lambda x: x - 3))
+    failed = [outcome("test_first", "failed", stage=2), outcome("test_x", "failed", stage=2)]
+    failed.append(outcome("test_later", "failed", stage=4))
+    told = diagnose(probes.cases(PROBE, 0), both, KnownEvidence(right, wrong, shown), failed)
+    assert told == [Diagnosis("later", "says later", True)]
+
+
 def test_what_one_mistake_explains_is_the_whole_only_if_nothing_else_is_wrong():
     """Two functions are wrong, and "your result is exactly ..." can be said of neither."""
     found = diagnoses(two(double=lambda x: x + 2, shift=lambda x: x - 3))
