@@ -127,6 +127,18 @@ def editor(folder, text):
     return str(script)
 
 
+def test_two_mistakes_are_one_story(checkout):
+    """At 80x24: neither claims the whole result, and the second one follows the first."""
+    checkouts.solve(checkout, "x * 2", "x * x")
+    file = checkout.katas / "tiny.py"
+    file.write_text(file.read_text().replace("x + by", "x - by"))
+    with Person(checkout) as person:
+        person.sees(
+            "✗ test_double_is_twice_as_much[1]",
+            "Part of your result is exactly what you get when x is multiplied by itself. Also, `by` is subtracted.",
+        )
+
+
 def test_an_hour_of_practice(other, tmp_path):
     """Every key, every kind of verdict, and windows of three sizes, in one sitting."""
     tiny = other.stub("tiny")
