@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, numbers, randn
-from katas.rms_norm import add_rms_norm, layer_norm, rms_norm
+from katas.rms_norm import add_rms_norm, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 
 from .helpers import EPS, ones, plain_layer_norm, plain_rms_norm, wrong_calls
 
@@ -86,4 +86,13 @@ def test_wrong_arguments_are_errors():
     for function, inputs, vectors in ((rms_norm, [x], 1), (layer_norm, [x], 2), (add_rms_norm, [x, x], 1)):
         for words, arguments in wrong_calls(function, *inputs, vectors=vectors):
             with expect_raises(ValueError, what=words, hint="compare weight.shape with x.shape[-1:], and check eps"):
+                function(*arguments)
+
+
+def test_wrong_arguments_of_the_backward_passes_are_errors():
+    """The same checks as in the forward passes."""
+    x = torch.ones(4, 3)
+    for function in (rms_norm_backward, layer_norm_backward):
+        for words, arguments in wrong_calls(function, x, x):
+            with expect_raises(ValueError, what=words, hint="the same checks in both"):
                 function(*arguments)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dojo.testing import expect_close, expect_equal, expect_raises, expect_unchanged, numbers, randn
-from katas.softmax_cross_entropy import cross_entropy, log_sum_exp
+from katas.softmax_cross_entropy import cross_entropy, cross_entropy_grad, linear_cross_entropy, log_sum_exp
 
 from .helpers import OPTIONS, one_by_one, targets_of, tokens, wrong_calls
 
@@ -134,3 +134,21 @@ def test_wrong_arguments_are_errors():
     for words, targets, options in wrong_calls():
         with expect_raises(ValueError, what=f"cross_entropy with {words}", hint="check before computing"):
             cross_entropy(torch.zeros(2, 5), targets, **options)
+
+
+def test_wrong_arguments_of_the_gradient_are_errors():
+    """The same options, the same errors."""
+    for words, targets, options in wrong_calls():
+        with expect_raises(ValueError, what=f"cross_entropy_grad with {words}", hint="the same checks in both"):
+            cross_entropy_grad(torch.zeros(2, 5), targets, **options)
+
+
+def test_wrong_arguments_of_the_chunked_loss_are_errors():
+    """The same options, the same errors, and a chunk has at least one token."""
+    hidden, weight = torch.zeros(2, 3), torch.zeros(5, 3)
+    for chunk_size in (0, -2):
+        with expect_raises(ValueError, what=f"linear_cross_entropy with chunk_size={chunk_size}"):
+            linear_cross_entropy(hidden, weight, targets_of(0, 3), chunk_size=chunk_size)
+    for words, targets, options in wrong_calls():
+        with expect_raises(ValueError, what=f"linear_cross_entropy with {words}", hint="the same checks in all"):
+            linear_cross_entropy(hidden, weight, targets, chunk_size=1, **options)

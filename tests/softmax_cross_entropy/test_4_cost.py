@@ -12,7 +12,6 @@ from dojo.testing import (
     expect_close,
     expect_equal,
     expect_flat_operators,
-    expect_raises,
     expect_traffic,
     expect_unchanged,
     numbers,
@@ -23,7 +22,7 @@ from dojo.testing import (
 from dojo.testing.alive import Alive
 from katas.softmax_cross_entropy import cross_entropy, cross_entropy_grad, linear_cross_entropy, log_sum_exp
 
-from .helpers import OPTIONS, targets_of, tokens, wrong_calls
+from .helpers import OPTIONS, targets_of, tokens
 
 TOKENS, VOCAB, DIM, CHUNK = 48, 400, 4, 4
 WHOLE, PARAMETERS, ONE_CHUNK = TOKENS * VOCAB, (TOKENS + VOCAB) * DIM, CHUNK * VOCAB
@@ -193,14 +192,3 @@ def test_a_chunk_is_forgotten_before_the_next(rng):
     most = 8 * ONE_CHUNK + 4 * PARAMETERS
     sentence = f"at most {most} numbers should be alive at a time, but {alive.peak} are ({WHOLE} logits in all)"
     expect(alive.peak <= most, sentence, hint=hint)
-
-
-def test_wrong_arguments_of_the_chunked_loss_are_errors():
-    """The same options, the same errors, and a chunk has at least one token."""
-    hidden, weight = torch.zeros(2, 3), torch.zeros(5, 3)
-    for chunk_size in (0, -2):
-        with expect_raises(ValueError, what=f"linear_cross_entropy with chunk_size={chunk_size}"):
-            linear_cross_entropy(hidden, weight, targets_of(0, 3), chunk_size=chunk_size)
-    for words, targets, options in wrong_calls():
-        with expect_raises(ValueError, what=f"linear_cross_entropy with {words}", hint="the same checks in all"):
-            linear_cross_entropy(hidden, weight, targets, chunk_size=1, **options)
