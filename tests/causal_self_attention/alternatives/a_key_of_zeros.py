@@ -10,9 +10,9 @@ def attention(q, k, v, mask=None, *, causal=False, p=0.0):
     queries, keys = q.shape[-2], k.shape[-2]
     if causal and keys < queries:
         raise ValueError("too few keys")
-    seen = torch.ones(queries, keys, dtype=torch.bool)
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device)
     if causal:
-        seen = torch.ones(keys, keys, dtype=torch.bool).tril()[keys - queries :]
+        seen = torch.ones(keys, keys, dtype=torch.bool, device=q.device).tril()[keys - queries :]
     if mask is not None:
         full = [*q.shape[:-1], keys]
         ok = mask.dtype == torch.bool and mask.dim() <= len(full)

@@ -10,11 +10,11 @@ from torch import nn
 def weigh(q, k, mask, causal):
     T, S = q.size(-2), k.size(-2)
     att = (q / math.sqrt(q.size(-1))) @ k.transpose(-2, -1)
-    hidden = torch.zeros(T, S, dtype=torch.bool)
+    hidden = torch.zeros(T, S, dtype=torch.bool, device=q.device)
     if causal:
         if T > S:
             raise ValueError(f"{T} queries, {S} keys")
-        hidden = torch.triu(torch.ones(T, S), diagonal=S - T + 1).bool()
+        hidden = torch.triu(torch.ones(T, S, device=q.device), diagonal=S - T + 1).bool()
     if mask is not None:
         if mask.dtype != torch.bool:
             raise ValueError("mask must be boolean")

@@ -16,12 +16,12 @@ def additive(mask, causal, scores):
     if causal:
         if queries > keys:
             raise ValueError("too many queries")
-        i = torch.arange(queries)[:, None] + keys - queries
-        triangle = torch.arange(keys) <= i
+        i = torch.arange(queries, device=scores.device)[:, None] + keys - queries
+        triangle = torch.arange(keys, device=scores.device) <= i
         mask = triangle if mask is None else torch.logical_and(mask, triangle)
     if mask is None:
         return 0.0, 1.0
-    numbers = torch.zeros(mask.shape, dtype=scores.dtype)
+    numbers = torch.zeros(mask.shape, dtype=scores.dtype, device=scores.device)
     numbers[~mask] = -torch.finfo(scores.dtype).max
     return numbers, mask.any(-1, keepdim=True)
 

@@ -56,7 +56,9 @@ class CausalSelfAttention(nn.Module):
             padding = torch.ones(batch, n, dtype=torch.bool, device=x.device)
         if padding.dtype != torch.bool or padding.shape != (batch, n):
             raise ValueError("padding")
-        rows = visible(padding[:, None], True, (batch, n, n), x.device) | torch.eye(n, dtype=torch.bool)
+        rows = visible(padding[:, None], True, (batch, n, n), x.device) | torch.eye(
+            n, dtype=torch.bool, device=x.device
+        )
         q, k, v = map(self.fold, self.qkv(x).chunk(3, dim=-1))
         answers = self.drop(weigh(q, k, rows.repeat_interleave(self.heads, 0))).bmm(v)
         return self.out(answers.reshape(batch, self.heads, n, -1).transpose(1, 2).reshape(batch, n, dim))

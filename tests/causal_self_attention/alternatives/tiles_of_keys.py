@@ -19,16 +19,16 @@ def tiled(q, k, v, mask, causal, drop):
     if causal and queries > keys:
         raise ValueError("causal")
     wide = torch.promote_types(q.dtype, torch.float32)
-    q, places = q.to(wide) * q.shape[-1] ** -0.5, torch.arange(queries)[:, None] + keys - queries
-    answer = torch.zeros(*q.shape[:-1], v.shape[-1], dtype=wide)
-    total = torch.zeros(*q.shape[:-1], 1, dtype=wide)
+    q, places = q.to(wide) * q.shape[-1] ** -0.5, torch.arange(queries, device=q.device)[:, None] + keys - queries
+    answer = torch.zeros(*q.shape[:-1], v.shape[-1], dtype=wide, device=q.device)
+    total = torch.zeros(*q.shape[:-1], 1, dtype=wide, device=q.device)
     highest = torch.full_like(total, torch.finfo(wide).min)
     for start in range(0, keys, TILE):
         tile = slice(start, start + TILE)
         scores = q @ k[..., tile, :].to(wide).mT
         visible = torch.ones_like(scores, dtype=torch.bool)
         if causal:
-            visible = visible & (torch.arange(keys)[tile] <= places)
+            visible = visible & (torch.arange(keys, device=q.device)[tile] <= places)
         if mask is not None:
             visible = visible & mask[..., tile]
         scores = scores.masked_fill(~visible, -torch.inf)
