@@ -13,8 +13,8 @@ torch.nn.attention. Masks are boolean, True = attend. No argument is modified. R
 
 Stage 1: attention with and without masks, the layer, heads, padding.  Stage 2: masks of every shape, more keys than
 queries, queries that see nothing, any leading dimensions, dropout, wrong arguments.  Stage 3: scores of 3e4, every
-dtype, gradients.  Stage 4: FLOPs, nothing larger than [batch, heads, n, n] is formed, and the number of operators
-grows neither with the batch nor with the heads.
+dtype, gradients.  Stage 4: each product is done once, nothing larger than the scores [batch, heads, n, n] is formed,
+and the number of operators grows neither with the batch nor with the heads.
 
 Sources: Vaswani et al., "Attention Is All You Need" (2017), section 3.2; Radford et al., "Language Models are
 Unsupervised Multitask Learners" (2019), whose GPT-2 has this layout of qkv.

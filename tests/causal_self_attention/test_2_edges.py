@@ -187,6 +187,19 @@ def test_each_weight_is_dropped_by_itself(rng):
         expect_distribution(2 * one + other, both, what=f"weights of {name}, dropped (1) or not, as 2 a + b", hint=hint)
 
 
+def test_the_length_may_change_from_call_to_call(rng):
+    """A triangle that is kept from the first call is too small for the next, or has to be cut out anew."""
+    layer, x = random_layer(rng), randn(rng, 2, 5, 6)
+    want = layer(x)
+    for n in (2, 1, 4):
+        expect_close(layer(x[:, :n]), want[:, :n], what=f"the first {n} of 5 tokens, after other lengths", hint="tril")
+    fresh = CausalSelfAttention(6, 2).double()
+    fresh.load_state_dict(layer.state_dict())
+    for n in (2, 5):
+        what = f"{n} tokens, where the first call had 2"
+        expect_close(fresh(x[:, :n]), want[:, :n], what=what, hint="make the triangle for the length at hand")
+
+
 def test_the_arguments_are_not_modified(rng):
     """Queries and masks are used again, by the next layer or the next step."""
     q, k, v = qkv(rng, 2, queries=5)
