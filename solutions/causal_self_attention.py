@@ -9,7 +9,8 @@ In the layer every head does this on its own block of d = dim / heads features, 
 before it. The heads' answers, side by side, pass through one last linear layer.
 
 Rules: write it out yourself: no F.scaled_dot_product_attention, no nn.MultiheadAttention or its function, nothing from
-torch.nn.attention. Masks are boolean, True = attend. No argument is modified. Results have the dtype of the inputs.
+torch.nn.attention. Masks are boolean, True = attend. No argument is modified. Results have the dtype of the inputs,
+and are computed in it or in a wider one.
 
 Stage 1: attention with and without masks, the layer, heads, padding.  Stage 2: masks of every shape, more keys than
 queries, queries that see nothing, any leading dimensions, dropout, wrong arguments.  Stage 3: scores of 3e4, every

@@ -42,6 +42,7 @@ def attend(forward, *inputs):
     sweep={"batch": (1, 4), "tokens": (256, 512)},
     grows={"batch": 1},
     tiny={"batch": 2, "tokens": 64},
+    counts="flops",
     gpu={"batch": 8, "tokens": 2048},
 )
 def layer(bench, batch, tokens):

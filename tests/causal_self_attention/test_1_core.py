@@ -32,7 +32,7 @@ def test_weights_are_a_softmax_of_dot_products_over_the_root_of_dim(rng):
     q, k, _ = qkv(rng, 2, dim=9)
     weights = attention(q, k, torch.eye(5).double().expand(2, 5, 5))
     expect_equal(list(weights.shape), [2, 4, 5], what="the shape of the answers", hint="one for each query")
-    hint = "divide q k^T by sqrt(d), once; d is the last size of q"
+    hint = "divide q k^T by sqrt(d), once; d is the last size of q (and the softmax stays in float64)"
     expect_softmax(weights, q @ k.transpose(1, 2) / 3, what="for d = 9", hint=hint)
 
 

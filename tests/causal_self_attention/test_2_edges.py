@@ -61,17 +61,16 @@ def test_the_last_query_stands_at_the_last_key(rng, queries):
         expect_close(got, want[:, -queries:], what=what, hint=hint)
 
 
-@pytest.mark.parametrize(
-    ("shape", "row", "queries"),
-    [
-        ((2, 4, 5), (1, 2), (1, 2)),
-        ((2, 1, 5), 1, 1),
-        ((4, 5), 2, (slice(None), 2)),
-        ((4, 1), 2, (slice(None), 2)),
-        ((5,), (), ()),
-    ],
-    ids=str,
-)
+NOTHING = {  # the shape of a mask, which of its rows hides everything, which queries see nothing then
+    "a query": ((2, 4, 5), (1, 2), (1, 2)),
+    "a sample": ((2, 1, 5), 1, 1),
+    "a query of each sample": ((4, 5), 2, (slice(None), 2)),
+    "a query of each sample, by [queries, 1]": ((4, 1), 2, (slice(None), 2)),
+    "all": ((5,), (), ()),
+}
+
+
+@pytest.mark.parametrize(("shape", "row", "queries"), NOTHING.values(), ids=NOTHING)
 def test_a_query_that_may_see_nothing_gets_zeros(rng, shape, row, queries):
     """Softmax over nothing is 0 / 0. A mean of what is hidden would be worse than NaN, because nobody would notice."""
     q, k, v = qkv(rng, 2)

@@ -18,11 +18,13 @@ def test_a_random_mask_has_a_key_in_each_row():
 
 
 def test_a_softmax_is_known_by_its_sums_and_log_odds():
-    """Another temperature and another axis are told apart."""
+    """Another temperature, another axis and a narrower dtype are told apart."""
     scores = randn(seeded(0), 2, 3, 4)
     expect_softmax(scores.softmax(-1), scores, what="here", hint="why")
     with pytest.raises(Wrong, match=r"log\(weight_j / weight_0\) here"):
         expect_softmax((scores / 2).softmax(-1), scores, what="here", hint="why")
+    with pytest.raises(Wrong, match=r"log\(weight_j / weight_0\) here"):
+        expect_softmax(scores.softmax(-1, dtype=torch.float32).double(), scores, what="here", hint="why")
     with pytest.raises(Wrong, match="each query's sum of weights"):
         expect_softmax(scores.softmax(-2), scores, what="here", hint="why")
 
