@@ -15,9 +15,14 @@ CONTROL_CHARACTER = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")  # these coul
 
 
 def shortened(text: str) -> str:
-    """`text` as it can be shown, sent and stored: not too long; control characters and half surrogate pairs as escapes."""
+    """`text` as it can be shown, sent and stored: harmless, and not too long."""
     if len(text) > MAX_MESSAGE_CHARS:
         text = f"{text[:MAX_MESSAGE_CHARS]} ..."
+    return harmless(text)
+
+
+def harmless(text: str) -> str:
+    """`text` as it can be shown: control characters and half surrogate pairs as escapes."""
     text = CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -32,7 +37,7 @@ def text_of(error: BaseException | None) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict on one test, and its message, which is shortened."""
+    """The verdict on one test, its message, and what the learner's code printed; both texts are shortened."""
 
     test: str  # "test_no_noise_at_the_last_step[...]"
     kata: str
@@ -40,9 +45,11 @@ class Outcome:
     verdict: Verdict
     message: str = ""
     seconds: float = 0.0
+    printed: str = ""  # to stdout during the test, shortened
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shortened(self.message))
+        object.__setattr__(self, "printed", shortened(self.printed))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

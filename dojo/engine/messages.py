@@ -58,6 +58,7 @@ class Verdict:
     expected: Mapping[str, int]  # kata -> its tests, for each kata whose tests were all to run
     source: str
     seconds: float
+    printed: str = ""  # while the file was imported
 
     @property
     def counted(self) -> tuple[Outcome, ...]:

@@ -80,6 +80,7 @@ class KataSession:
             message = f"importing {collector.name} raised SystemExit: {text_of(exit)}"
             report = pytest.CollectReport(collector.nodeid, "failed", message, [])
         if kata and report.failed:
+            printed = report.capstdout
             failures.shorten_captured(report)
             sentence = shortened(failures.explain_import_error(self.checkout, self.target / f"{kata}.py", error))
             if sentence:
@@ -87,7 +88,7 @@ class KataSession:
                 self.unimportable.add(kata)
             else:
                 report.longrepr = shortened(str(report.longrepr))
-            self._add(Outcome(collector.name, kata, 0, "error", str(report.longrepr)))
+            self._add(Outcome(collector.name, kata, 0, "error", str(report.longrepr), printed=printed))
         return report
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
@@ -141,8 +142,9 @@ class KataSession:
             sentence = failures.explain_failure(self.checkout, file, item, error, may_run_again=self.may_run_again)
             message = sentence or f"{type(error).__name__}: {text_of(error)}"
             report.longrepr = failures.shorten_traceback(report.longrepr, error, sentence)
+        printed, seconds = report.capstdout, round(call.duration, 4)
         failures.shorten_captured(report)
-        outcome = Outcome(item.name, kata, stage_of(item), verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
+        outcome = Outcome(item.name, kata, stage_of(item), verdict, message, seconds, printed)  # type: ignore[arg-type]
         setattr(report, REPORT_ATTRIBUTE, outcome.as_dict())
         return report
 

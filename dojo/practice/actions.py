@@ -11,7 +11,7 @@ from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import read_reference, stub
+from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.progress import runs
 
 Notify = Callable[[str], object]
@@ -39,7 +39,7 @@ def rules(checkout: Checkout, kata: Kata) -> str:
 
 
 def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -> str:
-    """The text of the reference. Raises UserError if the kata was never solved and `give_up` is not set.
+    """The text of the reference, without its fences. Raises UserError if the kata was never solved and `give_up` is not set.
 
     Looking at it before the present attempt is solved is recorded, also when an earlier attempt was.
     """
@@ -56,7 +56,7 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
         )
     if not solved_now:
         _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)
-    return read_reference(checkout, kata.name)
+    return without_fences(read_reference(checkout, kata.name))
 
 
 def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:

@@ -16,6 +16,7 @@ from dojo.practice import screen
 from dojo.practice.app import JOB_NUMBERS, App
 from dojo.practice.drill import grading, last_page, lock, view
 from dojo.practice.drill.clock import DrillClock
+from dojo.practice.pages import Actions
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import DrillState, Phase
 from dojo.progress.sessions import Session, SessionLog
@@ -81,7 +82,7 @@ class DrillApp(App):
         """Begins another phase, and saves it."""
         self.state.phase = phase
         self.open_question = None
-        self.close_page()
+        self.close_pages()
         self.log.save(self.session)
 
     def leave(self) -> None:
@@ -231,7 +232,11 @@ class DrillApp(App):
         self.count_hint(len(hints))
         number = min(self.state.hints, len(hints))
         text = hints[number - 1] if number else "This kata has no hints."
-        self.show_text(f"Hint {number} of {len(hints)}", f"{text}\n\nEnter goes back.")
+        self.show_text(f"Hint {number} of {len(hints)}", text, self.hint_again(len(hints)))
+
+    def hint_again(self, available: int) -> Actions:
+        """The key for the next hint on the page of one, if there is a next one."""
+        return {"h": (f"the next one (-{self.hint_points})", self.hint)} if self.state.hints < available else {}
 
     def count_hint(self, available: int) -> None:
         """Records that one more of the available hints was taken, if one was left."""
@@ -282,5 +287,10 @@ class DrillApp(App):
 
     def footer(self) -> list[str]:
         keys = view.keys(self.phase, self.hint_points, in_round=bool(self.part))
-        sentence = self.open_question.sentence if self.open_question else self.message or self.log.trouble
-        return screen.footer(self.terminal, keys, [sentence] if sentence else [])
+        return screen.footer(self.terminal, keys, self.sentences())
+
+    def sentences(self) -> list[str]:
+        return super().sentences() or ([self.log.trouble] if self.log.trouble else [])
+
+    def printed(self) -> list[str]:
+        return super().printed() if self.phase == "work" else []

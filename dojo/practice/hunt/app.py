@@ -46,8 +46,8 @@ class HuntApp(DrillApp):
         self.count_hint(len(bugs))
         number = min(self.state.hints, len(bugs))
         places = "\n".join(f"- {bug.where}" for bug in bugs[:number])
-        cost = f"Each such hint costs {HINT_POINTS} points. Enter goes back."
-        self.show_text(f"{number} of {len(bugs)} bugs", f"{places}\n\n{cost}")
+        cost = f"Each such hint costs {HINT_POINTS} points."
+        self.show_text(f"{number} of {len(bugs)} bugs", f"{places}\n\n{cost}", self.hint_again(len(bugs)))
 
     def question(self) -> list[str]:
         return view.question(self.terminal, self.hunt, self.live_run)

@@ -17,6 +17,7 @@ from dojo.cli import tables
 from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
+from dojo.core.stubs import without_fences
 from dojo.practice import actions
 from dojo.progress.runs import Progress, count_events, progress, record_run
 from dojo.tests.checkouts import REPOSITORY, add_kata, heed_ctrl_c, make_checkout, solve
@@ -282,7 +283,7 @@ def test_the_solution_opens_once_it_is_solved(checkout):
     mark_solved(checkout)
     result = kata("solution", "tiny")
     assert result.exit_code == 0
-    assert result.output.startswith(checkout.reference("tiny").read_text())
+    assert result.output.startswith(without_fences(checkout.reference("tiny").read_text()))
     assert "And triple?" in result.output
     assert count_events(checkout, "tiny", "solution") == 0
 

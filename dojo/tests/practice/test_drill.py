@@ -8,7 +8,7 @@ import pytest
 from dojo.core import clock
 from dojo.core.catalog import Catalog, load_catalog
 from dojo.core.errors import UserError
-from dojo.core.outcome import Diagnosis
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
 from dojo.practice import interview
@@ -280,8 +280,27 @@ def test_a_page_scrolls_with_arrows_and_with_j_and_k(room, down, up):
     assert "stage 1  the definition" not in room.screen(app)
     press(app, up, up)
     assert "stage 1  the definition" in room.screen(app)
-    press(app, down, down, "q", "t")
+    press(app, down, down, "escape", "t")
     assert "stage 1  the definition" in room.screen(app)
+
+
+def test_q_on_a_page_is_back_and_the_footer_says_so(room, app):
+    """The drill goes on. What belongs to the verdict's keys means nothing there."""
+    press(app, "h")
+    assert "h the next one (-5) arrows scroll Home top End end Esc or q back" in " ".join(room.screen(app).split())
+    press(app, "p", "f", "q")
+    assert (app.phase, app.done, app.open_question) == ("work", False, None)
+    assert "q leave" in room.screen(app)
+
+
+def test_what_was_printed_is_shown_while_there_is_work(room, app):
+    """As in `kata watch`, but not on the screens that follow."""
+    printing = Outcome("test_1_0", "tiny", 1, "failed", "wrong", 0.1, "x is 5\n")
+    app.handle_message(Verdict(app.forkserver.jobs[-1].number, (printing,), {"tiny": 1}, "digest", 0.1))
+    assert "Printed in test_1_0" in room.screen(app)
+    assert "x is 5" in room.screen(app)
+    press(app, "p")
+    assert "x is 5" not in room.screen(app)
 
 
 # Left, killed, deleted
@@ -506,7 +525,7 @@ def test_every_screen_fits_its_window(room, size):
     screens = [room.screen(app)]
     press(app, "h")
     screens.append(room.screen(app))
-    press(app, "p")
+    press(app, "escape", "p")
     screens.append(room.screen(app))
     press(app, "p", *FINISH)
     room.answer(app, "ppp", "pf")
@@ -518,7 +537,7 @@ def test_every_screen_fits_its_window(room, size):
         lines = screen.splitlines()
         assert len(lines) == size[1]
         assert max(map(len, lines)) <= size[0]
-        assert any(word in "".join(lines[-4:]) for word in ("leave", "close"))
+        assert any(word in "".join(lines[-4:]) for word in ("leave", "close", "back"))
 
 
 # Points
