@@ -122,9 +122,7 @@ class CausalSelfAttention(nn.Module):
         if padding is not None:
             if padding.dtype != torch.bool or padding.shape != x.shape[:2]:
                 raise ValueError(f"padding must be boolean {[*x.shape[:2]]}, got {padding.dtype} {[*padding.shape]}")
-            padding = padding[
-                :, None, None
-            ]  # [batch, n] -> [batch, 1, 1, n]: a key is hidden from all heads and queries
+            padding = padding[:, None, None]  # [batch, n] -> [batch, 1, 1, n]: hidden from all heads and queries
         # [batch, n, 3 dim] -> [batch, n, 3, heads, d] -> three of [batch, heads, n, d]
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         weights = self.dropout(attention_weights(q, k, padding, causal=True))  # [batch, heads, n, n]

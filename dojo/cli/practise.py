@@ -8,7 +8,6 @@ import click
 
 from dojo.cli import tables
 from dojo.cli.common import complete_kata, find_kata, print_due, print_new_ratings, print_notice
-from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
@@ -69,7 +68,7 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
             continue
     if name and code == 0:
         progress = progress_or_not_started(checkout, name)
-        if progress.state == "solved" and not progress.changed:
+        if progress.passes and not progress.changed:
             click.echo(
                 f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}"
             )
@@ -80,19 +79,24 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_kata)
 @click.option("--edit", is_flag=True, help="Open the file in $EDITOR at once.")
-@click.pass_context
-def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
+def watch(name: str | None, edit: bool) -> None:
     """On every save a verdict, on one screen. Goes on where you were."""
+    from dojo.practice.interview import start_drill
+    from dojo.practice.start_page import NOT_BEGUN
     from dojo.practice.terminal import Terminal
     from dojo.practice.watch.app import WatchApp, first_kata
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    kata = catalog.find(name or first_kata(checkout, catalog))
-    with Terminal("kata watch") as terminal:
-        to_drill = WatchApp(checkout, catalog, kata.name, terminal, edit=edit).run()
-    if to_drill:
-        ctx.invoke(drill, name=to_drill)
+    kata = catalog.find(name or first_kata(checkout, catalog)).name
+    page = [NOT_BEGUN]
+    while page == [NOT_BEGUN]:  # a drill that was not begun leads back
+        with Terminal("kata watch") as terminal:
+            kata = WatchApp(checkout, catalog, kata, terminal, edit=edit).run()
+        page = start_drill(checkout, catalog, kata, None, None) if kata else []
+        edit = False
+    for line in page:
+        click.echo(line)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import dis
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,10 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A named mistake that some code behaves like.
-
-    `whole` is False when the code behaves like it only in the cases where the mistake shows, and differently elsewhere.
-    """
+    """A named mistake that some code behaves like. `whole` says that it explains everything that is wrong."""
 
     mistake: str  # its name
     says: str  # completes the sentence below
@@ -71,6 +69,11 @@ class Diagnosis:
         """What the learner reads, without the full stop."""
         subject = "Your result" if self.whole else "Part of your result"
         return f"{subject} is exactly what you get when {self.says}"
+
+
+def sentences_of(diagnoses: Iterable[Diagnosis]) -> list[str]:
+    """What the learner reads about one run, without full stops: one story, to which each further mistake is added."""
+    return [f"Also, {each.says}" if number else each.sentence for number, each in enumerate(diagnoses)]
 
 
 def is_solved(passed: int, counted: int, complete: bool) -> bool:

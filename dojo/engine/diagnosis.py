@@ -63,10 +63,11 @@ def diagnose(
     """The named mistakes that explain `evidence`, that of a wrong answer whose tests gave `outcomes`.
 
     Of the mistakes that fit (see `_explained`) those that explain most wrong cases are chosen, one for each case. A
-    mistake is told if it explains every wrong result, or else if
-    - the test that catches it is of the first stage in which a test fails, and
-    - no result of its functions, or of functions that mistakes share with them, is wrong for another reason: that
-      reason could be the only one. An error that is not raised is another matter.
+    mistake is due if the test that catches it is of the first stage in which a test fails: that is where the learner
+    is. It is told if it is due and no result of its functions, or of functions that mistakes share with them, is wrong
+    for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
+    results are told, or its test is the first that fails. If no chosen mistake is due, one that explains every
+    wrong result is told all the same.
     """
     functions = {case.name: case.of for case in cases}
     written = {name for name in functions if not probes.not_started(evidence[name])}
@@ -84,20 +85,20 @@ def diagnose(
     results = {name for name in wrong if not _complaint(known.reference[name])}  # not an error that is missing
     related = [{functions[name] for name in shown} for shown in known.shown.values()]
 
-    def is_told(mistake: Mistake) -> bool:
+    def is_explained(mistake: Mistake) -> bool:
         own = {functions[name] for name in fits[mistake]}
         near = own.union(*(group for group in related if group & own))
-        explained = all(functions[name] not in near for name in results & left)
-        return results <= fits[mistake] or (explained and _is_due(mistake, outcomes))
-
-    def is_whole(mistake: Mistake) -> bool:
-        own = {functions[name] for name in fits[mistake]}
-        return all(name in fits[mistake] for name in wrong if functions[name] in own)
+        return all(functions[name] not in near for name in results & left)
 
     order = list(functions)
-    told = [mistake for mistake in chosen if is_told(mistake)]
-    told.sort(key=lambda mistake: (not is_whole(mistake), min(map(order.index, fits[mistake]))))
-    return [Diagnosis(mistake.name, mistake.says, is_whole(mistake)) for mistake in told[:MAX_DIAGNOSES]]
+    due = [mistake for mistake in chosen if is_explained(mistake) and _is_due(mistake, outcomes)]
+    told_results = results & set().union(*(fits[mistake] for mistake in due))
+    first = "" if told_results == results else _first_failure(outcomes)
+    due = [mistake for mistake in due if fits[mistake] & results or first in ("", mistake.caught_by)]
+    told = due or [mistake for mistake in chosen if results and results <= fits[mistake]]
+    whole = {mistake for mistake in told if (results or wrong) <= fits[mistake]}
+    told.sort(key=lambda mistake: (mistake not in whole, min(map(order.index, fits[mistake]))))
+    return [Diagnosis(mistake.name, mistake.says, mistake in whole) for mistake in told[:MAX_DIAGNOSES]]
 
 
 def _explained(
@@ -135,6 +136,12 @@ def _is_due(mistake: Mistake, outcomes: Sequence[Outcome]) -> bool:
     """Whether the test that catches `mistake` is of the first stage in which a test fails."""
     failing = [o.stage for o in outcomes if o.verdict == "failed"]
     return not failing or min(failing) in {o.stage for o in outcomes if _function(o.test) == mistake.caught_by}
+
+
+def _first_failure(outcomes: Sequence[Outcome]) -> str:
+    """The test function that fails first, which is what the learner sees; empty if none does."""
+    failing = [outcome for outcome in outcomes if outcome.verdict == "failed"]
+    return _function(min(failing, key=lambda outcome: outcome.stage).test) if failing else ""
 
 
 def _passed(outcomes: Sequence[Outcome]) -> set[str]:

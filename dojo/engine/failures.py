@@ -84,6 +84,9 @@ def explain_failure(
         sentence = ""
     if not sentence:
         return ""
+    notes = getattr(error, "__notes__", None)  # see dojo.testing.called_for; learners' code may have written anything
+    if isinstance(notes, list):
+        sentence = "\n".join([sentence, *(shortened(note) for note in notes if isinstance(note, str))])
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
     return f"{sentence}\nwhy it is tested: {why}" if why else sentence
 

@@ -1,6 +1,8 @@
 """The outcomes of one pytest session: collected test by test, at the end diagnosed, recorded and summarised."""
 
 import json
+import sys
+import time
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from dojo.core.errors import UserError
+from dojo.core.files import digest
 from dojo.core.outcome import Diagnosis, Outcome, is_unwritten, shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.engine import failures, summary
@@ -40,6 +43,10 @@ class KataSession:
         self.may_run_again = True  # no debugger was entered, and no test hung
         self.finished = False  # diagnosed and recorded
         self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
+        of_the_learner = target == checkout.katas.resolve() and not self.is_worker
+        self.is_recorded = of_the_learner and not config.getoption("--no-history")
+        self.began = time.time()
+        self.sources = {file.stem: digest(file) for file in target.glob("*.py")} if self.is_recorded else {}
         self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
         if self.outcomes_file and not self.is_worker:
             try:
@@ -186,7 +193,7 @@ class KataSession:
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         if self.may_run_again and not interrupted and not self.config.getoption("--no-naming"):
             self._diagnose()
-        if self.outcomes and self.target == self.checkout.katas.resolve() and not self.config.getoption("--no-history"):
+        if self.outcomes and self.is_recorded:
             self._record()
 
     def _diagnose(self) -> None:
@@ -202,7 +209,14 @@ class KataSession:
         from dojo.progress.runs import record_run
 
         try:
-            record_run(self.checkout, self.specified, self.expected, diagnoses=self.diagnoses)
+            record_run(
+                self.checkout,
+                self.specified,
+                self.expected,
+                sources={**self.sources, **getattr(sys.modules.get("katas"), "digests", {})},  # what was imported
+                began=self.began,
+                diagnoses=self.diagnoses,
+            )
             self.history_error = tell_of_damage()
         except UserError as error:
             self.history_error = str(error)

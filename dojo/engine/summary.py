@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _pytest.terminal import TerminalReporter
 
-from dojo.core.outcome import Diagnosis, Outcome
+from dojo.core.outcome import Diagnosis, Outcome, sentences_of
 from dojo.core.paths import Checkout
 
 
@@ -71,7 +71,7 @@ def write_diagnoses(
 ) -> None:
     """The diagnoses of each kata; with -vv also why a kata could not be diagnosed (`errors`)."""
     for kata, those in diagnoses.items():
-        for diagnosis in those:
-            reporter.write_line(f"{kata}: {diagnosis.sentence}.", red=True, bold=True)
+        for sentence in sentences_of(those):
+            reporter.write_line(f"{kata}: {sentence}.", red=True, bold=True)
         if errors.get(kata) and reporter.verbosity > 1:
             reporter.write_line(f"{kata}: no diagnosis, because looking for one failed ({errors[kata]}).")

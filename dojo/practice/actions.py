@@ -9,10 +9,11 @@ from pathlib import Path
 
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
-from dojo.core.files import backup, write
+from dojo.core.files import backup, digest, write
 from dojo.core.paths import Checkout
 from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.progress import runs
+from dojo.progress.standing import solved_in_this_try
 
 Notify = Callable[[str], object]
 
@@ -64,15 +65,21 @@ def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
     _record(checkout, kata.name, "show", notify=notify)
 
 
+def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:
+    """Records that a hunt shows the reference, as a look at the solution unless the present attempt is solved."""
+    if not solved_in_this_try(checkout, kata.name):
+        _record(checkout, kata.name, "solution", "hunt", notify=notify)
+
+
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
     text = stub(checkout, kata.name)
     file = checkout.stub(kata.name)
-    copy = None
+    copy, put_aside = None, ""
     if file.exists() and file.read_bytes() != text.encode():
-        copy = backup(checkout, file, copies)
+        copy, put_aside = backup(checkout, file, copies), digest(file)
     write(file.resolve(), text)  # a link stays one
-    _record(checkout, kata.name, "reset", notify=notify)
+    _record(checkout, kata.name, "reset", put_aside, notify=notify)
     return copy
 
 

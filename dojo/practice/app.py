@@ -48,6 +48,7 @@ class App(ABC):
         self.owns_forkserver = forkserver is None
         self.watch_folder(folder)
         self.unrecorded: Verdict | None = None  # it waits for its diagnosis
+        self.submitted_at = 0.0  # when the newest run began, by the calendar's clock
         self.message = ""  # the sentence above the keys, until the next key
         self.open_question: Question | None = None  # the next keys are its answer
         self.page: Page | None = None  # it covers the verdict
@@ -163,6 +164,7 @@ class App(ABC):
         """The job that a save starts."""
 
     def submit(self, job: Job) -> None:
+        self.submitted_at = time.time()
         self.live_run.start(job.number, time.monotonic())
         self.forkserver.submit(job)
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from dojo.core.outcome import Outcome, harmless
+from dojo.core.outcome import Outcome, harmless, sentences_of
 from dojo.practice.live_run import LiveRun
 from dojo.practice.pages import NO_CURSOR, Entry
 from dojo.practice.terminal import Terminal
@@ -95,8 +95,8 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
     shown = live_run.failure
     if shown:
         parts = ["", *failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
-        for diagnosis in live_run.diagnoses:
-            parts += ["", paragraph(f"{diagnosis.sentence}.", "bold yellow", 3)]
+        for sentence in sentences_of(live_run.diagnoses):
+            parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)

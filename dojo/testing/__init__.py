@@ -12,6 +12,7 @@ grader; `describe` and `chi_square` serve the other modules.
 
 from dojo.testing.checks import (
     Wrong,
+    called_for,
     expect,
     expect_close,
     expect_equal,
@@ -33,6 +34,7 @@ __all__ = [
     "Cost",
     "Wrong",
     "backward",
+    "called_for",
     "draw",
     "expect",
     "expect_close",

@@ -20,19 +20,21 @@ from dojo.practice.watch import one_test, solution, view
 from dojo.progress import runs
 from dojo.progress.database import tell_of_damage
 from dojo.progress.runs import Progress
-from dojo.progress.standing import progress_or_not_started, standing_of
+from dojo.progress.standing import progress_or_not_started, solved_in_this_try, standing_of
 
 SETTLE_S = 0.15  # how long a file may be missing or empty while an editor replaces it
 IDLE_S = 30.0
 
 
 def first_kata(checkout: Checkout, catalog: Catalog) -> str:
-    """The kata that was run last, or the next one that is not solved if that one is."""
+    """The kata that was run last; if all of its tests passed then, the next one that is not solved."""
     try:
         last = runs.last_kata(checkout)
     except UserError:
         last = ""
     names = [kata.name for kata in catalog.katas]
+    if last in names and not progress_or_not_started(checkout, last).passes:
+        return last
     start = names.index(last) if last in names else 0
     for name in names[start:] + names[:start]:
         if progress_or_not_started(checkout, name).state != "solved":
@@ -83,7 +85,7 @@ class WatchApp(App):
         self.live_run = LiveRun(self.catalog[name])
         self.notice = ""
         self.standing = standing_of(self.checkout, self.catalog.katas, self.notify)
-        self.live_run.solved_before = self.standing[name].state == "solved"
+        self.live_run.solved_before = solved_in_this_try(self.checkout, name)
         self.notice = tell_of_damage() or self.notice
         self.run_saved_file()
 
@@ -134,8 +136,9 @@ class WatchApp(App):
                 self.checkout,
                 verdict.outcomes,
                 verdict.expected,
+                sources={self.kata.name: verdict.source},
+                began=self.submitted_at,
                 diagnoses=diagnoses,
-                source=verdict.source,
                 how="watch",
             )
             self.notice = tell_of_damage()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from dojo.core.mistakes import Mistake
-from dojo.core.outcome import Outcome
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine import diagnosis
 from dojo.engine.diagnosis import KnownEvidence, diagnose, known_evidence
 from dojo.engine.evidence import gather_variants
@@ -203,7 +203,7 @@ def test_an_error_that_is_not_raised_hides_nothing():
     wrong = evidence(two(double=lambda x: checked(x) * x))
     known = KnownEvidence(right, {SQUARES: wrong}, {SQUARES: frozenset({"double 2"})})
     found = diagnose(probes.cases(PROBE, 0), evidence(two(double=lambda x: x * 2 * x)), known)
-    assert [(diagnosis.mistake, diagnosis.whole) for diagnosis in found] == [("squares", False)]
+    assert [(diagnosis.mistake, diagnosis.whole) for diagnosis in found] == [("squares", True)]
 
 
 def test_edge_cases_wait_for_the_stages_before_them():
@@ -213,6 +213,65 @@ def test_edge_cases_wait_for_the_stages_before_them():
     assert diagnosed(both, outcomes=failed) == []
     assert diagnosed(both, outcomes=failed[1:]) == ["moves down"]
     assert diagnosed(two(shift=lambda x: x - 3), outcomes=failed) == ["moves down"]  # it explains everything
+
+
+def test_an_error_that_is_not_raised_waits_where_the_probe_sees_nothing_else():
+    """An earlier stage fails for a reason that has no name: "exactly what you get when no error is raised" is not it."""
+    unchecked = mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    known = KnownEvidence(right, {unchecked: RIGHT}, {unchecked: frozenset({"double 5"})})
+    failed = [outcome("test_first", "failed"), outcome("test_x", "failed", stage=2)]
+    assert diagnose(probes.cases(PROBE, 0), RIGHT, known, failed) == []
+    (alone,) = diagnose(probes.cases(PROBE, 0), RIGHT, known, failed[1:])
+    assert alone == Diagnosis("unchecked", "says unchecked", True)
+
+
+def test_an_error_that_is_not_raised_waits_for_results_without_a_name():
+    """Both fail in one stage, and the learner reads the failure of the result first."""
+    unchecked = mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    known = KnownEvidence(right, {unchecked: RIGHT}, {unchecked: frozenset({"double 5"})})
+    both = evidence(two(shift=lambda x: 17))
+    result, check = outcome("test_first", "failed", stage=2), outcome("test_x", "failed", stage=2)
+    assert diagnose(probes.cases(PROBE, 0), both, known, [result, check]) == []
+    told = diagnose(probes.cases(PROBE, 0), both, known, [check, outcome("test_late", "failed", stage=3)])
+    assert told == [Diagnosis("unchecked", "says unchecked", False)]
+
+
+def test_an_error_that_is_not_raised_waits_for_results_that_a_later_stage_names():
+    """The result fails first, and by chance in an earlier stage than its mistake claims."""
+    later, unchecked = Mistake("later", "says later", (), "test_later"), mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    wrong = {later: evidence(two(double=strict("five"), shift=lambda x: x - 3)), unchecked: RIGHT}
+    shown = {later: frozenset(n for n in right if n.startswith("shift")), unchecked: frozenset({"double 5"})}
+    both = evidence(two(shift=lambda x: x - 3))
+    failed = [outcome("test_first", "failed", stage=2), outcome("test_x", "failed", stage=2)]
+    failed.append(outcome("test_later", "failed", stage=4))
+    told = diagnose(probes.cases(PROBE, 0), both, KnownEvidence(right, wrong, shown), failed)
+    assert told == [Diagnosis("later", "says later", True)]
+
+
+def test_what_one_mistake_explains_is_the_whole_only_if_nothing_else_is_wrong():
+    """Two functions are wrong, and "your result is exactly ..." can be said of neither."""
+    found = diagnoses(two(double=lambda x: x + 2, shift=lambda x: x - 3))
+    assert [diagnosis.whole for diagnosis in found] == [False, False]
+    (named,) = diagnoses(two(double=lambda x: 17, shift=lambda x: x - 3))
+    assert not named.whole
+
+
+def test_a_mistake_of_a_later_stage_is_not_told_beside_one_of_the_first():
+    """It would contradict the other: "your result is exactly ..." and "part of your result is exactly ..."."""
+    later, unchecked = Mistake("later", "says later", (), "test_later"), mistake("unchecked")
+    right = evidence(two(shift=strict("five")))
+    wrong = {
+        later: evidence(two(double=lambda x: x * x, shift=strict("five"))),
+        unchecked: evidence(two(shift=lambda x: x * 2)),
+    }
+    known = KnownEvidence(right, wrong, {later: frozenset({"double 5"}), unchecked: frozenset({"shift 5"})})
+    both = evidence(two(double=lambda x: x * x, shift=lambda x: x * 2))
+    failed = [outcome("test_x", "failed", stage=2), outcome("test_later", "failed", stage=3)]
+    told = [diagnosis.mistake for diagnosis in diagnose(probes.cases(PROBE, 0), both, known, failed)]
+    assert told == ["unchecked"]
 
 
 def test_a_mistake_whose_test_passes_was_not_made():

@@ -107,6 +107,26 @@ def test_frames_of_torch_are_left_out(checkout):
     assert "site-packages" not in session.output
 
 
+def test_an_exception_is_told_with_the_inputs_that_the_test_names(checkout):
+    """float16 overflows at T = 0.001 and not at T = 1: without T the message of torch says nothing."""
+    only_test_file(checkout).write_text(
+        "from dojo.testing import called_for\nfrom katas.tiny import double\n\n\ndef test_low():\n"
+        "    with called_for('float16 logits at T=0.001', hint='widen first'):\n        double(1)\n"
+    )
+    solve(checkout, "return x * 2", "raise RuntimeError('inf or nan')")
+    message = pytest_in(checkout).outcomes[0].message
+    assert message.splitlines()[0].endswith("raised RuntimeError: inf or nan")
+    assert message.splitlines()[1:] == ["It was called for float16 logits at T=0.001", "hint: widen first"]
+
+
+def test_an_exception_of_a_learners_with_odd_notes_is_told(checkout):
+    """Notes are an attribute that any code may set."""
+    odd = "error = ValueError('no'); error.__notes__ = [7, 'left']; raise error"
+    solve(checkout, "return x * 2", odd)
+    messages = [outcome.message for outcome in pytest_in(checkout).outcomes if outcome.verdict == "failed"]
+    assert "raised ValueError: no\nleft" in messages[0]
+
+
 def test_a_wrong_answer_that_fits_no_mistake_gets_no_diagnosis(checkout):
     """A wrong diagnosis is worse than none."""
     solve(checkout, "x * 2", "x * 9")

@@ -11,10 +11,11 @@ from dojo.core.errors import UserError
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
-from dojo.practice import interview
+from dojo.practice import actions, interview
 from dojo.practice.drill import clock as drill_clock
 from dojo.practice.drill import grading, lock
 from dojo.practice.drill.choose import choose
+from dojo.progress.attempts import read_attempts
 from dojo.progress.session_state import StageResult
 from dojo.progress.sessions import Event, Session, SessionLog, new_folder
 from dojo.tests import checkouts
@@ -507,6 +508,23 @@ def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
     assert app.phase == "done"
     assert app.session.points == 0
     assert "could not be graded" in " ".join("\n".join(app.last_page()).split())
+
+
+def test_the_page_names_the_reference(room):
+    """The kata that was solved in the drill is solved, so looking at the reference gives nothing up."""
+    assert "kata solution tiny --give-up" in " ".join(finish(room, room.drill(), "ppp", "pf").split())
+    page = " ".join(finish(room, room.drill(), "ppp", "pp").split())
+    assert page.endswith("The reference: kata solution tiny")
+    actions.solution(room.checkout, room.kata, print, give_up=False)
+    assert [attempt.kind for attempt in read_attempts(room.checkout)] == ["drill", "drill"]
+
+
+def test_a_fork_server_that_dies_at_the_questions_starts_nothing(room, app):
+    """The drill is graded."""
+    press(app, *FINISH)
+    room.answer(app, "ppp", "pp")
+    app.handle_message(JobDied(0, "ended"))
+    assert (app.phase, len(app.forkserver.jobs)) == ("asking", 2)
 
 
 def test_a_job_is_submitted_again_when_the_fork_server_dies(room, app):

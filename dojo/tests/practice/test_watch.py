@@ -10,17 +10,18 @@ import pytest
 from rich.console import Console
 
 from dojo.authoring.bench.watch_latency import Latency, percentile, rows
+from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
-from dojo.practice import screen
+from dojo.practice import actions, screen
 from dojo.practice.keys import KEY_NAMES, KeyReader, TypingGuard, keys_in
 from dojo.practice.live_run import LiveRun
 from dojo.practice.pages import ListPage
 from dojo.practice.terminal import Terminal
 from dojo.practice.watch import view
 from dojo.practice.watch.app import WatchApp, first_kata
-from dojo.progress.runs import Progress, record_run
+from dojo.progress.runs import Progress
 from dojo.tests import checkouts
 
 WAIT_S = 60.0
@@ -438,17 +439,26 @@ def test_it_begins_where_practice_stopped(checkout, catalog):
     """The kata run last; once that is solved, the next one that is not; without a history, the first of all."""
     for name in ("second", "third"):
         checkouts.add_kata(checkout, name)
-    from dojo.core.catalog import load_catalog
-
     catalog = load_catalog(checkout)
     assert first_kata(checkout, catalog) == "tiny"
-    record_run(checkout, [Outcome("a", "second", 1, "failed")], {"second": 1})
+    checkouts.record(checkout, "second", "failed")
     assert first_kata(checkout, catalog) == "second"
-    record_run(checkout, [Outcome("a", "second", 1, "passed")], {"second": 1}, how="watch")
+    checkouts.record(checkout, "second", "passed", how="watch")
     assert first_kata(checkout, catalog) == "third"
-    record_run(checkout, [Outcome("a", "third", 1, "passed")], {"third": 1})
+    checkouts.record(checkout, "third", "passed")
     assert first_kata(checkout, catalog) == "tiny"
-    record_run(checkout, [Outcome("a", "tiny", 1, "passed")], {"tiny": 1})
+    checkouts.record(checkout, "tiny", "passed")
+    assert first_kata(checkout, catalog) == "tiny"
+
+
+def test_it_goes_on_with_a_kata_that_is_taken_again(checkout):
+    """A kata stays solved while it is being solved again; practice stays with it all the same."""
+    checkouts.add_kata(checkout, "second")
+    catalog = load_catalog(checkout)
+    checkouts.solve(checkout)
+    checkouts.record(checkout, "tiny", "passed")
+    assert first_kata(checkout, catalog) == "second"
+    actions.reset(checkout, catalog["tiny"], print)
     assert first_kata(checkout, catalog) == "tiny"
 
 

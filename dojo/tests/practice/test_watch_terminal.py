@@ -127,6 +127,18 @@ def editor(folder, text):
     return str(script)
 
 
+def test_two_mistakes_are_one_story(checkout):
+    """At 80x24: neither claims the whole result, and the second one follows the first."""
+    checkouts.solve(checkout, "x * 2", "x * x")
+    file = checkout.katas / "tiny.py"
+    file.write_text(file.read_text().replace("x + by", "x - by"))
+    with Person(checkout) as person:
+        person.sees(
+            "✗ test_double_is_twice_as_much[1]",
+            "Part of your result is exactly what you get when x is multiplied by itself. Also, `by` is subtracted.",
+        )
+
+
 def test_an_hour_of_practice(other, tmp_path):
     """Every key, every kind of verdict, and windows of three sizes, in one sitting."""
     tiny = other.stub("tiny")
@@ -285,8 +297,11 @@ def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
         person.sees("other in two functions", "✗ test_double", "x is multiplied by itself")
         assert not COLOUR.search(person.raw)
         person.press("d")  # to the drill, which takes over the screen after it was restored
-        person.sees("other")
-        person.press("\x03")
+        person.sees("A drill: other in two functions", "Enter starts the clock")
+        person.press("q")  # and back, because no clock has started
+        person.sees("✗ test_double")
+        person.press("q")
+        assert person.ends() == 0
 
 
 @pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "Ctrl-\\", "SIGTERM", "SIGHUP"])
