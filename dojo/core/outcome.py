@@ -11,6 +11,7 @@ from typing import Any, Literal
 # "not started" is a test that reached an unwritten stub.
 Verdict = Literal["passed", "failed", "not started", "error", "skipped"]
 
+COMPARING = "comparing with {} known mistakes ..."  # while a failure's name is looked for
 MAX_MESSAGE_CHARS = 10_000  # an exception may hold megabytes
 CONTROL_CHARACTER = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")  # these could move a terminal's cursor
 

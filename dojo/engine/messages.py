@@ -74,6 +74,14 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Comparing:
+    """A wrong answer is compared with so many named mistakes. Follows its verdict."""
+
+    number: int
+    mistakes: int
+
+
+@dataclass(frozen=True)
 class Diagnosed:
     """The diagnoses of a wrong answer. Follows its verdict, and may be empty."""
 
@@ -93,4 +101,4 @@ class JobDied:
     test: str = ""
 
 
-Message = Ready | Running | FirstFailure | Verdict | Diagnosed | JobDied
+Message = Ready | Running | FirstFailure | Verdict | Comparing | Diagnosed | JobDied

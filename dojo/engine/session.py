@@ -39,6 +39,7 @@ class KataSession:
         self.unimportable: set[str] = set()  # the katas whose file raises an exception when it is imported
         self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
         self.diagnosis_errors: dict[str, str] = {}
+        self.unnamed: list[str] = []  # the katas whose failures found no name in time
         self.history_error = ""
         self.may_run_again = True  # no debugger was entered, and no test hung
         self.finished = False  # diagnosed and recorded
@@ -197,12 +198,17 @@ class KataSession:
             self._record()
 
     def _diagnose(self) -> None:
+        """Looks for the mistakes behind the failures of each kata, of all together for no longer than --naming-limit."""
+        deadline = time.monotonic() + self.config.getoption("--naming-limit")
         for kata in dict.fromkeys(o.kata for o in self.outcomes if o.verdict == "failed"):
             from dojo.engine.diagnosis import diagnose_kata  # brings torch
 
-            seed = self.config.getoption("--kata-seed")
             outcomes = [outcome for outcome in self.specified if outcome.kata == kata]
-            self.diagnoses[kata], self.diagnosis_errors[kata] = diagnose_kata(self.checkout, kata, seed, outcomes)
+            with summary.Awaited(self.config.pluginmanager.get_plugin("terminalreporter")) as awaited:
+                limit_s = deadline - time.monotonic()
+                naming = diagnose_kata(self.checkout, kata, outcomes, limit_s=limit_s, begins=awaited.show)
+            self.diagnoses[kata], self.diagnosis_errors[kata] = naming.diagnoses, naming.error
+            self.unnamed += [] if naming.in_time or naming.diagnoses else [kata]
 
     def _record(self) -> None:
         from dojo.progress.database import tell_of_damage
@@ -234,6 +240,9 @@ class KataSession:
         terminalreporter.flush()
         self._finish(exitstatus)  # only now: the diagnosis runs the learner's code, which may hang or end the process
         summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
+        if self.target == self.checkout.katas.resolve():
+            summary.write_where_inputs_are(terminalreporter, self.outcomes)
+        summary.write_unnamed(terminalreporter, self.unnamed, self.config.getoption("--naming-limit"))
         if self.history_error:
             terminalreporter.write_line(self.history_error, yellow=True)
 

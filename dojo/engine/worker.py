@@ -14,7 +14,7 @@ from typing import Any
 from dojo.core.files import digest
 from dojo.core.outcome import shortened, text_of
 from dojo.core.paths import Checkout
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
 from dojo.engine.processes import MAX_FILE_BYTES, PR_SET_PDEATHSIG, lower_limit, prctl, wrote_too_much
 
 MAX_EXTRA_MEMORY_BYTES = 4 * 2**30  # beyond what the fork server holds
@@ -107,8 +107,10 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
     seconds = time.monotonic() - live.started_at
     sender.send(Verdict(job.number, outcomes, run.expected, live.source, seconds, shortened(live.printed)))
     if job.diagnose and run.may_run_again and any(o.verdict == "failed" for o in outcomes):
-        diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed, outcomes)
-        sender.send(Diagnosed(job.number, diagnoses))
+        naming = diagnose_kata(
+            checkout, job.kata, outcomes, begins=lambda mistakes: sender.send(Comparing(job.number, mistakes))
+        )
+        sender.send(Diagnosed(job.number, naming.diagnoses))
 
 
 class Sender:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from dojo.core.catalog import Kata
 from dojo.core.outcome import Diagnosis, Outcome
-from dojo.engine.messages import Diagnosed, FirstFailure, JobDied, Message, Ready, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, JobDied, Message, Ready, Running, Verdict
 
 
 @dataclass
@@ -18,6 +18,7 @@ class LiveRun:
     first_failure: Outcome | None = None  # arrives before the verdict
     verdict: Verdict | None = None
     died: JobDied | None = None
+    comparing: int = 0  # with how many named mistakes the failure is being compared
     diagnoses: tuple[Diagnosis, ...] = ()
     milliseconds: float = 0.0  # from the save to the verdict
     started_at: float = 0.0  # by the monotonic clock
@@ -27,6 +28,7 @@ class LiveRun:
 
     def start(self, number: int, now: float) -> None:
         """Notes that a job was submitted. The old verdict stays on the screen until the new one comes."""
+        self.comparing = 0
         self.number, self.waiting, self.running, self.first_failure, self.started_at = number, True, None, None, now
 
     def apply(self, message: Message, now: float) -> bool:
@@ -45,8 +47,10 @@ class LiveRun:
             if not self.first_failure:
                 self.milliseconds, self.chosen = (now - self.started_at) * 1000, 0
             self.verdict, self.waiting, self.died, self.diagnoses = message, False, None, ()
+        elif isinstance(message, Comparing):
+            self.comparing = message.mistakes
         elif isinstance(message, Diagnosed):
-            self.diagnoses = message.diagnoses
+            self.diagnoses, self.comparing = message.diagnoses, 0
         elif isinstance(message, JobDied):
             self.died, self.waiting, self.verdict = message, False, None
         return True

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from dojo.core.outcome import Outcome, harmless, sentences_of
+from dojo.core.outcome import COMPARING, Outcome, harmless, sentences_of
 from dojo.practice.live_run import LiveRun
 from dojo.practice.pages import NO_CURSOR, Entry
 from dojo.practice.terminal import Terminal
@@ -97,6 +97,8 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
         parts = ["", *failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
         for sentence in sentences_of(live_run.diagnoses):
             parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
+        if live_run.comparing:
+            parts += ["", paragraph(COMPARING.format(live_run.comparing), "dim", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)

@@ -36,6 +36,7 @@ def closed(live_run: LiveRun, bought: Collection[str]) -> LiveRun:
     return replace(
         live_run,
         first_failure=first and shown(first),
+        comparing=0,
         verdict=verdict and replace(verdict, outcomes=tuple(map(shown, verdict.outcomes))),
         diagnoses=tuple(diagnosis for diagnosis in live_run.diagnoses if diagnosis.mistake in bought),
     )

@@ -447,3 +447,25 @@ def test_ctrl_c_during_a_run_ends_both_without_a_traceback(checkout):
     assert "KeyboardInterrupt" in output
     assert "Traceback" not in output + errors
     assert errors == ""
+
+
+def test_debug_starts_pytest_with_its_plugin(checkout, started):
+    """It records nothing, and looks for no name."""
+    assert kata("debug", "tin", "shift", "--kata-seed", "3", "--every-call").exit_code == 0
+    ((arguments, folder, env),) = started
+    assert arguments == [
+        "-m", "pytest", "-q", "tests/tiny", "-p", "dojo.engine.debugging", "--debug-test=shift", "--every-call",
+        "--kata-seed=3", "--no-naming", "--no-history", "--no-header",
+    ]  # fmt: skip
+    assert folder == checkout.root
+    assert env["KATAS_DIR"] == str(checkout.katas)
+
+
+def test_a_run_says_where_the_inputs_of_its_failure_are(checkout):
+    """In its last lines; not where nothing fails."""
+    solve(checkout, "x * 2", "x * x")
+    run = subprocess.run(program("test", "tiny"), env=environment(), capture_output=True, text=True)
+    assert "\nThe first failure's inputs: kata debug tiny\n" in run.stdout
+    solve(checkout)
+    run = subprocess.run(program("test", "tiny"), env=environment(), capture_output=True, text=True)
+    assert "kata debug" not in run.stdout

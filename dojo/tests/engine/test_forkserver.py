@@ -13,7 +13,7 @@ import pytest
 from dojo.core.outcome import MAX_MESSAGE_CHARS, Diagnosis
 from dojo.engine import processes
 from dojo.engine.forkserver import ForkServer
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.tests import checkouts
 
 NUMBERS = iter(range(1, 10_000))
@@ -113,7 +113,8 @@ def test_a_first_failure_comes_at_once_and_the_diagnosis_last(run):
     """The learner reads the failure while the other tests still run."""
     messages = run(checkouts.SOLUTION.replace("x * 2", "x * x"))
     kinds = [type(m) for m in messages if not isinstance(m, Running)]
-    assert kinds == [FirstFailure, Verdict, Diagnosed]
+    assert kinds == [FirstFailure, Verdict, Comparing, Diagnosed]
+    assert last(messages, Comparing).mistakes == 2
     assert last(messages, FirstFailure).outcome.message.startswith("double(1)")
     assert last(messages, Diagnosed).diagnoses == (Diagnosis("squares", "x is multiplied by itself", True),)
 

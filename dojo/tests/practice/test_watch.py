@@ -13,7 +13,7 @@ from dojo.authoring.bench.watch_latency import Latency, percentile, rows
 from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.practice import actions, screen
 from dojo.practice.keys import KEY_NAMES, KeyReader, TypingGuard, keys_in
 from dojo.practice.live_run import LiveRun
@@ -55,7 +55,10 @@ def test_the_first_failure_is_shown_before_the_verdict(live_run):
     live_run.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
     assert live_run.failure.test == "test_a"  # the lowest stage comes first
     assert live_run.milliseconds == pytest.approx(200)
+    live_run.apply(Comparing(1, 75), 10.55)
+    assert live_run.comparing == 75
     live_run.apply(Diagnosed(1, (Diagnosis("name", "clause", True),)), 10.6)
+    assert live_run.comparing == 0
     assert live_run.diagnoses == (Diagnosis("name", "clause", True),)
 
 
