@@ -80,9 +80,9 @@ def uncached_forward(decoder: Decoder, tokens: Int64[Tensor, "batch length"]) ->
 
 # kata: begin
 def _check_counts(lengths: Tensor, counts: Tensor, new: int, max_length: int) -> None:
-    if bool(((counts < 0) | (counts > new)).any()):
+    if ((counts < 0) | (counts > new)).any():
         raise ValueError(f"counts must lie between 0 and {new}, the number of new tokens, got {counts.tolist()}")
-    if bool((lengths + counts > max_length).any()):
+    if (lengths + counts > max_length).any():
         raise ValueError(f"{counts.tolist()} tokens after {lengths.tolist()} exceed max_length={max_length}")
 
 
@@ -170,7 +170,7 @@ class KVCache:
         Raises ValueError if that is below 0 or more than the row holds.
         """
         # kata: begin
-        if bool(((lengths < 0) | (lengths > self.lengths)).any()):
+        if ((lengths < 0) | (lengths > self.lengths)).any():
             raise ValueError(f"cannot truncate rows of {self.lengths.tolist()} tokens to {lengths.tolist()}")
         self.lengths = lengths.clone()  # the caller may change theirs
         # kata: end
@@ -224,7 +224,7 @@ def generate(
     Raises ValueError if a prompt is empty, or max_new_tokens negative.
     """
     # kata: begin
-    if not all(len(prompt) for prompt in prompts):
+    if not all(prompts):
         raise ValueError("every prompt needs at least one token")
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be at least 0, got {max_new_tokens}")
@@ -243,8 +243,8 @@ def generate(
     answers: list[list[int]] = [[] for _ in prompts]
     for _ in range(max_new_tokens):
         logits = cached_forward(decoder, tokens, counts, cache)
-        last = (counts - 1).clamp(min=0)  # of a finished row any place will do
-        chosen = logits[torch.arange(len(prompts), device=weight.device), last].argmax(-1)  # [batch]
+        # At each row's last real token. A finished row has none; what is chosen for it is dropped.
+        chosen = logits[torch.arange(len(prompts), device=weight.device), counts - 1].argmax(-1)  # [batch]
         running = counts > 0
         for answer, token, runs in zip(answers, chosen.tolist(), running.tolist(), strict=True):
             if runs:

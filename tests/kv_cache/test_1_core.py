@@ -35,6 +35,9 @@ def test_an_empty_cache_has_its_whole_capacity(dtype):
         what=f"nbytes of KVCache(3, 2, 4, 5, 8) in {dtype}",
         hint="2 for keys and values, and all of it is there from the beginning",
     )
+    lengths = getattr(KVCache(3, 2, 4, 5, 8, dtype=dtype, device="meta"), "lengths", None)
+    where = getattr(lengths, "device", None)
+    expect_equal(str(where), "meta", what='the device of lengths for device="meta"', hint="pass device on")
 
 
 def test_a_worked_example():
@@ -142,12 +145,15 @@ def test_generate_is_greedy_decoding(rng, prompts):
     decoder = new_decoder(rng)
     for call in ("first", "second"):
         texts = texts_of(rng, *[4] * prompts)
+        answers = generate(decoder, texts, 5)
         expect_equal(
-            generate(decoder, texts, 5),
+            answers,
             [greedy(decoder, text, 5) for text in texts],
             what=f"the {call} call's answers to {texts}",
             hint="prefill all of the prompt, take the last logits' argmax, feed that one token, and so on",
         )
+        kinds = {type(token) for answer in answers for token in answer}
+        expect_equal(kinds, {int}, what="the types of the tokens", hint="plain numbers: use .tolist() or int()")
 
 
 def test_generate_keeps_the_weights_precision(rng):

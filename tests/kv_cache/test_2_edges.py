@@ -11,6 +11,7 @@ from .helpers import (
     VOCAB,
     alone,
     cache_for,
+    cut,
     expect_lengths,
     expect_logits,
     feed,
@@ -67,15 +68,18 @@ def test_padding_has_no_influence(rng):
     expect_close(got[1], want, what="the answer to row 1's third token, after padding of 1e4", hint=hint)
 
 
-def test_a_full_row_beside_one_with_room(rng):
-    """The full row adds nothing, but its padding would reach beyond the last place, and beyond the last position."""
+@pytest.mark.parametrize("left", [1, 0])
+def test_a_full_row_beside_one_with_room(rng, left):
+    """Row 0 has one place left, or none; row 1 adds three tokens. Row 0's padding would reach beyond its last place, and
+    beyond the last position that the decoder has."""
     decoder = new_decoder(rng, max_positions=5)
     cache, texts = cache_for(decoder, 2, 5), texts_of(rng, 5, 5)
-    feed(decoder, cache, [texts[0], texts[1][:2]])
-    rows = feed(decoder, cache, [[], texts[1][2:]])
-    hint = "write only real tokens; give padding a position that exists"
-    want = [alone(decoder, texts[0])[5:], alone(decoder, texts[1])[2:]]
-    expect_logits(rows, want, note="with row 0 full before", hint=hint)
+    starts = (5 - left, 2)
+    feed(decoder, cache, [text[:start] for text, start in zip(texts, starts, strict=True)])
+    rows = feed(decoder, cache, [text[start:] for text, start in zip(texts, starts, strict=True)])
+    want = [alone(decoder, text)[start:] for text, start in zip(texts, starts, strict=True)]
+    hint = "write real tokens alone, and give padding a position that exists"
+    expect_logits(rows, want, note=f"where row 0 had room for {left}", hint=hint)
     expect_lengths(cache, [5, 5], when="of two rows filled to max_length")
 
 
@@ -118,17 +122,16 @@ def test_generate_from_unequal_prompts_equals_each_prompt_alone(rng):
 
 
 def test_a_row_ends_with_eos_and_the_others_go_on(rng):
-    """eos is what row 0 generates first of all, so row 0 ends while others run; eos belongs to the answer."""
-    decoder, prompts = new_decoder(rng), texts_of(rng, 5, 2, 3, 1)
-    for row in range(4):
-        free = greedy(decoder, prompts[row], 7)
-        for eos in (free[0], free[2]):
-            expect_equal(
-                generate(decoder, prompts, 7, eos_token=eos),
-                [greedy(decoder, prompt, 7, eos) for prompt in prompts],
-                what=f"the answers to {prompts} with eos_token={eos}",
-                hint="cut a row after its eos, and do not disturb the others",
-            )
+    """eos is what some row generates at first, or third, so that it ends while others run; eos belongs to the answer."""
+    decoder, prompts = new_decoder(rng), texts_of(rng, 4, 1, 2)
+    free = [greedy(decoder, prompt, 6) for prompt in prompts]
+    for eos in (free[0][0], free[1][0], free[0][2], free[2][2]):
+        expect_equal(
+            generate(decoder, prompts, 6, eos_token=eos),
+            [cut(answer, eos) for answer in free],
+            what=f"the answers to {prompts} with eos_token={eos}",
+            hint="cut a row after its eos, and do not disturb the others",
+        )
 
 
 def test_eos_in_a_prompt_ends_nothing(rng):

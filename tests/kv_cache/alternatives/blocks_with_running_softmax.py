@@ -160,7 +160,7 @@ def generate(decoder, prompts, max_new_tokens, *, eos_token=None):
         padded = [text + [text[0]] * (int(counts.max()) - len(text)) for text in feed]
         logits = cached_forward(decoder, torch.tensor(padded, device=weight.device), counts, cache)
         best = logits[torch.arange(len(feed), device=weight.device), counts - 1].argmax(-1).tolist()
-        for row, token in zip(rows, best):
+        for row, token in zip(rows, best, strict=True):
             answers[row].append(token)
         going = [i for i, token in enumerate(best) if token != eos_token]
         if not going or step == max_new_tokens - 1:

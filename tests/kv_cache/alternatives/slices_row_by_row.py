@@ -75,7 +75,7 @@ class KVCache:
 
     def write(self, layer, k, v, counts):
         counts = counts.tolist()
-        for start, count in zip(self.stored, counts):
+        for start, count in zip(self.stored, counts, strict=True):
             if count < 0 or count > k.shape[2]:
                 raise ValueError("a count is outside the chunk")
             if start + count > self.max_length:
@@ -107,11 +107,11 @@ class KVCache:
         return out
 
     def advance(self, counts):
-        self.stored = [have + new for have, new in zip(self.stored, counts.tolist())]
+        self.stored = [have + new for have, new in zip(self.stored, counts.tolist(), strict=True)]
 
     def truncate(self, lengths):
         lengths = lengths.tolist()
-        if any(not 0 <= keep <= have for keep, have in zip(lengths, self.stored)):
+        if any(not 0 <= keep <= have for keep, have in zip(lengths, self.stored, strict=True)):
             raise ValueError("only stored tokens can be kept")
         self.stored = lengths
 
@@ -124,7 +124,7 @@ class KVCache:
 def cached_forward(decoder, tokens, counts, cache):
     new = tokens.shape[1]
     positions = torch.zeros_like(tokens)
-    for row, (start, count) in enumerate(zip(cache.lengths.tolist(), counts.tolist())):
+    for row, (start, count) in enumerate(zip(cache.lengths.tolist(), counts.tolist(), strict=True)):
         if not 0 <= count <= new or start + count > cache.max_length:
             raise ValueError("bad counts")
         positions[row, :count] = torch.arange(start, start + count)

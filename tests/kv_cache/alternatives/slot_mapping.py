@@ -145,4 +145,8 @@ def generate(decoder, prompts, max_new_tokens, *, eos_token=None):
         chosen.append(best[:, 0].masked_fill(done, -1))
         done = done | (best[:, 0] == (-1 if eos_token is None else eos_token))
         tokens, counts = best, (~done).long()
-    return [[row.item() for row in column if row >= 0] for column in zip(*chosen)] if chosen else [[] for _ in prompts]
+    return (
+        [[row.item() for row in column if row >= 0] for column in zip(*chosen, strict=True)]
+        if chosen
+        else [[] for _ in prompts]
+    )

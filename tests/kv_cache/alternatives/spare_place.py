@@ -73,7 +73,7 @@ class KVCache:
         offset = torch.arange(new, device=k.device)
         place = torch.where(offset < counts[:, None], self.lengths[:, None] + offset, self.max_length)
         place = place[:, None, :, None].expand(k.shape)
-        for memory, given in zip(self.memory[:, layer], (k, v)):
+        for memory, given in zip(self.memory[:, layer], (k, v), strict=True):
             memory.scatter_(2, place, given.detach().to(memory.dtype))
 
     def attend(self, layer, q, counts):
