@@ -18,7 +18,9 @@ def new_decoder(rng, layers=2, max_positions=12, dtype=torch.float64):
     with torch.no_grad():
         for name, parameter in decoder.named_parameters():
             if name.endswith("bias") or "norm" in name:  # large ones would drown what the tokens say
-                parameter.mul_(0.3).add_(float(name.endswith("weight")))
+                parameter.mul_(0.2).add_(float(name.endswith("weight")))
+        decoder.head.bias.zero_()  # and no token is more probable than the others from the start
+        decoder.head.weight.div_(decoder.head.weight.norm(dim=1, keepdim=True) / 3)
     return decoder
 
 

@@ -111,7 +111,9 @@ def decoder_of(kata, case, positions=12):
         for name, parameter in decoder.named_parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=rng, dtype=DOUBLE))
             if name.endswith("bias") or "norm" in name:
-                parameter.mul_(0.3).add_(float(name.endswith("weight")))
+                parameter.mul_(0.2).add_(float(name.endswith("weight")))
+        decoder.head.bias.zero_()
+        decoder.head.weight.div_(decoder.head.weight.norm(dim=1, keepdim=True) / 3)
     return decoder
 
 

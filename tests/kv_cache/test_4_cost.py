@@ -69,15 +69,15 @@ def test_truncate_copies_nothing_that_is_stored(rng, cost):
 @pytest.mark.parametrize("eos", [False, True], ids=["no eos", "eos"])
 def test_the_decoder_is_called_once_per_step_with_one_token(rng, eos):
     """A prefill of all prompts, then one token for each row. Nobody needs the logits behind a last token."""
-    decoder, prompts = new_decoder(rng), texts_of(rng, 5, 2)
-    token = greedy(decoder, prompts[0], 1)[0] if eos else None
+    decoder, prompts = new_decoder(rng), texts_of(rng, 5) * 2 if eos else texts_of(rng, 5, 2)
+    token = greedy(decoder, prompts[0], 3)[2] if eos else None
     steps = max(len(greedy(decoder, prompt, 6, token)) for prompt in prompts)
     widths = []
     hook = decoder.register_forward_hook(lambda module, given, logits: widths.append(logits.shape[1]))
     generate(decoder, prompts, 6, eos_token=token)
     hook.remove()
     hint = "stop when every row has ended" if eos else "each call feeds what the cache does not have yet: one token"
-    what = f"the number of tokens in each call of the decoder, for prompts of 5 and 2 and {steps} new tokens"
+    what = f"the number of tokens in each call of the decoder, for {prompts} and {steps} new tokens"
     expect_equal(widths, [5] + [1] * (steps - 1), what=what, hint=hint)
 
 
