@@ -7,6 +7,7 @@ from rich.text import Text
 
 from dojo.core import humanize
 from dojo.core.catalog import Kata
+from dojo.core.outcome import sentences_of
 from dojo.progress.attempts import Attempt
 from dojo.progress.runs import Run
 from dojo.progress.schedule import RATINGS, Due, Review
@@ -140,8 +141,8 @@ def _run_line(out: Console, runs: list[Run]) -> None:
         line.append("  chosen tests only", "dim")
     line.rstrip()
     out.print(line)
-    for diagnosis in run.diagnoses:
-        out.print(Text(f"      {diagnosis.sentence}.", "yellow"), soft_wrap=not out.is_terminal)
+    for sentence in sentences_of(run.diagnoses):
+        out.print(Text(f"      {sentence}.", "yellow"), soft_wrap=not out.is_terminal)
 
 
 def _tests(run: Run | None) -> str:

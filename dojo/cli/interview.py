@@ -45,7 +45,7 @@ def drill(
 def hunt(name: str | None, bugs: int, seed: int | None) -> None:
     """A debugging round: find the planted mistakes.
 
-    Some lines of a working implementation are wrong. Make every test pass, and touch nothing else.
+    Some lines of a working implementation are wrong. Make every test pass, and change nothing without need.
     """
     from dojo.practice.hunt.start import start_hunt
 

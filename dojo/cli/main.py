@@ -10,7 +10,7 @@ from dojo.cli.dev import dev
 from dojo.cli.grade import check, grade
 from dojo.cli.grade_cohort import grade_cohort
 from dojo.cli.interview import drill, hunt
-from dojo.cli.practise import follow_ups, hint, list_katas, reset, show, solution, test, watch
+from dojo.cli.practise import debug, follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
@@ -18,7 +18,7 @@ from dojo.core.printing import print_anything
 from dojo.progress.database import tell_of_damage
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Practise": (list_katas, show, watch, test, hint, solution, follow_ups, reset),
+    "Practise": (list_katas, show, watch, test, debug, hint, solution, follow_ups, reset),
     "Interview": (drill, hunt),
     "Remember": (due, again, show_history, report),
     "Grade": (check, grade, grade_cohort),
@@ -43,7 +43,7 @@ class KataGroup(click.Group):
                 title = section if command is commands[0] else ""
                 summary = command.get_short_help_str(formatter.width - section_width - name_width)
                 formatter.write(f"{title:{section_width}}{command.name:{name_width}}{summary}\n")
-        formatter.write(f"\n{self.epilog}\n")
+        formatter.write(f"{self.epilog}\n")
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -8,9 +8,8 @@ import click
 
 from dojo.cli import tables
 from dojo.cli.common import complete_kata, find_kata, print_due, print_new_ratings, print_notice
-from dojo.cli.interview import drill
 from dojo.core.catalog import load_catalog
-from dojo.core.paths import find_checkout
+from dojo.core.paths import Checkout, find_checkout
 from dojo.practice import actions
 from dojo.progress.standing import progress_or_not_started, standing_of
 
@@ -59,17 +58,10 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
         arguments.insert(0, checkout.tests_argument(name))
     if stage:
         arguments.append(f"--stage={stage}")
-    environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
-    process = subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments], cwd=checkout.root, env=environment)
-    while True:
-        try:
-            code = process.wait()
-            break
-        except KeyboardInterrupt:  # pytest receives it as well, ends and prints why
-            continue
+    code = _run_pytest(checkout, arguments)
     if name and code == 0:
         progress = progress_or_not_started(checkout, name)
-        if progress.state == "solved" and not progress.changed:
+        if progress.passes and not progress.changed:
             click.echo(
                 f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}"
             )
@@ -77,22 +69,58 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     ctx.exit(code)
 
 
+def _run_pytest(checkout: Checkout, arguments: list[str]) -> int:
+    """Runs pytest, which has the terminal; returns its exit code."""
+    environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
+    process = subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments], cwd=checkout.root, env=environment)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # pytest receives it as well, ends and prints why
+            continue
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_kata)
+@click.argument("test", required=False, default="")
+@click.option("--kata-seed", type=int, default=0, show_default=True, help="The seed of the test's inputs.")
+@click.option("--every-call", is_flag=True, help="All calls, however long the page becomes.")
+@click.pass_context
+def debug(ctx: click.Context, name: str, test: str, kata_seed: int, every_call: bool) -> None:
+    """What a failing test gave to your code, and got.
+
+    TEST is a part of the test's name; without it, the first test that fails is shown.
+    """
+    checkout = find_checkout()
+    name = load_catalog(checkout).find(name).name
+    arguments = [checkout.tests_argument(name), "-p", "dojo.engine.debugging", f"--debug-test={test}"]
+    arguments += ["--every-call"] if every_call else []
+    ctx.exit(
+        _run_pytest(checkout, [*arguments, f"--kata-seed={kata_seed}", "--no-naming", "--no-history", "--no-header"])
+    )
+
+
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_kata)
 @click.option("--edit", is_flag=True, help="Open the file in $EDITOR at once.")
-@click.pass_context
-def watch(ctx: click.Context, name: str | None, edit: bool) -> None:
+def watch(name: str | None, edit: bool) -> None:
     """On every save a verdict, on one screen. Goes on where you were."""
+    from dojo.practice.interview import start_drill
+    from dojo.practice.start_page import NOT_BEGUN
     from dojo.practice.terminal import Terminal
     from dojo.practice.watch.app import WatchApp, first_kata
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    kata = catalog.find(name or first_kata(checkout, catalog))
-    with Terminal("kata watch") as terminal:
-        to_drill = WatchApp(checkout, catalog, kata.name, terminal, edit=edit).run()
-    if to_drill:
-        ctx.invoke(drill, name=to_drill)
+    kata = catalog.find(name or first_kata(checkout, catalog)).name
+    page = [NOT_BEGUN]
+    while page == [NOT_BEGUN]:  # a drill that was not begun leads back
+        with Terminal("kata watch") as terminal:
+            kata = WatchApp(checkout, catalog, kata, terminal, edit=edit).run()
+        page = start_drill(checkout, catalog, kata, None, None) if kata else []
+        edit = False
+    for line in page:
+        click.echo(line)
 
 
 @click.command()

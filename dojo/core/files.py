@@ -1,6 +1,5 @@
 """Files of a checkout: written in one step, copied before they are overwritten, compared by digest."""
 
-import hashlib
 import os
 import shlex
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.core.source import digest_of
 
 COPIES_PER_SECOND = 1000  # names that backup() tries for one file
 
@@ -77,6 +77,6 @@ def digest(path: Path) -> str:
     try:
         if not path.is_file():  # reading a named pipe would wait for ever
             return ""
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return digest_of(path.read_bytes())
     except OSError:
         return ""

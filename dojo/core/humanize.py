@@ -54,6 +54,15 @@ def minutes(seconds: float | None) -> str:
     return f"{total} min" if total < 60 else f"{total // 60} h {total % 60:02} min"
 
 
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` characters, cut between words if that costs little: half a number would be another one."""
+    if len(text) <= width:
+        return text
+    start = text[: max(0, width - 4)]
+    whole, _, part = start.rpartition(" ")
+    return f"{(whole if whole.strip() and len(part) < width / 3 else start).rstrip(' ,')} ..."
+
+
 def count(number: int, singular: str, plural: str = "") -> str:
     """ "1 day" or "2 days"; `plural` is `singular` with an s unless given."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

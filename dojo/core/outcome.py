@@ -2,6 +2,7 @@
 
 import dis
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +11,20 @@ from typing import Any, Literal
 # "not started" is a test that reached an unwritten stub.
 Verdict = Literal["passed", "failed", "not started", "error", "skipped"]
 
+COMPARING = "comparing with {} known mistakes ..."  # while a failure's name is looked for
 MAX_MESSAGE_CHARS = 10_000  # an exception may hold megabytes
 CONTROL_CHARACTER = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")  # these could move a terminal's cursor
 
 
 def shortened(text: str) -> str:
-    """`text` as it can be shown, sent and stored: not too long; control characters and half surrogate pairs as escapes."""
+    """`text` as it can be shown, sent and stored: harmless, and not too long."""
     if len(text) > MAX_MESSAGE_CHARS:
         text = f"{text[:MAX_MESSAGE_CHARS]} ..."
+    return harmless(text)
+
+
+def harmless(text: str) -> str:
+    """`text` as it can be shown: control characters and half surrogate pairs as escapes."""
     text = CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -32,7 +39,7 @@ def text_of(error: BaseException | None) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict on one test, and its message, which is shortened."""
+    """The verdict on one test, its message, and what the learner's code printed; both texts are shortened."""
 
     test: str  # "test_no_noise_at_the_last_step[...]"
     kata: str
@@ -40,9 +47,11 @@ class Outcome:
     verdict: Verdict
     message: str = ""
     seconds: float = 0.0
+    printed: str = ""  # to stdout during the test, shortened
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", shortened(self.message))
+        object.__setattr__(self, "printed", shortened(self.printed))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,10 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A named mistake that some code behaves like.
-
-    `whole` is False when the code behaves like it only in the cases where the mistake shows, and differently elsewhere.
-    """
+    """A named mistake that some code behaves like. `whole` says that it explains everything that is wrong."""
 
     mistake: str  # its name
     says: str  # completes the sentence below
@@ -64,6 +70,11 @@ class Diagnosis:
         """What the learner reads, without the full stop."""
         subject = "Your result" if self.whole else "Part of your result"
         return f"{subject} is exactly what you get when {self.says}"
+
+
+def sentences_of(diagnoses: Iterable[Diagnosis]) -> list[str]:
+    """What the learner reads about one run, without full stops: one story, to which each further mistake is added."""
+    return [f"Also, {each.says}" if number else each.sentence for number, each in enumerate(diagnoses)]
 
 
 def is_solved(passed: int, counted: int, complete: bool) -> bool:

@@ -60,6 +60,10 @@ class Checkout:
         """The file of named mistakes (dojo.core.mistakes)."""
         return self.tests(kata) / "mistakes.toml"
 
+    def differences(self, kata: str) -> Path:
+        """Where each named mistake differs from the reference; written by `kata dev verify --write` (dojo.engine.differences)."""
+        return self.tests(kata) / "differences.json"
+
     def alternatives(self, kata: str) -> list[Path]:
         """Other right solutions."""
         return sorted((self.tests(kata) / "alternatives").glob("*.py"))

@@ -4,6 +4,7 @@ That is UTF-8, with or without a byte-order mark, and any line ends. Python itse
 it gets the bytes: a byte that is no UTF-8 in a comment, a `coding:` line with which it runs another text than is read.
 """
 
+import hashlib
 import io
 import re
 import tokenize
@@ -27,6 +28,11 @@ class NotSource(Exception):
     def __init__(self, why: str, file: str = "This file") -> None:
         super().__init__(f"{file} {why}")
         self.why, self.file = why, file
+
+
+def digest_of(raw: bytes) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of these bytes, by which the history knows a text."""
+    return hashlib.sha256(raw).hexdigest()[:16]
 
 
 def decode(raw: bytes) -> str:

@@ -73,6 +73,11 @@ def render(source: str, name: str) -> str:
     return text
 
 
+def without_fences(source: str) -> str:
+    """The reference `source` without the marks of its fences, as a learner reads it."""
+    return "".join(line for line in source.splitlines(keepends=True) if not (BEGIN.match(line) or END.match(line)))
+
+
 def signatures(source: str) -> list[str]:
     """What the stub `source` asks for: each class and function in which something is to be written, on one line each."""
     found: list[str] = []

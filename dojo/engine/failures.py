@@ -52,8 +52,8 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
         return f"{shown} has no `{missing[1]}`, which its tests import. Keep the names of the stub (kata show {kata})."
     number = _last_line_in(error, file) if error else None
     if error and number:
-        return f"{shown}, line {number}: importing it {what_happened(error)}"
-    return f"{shown} {what_happened(error)}" if isinstance(error, bdb.BdbQuit) else ""
+        return f"{shown}, line {number}: importing it {what_happened(error, kata)}"
+    return f"{shown} {what_happened(error, kata)}" if isinstance(error, bdb.BdbQuit) else ""
 
 
 def explain_failure(
@@ -73,9 +73,9 @@ def explain_failure(
     if isinstance(error, StillRunning):
         sentence = f"{checkout.shown(file)}, line {line}, {error}" if line else f"{item.name} {error}"
     elif line:
-        sentence = f"{checkout.shown(file)}, line {line}, {what_happened(error)}"
+        sentence = f"{checkout.shown(file)}, line {line}, {what_happened(error, file.stem)}"
     elif isinstance(error, bdb.BdbQuit):  # the debugger was left after the kata's last line
-        sentence = f"{checkout.shown(file)} {what_happened(error)}"
+        sentence = f"{checkout.shown(file)} {what_happened(error, file.stem)}"
     elif may_run_again and isinstance(error, Exception):
         from dojo.engine.returned import explain_result  # not before: where memory ran out, there is none for an import
 
@@ -84,14 +84,17 @@ def explain_failure(
         sentence = ""
     if not sentence:
         return ""
+    notes = getattr(error, "__notes__", None)  # see dojo.testing.called_for; learners' code may have written anything
+    if isinstance(notes, list):
+        sentence = "\n".join([sentence, *(shortened(note) for note in notes if isinstance(note, str))])
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
     return f"{sentence}\nwhy it is tested: {why}" if why else sentence
 
 
-def what_happened(error: BaseException) -> str:
+def what_happened(error: BaseException, kata: str) -> str:
     """A clause without its subject: "raised ValueError: no"; what it means here, where the exception does not say it."""
     if isinstance(error, bdb.BdbQuit):
-        return "stopped at a breakpoint, and no debugger can be used here: delete it, or run `kata test` in a terminal"
+        return f"stopped at a breakpoint, and nobody can type into a debugger here. To debug: kata test {kata} -x"
     if clause := wrote_too_much(error):
         return clause
     text = text_of(error)

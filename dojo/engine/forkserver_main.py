@@ -207,7 +207,7 @@ def _end(worker: _Worker) -> None:
 
 
 def _preload_kata(checkout: Checkout, job: Job) -> None:
-    """Imports what the kata's tests import besides the kata (scikit-learn takes a second), and reads the cached evidence."""
+    """Imports what the kata's tests import besides the kata (scikit-learn takes a second)."""
     with suppress(Exception):
         for file in checkout.tests(job.kata).glob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -216,7 +216,3 @@ def _preload_kata(checkout: Checkout, job: Job) -> None:
                 for name in names:
                     if name.partition(".")[0] not in ("katas", "solutions"):
                         importlib.import_module(name)
-    with suppress(Exception):
-        from dojo.engine.diagnosis import cached_evidence
-
-        cached_evidence(checkout, job.kata, job.seed)

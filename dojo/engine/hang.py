@@ -1,7 +1,8 @@
-"""Ends a test that computes without end, in a line of the learner's file that the failure can name."""
+"""Ends what computes without end: a test, in a line of the learner's file that the failure can name, or a comparison."""
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import pytest
@@ -11,6 +12,31 @@ REPEAT_S = 0.5  # between two attempts to end the same test: the learner's code 
 
 class StillRunning(BaseException):
     """A test has used too much computing time. No Exception, so that `except Exception` does not swallow it."""
+
+
+class OutOfTime(BaseException):
+    """The block under a `time_limit` has taken too long. No Exception, like StillRunning."""
+
+
+@contextmanager
+def time_limit(limit_s: float | None) -> Iterator[None]:
+    """Raises OutOfTime in the block after `limit_s` seconds. It has no limit for None, and on Windows, which lacks the timer."""
+    if limit_s is None or not hasattr(signal, "setitimer"):
+        yield
+        return
+    if limit_s <= 0:
+        raise OutOfTime
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, REPEAT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class HangGuard:

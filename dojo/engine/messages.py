@@ -58,6 +58,7 @@ class Verdict:
     expected: Mapping[str, int]  # kata -> its tests, for each kata whose tests were all to run
     source: str
     seconds: float
+    printed: str = ""  # while the file was imported
 
     @property
     def counted(self) -> tuple[Outcome, ...]:
@@ -70,6 +71,14 @@ class Verdict:
     @property
     def all_passed(self) -> bool:
         return is_solved(self.passed, len(self.counted), complete=True)
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """A wrong answer is compared with so many named mistakes. Follows its verdict."""
+
+    number: int
+    mistakes: int
 
 
 @dataclass(frozen=True)
@@ -92,4 +101,4 @@ class JobDied:
     test: str = ""
 
 
-Message = Ready | Running | FirstFailure | Verdict | Diagnosed | JobDied
+Message = Ready | Running | FirstFailure | Verdict | Comparing | Diagnosed | JobDied

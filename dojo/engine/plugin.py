@@ -26,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--stage", metavar="N", type=int, choices=(1, 2, 3, 4), help="only the tests of stages 1 to N")
     group.addoption("--outcomes", metavar="FILE", help="also write the outcomes to FILE, one JSON object a line")
     group.addoption("--no-naming", action="store_true", help="do not look for the named mistake behind a failure")
+    group.addoption(
+        "--naming-limit",
+        metavar="S",
+        type=float,
+        default=2.0,
+        help="the seconds after which no further mistake is looked at; default: 2",
+    )
     group.addoption("--no-tracebacks", action="store_true", help="only each failure's sentence; much quicker")
     group.addoption(
         "--hang-limit",

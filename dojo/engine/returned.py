@@ -4,31 +4,22 @@ A test that is given None, a list or a tensor of another shape may fail in its o
 the learner's: "unhashable type: 'list'". Such a test is run once more, and what came back is compared with the signatures.
 """
 
-import dis
 import inspect
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pytest
 
-SUBMODULE_MISSING = re.compile(r"(\w+) has no attribute `(\w+)`")
+from dojo.engine.calls import CONSTRUCTOR, Call, CallRecorder, Functions, functions_of
+
 RESULTS_KEPT = 1000  # of one test; what spoils it is among the first
-
-
-@dataclass(frozen=True)
-class Result:
-    """One return from a function of the learner's file."""
-
-    name: str  # "top_k_filter", "LoRALinear.forward"
-    function: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    value: Any
+WAITING = inspect.CO_GENERATOR | inspect.CO_COROUTINE  # of functions whose calls return something to wait for
+SUBMODULE_MISSING = re.compile(r"(\w+) has no attribute `(\w+)`")
 
 
 def explain_result(item: pytest.Item, file: Path, error: BaseException) -> str:
@@ -53,55 +44,24 @@ def explain_result(item: pytest.Item, file: Path, error: BaseException) -> str:
     )
 
 
-def functions_of(module: types.ModuleType) -> dict[types.CodeType, tuple[str, Callable[..., Any]]]:
-    """Name and function for each code object of the functions and methods that `module` defines."""
-    found: dict[types.CodeType, tuple[str, Callable[..., Any]]] = {}
-    for name, value in vars(module).items():
-        if getattr(value, "__module__", None) != module.__name__:
-            continue
-        members = vars(value).items() if isinstance(value, type) else [("", value)]
-        for member, function in members:
-            inner = inspect.unwrap(getattr(function, "__func__", function)) if callable(function) else None
-            if isinstance(inner, types.FunctionType) and member != "__init__":
-                found[inner.__code__] = (f"{name}.{member}" if member else name, inner)
-    return found
-
-
-def record_results(
-    item: pytest.Function, functions: Mapping[types.CodeType, tuple[str, Callable[..., Any]]]
-) -> list[Result]:
+def record_results(item: pytest.Function, functions: Functions) -> list[Call]:
     """What `functions` return while the test runs once more, in order. How it ends this time does not matter."""
-    calls: dict[types.FrameType, Mapping[str, Any]] = {}
-    results: list[Result] = []
+    results: list[Call] = []
 
-    def note(frame: types.FrameType, event: str, value: Any) -> None:
-        if frame.f_code not in functions or len(results) >= RESULTS_KEPT:
-            return
-        if event == "call":
-            calls[frame] = dict(frame.f_locals)
-        elif event == "return" and _returns(frame):
-            name, function = functions[frame.f_code]
-            results.append(Result(name, function, calls.pop(frame, {}), value))
+    def note(call: Call) -> None:
+        has_value = call.ended == "returned" and not call.function.__code__.co_flags & WAITING
+        if has_value and call.function.__name__ != CONSTRUCTOR and len(results) < RESULTS_KEPT:
+            results.append(call)
 
-    before = sys.getprofile()
-    sys.setprofile(note)
     try:
-        item.ihook.pytest_pyfunc_call(pyfuncitem=item)
+        with CallRecorder(functions, note):
+            item.ihook.pytest_pyfunc_call(pyfuncitem=item)
     except (Exception, pytest.fail.Exception, pytest.skip.Exception):
         pass
-    finally:
-        sys.setprofile(before)
     return results
 
 
-def _returns(frame: types.FrameType) -> bool:
-    """Whether the function ends by `return`: the event comes as well when an exception leaves it, or at a `yield`."""
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN_") and not (
-        frame.f_code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE)
-    )
-
-
-def fits_signature(result: Result) -> bool:
+def fits_signature(result: Call) -> bool:
     """Whether the value has the type that the function's annotations promise, with the shapes of the arguments."""
     from jaxtyping import jaxtyped
 

@@ -1,6 +1,8 @@
 """The outcomes of one pytest session: collected test by test, at the end diagnosed, recorded and summarised."""
 
 import json
+import sys
+import time
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from dojo.core.errors import UserError
+from dojo.core.files import digest
 from dojo.core.outcome import Diagnosis, Outcome, is_unwritten, shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.engine import failures, summary
@@ -36,10 +39,15 @@ class KataSession:
         self.unimportable: set[str] = set()  # the katas whose file raises an exception when it is imported
         self.diagnoses: dict[str, tuple[Diagnosis, ...]] = {}
         self.diagnosis_errors: dict[str, str] = {}
+        self.unnamed: list[str] = []  # the katas whose failures found no name in time
         self.history_error = ""
         self.may_run_again = True  # no debugger was entered, and no test hung
         self.finished = False  # diagnosed and recorded
         self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
+        of_the_learner = target == checkout.katas.resolve() and not self.is_worker
+        self.is_recorded = of_the_learner and not config.getoption("--no-history")
+        self.began = time.time()
+        self.sources = {file.stem: digest(file) for file in target.glob("*.py")} if self.is_recorded else {}
         self.outcomes_file = Path(file).resolve() if (file := config.getoption("--outcomes")) else None
         if self.outcomes_file and not self.is_worker:
             try:
@@ -80,6 +88,7 @@ class KataSession:
             message = f"importing {collector.name} raised SystemExit: {text_of(exit)}"
             report = pytest.CollectReport(collector.nodeid, "failed", message, [])
         if kata and report.failed:
+            printed = report.capstdout
             failures.shorten_captured(report)
             sentence = shortened(failures.explain_import_error(self.checkout, self.target / f"{kata}.py", error))
             if sentence:
@@ -87,7 +96,7 @@ class KataSession:
                 self.unimportable.add(kata)
             else:
                 report.longrepr = shortened(str(report.longrepr))
-            self._add(Outcome(collector.name, kata, 0, "error", str(report.longrepr)))
+            self._add(Outcome(collector.name, kata, 0, "error", str(report.longrepr), printed=printed))
         return report
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
@@ -141,8 +150,9 @@ class KataSession:
             sentence = failures.explain_failure(self.checkout, file, item, error, may_run_again=self.may_run_again)
             message = sentence or f"{type(error).__name__}: {text_of(error)}"
             report.longrepr = failures.shorten_traceback(report.longrepr, error, sentence)
+        printed, seconds = report.capstdout, round(call.duration, 4)
         failures.shorten_captured(report)
-        outcome = Outcome(item.name, kata, stage_of(item), verdict, message, round(call.duration, 4))  # type: ignore[arg-type]
+        outcome = Outcome(item.name, kata, stage_of(item), verdict, message, seconds, printed)  # type: ignore[arg-type]
         setattr(report, REPORT_ATTRIBUTE, outcome.as_dict())
         return report
 
@@ -184,23 +194,35 @@ class KataSession:
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         if self.may_run_again and not interrupted and not self.config.getoption("--no-naming"):
             self._diagnose()
-        if self.outcomes and self.target == self.checkout.katas.resolve() and not self.config.getoption("--no-history"):
+        if self.outcomes and self.is_recorded:
             self._record()
 
     def _diagnose(self) -> None:
+        """Looks for the mistakes behind the failures of each kata, of all together for no longer than --naming-limit."""
+        deadline = time.monotonic() + self.config.getoption("--naming-limit")
         for kata in dict.fromkeys(o.kata for o in self.outcomes if o.verdict == "failed"):
             from dojo.engine.diagnosis import diagnose_kata  # brings torch
 
-            seed = self.config.getoption("--kata-seed")
             outcomes = [outcome for outcome in self.specified if outcome.kata == kata]
-            self.diagnoses[kata], self.diagnosis_errors[kata] = diagnose_kata(self.checkout, kata, seed, outcomes)
+            with summary.Awaited(self.config.pluginmanager.get_plugin("terminalreporter")) as awaited:
+                limit_s = deadline - time.monotonic()
+                naming = diagnose_kata(self.checkout, kata, outcomes, limit_s=limit_s, begins=awaited.show)
+            self.diagnoses[kata], self.diagnosis_errors[kata] = naming.diagnoses, naming.error
+            self.unnamed += [] if naming.in_time or naming.diagnoses else [kata]
 
     def _record(self) -> None:
         from dojo.progress.database import tell_of_damage
         from dojo.progress.runs import record_run
 
         try:
-            record_run(self.checkout, self.specified, self.expected, diagnoses=self.diagnoses)
+            record_run(
+                self.checkout,
+                self.specified,
+                self.expected,
+                sources={**self.sources, **getattr(sys.modules.get("katas"), "digests", {})},  # what was imported
+                began=self.began,
+                diagnoses=self.diagnoses,
+            )
             self.history_error = tell_of_damage()
         except UserError as error:
             self.history_error = str(error)
@@ -218,6 +240,9 @@ class KataSession:
         terminalreporter.flush()
         self._finish(exitstatus)  # only now: the diagnosis runs the learner's code, which may hang or end the process
         summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
+        if self.target == self.checkout.katas.resolve():
+            summary.write_where_inputs_are(terminalreporter, self.outcomes)
+        summary.write_unnamed(terminalreporter, self.unnamed, self.config.getoption("--naming-limit"))
         if self.history_error:
             terminalreporter.write_line(self.history_error, yellow=True)
 

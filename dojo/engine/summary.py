@@ -7,7 +7,7 @@ from pathlib import Path
 
 from _pytest.terminal import TerminalReporter
 
-from dojo.core.outcome import Diagnosis, Outcome
+from dojo.core.outcome import COMPARING, Diagnosis, Outcome, sentences_of
 from dojo.core.paths import Checkout
 
 
@@ -50,6 +50,27 @@ def write_where_tests_are(reporter: TerminalReporter, arguments: Sequence[str], 
                 return
 
 
+class Awaited:
+    """A context manager with a line that says what is waited for. On a terminal only, and gone at the end."""
+
+    def __init__(self, reporter: TerminalReporter | None) -> None:
+        self.reporter = reporter if reporter and reporter.isatty else None
+        self.line = ""
+
+    def __enter__(self) -> "Awaited":
+        return self
+
+    def show(self, mistakes: int) -> None:
+        """Says that as many named mistakes are compared with the learner's code."""
+        if self.reporter and mistakes:
+            self.line = COMPARING.format(mistakes)
+            self.reporter.write(self.line, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.reporter and self.line:
+            self.reporter.write(f"\r{' ' * len(self.line)}\r", flush=True)
+
+
 def write_stages(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> None:
     """One line if a single kata was run and some of it works: `stage 1: 9 of 11   stage 2: all 19 tests pass`."""
     counted = [o for o in outcomes if o.stage and o.verdict != "skipped"]
@@ -71,7 +92,23 @@ def write_diagnoses(
 ) -> None:
     """The diagnoses of each kata; with -vv also why a kata could not be diagnosed (`errors`)."""
     for kata, those in diagnoses.items():
-        for diagnosis in those:
-            reporter.write_line(f"{kata}: {diagnosis.sentence}.", red=True, bold=True)
+        for sentence in sentences_of(those):
+            reporter.write_line(f"{kata}: {sentence}.", red=True, bold=True)
         if errors.get(kata) and reporter.verbosity > 1:
             reporter.write_line(f"{kata}: no diagnosis, because looking for one failed ({errors[kata]}).")
+
+
+def write_where_inputs_are(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> None:
+    """The command that shows what the failing tests gave to the learner's code, if they are of one kata."""
+    failed = {outcome.kata for outcome in outcomes if outcome.verdict == "failed"}
+    if len(failed) == 1 and reporter.verbosity > -2:
+        reporter.write_line(f"The first failure's inputs: kata debug {failed.pop()}")
+
+
+def write_unnamed(reporter: TerminalReporter, katas: Sequence[str], limit_s: float) -> None:
+    """For which katas no named mistake was found in time, and how to wait longer."""
+    if katas:
+        kata = katas[0] if len(katas) == 1 else "NAME"
+        reporter.write_line(
+            f"{', '.join(katas)}: no known mistake was found within {limit_s:g} s. To look longer: kata test {kata} --naming-limit=30"
+        )

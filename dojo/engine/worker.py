@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dojo.core.files import digest
-from dojo.core.outcome import text_of
+from dojo.core.outcome import shortened, text_of
 from dojo.core.paths import Checkout
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
 from dojo.engine.processes import MAX_FILE_BYTES, PR_SET_PDEATHSIG, lower_limit, prctl, wrote_too_much
 
 MAX_EXTRA_MEMORY_BYTES = 4 * 2**30  # beyond what the fork server holds
@@ -104,10 +104,13 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
         reason = interrupted if run.exit_code == 2 else "pytest itself broke"
         sender.send(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {reason}", live.test))
         return
-    sender.send(Verdict(job.number, outcomes, run.expected, live.source, time.monotonic() - live.started_at))
+    seconds = time.monotonic() - live.started_at
+    sender.send(Verdict(job.number, outcomes, run.expected, live.source, seconds, shortened(live.printed)))
     if job.diagnose and run.may_run_again and any(o.verdict == "failed" for o in outcomes):
-        diagnoses, _ = diagnose_kata(checkout, job.kata, job.seed, outcomes)
-        sender.send(Diagnosed(job.number, diagnoses))
+        naming = diagnose_kata(
+            checkout, job.kata, outcomes, begins=lambda mistakes: sender.send(Comparing(job.number, mistakes))
+        )
+        sender.send(Diagnosed(job.number, naming.diagnoses))
 
 
 class Sender:
@@ -140,6 +143,7 @@ class _LivePlugin:
         self.started = self.total = 0
         self.test = ""  # the one that runs
         self.any_failed = False
+        self.printed = ""  # while test files, and with them the kata, were imported
 
     def pytest_collection(self) -> None:
         """Waits here if it is to: pytest has started, and nothing of the kata or its tests has been read yet."""
@@ -150,6 +154,10 @@ class _LivePlugin:
             self.job = self.sender.pipe.recv()
             self.started_at = time.monotonic()
         self.source = digest(self.job.target / f"{self.job.kata}.py")
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.passed:
+            self.printed += report.capstdout
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.total = len(session.items)

@@ -3,7 +3,7 @@
 import hashlib
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,7 +15,8 @@ from dojo.core.cores import slowdown
 from dojo.core.errors import UserError
 from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.paths import Checkout
-from dojo.engine import diagnosis
+from dojo.engine.diagnosis import diagnose
+from dojo.engine.known import compared
 from dojo.engine.processes import become_subreaper, children, kill_descendants, prctl
 from dojo.grading.results import GradeReport, KataResult
 from dojo.grading.sandbox import selftest
@@ -201,9 +202,9 @@ class Grader:
                 if key.kata not in self._mistake_evidence:
                     named = load_mistakes(self.checkout.mistakes(key.kata)).named
                     self._mistake_evidence[key.kata] = self._evidence_of_mistakes(key, named)
-            known = diagnosis.compared(key.evidence, self._mistake_evidence[key.kata])
+            known = compared(key.evidence, self._mistake_evidence[key.kata])
             evidence = _without_failed_probes(key, evidence, known.mistakes)
-            return tuple(found.mistake for found in diagnosis.diagnose(key.cases, evidence, known))
+            return tuple(found.mistake for found in diagnose(key.cases, evidence, known))
         return ()
 
     def _evidence_of_mistakes(self, key: AnswerKey, mistakes: Sequence[Mistake]) -> dict[Mistake, Any]:
@@ -256,7 +257,7 @@ class Grader:
         self.close()
 
 
-def _without_failed_probes(key: AnswerKey, evidence: dict[str, Any], mistakes: dict[Mistake, Any]) -> dict[str, Any]:
+def _without_failed_probes(key: AnswerKey, evidence: dict[str, Any], mistakes: Mapping[Mistake, Any]) -> dict[str, Any]:
     """`evidence` without the exceptions of each function for which the probe itself failed: they count as not run.
 
     A value of the wrong type makes the probe raise an AttributeError, and so do many mistakes: the exceptions alone say

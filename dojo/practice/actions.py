@@ -9,10 +9,11 @@ from pathlib import Path
 
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
-from dojo.core.files import backup, write
+from dojo.core.files import backup, digest, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import read_reference, stub
+from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.progress import runs
+from dojo.progress.standing import solved_in_this_try
 
 Notify = Callable[[str], object]
 
@@ -39,7 +40,7 @@ def rules(checkout: Checkout, kata: Kata) -> str:
 
 
 def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -> str:
-    """The text of the reference. Raises UserError if the kata was never solved and `give_up` is not set.
+    """The text of the reference, without its fences. Raises UserError if the kata was never solved and `give_up` is not set.
 
     Looking at it before the present attempt is solved is recorded, also when an earlier attempt was.
     """
@@ -56,7 +57,7 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
         )
     if not solved_now:
         _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)
-    return read_reference(checkout, kata.name)
+    return without_fences(read_reference(checkout, kata.name))
 
 
 def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
@@ -64,15 +65,21 @@ def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
     _record(checkout, kata.name, "show", notify=notify)
 
 
+def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:
+    """Records that a hunt shows the reference, as a look at the solution unless the present attempt is solved."""
+    if not solved_in_this_try(checkout, kata.name):
+        _record(checkout, kata.name, "solution", "hunt", notify=notify)
+
+
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
     text = stub(checkout, kata.name)
     file = checkout.stub(kata.name)
-    copy = None
+    copy, put_aside = None, ""
     if file.exists() and file.read_bytes() != text.encode():
-        copy = backup(checkout, file, copies)
+        copy, put_aside = backup(checkout, file, copies), digest(file)
     write(file.resolve(), text)  # a link stays one
-    _record(checkout, kata.name, "reset", notify=notify)
+    _record(checkout, kata.name, "reset", put_aside, notify=notify)
     return copy
 
 

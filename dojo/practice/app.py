@@ -5,7 +5,6 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -16,26 +15,15 @@ from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Running, Verdict
 from dojo.practice import screen
+from dojo.practice.keys import TypingGuard
 from dojo.practice.live_run import LiveRun
-from dojo.practice.terminal import RESIZED, Terminal
+from dojo.practice.pages import LEAVE_KEYS, SCROLL_STEPS, Actions, Page
+from dojo.practice.question import Question
+from dojo.practice.terminal import CLOSED, RESIZED, Terminal
 
 JOB_NUMBERS = count(1)  # one sequence for all apps, because they may share a fork server
 DRAW_INTERVAL_S = 0.04  # at least this long between two drawings that show no more than the progress of a run
-ANSWER = "yes"  # and Enter. One letter would do for a key, but somebody may be typing into the wrong window
-SCROLL_STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "space": 10, "page up": -10, "page down": 10}  # in lines
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked before something that cannot be taken back, what is done on ANSWER, and what was typed of it."""
-
-    asked: str
-    action: Callable[[], None]
-    typed: str = ""
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.asked} Type {ANSWER} and Enter; any other key goes back. {self.typed}".rstrip()
+TYPED_TEXT = "That was typed text, and no key. One key does what it says below."
 
 
 class App(ABC):
@@ -60,10 +48,12 @@ class App(ABC):
         self.owns_forkserver = forkserver is None
         self.watch_folder(folder)
         self.unrecorded: Verdict | None = None  # it waits for its diagnosis
+        self.submitted_at = 0.0  # when the newest run began, by the calendar's clock
         self.message = ""  # the sentence above the keys, until the next key
         self.open_question: Question | None = None  # the next keys are its answer
-        self.overlay: Callable[[], list[str]] | None = None  # draws the page that covers the verdict
-        self.scroll = 0
+        self.page: Page | None = None  # it covers the verdict
+        self.scroll = 0  # the line of the page, or else of the verdict, at the top
+        self.guard = TypingGuard()
         self.done = False
         self.only_progressed = False  # all that has happened since the last drawing is that tests have begun
 
@@ -86,7 +76,8 @@ class App(ABC):
 
     def handle_events(self) -> None:
         """Waits until something happens, or for `wait_s` seconds, and handles it."""
-        ready = wait(self.sources, timeout=self.wait_s)
+        held_s = self.guard.seconds_left(time.monotonic())
+        ready = wait(self.sources, timeout=self.wait_s if held_s is None else min(self.wait_s, held_s))
         self.only_progressed = ready == [self.forkserver.connection]
         self.tick()
         if self.saves.connection in ready:
@@ -95,6 +86,8 @@ class App(ABC):
             for message in self.forkserver.messages():
                 self.only_progressed = self.only_progressed and isinstance(message, Running)
                 self.handle_message(message)
+        if key := self.guard.released(time.monotonic()):
+            self.handle_key(key)
         if self.terminal.keys in ready:
             self.press(self.terminal.keys.recv())
 
@@ -158,7 +151,7 @@ class App(ABC):
     def run_saved_file(self) -> None:
         """Runs the tests on what was saved. The verdict takes the place of an open page, and of a question."""
         self.message, self.open_question = "", None
-        self.close_page()
+        self.close_pages()
         self.start_run()
 
     def start_run(self) -> None:
@@ -171,6 +164,7 @@ class App(ABC):
         """The job that a save starts."""
 
     def submit(self, job: Job) -> None:
+        self.submitted_at = time.time()
         self.live_run.start(job.number, time.monotonic())
         self.forkserver.submit(job)
 
@@ -179,6 +173,7 @@ class App(ABC):
         if not self.live_run.apply(message, time.monotonic()):
             return
         if isinstance(message, Verdict):
+            self.redo_page()
             self.handle_verdict(message)
         elif isinstance(message, Diagnosed):
             self.handle_diagnosis()
@@ -212,29 +207,36 @@ class App(ABC):
     def press(self, key: str) -> None:
         if key == RESIZED:
             self.terminal.redraw()
-        else:
-            self.message = ""
+            return
+        if key == CLOSED:
+            self.leave()
+            return
+        stopped = self.guard.stops(key, time.monotonic())
+        self.message = TYPED_TEXT if self.guard.typing else ""
+        if not stopped:
             self.handle_key(key)
 
     def handle_key(self, key: str) -> None:
-        """Scrolls, closes a page, or does what this app has for `key`. While a question is open, it is for that."""
+        """Does what `key` means to the open question, else to the open page, else to this app."""
+        page = self.page
         if self.open_question:
             self.answer(self.open_question, key)
+        elif page and key in page.actions:
+            page.actions[key][1]()
         elif key in SCROLL_STEPS:
-            self.scroll = max(0, self.scroll + SCROLL_STEPS[key])
-        elif self.overlay and key in ("enter", "escape", "q"):
-            self.close_page()
-        else:
+            self.scroll = page.move(SCROLL_STEPS[key], self.scroll) if page else self.scroll + SCROLL_STEPS[key]
+        elif page and key in LEAVE_KEYS:
+            self.leave_page(key)
+        elif not page:
             self.do_key_action(key)
 
     def ask(self, sentence: str, action: Callable[[], None]) -> None:
         self.open_question = Question(sentence, action)
 
     def answer(self, question: Question, key: str) -> None:
-        """One key of the answer. The first that does not belong to ANSWER closes the question, and does nothing else."""
-        typed = question.typed + key.lower()
-        self.open_question = replace(question, typed=typed) if ANSWER.startswith(typed) else None
-        if key == "enter" and question.typed == ANSWER:
+        """Takes one key of the answer, and does what was asked if it was whole before Enter."""
+        self.open_question = question.after(key)
+        if key == "enter" and question.answered:
             question.action()
 
     @abstractmethod
@@ -243,25 +245,50 @@ class App(ABC):
 
     # -- the screen
 
-    def open_page(self, lines: Callable[[], list[str]]) -> None:
-        """Covers the verdict with a page; `lines` is called for each drawing of it."""
-        self.overlay, self.scroll = lines, 0
+    def open_page(self, page: Page) -> None:
+        """Covers the verdict with `page`."""
+        self.page, self.scroll = page, 0
 
-    def show_text(self, title: str, text: str) -> None:
-        self.open_page(lambda: screen.page(self.terminal, title, text))
+    def show_text(self, title: str, text: str, actions: Actions | None = None) -> None:
+        self.open_page(Page(lambda: screen.page(self.terminal, title, text), actions or {}))
 
     def show_tests(self) -> None:
-        self.open_page(lambda: screen.tests(self.terminal, self.live_run))
+        self.open_page(Page(lambda: screen.tests(self.terminal, self.live_run)))
 
-    def close_page(self) -> None:
-        self.overlay, self.scroll = None, 0
+    def redo_page(self) -> None:
+        """Makes the open page anew, because what it shows has changed."""
+        page = self.page
+        while page:
+            page.forget()
+            page = page.below
+
+    def leave_page(self, key: str) -> None:
+        """Goes back to the page below, else to the verdict. After q, a command for the shell may come: it does nothing."""
+        self.page, self.scroll = self.page.below if self.page else None, 0
+        if key == "q":
+            self.guard.begin()
+
+    def close_pages(self) -> None:
+        self.page, self.scroll = None, 0
 
     def draw(self) -> None:
-        bottom = self.footer()
+        page = self.page
+        bottom = screen.footer(self.terminal, page.keys, self.sentences()) if page else self.footer()
         top = self.header()[: max(1, self.terminal.size[1] - len(bottom) - 3)]  # in a small window the keys stay
-        body = self.overlay() if self.overlay else self.body()
-        self.scroll = max(0, min(self.scroll, len(body) - 1))
+        body = page.lines(self.terminal.size[0]) if page else self.body() + self.printed()
+        room, last = screen.room_and_last_line(self.terminal, top, body, bottom)
+        scroll = page.visible(self.scroll, room) if page else self.scroll
+        self.scroll = max(0, min(scroll, last))
         self.terminal.draw(screen.frame(self.terminal, top, body, bottom, scroll=self.scroll))
+
+    def printed(self) -> list[str]:
+        """What the learner's code printed, below the verdict."""
+        return screen.printed_lines(self.terminal, self.terminal.size[0], *self.live_run.printed)
+
+    def sentences(self) -> list[str]:
+        """What to heed, above the keys: the open question, else the message."""
+        sentence = self.open_question.sentence if self.open_question else self.message
+        return [sentence] if sentence else []
 
     @abstractmethod
     def header(self) -> list[str]: ...

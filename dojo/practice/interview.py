@@ -1,5 +1,6 @@
 """`kata drill`: begins or resumes a drill, a hunt or a mock interview. Returns what to print when it is over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dojo.core import clock
@@ -10,9 +11,13 @@ from dojo.engine.forkserver import ForkServer
 from dojo.practice.drill import lock
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.drill.choose import choose, least_recent
+from dojo.practice.drill.clock import clock_text
+from dojo.practice.drill.grading import HINT_POINTS
 from dojo.practice.drill.view import leaving_sentences
 from dojo.practice.hunt.app import HuntApp
-from dojo.practice.hunt.start import new_hunt
+from dojo.practice.hunt.grading import HINT_POINTS as HUNT_HINT_POINTS
+from dojo.practice.hunt.start import new_hunt, solved_of
+from dojo.practice.start_page import LEAVE, LEAVE_ROUND, NOT_BEGUN, StartPage, wants_to_begin
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import DrillState, RoundPart
 from dojo.progress.sessions import Session, SessionLog
@@ -22,12 +27,18 @@ from dojo.progress.sessions import Session, SessionLog
 class PartPlan:
     """What a part of a mock interview asks for."""
 
+    name: str
     kind: str
     level: str
     minutes: float
 
 
-ROUND = (PartPlan("drill", "warm-up", 15.0), PartPlan("drill", "core", 30.0), PartPlan("hunt", "core", 15.0))
+ROUND = (
+    PartPlan("a warm-up", "drill", "warm-up", 15.0),
+    PartPlan("a core kata", "drill", "core", 30.0),
+    PartPlan("a bug hunt", "hunt", "core", 15.0),
+)
+ROUND_LEFT = "Left; the clock stands. Go on with the round: kata drill --resume"
 
 
 def start_drill(
@@ -36,9 +47,12 @@ def start_drill(
     """Runs a drill on the terminal."""
     log = SessionLog(checkout)
     kata = catalog.find(name) if name else choose(log, catalog, track, minutes)
-    with Terminal("kata drill") as terminal:
-        session = log.begin_drill(kata, minutes or kata.minutes)
-        app = DrillApp(checkout, kata, session, log, terminal)
+    minutes = minutes or kata.minutes
+    with Terminal("kata drill") as terminal, ForkServer(checkout) as forkserver:  # which loads torch behind the page
+        if not wants_to_begin(terminal, drill_page(kata, minutes)):
+            return [NOT_BEGUN]
+        session = log.begin_drill(kata, minutes)
+        app = DrillApp(checkout, kata, session, log, terminal, forkserver=forkserver)
         return app.run() or leaving_sentences(session)
 
 
@@ -46,12 +60,16 @@ def start_round(checkout: Checkout, catalog: Catalog, track: str | None) -> list
     """Runs a mock interview on the terminal: three parts, one after another."""
     log = SessionLog(checkout)
     choose(log, catalog, track, None)  # raises for an unknown track before the screen is taken over
-    minutes = sum(plan.minutes for plan in ROUND)
-    state = DrillState(parts=plan_round(log, catalog, track))
-    round_session = log.add(Session(0, "mock", "", minutes, checkout.state, clock.now(), state=state))
-    if not round_session.id:
-        raise UserError(f"{log.trouble} A round needs it to know its parts; a single drill does not: kata drill")
-    return _run_round(checkout, catalog, log, round_session)
+    parts = plan_round(log, catalog, track)
+    minutes = sum(part.minutes for part in parts)
+    with Terminal("kata drill --mock") as terminal, ForkServer(checkout) as forkserver:
+        if not wants_to_begin(terminal, round_intro(checkout, catalog, parts)):
+            return [NOT_BEGUN]
+        session = Session(0, "mock", "", minutes, checkout.state, clock.now(), state=DrillState(parts=parts))
+        log.add(session)
+        if not session.id:
+            raise UserError(f"{log.trouble} A round needs it to know its parts; a single drill does not: kata drill")
+        return _run_round(checkout, catalog, log, session, terminal, forkserver, begun=True)
 
 
 def resume(checkout: Checkout, catalog: Catalog) -> list[str]:
@@ -65,44 +83,101 @@ def resume(checkout: Checkout, catalog: Catalog) -> list[str]:
     if not resumable:
         raise UserError("No drill was left unfinished. Begin one: kata drill")
     session = resumable[-1]
-    if session.kind == "mock":
-        return _run_round(checkout, catalog, log, session)
-    _check_folder(log, session)
-    with Terminal("kata drill") as terminal:
-        return _app(checkout, catalog, log, session, terminal).run() or leaving_sentences(session)
+    if session.kind != "mock":
+        _check_folder(log, session)
+    with Terminal("kata drill") as terminal, ForkServer(checkout) as forkserver:
+        if session.kind == "mock":
+            return _run_round(checkout, catalog, log, session, terminal, forkserver)
+        if not _goes_on(catalog, session, terminal):
+            return leaving_sentences(session)
+        return _app(checkout, catalog, log, session, terminal, forkserver).run() or leaving_sentences(session)
+
+
+def drill_page(kata: Kata, minutes: float, part: str = "") -> StartPage:
+    """The page before a drill."""
+    sentences = (
+        f"{minutes:g} minutes on a fresh copy of the stub; your katas/ stay as they are. Each save runs the tests of the "
+        "stage that is open, and when they pass, the next stage opens.",
+        f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100. "
+        "Follow-up questions come at the end, and then all is explained.",
+    )
+    return StartPage(f"{part}A drill: {kata.title}", sentences, leaving=LEAVE_ROUND if part else LEAVE)
+
+
+def round_intro(checkout: Checkout, catalog: Catalog, parts: Sequence[RoundPart]) -> StartPage:
+    """The page before a mock interview. It says if the hunt will show the reference of a kata that is not solved."""
+    minutes = sum(part.minutes for part in parts)
+    names = ", ".join(f"{plan.name} ({plan.minutes:g})" for plan in ROUND)
+    sentences = [
+        f"{len(parts)} parts in {minutes:g} minutes: {names}. Before the second and the third the clock stands until you "
+        "go on; q leaves a part, and kata drill --resume goes on with it.",
+        f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100 "
+        f"({HUNT_HINT_POINTS} in the hunt).",
+    ]
+    for part in parts:
+        if part.kind == "hunt" and not solved_of(checkout, [catalog[part.kata]]):
+            sentences.append(
+                f"The hunt shows the reference of {part.kata}, which you have not solved; it will ask before."
+            )
+    return StartPage("A mock interview", sentences)
+
+
+def _goes_on(catalog: Catalog, session: Session, terminal: Terminal, part: str = "") -> bool:
+    """Asks before the clock of a session that was left goes on; True if it has no clock any more."""
+    if session.state.phase not in ("work", "paused"):
+        return True
+    sentence = f"{clock_text(session.seconds_left)} of {session.minutes:g} minutes are left. The clock has stood since."
+    title = f"{part}The {session.kind} that you left: {catalog[session.kata].title}"
+    return wants_to_begin(terminal, StartPage(title, [sentence], leaving="leave; the clock stands"))
 
 
 def plan_round(log: SessionLog, catalog: Catalog, track: str | None) -> list[RoundPart]:
-    """The parts: katas of the level that ROUND asks for, those met least recently, no kata twice if that is possible."""
+    """The parts: katas of the level that ROUND asks for, those met least recently, no kata twice if that is possible.
+
+    The hunt is in a kata that is solved, if there is one.
+    """
     sessions = log.sessions()
     parts: list[RoundPart] = []
     for plan in ROUND:
         used = {part.kata for part in parts}
         unused = [k for k in catalog.katas if k.name not in used and (not track or k.track == track)]
         fitting: list[Kata] = [k for k in unused if k.level == plan.level] or unused or list(catalog.katas)
+        if plan.kind == "hunt":
+            fitting = solved_of(log.checkout, fitting) or solved_of(log.checkout, unused) or fitting
         parts.append(RoundPart(plan.kind, least_recent(fitting, sessions).name, plan.minutes))
     return parts
 
 
-def _run_round(checkout: Checkout, catalog: Catalog, log: SessionLog, round_session: Session) -> list[str]:
+def _run_round(
+    checkout: Checkout,
+    catalog: Catalog,
+    log: SessionLog,
+    round_session: Session,
+    terminal: Terminal,
+    forkserver: ForkServer,
+    begun: bool = False,
+) -> list[str]:
+    """Runs the parts that are left. Before each it asks, unless the round has just `begun`."""
     parts = round_session.state.parts
-    with Terminal("kata drill --mock") as terminal, ForkServer(checkout) as forkserver:
-        while True:
-            begun = [s for s in log.sessions() if s.state.round_id == round_session.id]
-            finished = [s for s in begun if s.ended]
-            number = len(finished)
-            if number == len(parts):
-                break
-            if len(begun) > number:
-                session = begun[-1]
-                _check_folder(log, session)
-            else:
-                session = _begin_part(catalog, log, terminal, forkserver, round_session, parts[number])
-            title = f"{number + 1} of {len(parts)}: "
-            app = _app(checkout, catalog, log, session, terminal, title, forkserver)
-            app.run()
-            if not app.next_part and not (session.ended and number + 1 == len(parts)):
-                return ["Left; the clock stands. Go on with the round: kata drill --resume"]
+    while True:
+        started = [s for s in log.sessions() if s.state.round_id == round_session.id]
+        finished = [s for s in started if s.ended]
+        number = len(finished)
+        if number == len(parts):
+            break
+        title = f"{number + 1} of {len(parts)}: "
+        if len(started) > number:
+            _check_folder(log, started[-1])
+            session = started[-1] if _goes_on(catalog, started[-1], terminal, title) else None
+        else:
+            session = _begin_part(catalog, log, terminal, forkserver, round_session, parts[number], title, begun)
+        if session is None:
+            return [ROUND_LEFT]
+        begun = False
+        app = _app(checkout, catalog, log, session, terminal, forkserver, title)
+        app.run()
+        if not app.next_part and not (session.ended and number + 1 == len(parts)):
+            return [ROUND_LEFT]
     round_session.elapsed = sum(s.elapsed for s in finished)
     round_session.points = round(sum(s.points or 0.0 for s in finished) / len(finished), 1)
     round_session.ended = clock.now()
@@ -117,15 +192,16 @@ def _begin_part(
     forkserver: ForkServer,
     round_session: Session,
     part: RoundPart,
-) -> Session:
+    title: str,
+    begun: bool,
+) -> Session | None:
+    """The session of the next part; None if the learner does not want to begin it now."""
     kata, round_id = catalog[part.kata], round_session.id
-    if part.kind == "drill":
-        return log.begin_drill(kata, part.minutes, round_id)
-
-    def show_progress(text: str) -> None:
-        terminal.draw(["", f" {text}"])
-
-    return new_hunt(log, kata, 1, None, forkserver, show_progress, part.minutes, round_id)
+    if part.kind == "hunt":
+        return new_hunt(log, kata, 1, None, forkserver, terminal, part.minutes, round_id, title)
+    if not begun and not wants_to_begin(terminal, drill_page(kata, part.minutes, title)):
+        return None
+    return log.begin_drill(kata, part.minutes, round_id)
 
 
 def _app(
@@ -134,8 +210,8 @@ def _app(
     log: SessionLog,
     session: Session,
     terminal: Terminal,
+    forkserver: ForkServer,
     part: str = "",
-    forkserver: ForkServer | None = None,
 ) -> DrillApp:
     app = HuntApp if session.kind == "hunt" else DrillApp
     return app(checkout, catalog[session.kata], session, log, terminal, part, forkserver)

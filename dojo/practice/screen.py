@@ -1,11 +1,16 @@
 """The parts of a screen that watch, drill and hunt have in common. Every function returns lines for `Terminal.draw`."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
 
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from dojo.core.outcome import COMPARING, Outcome, harmless, sentences_of
 from dojo.practice.live_run import LiveRun
+from dojo.practice.pages import NO_CURSOR, Entry
 from dojo.practice.terminal import Terminal
 
 VERDICT_MARKS = {
@@ -20,13 +25,24 @@ VERDICT_MARKS = {
 def frame(terminal: Terminal, top: list[str], body: list[str], bottom: list[str], *, scroll: int = 0) -> list[str]:
     """The whole screen: `top`, as much of `body` as there is room for, from line `scroll` on, and `bottom`."""
     rows = terminal.size[1]
-    room = max(1, rows - len(top) - len(bottom))
+    room = _room(terminal, top, bottom)
     if len(body) > room and not body[0].strip():
         body = body[1:]  # a small window has no line to spare
     visible = body[scroll : scroll + room]
     if len(body) > scroll + room > scroll + 1:
         visible[-1:] = terminal.lines(Text("   ... more: arrow down, or a taller window", "dim"))[:1]
     return (top + visible + [""] * (room - len(visible)) + bottom)[:rows]
+
+
+def room_and_last_line(terminal: Terminal, top: list[str], body: list[str], bottom: list[str]) -> tuple[int, int]:
+    """How many lines of `body` a frame has room for, and from which line on it shows the end of `body`."""
+    room = _room(terminal, top, bottom)
+    dropped = len(body) > room and not body[0].strip()
+    return room, max(0, len(body) - dropped - room)
+
+
+def _room(terminal: Terminal, top: list[str], bottom: list[str]) -> int:
+    return max(1, terminal.size[1] - len(top) - len(bottom))
 
 
 def rule(terminal: Terminal) -> str:
@@ -61,10 +77,10 @@ def footer(
     return lines + terminal.lines(line)
 
 
-def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool) -> list[str]:
+def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, step_key: str = "") -> list[str]:
     """The middle of the screen: the failure to mend, the tests that wait for code, or what is going on.
 
-    `missing` says that the file does not exist.
+    `missing` says that the file does not exist; `step_key` is the key that shows the next failure, if there is one.
     """
     if missing:
         return terminal.lines("", paragraph(f"{file} does not exist. Press r to get the stub back.", "bold red"))
@@ -76,13 +92,13 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool) -> 
         return terminal.lines("", paragraph(sentence, "bold red"), "", advice)
     if live_run.solved and not live_run.waiting:
         return solved(terminal, live_run)
-    failure = live_run.failure
-    if failure:
-        first, *rest = failure.message.splitlines() or [""]
-        parts: list[Padding | str] = ["", paragraph(f"✗ {failure.test}", "bold red"), paragraph(first, "bold", 3)]
-        parts += [paragraph(line, "cyan" if line.startswith(("hint:", "why")) else "", 3) for line in rest]
-        for diagnosis in live_run.diagnoses:
-            parts += ["", paragraph(f"{diagnosis.sentence}.", "bold yellow", 3)]
+    shown = live_run.failure
+    if shown:
+        parts = ["", *failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
+        for sentence in sentences_of(live_run.diagnoses):
+            parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
+        if live_run.comparing:
+            parts += ["", paragraph(COMPARING.format(live_run.comparing), "dim", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)
@@ -90,6 +106,62 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool) -> 
         return terminal.lines("", paragraph(f"No test ran. Look at it with: kata test {live_run.kata.name}", "red"))
     now = "Running the tests ..." if live_run.running else "Starting: torch takes some seconds the first time ..."
     return terminal.lines("", paragraph(now, "dim"))
+
+
+def failure_title(terminal: Terminal, live_run: LiveRun, shown: Outcome, step_key: str) -> list[RenderableType]:
+    """The name of the failed test, and at the end of the line, if there is room, which failure of how many it is."""
+    number = len(live_run.failures)
+    name, place = (
+        Text(f" ✗ {shown.test}", "bold red"),
+        Text(f"{live_run.chosen + 1} of {number}: {step_key} the next", "dim"),
+    )
+    if not step_key or number == 1:
+        return [paragraph(name.plain.strip(), "bold red")]
+    space = terminal.size[0] - name.cell_len - place.cell_len - 1
+    if space < 1:
+        return [paragraph(name.plain.strip(), "bold red"), paragraph(place.plain, "dim", 3)]
+    return [name.append(" " * space).append_text(place)]
+
+
+def failure(message: str) -> list[RenderableType]:
+    """What a failed test says, its hint and its reason in a colour of their own."""
+    first, *rest = message.splitlines() or [""]
+    styles = ["cyan" if line.startswith(("hint:", "why")) else "" for line in rest]
+    lines = [paragraph(line, style, 3) for line, style in zip(rest, styles, strict=True)]
+    return [paragraph(first, "bold", 3), *lines] if message else []
+
+
+def printed(when: str, text: str) -> list[RenderableType]:
+    """What the learner's code printed, below a heading; nothing if it printed nothing."""
+    return ["", paragraph(f"Printed {when}", "bold magenta"), paragraph(text.rstrip())] if text.strip() else []
+
+
+@lru_cache(maxsize=1)  # 280 lines take 20 ms, and are drawn again as every test begins
+def printed_lines(terminal: Terminal, width: int, when: str, text: str) -> list[str]:
+    parts = printed(when, text)
+    return terminal.lines(*parts, width=width) if parts else []
+
+
+def code(terminal: Terminal, text: str, language: str = "python") -> RenderableType:
+    """`text` with the colours of its language. A line that is too long goes on further to the right."""
+    from rich.syntax import Syntax  # not before: the first verdict does not wait for it
+
+    syntax = Syntax("", language, theme="ansi_dark", word_wrap=True, background_color="default")
+    highlighted = syntax.highlight(harmless(text))
+    highlighted.rstrip()
+    lines = [part for line in highlighted.split("\n", allow_blank=True) for part in _wrapped(terminal, line)]
+    return Padding(Text("\n").join(lines), (0, 1), expand=False)
+
+
+def _wrapped(terminal: Terminal, line: Text) -> list[Text]:
+    width = max(2, terminal.size[0] - 2)
+    first = line.wrap(terminal.console, width)[0] if line.cell_len > width else line
+    rest = line.plain[len(first) :].lstrip()
+    if not rest:
+        return [line]
+    indent = min(len(line.plain) - len(line.plain.lstrip(" +-")) + 4, width // 2)
+    further = line[len(line) - len(rest) :].wrap(terminal.console, width - indent)
+    return [first, *(Text(" " * indent).append_text(part) for part in further)]
 
 
 def unwritten(terminal: Terminal, file: str, live_run: LiveRun) -> list[str]:
@@ -120,17 +192,21 @@ def solved(terminal: Terminal, live_run: LiveRun) -> list[str]:
 def tests(terminal: Terminal, live_run: LiveRun) -> list[str]:
     """Every test and its verdict, by stage."""
     lines: list[str] = []
-    outcomes = live_run.verdict.outcomes if live_run.verdict else ()
-    for stage in sorted({o.stage for o in outcomes}):
+    for stage, outcomes in groupby(live_run.in_order, key=lambda o: o.stage):
         text = live_run.kata.stages[stage - 1] if 0 < stage <= len(live_run.kata.stages) else ""
         lines += terminal.lines("", Text(f" stage {stage}  {text}", "bold"))
         for outcome in outcomes:
-            if outcome.stage == stage:
-                mark, style = VERDICT_MARKS[outcome.verdict]
-                lines += terminal.lines(Text(f"  {mark} {outcome.test}", style, no_wrap=True, overflow="ellipsis"))[:1]
+            mark, style = VERDICT_MARKS[outcome.verdict]
+            lines.append(entry(terminal, Text(f"{mark} {outcome.test}", style)))
     return lines or terminal.lines("", Text(" No test has run yet.", "dim"))
 
 
+def entry(terminal: Terminal, text: Text) -> Entry:
+    """A line of a list that can be chosen."""
+    line = Text(NO_CURSOR, no_wrap=True, overflow="ellipsis", end="").append_text(text)
+    return Entry(terminal.lines(line)[0])
+
+
 def page(terminal: Terminal, title: str, text: str) -> list[str]:
-    """A text to read: a hint, the solution, the follow-up questions."""
-    return terminal.lines("", paragraph(title, "bold"), "", *(paragraph(line) for line in text.splitlines()))
+    """A text to read, such as a hint."""
+    return terminal.lines("", paragraph(title, "bold"), "", paragraph(text))

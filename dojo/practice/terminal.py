@@ -5,7 +5,6 @@ together with other pipes. On Windows keys come from msvcrt, elsewhere from the 
 """
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,29 +17,12 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from dojo.core.errors import UserError
+from dojo.practice.keys import KEY_NAMES, KeyReader
 
-KEY_NAMES = {
-    "\r": "enter",
-    "\n": "enter",
-    " ": "space",
-    "\x1b": "escape",
-    "\x04": "q",
-    "\x1b[A": "up",
-    "\x1b[B": "down",
-    "\x1b[5~": "page up",
-    "\x1b[6~": "page down",
-    "\x1bOA": "up",
-    "\x1bOB": "down",
-}
-# Control sequences (arrows), SS3 sequences (F1), Alt with a key, one character.
-KEY_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[^\x1b]|.", re.DOTALL)
 RESIZED = "resized"  # comes through `keys` when the window has another size
+CLOSED = "closed"  # when the terminal is gone
 # Alternate screen without a cursor; the terminal marks what is pasted.
 ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?2004h", "\x1b[?2004l\x1b[?25h\x1b[?1049l"
-PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
-MAX_TYPED = 3  # characters that arrive at once; where more do, they were pasted, or meant for another window
-PASTE_GAP_S = 0.05  # a paste goes on while its parts arrive so soon one after another
-PASTE_TIMEOUT_S = 1.0  # after which a paste without an end mark has ended
 
 
 def is_interactive() -> bool:
@@ -181,7 +163,7 @@ class Terminal:
                 except OSError:
                     text = ""
                 if not text:  # the terminal was closed
-                    self._key_sender.send("q")
+                    self._key_sender.send(CLOSED)
                     return
                 for key in reader.keys(text, time.monotonic()):
                     self._key_sender.send(key)
@@ -189,44 +171,12 @@ class Terminal:
     def _read_windows(self) -> None:
         import msvcrt
 
-        arrows = {"H": "up", "P": "down", "I": "page up", "Q": "page down"}
+        arrows = {"H": "up", "P": "down", "I": "page up", "Q": "page down", "G": "home", "O": "end"}
         while True:
             key = msvcrt.getwch()  # type: ignore[attr-defined]
             key = arrows.get(msvcrt.getwch(), "") if key in "\x00\xe0" else KEY_NAMES.get(key, key)  # type: ignore[attr-defined]
             if key:
                 self._key_sender.send(key)
-
-
-def keys_in(text: str) -> list[str]:
-    """The keys in `text`, which a terminal sent; several may arrive at once. Unknown sequences are left out."""
-    return [KEY_NAMES.get(part, part) for part in KEY_SEQUENCE.findall(text) if part in KEY_NAMES or len(part) == 1]
-
-
-class KeyReader:
-    """Tells the keys that were pressed from pasted text, which is left out: it decides nothing."""
-
-    def __init__(self) -> None:
-        self._unfinished: tuple[str, float] | None = None  # the end of a paste without its end mark, and its time
-        self._last_burst = -PASTE_GAP_S  # when text arrived that was pasted into a terminal without such marks
-
-    def keys(self, text: str, now: float) -> list[str]:
-        """The keys in `text`, which has arrived at the time `now`."""
-        if self._unfinished and now - self._unfinished[1] < PASTE_TIMEOUT_S:
-            text = PASTE_BEGIN + self._unfinished[0] + text
-        self._unfinished = None
-        typed = ""
-        while PASTE_BEGIN in text:
-            before, _, rest = text.partition(PASTE_BEGIN)
-            pasted, end, text = rest.partition(PASTE_END)
-            typed += before
-            if not end:
-                self._unfinished = pasted[-len(PASTE_END) :], now
-        typed += text
-        characters = sum(len(part) == 1 for part in KEY_SEQUENCE.findall(typed))
-        if characters > MAX_TYPED or (characters and now - self._last_burst < PASTE_GAP_S):
-            self._last_burst = now
-            return []
-        return keys_in(typed)
 
 
 def _ignore(*_: object) -> None:

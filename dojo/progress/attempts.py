@@ -13,6 +13,7 @@ from itertools import pairwise
 from dojo.core.outcome import Diagnosis
 from dojo.core.paths import Checkout
 from dojo.progress.database import connect
+from dojo.progress.resets import Reset, standing_resets
 from dojo.progress.runs import Event, Run, read_events, read_runs
 from dojo.progress.session_state import DrillState
 from dojo.progress.worktime import WorkEvent, measure_work
@@ -104,15 +105,19 @@ def attempts_in(db: sqlite3.Connection, kata: str | None = None) -> list[Attempt
 def _between_resets(runs: Sequence[Run], events: Sequence[Event]) -> Iterable[tuple[list[WorkEvent], list[Run]]]:
     """The events and the runs of each practice attempt at one kata.
 
-    Rows are compared by id, because the system's clock may be set back. A reset's detail is the id of the last run
-    before it.
+    Rows are compared by id, because the system's clock may be set back. A reset that was undone ends no attempt.
     """
-    resets = [(event.id, event.at, int(event.detail or 0)) for event in events if event.what == "reset"]
-    bounds = [(0, None, 0), *resets, (float("inf"), None, float("inf"))]
+    resets = [Reset.from_event(event.id, event.at, event.detail) for event in events if event.what == "reset"]
+    standing = standing_resets(resets, [(run.id, run.source) for run in runs])
+    bounds = [(0, None, 0), *((r.id, r.at, r.last_run) for r in standing), (float("inf"), None, float("inf"))]
     for (reset, reset_at, last_run_before), (next_reset, _, last_run) in pairwise(bounds):
         attempt_runs = [run for run in runs if last_run_before < run.id <= last_run]
         work_events = [WorkEvent(reset_at, "reset")] if reset_at is not None else []
-        work_events += [WorkEvent(event.at, event.what) for event in events if reset < event.id < next_reset]
+        work_events += [
+            WorkEvent(event.at, event.what)
+            for event in events
+            if reset < event.id < next_reset and event.what != "reset"
+        ]
         work_events += [WorkEvent(run.at, "untouched run" if run.untouched else "run") for run in attempt_runs]
         yield sorted(work_events, key=lambda event: event.at), attempt_runs
 
@@ -174,9 +179,9 @@ def _session(
 
 def _graded(kind: str, at: float, detail: str) -> list[Run]:
     """The final grading of a session as a run; empty if it was never graded."""
-    results = DrillState.from_json(detail).results
-    stages = {result.stage: (result.passed, result.tests) for result in results}
-    return [Run(at, kind, True, stages)] if stages else []
+    state = DrillState.from_json(detail)
+    stages = {result.stage: (result.passed, result.tests) for result in state.results}
+    return [Run(at, kind, not state.trouble, stages)] if stages else []
 
 
 def _first_passed(runs: Sequence[Run]) -> dict[int, float]:

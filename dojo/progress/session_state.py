@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+MAX_FAILURES = 3  # of the final run that the last page tells
+
 Phase = Literal["work", "paused", "grading", "asking", "answered", "done"]
 
 
@@ -20,6 +22,14 @@ class StageResult:
     @property
     def share(self) -> float:
         return self.passed / self.tests if self.tests else 0.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A test that failed in the final run, with its whole message."""
+
+    test: str
+    message: str
 
 
 @dataclass
@@ -41,7 +51,7 @@ class HuntState:
     seed: int
     planted: str  # the file as the hunt began
     working: str  # the same file without the bugs
-    extra_lines: int = 0  # lines changed that held no bug
+    extra_lines: int = 0  # lines changed without need
 
 
 @dataclass(frozen=True)
@@ -63,13 +73,28 @@ class DrillState:
     paused_s: float = 0.0
     runs: int = 0
     hints: int = 0
+    bought: list[str] = field(default_factory=list)  # explanations of failures, and names of mistakes
+    explained: int = 0  # how often some were bought, at the price of a hint
     trouble: str = ""  # why the final run did not reach every stage
     results: list[StageResult] = field(default_factory=list)
-    ratings: list[int] = field(default_factory=list)  # one for each follow-up question answered, 1 to 3
+    failures: list[Failure] = field(default_factory=list)  # of the final run, the first MAX_FAILURES
+    failed: int = 0  # how many tests failed in it
+    mistakes: list[tuple[str, str]] = field(default_factory=list)  # named after it: name and sentence
+    ratings: list[int] = field(default_factory=list)  # one for each follow-up question answered, 0 to 3
     repeat_advice: str = ""  # when to solve the kata again, as the last page says it
     round_id: int | None = None  # the mock interview that this session is a part of
     hunt: HuntState | None = None
     parts: list[RoundPart] = field(default_factory=list)
+
+    @property
+    def hints_paid(self) -> int:
+        """How many hints and explanations are to be paid."""
+        return self.hints + self.explained
+
+    @property
+    def solved(self) -> bool:
+        """Whether the final grading reached every test, and all of them passed."""
+        return bool(self.results) and not self.trouble and all(result.share == 1 for result in self.results)
 
     def to_json(self) -> str:
         """The state as text. Empty values are left out."""
@@ -80,8 +105,13 @@ class DrillState:
             "paused": self.paused_s,
             "runs": self.runs,
             "hints": self.hints,
+            "bought": self.bought,
+            "explained": self.explained,
             "trouble": self.trouble,
             "results": [[r.stage, r.passed, r.tests, r.first_passed] for r in self.results],
+            "failures": [[failure.test, failure.message] for failure in self.failures],
+            "failed": self.failed,
+            "mistakes": self.mistakes,
             "ratings": self.ratings,
             "again": self.repeat_advice,
             "mock": self.round_id,
@@ -111,11 +141,16 @@ class DrillState:
             paused_s=keys.get("paused", 0.0),
             runs=keys.get("runs", 0),
             hints=keys.get("hints", 0),
+            bought=keys.get("bought", []),
+            explained=keys.get("explained", 0),
             trouble=keys.get("trouble", ""),
             results=[
                 StageResult(int(stage), int(passed), int(tests), at)
                 for stage, passed, tests, at in keys.get("results", [])
             ],
+            failures=[Failure(test, message) for test, message in keys.get("failures", [])],
+            failed=keys.get("failed", 0),
+            mistakes=[(name, sentence) for name, sentence in keys.get("mistakes", [])],
             ratings=keys.get("ratings", []),
             repeat_advice=keys.get("again", ""),
             round_id=keys.get("mock"),

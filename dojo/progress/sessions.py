@@ -140,14 +140,15 @@ class SessionLog:
         source: str,
         diagnoses: Sequence[Diagnosis],
     ) -> None:
-        """Stores one run of the session's file; the arguments are those of `record_run`."""
+        """Stores one run of the session's file, whose digest was `source`; the rest as in `record_run`."""
         self._try(
             lambda: record_run(
                 self.checkout,
                 outcomes,
                 expected,
+                sources={session.kata: source},
+                began=time.time(),
                 diagnoses={session.kata: diagnoses},
-                source=source,
                 how=session.kind,
                 session=session.id or None,
             ),
@@ -200,22 +201,22 @@ class SessionLog:
         drills = self.sessions("drill")
         return [drill for drill in drills if drill.kata == session.kata and drill.id < session.id and drill.ended]
 
-    def first_mistake(self, session: Session) -> str:
-        """Name and sentence of the first mistake diagnosed in this session; empty if there is none."""
+    def mistakes(self, session: Session) -> dict[str, str]:
+        """The mistakes diagnosed in this session, in the order in which they were first made: name -> sentence."""
 
-        def read() -> str:
+        def read() -> dict[str, str]:
             with connect(self.checkout) as db:
-                row = db.execute(
+                rows = db.execute(
                     "SELECT mistake, says, whole FROM named JOIN run ON run = run.id WHERE session = ? "
-                    "ORDER BY run.id LIMIT 1",
+                    "ORDER BY run.id, named.rowid",
                     (session.id,),
-                ).fetchone()
-            if row is None:
-                return ""
-            mistake, says, whole = row
-            return f"{mistake}. {Diagnosis(mistake, says, bool(whole)).sentence}"
+                ).fetchall()
+            sentences: dict[str, str] = {}
+            for mistake, says, whole in rows:
+                sentences.setdefault(mistake, Diagnosis(mistake, says, bool(whole)).sentence)
+            return sentences
 
-        return self._try(read, "")
+        return self._try(read, {})
 
     def count_runs(self, session: Session) -> int:
         def read() -> int:

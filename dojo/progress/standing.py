@@ -12,14 +12,18 @@ MARKS = {"solved": ("✓", "green"), "started": ("◐", "yellow"), "not started"
 
 
 def describe_progress(kata: Kata, progress: Progress) -> str:
-    """The state of the kata; if it is started, its stages (a filled square for each that passes) and passing tests too."""
+    """The state of the kata, and, unless all tests of its file pass, its stages and passing tests.
+
+    A filled square is a stage that passes.
+    """
     changed = ", file changed since" if progress.changed else ""
-    if progress.state == "solved":
-        return f"solved{changed}"
+    stages = "".join("■" if n in progress.stages else "□" for n in range(1, len(kata.stages) + 1))
+    figures = f"{stages} {progress.passed} of {progress.total} tests{changed}"
+    if progress.state == "started":
+        return figures
     if progress.state == "not started":
         return "not started"
-    stages = "".join("■" if n in progress.stages else "□" for n in range(1, len(kata.stages) + 1))
-    return f"{stages} {progress.passed} of {progress.total} tests{changed}"
+    return f"solved{changed}" if progress.passes or not progress.total else f"solved; now {figures}"
 
 
 def standing_of(checkout: Checkout, katas: Iterable[Kata], notify: Callable[[str], object]) -> dict[str, Progress]:
@@ -38,3 +42,11 @@ def progress_or_not_started(checkout: Checkout, name: str) -> Progress:
         return runs.progress(checkout, name)
     except UserError:
         return Progress("not started")
+
+
+def solved_in_this_try(checkout: Checkout, name: str) -> bool:
+    """Whether the kata was solved since its stub was last restored; False if the history cannot be read."""
+    try:
+        return runs.ever_solved(checkout, name, since_reset=True)
+    except UserError:
+        return False

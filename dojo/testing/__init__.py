@@ -1,7 +1,7 @@
 """What the authors of katas import: the only room that a kata's tests and probes import. Imports core and torch.
 
     from dojo.testing import expect_close, randn         # tests/NAME/test_*.py: checks, random inputs, limits
-    from dojo.testing.diffusion import knows             # for tests of one subject: also .decoding, .modules
+    from dojo.testing.diffusion import knows             # for tests of one subject: also .decoding, .modules, .lines
     from dojo.testing.probes import Case, Draws, Pairs   # tests/NAME/probe.py
     from dojo.testing.bench import work                  # tests/NAME/bench.py
     from dojo.testing.gpu import gpu_benchmark           # tests/test_speed.py
@@ -12,6 +12,7 @@ grader; `describe` and `chi_square` serve the other modules.
 
 from dojo.testing.checks import (
     Wrong,
+    called_for,
     expect,
     expect_close,
     expect_equal,
@@ -33,6 +34,7 @@ __all__ = [
     "Cost",
     "Wrong",
     "backward",
+    "called_for",
     "draw",
     "expect",
     "expect_close",

@@ -87,6 +87,18 @@ def expect_raises(
 
 
 @contextmanager
+def called_for(what: str, *, hint: str = "") -> Iterator[None]:
+    """What the block raises is told together with `what` it was called for, and with the hint; nothing else changes."""
+    try:
+        yield
+    except (NotImplementedError, Wrong):
+        raise
+    except Exception as error:
+        error.add_note(f"It was called for {what}" + (f"\nhint: {hint}" if hint else ""))
+        raise
+
+
+@contextmanager
 def expect_unchanged(
     *tensors: Tensor, what: str = "the input", hint: str = "work out of place, or on a clone"
 ) -> Iterator[None]:

@@ -1,6 +1,7 @@
-"""Weights of modules, set by hand, and what a graph keeps alive."""
+"""The parameters that a module has, weights that are set by hand, and what a graph keeps alive."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
@@ -12,9 +13,47 @@ from dojo.testing.sampling import randn
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
+def expect_parameters(
+    module: nn.Module,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    what: str,
+    hint: str = "",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """`module` has exactly the parameters that `shapes` names, with these shapes and this dtype; says which are wrong.
+
+    The first test of a module, before any number is compared: a bias too many shifts every number, and says so in none.
+    """
+    own = dict(module.named_parameters(remove_duplicate=False))
+    faults = [f"{name} {list(shape)} {_absence(module, name)}" for name, shape in shapes.items() if name not in own]
+    for name, parameter in own.items():
+        if name not in shapes:
+            if not any(name.startswith(f"{wanted}.") for wanted in shapes):  # of a layer in a parameter's place
+                faults.append(f"{name} {list(parameter.shape)} is one too many")
+        elif parameter.shape != torch.Size(shapes[name]):
+            faults.append(f"{name} should have shape {list(shapes[name])}, but has {list(parameter.shape)}")
+        elif parameter.dtype != dtype:
+            faults.append(f"{name} should have dtype {dtype}, but has {parameter.dtype}")
+    expect(not faults, f"{what} should have other parameters: {'; '.join(faults)}", hint=hint)
+
+
+def _absence(module: nn.Module, name: str) -> str:
+    try:
+        value = attrgetter(name)(module)
+    except AttributeError:
+        return "is missing"
+    return f"is no nn.Parameter, but a {type(value).__name__}" if value is not None else "is missing"
+
+
 def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: str = "") -> None:
     """Overwrites a parameter in place, as loading a checkpoint does. `values` have its shape, or broadcast to it."""
     values = torch.as_tensor(values)
+    expect(
+        isinstance(parameter, Tensor),
+        f"{what} should be an nn.Parameter, but is a {type(parameter).__name__}",
+        hint=hint,
+    )
     fits = values.dim() <= parameter.dim() and all(
         size in (1, own) for size, own in zip(values.shape[::-1], parameter.shape[::-1], strict=False)
     )
@@ -25,9 +64,11 @@ def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: s
 
 def set_weights(layer: Layer, **weights: Any) -> Layer:
     """The attention layer, its projections' weights overwritten by their names (to_q=...); `bias` is that of to_out."""
+    own = dict(layer.named_parameters())
     for name, values in weights.items():
         full_name = "to_out.bias" if name == "bias" else f"{name}.weight"
-        fill(layer.get_parameter(full_name), values, what=full_name)
+        expect(full_name in own, f"{full_name} should be a parameter of the layer, but {_absence(layer, full_name)}")
+        fill(own[full_name], values, what=full_name)
     return layer
 
 

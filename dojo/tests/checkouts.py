@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import dojo
-from dojo.core.outcome import Outcome
+from dojo.core.files import digest
+from dojo.core.outcome import Outcome, Verdict
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.engine.preload import preload
 from dojo.engine.runner import SessionKeeper
 from dojo.engine.target import SWITCH
+from dojo.progress.runs import record_run
 
 REPOSITORY = Path(dojo.__file__).resolve().parent.parent
 
@@ -187,6 +189,13 @@ def solve(checkout: Checkout, old: str = "", new: str = "", name: str = "tiny") 
     source = checkout.reference(name).read_text()
     assert old in source
     checkout.stub(name).write_text(source.replace(old, new) if old else source)
+
+
+def record(checkout: Checkout, name: str, *verdicts: Verdict, how: str = "test") -> None:
+    """Records a run of the learner's file as it is now: one test a stage, with these verdicts."""
+    outcomes = [Outcome(f"test_{stage}", name, stage, verdict) for stage, verdict in enumerate(verdicts, 1)]
+    sources = {name: digest(checkout.stub(name))}
+    record_run(checkout, outcomes, {name: len(outcomes)}, sources=sources, began=time.time(), how=how)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randn
+from dojo.testing.modules import expect_parameters
 from katas.controlnet_block import zero_conv
 
 from .helpers import Square, backward, controlled, convolutions, fill_conv, inputs
@@ -47,17 +48,25 @@ def test_a_zero_conv_maps_each_pixel_to_the_same_place(rng):
     expect_close(conv(picture), picture, what="zero_conv(2, 2) with the identity as its weight")
 
 
-@pytest.mark.parametrize("size", [1.0, 1e12])
-def test_it_starts_as_the_frozen_block_whatever_the_control(rng, size):
-    """The point of the zeros: on day one the pretrained model is intact, however wild the control is."""
+def test_the_parameters_are_those_of_the_block_its_copy_and_two_zero_convs():
+    """zero_in leads from the control's channels to the block's, zero_out from the block's to the block's."""
     block = convolutions()
-    x, condition = inputs(rng)
-    expect_close(
-        controlled(block)(x, condition * size),
-        block(x),
-        what=f"the untrained block's output for a control around {size:g}",
-        hint="zero_out must give exactly zero, and the frozen half must see x alone",
+    inside = {name: list(p.shape) for name, p in block.named_parameters()}
+    shapes = {f"{half}.{name}": shape for half in ("frozen", "copy") for name, shape in inside.items()}
+    shapes |= {
+        "zero_in.weight": [4, 3, 1, 1],
+        "zero_out.weight": [4, 4, 1, 1],
+        "zero_in.bias": [4],
+        "zero_out.bias": [4],
+    }
+    net, what = controlled(block), "ControlNetBlock(block, channels=4, condition_channels=3)"
+    hint = (
+        "frozen is the block, copy its deep copy, zero_in and zero_out come from zero_conv; nothing else has parameters"
     )
+    expect_parameters(net, shapes, what=what, hint=hint, dtype=torch.float64)
+    for name in ("zero_in", "zero_out"):
+        values = sum(int(p.count_nonzero()) for p in getattr(net, name).parameters())
+        expect_equal(values, 0, what=f"the number of nonzero values in {name}", hint="both convolutions start at zero")
 
 
 def test_the_given_block_is_kept_and_frozen(rng):
@@ -96,6 +105,19 @@ def test_the_copy_has_equal_values_in_memory_of_its_own(rng):
         [],
         what="the copy's parameters that cannot train",
         hint="a copy of a frozen block is frozen: switch its gradients on",
+    )
+
+
+@pytest.mark.parametrize("size", [1.0, 1e12])
+def test_it_starts_as_the_frozen_block_whatever_the_control(rng, size):
+    """The point of the zeros: on day one the pretrained model is intact, however wild the control is."""
+    block = convolutions()
+    x, condition = inputs(rng)
+    expect_close(
+        controlled(block)(x, condition * size),
+        block(x),
+        what=f"the untrained block's output for a control around {size:g}",
+        hint="zero_out must give exactly zero, and the frozen half must see x alone",
     )
 
 

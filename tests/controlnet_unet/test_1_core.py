@@ -49,28 +49,49 @@ def expect_all_learn(part, module, step, hint):
     )
 
 
-@pytest.mark.parametrize("size", [1.0, 1e12])
-def test_it_starts_as_the_plain_unet_whatever_the_condition(rng, size):
-    """Bit for bit: the first training step sees the pretrained model, however wild the picture is."""
-    unet, net = built()
-    x, t, condition = inputs(rng)
+def test_only_the_controlnet_is_in_the_controlnet():
+    """`self.unet = unet` registers all of it: the checkpoint doubles, and the optimizer is handed frozen weights."""
+    _, net = built()
+    parts = {name.split(".")[0] for name in net.state_dict()}
+    wanted = {*COPIES, "hint", "zero_convs", "zero_mid"}
+    hint = "assign each one to self; a plain list hides layers, an nn.ModuleList does not"
+    expect(parts >= wanted, f"state_dict() should hold all parts, but lacks {sorted(wanted - parts)}", hint=hint)
+    hint = "the decoder is not copied, and the U-Net is no submodule: nothing in __init__ needs to keep it"
+    expect(parts <= wanted, f"state_dict() should hold seven parts, but has {sorted(parts - wanted)} too", hint=hint)
+    for name, parameter in net.named_parameters():
+        what, hint = (
+            f"the dtype of {name} beside a U-Net in float64",
+            "put the new layers where the U-Net's weights are",
+        )
+        expect_equal(parameter.dtype, torch.float64, what=what, hint=hint)
+    fixed = [name for name, p in net.named_parameters() if not p.requires_grad]
+    expect_equal(fixed, [], what="the ControlNet's parameters that cannot train", hint="freeze the U-Net alone")
+
+
+def test_each_skip_has_a_zero_convolution_of_its_own():
+    """1x1, as wide as its skip, weight and bias zero. One convolution for all skips would tie the levels together."""
+    _, net = built((4, 4, 4))
     expect_equal(
-        controlled_eps(unet, net, x, t, condition * size),
-        unet(x, t),
-        what=f"the untrained ControlNet's prediction for a condition around {size:g}",
-        hint="every residual starts at exactly zero: weight and bias of every zero convolution",
+        len(net.zero_convs), 4, what="the number of zero_convs over three levels", hint="conv_in gives a skip too"
     )
+    for name, conv in zip([*(f"zero_convs[{i}]" for i in range(4)), "zero_mid"], doors(net), strict=True):
+        expect_equal(list(conv.weight.shape), [4, 4, 1, 1], what=f"the shape of {name}.weight")
+        zeros = sum(int(p.count_nonzero()) for p in conv.parameters())
+        expect_equal(zeros, 0, what=f"the number of nonzero values in {name}", hint="weight and bias start at zero")
+    apart = len({p.data_ptr() for conv in doors(net) for p in conv.parameters()})
+    expect_equal(apart, 10, what="how many different parameters five zero convolutions have", hint="make five layers")
 
 
-def test_there_is_a_residual_for_every_skip_and_the_middle(rng):
-    """conv_in's output is a skip too, so there is one more than there are down blocks."""
-    unet, net = built()
-    x, t, condition = inputs(rng)
-    *down, mid = (list(r.shape) for r in residuals(net, x, t, condition))
-    wanted = [list(h.shape) for h in skips(unet, x, t)]
-    hint = "in the encoder's order, and conv_in's output is the first skip"
-    expect_equal(down, wanted[:-1], what="the down residuals' shapes", hint=hint)
-    expect_equal(mid, wanted[-1], what="the middle residual's shape")
+def test_the_hint_starts_at_zero_and_has_the_latents_size(rng):
+    """The condition is a picture; the U-Net works on latents, which are smaller by VAE_SCALE_FACTOR."""
+    _, net = built(condition_channels=5)
+    x, _, condition = inputs(rng, size=(5, 6), condition_channels=5)
+    expect_close(
+        net.hint(condition * 1e6),
+        x.new_zeros(2, 4, 5, 6),
+        what="the untrained hint",
+        hint="strided layers bring the picture down to the latent's size, and the last layer starts at zero",
+    )
 
 
 def test_encoder_and_middle_are_copied_into_memory_of_their_own():
@@ -103,41 +124,28 @@ def test_the_given_unet_is_frozen_and_otherwise_left_alone():
     expect(unet.training, "a U-Net in train mode should stay in it, but was put into eval mode")
 
 
-def test_only_the_controlnet_is_in_the_controlnet():
-    """`self.unet = unet` registers all of it: the checkpoint doubles, and the optimizer is handed frozen weights."""
-    _, net = built()
-    parts = {name.split(".")[0] for name in net.state_dict()}
-    wanted = {*COPIES, "hint", "zero_convs", "zero_mid"}
-    hint = "the decoder is not copied, and the U-Net is no submodule: nothing in __init__ needs to keep it"
-    expect_equal(sorted(parts), sorted(wanted), what="the parts of state_dict()", hint=hint)
-    fixed = [name for name, p in net.named_parameters() if not p.requires_grad]
-    expect_equal(fixed, [], what="the ControlNet's parameters that cannot train", hint="freeze the U-Net alone")
-
-
-def test_each_skip_has_a_zero_convolution_of_its_own():
-    """1x1, as wide as its skip, weight and bias zero. One convolution for all skips would tie the levels together."""
-    _, net = built((4, 4, 4))
+@pytest.mark.parametrize("size", [1.0, 1e12])
+def test_it_starts_as_the_plain_unet_whatever_the_condition(rng, size):
+    """Bit for bit: the first training step sees the pretrained model, however wild the picture is."""
+    unet, net = built()
+    x, t, condition = inputs(rng)
     expect_equal(
-        len(net.zero_convs), 4, what="the number of zero_convs over three levels", hint="conv_in gives a skip too"
+        controlled_eps(unet, net, x, t, condition * size),
+        unet(x, t),
+        what=f"the untrained ControlNet's prediction for a condition around {size:g}",
+        hint="every residual starts at exactly zero: weight and bias of every zero convolution",
     )
-    for name, conv in zip([*(f"zero_convs[{i}]" for i in range(4)), "zero_mid"], doors(net), strict=True):
-        expect_equal(list(conv.weight.shape), [4, 4, 1, 1], what=f"the shape of {name}.weight")
-        zeros = sum(int(p.count_nonzero()) for p in conv.parameters())
-        expect_equal(zeros, 0, what=f"the number of nonzero values in {name}", hint="weight and bias start at zero")
-    apart = len({p.data_ptr() for conv in doors(net) for p in conv.parameters()})
-    expect_equal(apart, 10, what="how many different parameters five zero convolutions have", hint="make five layers")
 
 
-def test_the_hint_starts_at_zero_and_has_the_latents_size(rng):
-    """The condition is a picture; the U-Net works on latents, which are smaller by VAE_SCALE_FACTOR."""
-    _, net = built(condition_channels=5)
-    x, _, condition = inputs(rng, size=(5, 6), condition_channels=5)
-    expect_close(
-        net.hint(condition * 1e6),
-        x.new_zeros(2, 4, 5, 6),
-        what="the untrained hint",
-        hint="strided layers bring the picture down to the latent's size, and the last layer starts at zero",
-    )
+def test_there_is_a_residual_for_every_skip_and_the_middle(rng):
+    """conv_in's output is a skip too, so there is one more than there are down blocks."""
+    unet, net = built()
+    x, t, condition = inputs(rng)
+    *down, mid = (list(r.shape) for r in residuals(net, x, t, condition))
+    wanted = [list(h.shape) for h in skips(unet, x, t)]
+    hint = "in the encoder's order, and conv_in's output is the first skip"
+    expect_equal(down, wanted[:-1], what="the down residuals' shapes", hint=hint)
+    expect_equal(mid, wanted[-1], what="the middle residual's shape")
 
 
 def test_residuals_are_the_copys_skips_through_the_zero_convolutions(rng):

@@ -5,11 +5,19 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, randn
-from dojo.testing.modules import set_weights
+from dojo.testing import expect, expect_close, randn
+from dojo.testing.modules import expect_parameters, set_weights
 from katas.cross_attention import CrossAttention
 
 from .helpers import attention, revealing
+
+
+def test_the_submodules_and_their_shapes():
+    """inner = heads x head_dim is a choice of its own. Checkpoints and LoRA find the layers by these names."""
+    shapes = {"to_q.weight": [6, 5], "to_k.weight": [6, 7], "to_v.weight": [6, 7], "to_out.weight": [5, 6]}
+    hint = "bias=False for to_q, to_k and to_v, and nothing else that has parameters"
+    what = "CrossAttention(5, 7, 2, 3)"
+    expect_parameters(CrossAttention(5, 7, 2, 3), shapes | {"to_out.bias": [5]}, what=what, hint=hint)
 
 
 def test_a_worked_example():
@@ -27,14 +35,6 @@ def test_a_worked_example():
         what="the answers to x = [ln 3, 0]",
         hint="logits over sqrt(head_dim), softmax over the keys, the weighted mean of the values, to_out with its bias",
     )
-
-
-def test_the_submodules_and_their_shapes():
-    """inner = heads x head_dim is a choice of its own. Checkpoints and LoRA find the layers by these names."""
-    shapes = {name: list(p.shape) for name, p in CrossAttention(5, 7, 2, 3).named_parameters()}
-    want = {"to_q.weight": [6, 5], "to_k.weight": [6, 7], "to_v.weight": [6, 7], "to_out.weight": [5, 6]}
-    hint = "bias=False for to_q, to_k and to_v, and nothing else that has parameters"
-    expect_equal(shapes, want | {"to_out.bias": [5]}, what="the parameters of CrossAttention(5, 7, 2, 3)", hint=hint)
 
 
 def test_weights_are_a_softmax_of_dot_products_over_the_root_of_head_dim(rng):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dojo.testing import backward, expect_close, expect_equal, randn
-from dojo.testing.modules import set_weights
+from dojo.testing.modules import expect_parameters, set_weights
 from katas.ip_adapter import DecoupledCrossAttention, ImageProjection
 
 from .helpers import FROM_IMAGE, FROM_TEXT, NEW, attention, change, inputs
@@ -14,10 +14,25 @@ from .helpers import FROM_IMAGE, FROM_TEXT, NEW, attention, change, inputs
 
 def test_the_projection_has_two_layers_that_train():
     """One LayerNorm of context_dim numbers, however many tokens there are."""
-    shapes = {name: list(p.shape) for name, p in ImageProjection(5, 4, 3).named_parameters() if p.requires_grad}
-    want = {"proj.weight": [12, 5], "proj.bias": [12], "norm.weight": [4], "norm.bias": [4]}
+    layer = ImageProjection(5, 4, 3)
+    shapes = {"proj.weight": [12, 5], "proj.bias": [12], "norm.weight": [4], "norm.bias": [4]}
     hint = "proj: nn.Linear(image_dim, tokens * context_dim); norm: nn.LayerNorm(context_dim)"
-    expect_equal(shapes, want, what="the trainable parameters of ImageProjection(5, 4, 3)", hint=hint)
+    expect_parameters(layer, shapes, what="ImageProjection(5, 4, 3)", hint=hint)
+    fixed = [name for name, p in layer.named_parameters() if not p.requires_grad]
+    expect_equal(fixed, [], what="the parameters of ImageProjection(5, 4, 3) that cannot train", hint="freeze nothing")
+
+
+def test_the_submodules_and_which_of_them_train():
+    """22 million new parameters in the paper, beside a frozen U-Net: only K' and V' belong to the image."""
+    layer = DecoupledCrossAttention(5, 7, 2, 3)
+    shapes = {name + ".weight": [6, 7] for name in FROM_TEXT + FROM_IMAGE}
+    shapes |= {"to_q.weight": [6, 5], "to_out.weight": [5, 6], "to_out.bias": [5]}
+    hint = "nn.Linear layers: bias=False for all but to_out, and the queries are shared; scale is an attribute"
+    expect_parameters(layer, shapes, what="DecoupledCrossAttention(5, 7, 2, 3)", hint=hint)
+    trains = sorted(name for name, p in layer.named_parameters() if p.requires_grad)
+    hint = "requires_grad_(False) on to_q, to_k, to_v and to_out, in the constructor"
+    expect_equal(trains, NEW, what="the parameters that train", hint=hint)
+    expect_equal(sorted(layer.state_dict()), sorted(shapes), what="the state dict's keys", hint="scale is an attribute")
 
 
 def test_each_image_token_is_normalised_on_its_own(rng):
@@ -49,20 +64,6 @@ def test_token_j_is_the_jth_block_of_the_projection(rng):
         single.load_state_dict(state | {"norm.weight": layer.norm.weight, "norm.bias": layer.norm.bias})
         hint = "[batch, tokens * context_dim] -> [batch, tokens, context_dim], tokens first; norm has weight and bias"
         expect_close(got[:, token], single(embedding)[:, 0], what=f"token {token} of 3", hint=hint)
-
-
-def test_the_submodules_and_which_of_them_train():
-    """22 million new parameters in the paper, beside a frozen U-Net: only K' and V' belong to the image."""
-    layer = DecoupledCrossAttention(5, 7, 2, 3)
-    shapes = {name: list(p.shape) for name, p in layer.named_parameters()}
-    want = {name + ".weight": [6, 7] for name in FROM_TEXT + FROM_IMAGE}
-    want |= {"to_q.weight": [6, 5], "to_out.weight": [5, 6], "to_out.bias": [5]}
-    hint = "nn.Linear layers: bias=False for all but to_out, and the queries are shared"
-    expect_equal(shapes, want, what="the parameters of DecoupledCrossAttention(5, 7, 2, 3)", hint=hint)
-    trains = sorted(name for name, p in layer.named_parameters() if p.requires_grad)
-    hint = "requires_grad_(False) on to_q, to_k, to_v and to_out, in the constructor"
-    expect_equal(trains, NEW, what="the parameters that train", hint=hint)
-    expect_equal(sorted(layer.state_dict()), sorted(want), what="the state dict's keys", hint="scale is an attribute")
 
 
 def test_a_worked_example():

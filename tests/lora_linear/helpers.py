@@ -18,16 +18,16 @@ def worked_example(dropout=0.0):
     layer = LoRALinear(nn.Linear(3, 4), 2, 3, dropout)
     fill(layer.base.weight, [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
     fill(layer.base.bias, [10, 20, 30, 40])
-    fill(layer.lora_A, [[1, 0, 2], [0, 1, 0]])
-    fill(layer.lora_B, [[1, 10], [0, -1], [2, 0], [0, 0]])
+    fill(layer.lora_A, [[1, 0, 2], [0, 1, 0]], what="lora_A")
+    fill(layer.lora_B, [[1, 10], [0, -1], [2, 0], [0, 0]], what="lora_B")
     return layer
 
 
 def trained(rng, in_features=5, out_features=7, rank=3, alpha=1.5, dropout=0.0, bias=True, dtype=torch.float32):
     """A layer in the middle of its training: B is no longer zero."""
     layer = LoRALinear(nn.Linear(in_features, out_features, bias, dtype=dtype), rank, alpha, dropout)
-    fill(layer.lora_A, randn(rng, rank, in_features))
-    fill(layer.lora_B, randn(rng, out_features, rank))
+    fill(layer.lora_A, randn(rng, rank, in_features), what="lora_A")
+    fill(layer.lora_B, randn(rng, out_features, rank), what="lora_B")
     return layer
 
 

@@ -6,23 +6,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from dojo.testing import backward, expect, expect_close, expect_equal, expect_unchanged
+from dojo.testing.modules import expect_parameters
 from katas.lora_linear import LoRALinear
 
 from .helpers import ANSWER, MERGED, X, trained, vectors, worked_example
 
 
-def test_the_update_is_alpha_over_rank_times_B_A_x():
-    """A worked example, in the mode that a new layer is in: [11, 22, 33, 46] + 1.5 * [27, -2, 14, 0]."""
-    hint = "base(x) + alpha / rank * B A x, with the true quotient alpha / rank"
-    expect_close(worked_example()(X), ANSWER, what="layer([1, 2, 3])", hint=hint)
-
-
-def test_a_new_layer_answers_as_its_base(rng):
-    """Fine-tuning starts from the pretrained model, whatever alpha is: that is what B = 0 is for."""
-    base, x = nn.Linear(5, 7), vectors(rng, 4, 5)
-    want = F.linear(x, base.weight.detach().clone(), base.bias.detach().clone())
-    hint = "B starts at zero, the base keeps its weight and bias, and only the update is scaled"
-    expect_close(LoRALinear(base, 3, 1000.0)(x), want, what="the new layer's output", hint=hint)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_the_parameters_are_those_of_the_base_and_two_matrices(bias):
+    """lora_A and lora_B are Parameters themselves, [rank, in] and [out, rank], and no layers with a bias of their own."""
+    shapes = {"base.weight": [7, 5], "lora_A": [3, 5], "lora_B": [7, 3]} | ({"base.bias": [7]} if bias else {})
+    hint = "self.base is the layer that was given; lora_A and lora_B are nn.Parameters, and nothing else is one"
+    expect_parameters(
+        LoRALinear(nn.Linear(5, 7, bias), 3, 1.0), shapes, what="LoRALinear(base, rank=3, alpha=1)", hint=hint
+    )
 
 
 def test_B_starts_at_zero_and_A_at_random():
@@ -64,6 +61,20 @@ def test_the_base_is_kept_not_copied():
     expect(
         kept, "the base's own Parameters should stay, but were replaced", hint="requires_grad_(False) freezes in place"
     )
+
+
+def test_the_update_is_alpha_over_rank_times_B_A_x():
+    """A worked example, in the mode that a new layer is in: [11, 22, 33, 46] + 1.5 * [27, -2, 14, 0]."""
+    hint = "base(x) + alpha / rank * B A x, with the true quotient alpha / rank"
+    expect_close(worked_example()(X), ANSWER, what="layer([1, 2, 3])", hint=hint)
+
+
+def test_a_new_layer_answers_as_its_base(rng):
+    """Fine-tuning starts from the pretrained model, whatever alpha is: that is what B = 0 is for."""
+    base, x = nn.Linear(5, 7), vectors(rng, 4, 5)
+    want = F.linear(x, base.weight.detach().clone(), base.bias.detach().clone())
+    hint = "B starts at zero, the base keeps its weight and bias, and only the update is scaled"
+    expect_close(LoRALinear(base, 3, 1000.0)(x), want, what="the new layer's output", hint=hint)
 
 
 def test_the_first_gradient_reaches_B_and_is_zero_for_A(rng):

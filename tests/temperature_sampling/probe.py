@@ -34,6 +34,7 @@ def cases(rng):
     for of in ("sample_token", "gumbel_sample"):
         only = torch.eye(6, dtype=torch.float64)[randint(rng, 0, 6, 20)]
         yield Case(f"{of}: shape", of=of, probs=only, batch=[3, 20])
+        yield Case(f"{of}: rows", of=of, probs=only.flip(0), batch=[20])
         yield Case(
             f"{of}: one row",
             of=of,
@@ -93,13 +94,13 @@ def run(kata, case):
         tokens = sampler(logits) if case.temperature is None else sampler(logits, case.temperature)
         if case.temperature == 0:
             return {"tokens": tokens}
-        return {"tokens": Draws(tokens, logits.shape[-1]), "shape": list(tokens.shape), "logits after": logits[:9]}
+        return {"tokens": Draws(tokens, logits.shape[-1]), "dtype": str(tokens.dtype), "logits after": logits[:9]}
     given = case.probs if case.of == "sample_token" else case.probs.log()
     given = given.expand(*case.batch, given.shape[-1])  # strides of 0
     vocab = given.shape[-1]
     if hasattr(case, "seeds"):
         before = torch.random.get_rng_state()
-        tokens = [sampler(given, generator=torch.Generator().manual_seed(seed)) for seed in case.seeds]
+        tokens = [sampler(given, generator=torch.Generator().manual_seed(seed)).flatten() for seed in case.seeds]
         return {
             "repeats": Pairs(tokens[0], tokens[1]),
             "seeds differ": Pairs(tokens[0], tokens[2]),
@@ -109,8 +110,8 @@ def run(kata, case):
     if not hasattr(case, "calls"):
         given = given.clone()
         return {"tokens": sampler(given), "probs after": given}
-    tokens = torch.stack([sampler(given) for _ in range(case.calls)])
-    seen = {"tokens": Draws(tokens, vocab), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
+    tokens = torch.stack([sampler(given).flatten() for _ in range(case.calls)])  # their shape is other cases' subject
+    seen = {"tokens": Draws(tokens, vocab), "count": list(tokens.shape), "dtype": str(tokens.dtype)}
     if case.calls > 1:
         seen |= {"calls differ": Pairs(tokens[:-1], tokens[1:]), "rows differ": Pairs(tokens[:, :-1], tokens[:, 1:])}
     return seen

@@ -46,6 +46,8 @@ def cases(rng):
     yield sampled("all", distinct(rng, 7), 50, 1.0)
     yield sampled("negative", distinct(rng, 8) - 50, 3, 1.0)
     yield sampled("huge", (3e4 + 128 * distinct(rng, 9)).float(), 4, 64.0)
+    cold = 3e4 - 256 * torch.tensor([0.0, 0.0, 1.0, 1.0, 2.0, 3.0])
+    yield sampled("huge and cold", cold[torch.randperm(6, generator=rng)].half(), 4, 1e-3)
     yield sampled("banned", with_banned(rng), 5, 1.0)
     yield sampled("banned, hot", with_banned(rng), 5, 1e6)
     places = torch.rand(20, 8, generator=rng).argsort(-1)[:, :3]
@@ -54,8 +56,17 @@ def cases(rng):
     yield sampled("k=0", distinct(rng, 5), 0, 1.0)
     yield sampled("T<0", distinct(rng, 5), 2, -1.0)
     yield sampled("batch", distinct(rng, 4, 5, 6), 1, 1.0, rows=None)
+    yield sampled("matrix", distinct(rng, 4, 6), 1, 1.0, rows=None)
+    yield sampled("vector", distinct(rng, 6), 1, 1.0, rows=None)
     yield Case("rows", of="sample_top_k", logits=distinct(rng, 5, 6), k=2)
     yield Case("generator", of="sample_top_k", logits=distinct(rng, 8) / 2, k=6, seeds=[5, 5, 6])
+
+
+def shown(filtered, logits):
+    """The filtered logits; which finite number stands below all that were given does not matter, so each shows as one."""
+    lowest = logits[logits.isfinite()].min()
+    below = filtered.isfinite() & (filtered < lowest) if filtered.shape == logits.shape else torch.tensor(False)
+    return filtered.masked_fill(below, float(lowest) - 1000)
 
 
 def run(kata, case):
@@ -65,14 +76,15 @@ def run(kata, case):
             kept = kata.top_k_filter(logits.requires_grad_(), *case.ks)
             (kept * case.weights)[kept.isfinite()].sum().backward()
             return {"gradient": logits.grad}
-        return {"filtered": [kata.top_k_filter(logits, k) for k in case.ks], "logits after": logits}
+        return {"filtered": [shown(kata.top_k_filter(logits, k), case.logits) for k in case.ks], "logits after": logits}
     if case.name == "rows":  # each row has two tokens of its own to draw from
-        calls = [kata.sample_top_k(logits.repeat(ROWS, 1), case.k) for _ in range(2)]
+        calls = [kata.sample_top_k(logits.repeat(ROWS, 1), case.k).flatten() for _ in range(2)]
         own = torch.arange(len(logits)).repeat(ROWS) * logits.shape[1] + torch.stack(calls)
         return {"tokens": Draws(own, logits.numel()), "calls differ": Pairs(*calls)}
     if case.name == "generator":
         many, before = logits.expand(500, -1), torch.random.get_rng_state()
-        tokens = [kata.sample_top_k(many, case.k, generator=torch.Generator().manual_seed(seed)) for seed in case.seeds]
+        generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
+        tokens = [kata.sample_top_k(many, case.k, generator=generator).flatten() for generator in generators]
         return {
             "repeats": Pairs(tokens[0], tokens[1]),
             "seeds differ": Pairs(tokens[0], tokens[2]),
@@ -83,4 +95,4 @@ def run(kata, case):
         return {"tokens": kata.sample_top_k(logits, case.k, case.temperature)}
     temperature = () if case.temperature is None else (case.temperature,)
     tokens = kata.sample_top_k(logits.expand(case.rows, -1), case.k, *temperature)
-    return {"tokens": Draws(tokens, logits.shape[-1]), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
+    return {"tokens": Draws(tokens, logits.shape[-1]), "count": tokens.numel(), "dtype": str(tokens.dtype)}

@@ -6,6 +6,7 @@ import torch
 from dojo.testing import (
     FLOATS,
     HALVES,
+    called_for,
     expect_close,
     expect_distribution,
     expect_equal,
@@ -44,21 +45,17 @@ def test_every_floating_dtype_works(rng, dtype):
 def test_huge_logits_stay_finite(rng, dtype, height):
     """exp(3e4) overflows in any dtype. Only differences matter: logits shifted by a constant mean the same."""
     logits = (height + torch.tensor([0.0, -256.0, 0.0, -512.0, 0.0])).to(dtype)
-    tokens = sample_top_k(logits.expand(300, -1), 4)
-    expect_equal(
-        set(tokens.tolist()),
-        {0, 2, 4},
-        what=f"the tokens drawn from logits around {height:g}",
-        hint="softmax subtracts the maximum; a handwritten exp does not, and a finite mask value such as -1e4 can be the largest of all",
-    )
-    cool = sample_top_k(logits.expand(300, -1), 4, 1e-3)
-    expect_equal(
-        set(cool.tolist()),
-        {0, 2, 4},
-        what="the tokens drawn at T=0.001",
-        hint="subtract the maximum, or widen to float32, before you divide by T. Most published samplers fail here: the "
+    hints = {
+        1.0: "softmax subtracts the maximum; a handwritten exp does not, and a finite mask value such as -1e4 can be the "
+        "largest of all",
+        1e-3: "subtract the maximum, or widen to float32, before you divide by T. Most published samplers fail here: the "
         "logits of real models stay below 100, so 3e4 / T never meets float16's largest number, 65504",
-    )
+    }
+    for temperature, hint in hints.items():
+        given = f"{dtype} logits around {height:g} at T={temperature:g}"
+        with called_for(given, hint=hint):
+            tokens = sample_top_k(logits.expand(300, -1), 4, temperature)
+        expect_equal(set(tokens.tolist()), {0, 2, 4}, what=f"the tokens drawn from {given}", hint=hint)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -67,22 +67,32 @@ def cases(rng):
         yield sampled(f"bad p={p}, T={temperature}", around(rng, PLAIN), p, temperature, top_k)
     yield sampled("bad top_k", around(rng, PLAIN), 0.9, 1.0, 0)
     yield sampled("rows", torch.stack([around(rng, *5 * [PLAIN]) for _ in range(4)]), 0.25, rows=None)
+    yield sampled("matrix", around(rng, *5 * [PLAIN]), 0.25, rows=None)
+    yield sampled("vector", around(rng, PLAIN), 0.25, rows=None)
     yield Case("sample fresh", of="sample_top_p", logits=randn(rng, 8), calls=8)
     yield Case("sample generator", of="sample_top_p", logits=randn(rng, 8), seeds=[5, 5, 6])
+
+
+def shown(filtered, logits):
+    """The filtered logits; which finite number stands below all that were given does not matter, so each shows as one."""
+    lowest = logits[logits.isfinite()].min()
+    below = filtered.isfinite() & (filtered < lowest) if filtered.shape == logits.shape else torch.tensor(False)
+    return filtered.masked_fill(below, float(lowest) - 1000)
 
 
 def run(kata, case):
     logits = case.logits.clone()
     vocab = logits.shape[-1]
     if case.of == "top_p_filter":
-        return {"filtered": [kata.top_p_filter(logits, p) for p in case.ps], "logits after": logits}
+        return {"filtered": [shown(kata.top_p_filter(logits, p), case.logits) for p in case.ps], "logits after": logits}
     if hasattr(case, "calls"):
-        tokens = torch.stack([kata.sample_top_p(logits.repeat(200, 1), 1.0) for _ in range(case.calls)])
+        tokens = torch.stack([kata.sample_top_p(logits.repeat(200, 1), 1.0).flatten() for _ in range(case.calls)])
         differ = {"calls": Pairs(tokens[:-1], tokens[1:]), "rows": Pairs(tokens[:, :-1], tokens[:, 1:])}
         return differ | {"tokens": Draws(tokens, vocab)}
     if hasattr(case, "seeds"):
         many, before = logits.repeat(800, 1), torch.random.get_rng_state()
-        tokens = [kata.sample_top_p(many, 1.0, generator=torch.Generator().manual_seed(seed)) for seed in case.seeds]
+        generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
+        tokens = [kata.sample_top_p(many, 1.0, generator=generator).flatten() for generator in generators]
         return {
             "repeats": Pairs(tokens[0], tokens[1]),
             "seeds differ": Pairs(tokens[0], tokens[2]),
@@ -93,5 +103,5 @@ def run(kata, case):
         return {"tokens": kata.sample_top_p(logits, case.p, case.temperature, case.top_k)}
     many = logits.repeat(case.rows, 1)
     tokens = kata.sample_top_p(many, case.p, case.temperature, case.top_k)
-    seen = {"tokens": Draws(tokens, vocab), "shape": list(tokens.shape), "dtype": str(tokens.dtype)}
+    seen = {"tokens": Draws(tokens, vocab), "count": tokens.numel(), "dtype": str(tokens.dtype)}
     return seen | {"logits after": many[:9]}

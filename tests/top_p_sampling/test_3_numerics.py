@@ -6,6 +6,7 @@ import torch
 from dojo.testing import (
     FLOATS,
     HALVES,
+    called_for,
     expect_close,
     expect_distribution,
     expect_equal,
@@ -47,7 +48,8 @@ def test_huge_logits_stay_finite(dtype, height):
     )
     expect_equal(kept(top_p_filter(logits, 0.9)), [0, 2, 4], what=f"the nucleus of {what}, p=0.9", hint=hint)
     for temperature in (1.0, 1e-3):
-        tokens = sample_top_p(logits.expand(300, -1), 0.9, temperature)
+        with called_for(f"{what} at T={temperature:g}", hint=hint):
+            tokens = sample_top_p(logits.expand(300, -1), 0.9, temperature)
         expect_equal(set(tokens.tolist()), {0, 2, 4}, what=f"tokens drawn from {what}, T={temperature}", hint=hint)
 
 

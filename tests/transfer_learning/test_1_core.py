@@ -77,10 +77,12 @@ def test_the_new_head_gives_the_new_classes(rng, classes):
     """In the model's forward pass, not only in an attribute."""
     model = Net()
     new = replace_head(model, classes)
+    expect(isinstance(new, nn.Linear), f"replace_head should return an nn.Linear, but returned {type(new).__name__}")
+    sizes, hint = [new.in_features, new.out_features], "in_features are the old head's, out_features num_classes"
+    expect_equal(sizes, [5, classes], what="[in_features, out_features] of the new head", hint=hint)
+    expect(model.head is new, "replace_head should return the layer that is now the model's head", hint="return it")
     out = model(randn(rng, 8, 4, dtype=torch.float32))
     expect_equal(list(out.shape), [8, classes], what="the output's shape", hint="a new layer in the old one's place")
-    expect(model.head is new, "replace_head should return the layer that is now the model's head", hint="return it")
-    expect_equal(new.in_features, 5, what="the new head's in_features", hint="those of the old head")
 
 
 def test_trainable_parameters_are_those_that_need_a_gradient():
@@ -99,6 +101,9 @@ def test_backbone_and_head_get_their_own_learning_rates():
     apart by identity: `p in a_list` compares their values, and raises."""
     model = Net()
     groups = fine_tune_groups(model, backbone_lr=1e-4, head_lr=1e-2)
+    kinds = [type(group).__name__ for group in groups]
+    hint = 'two dicts in a list, first the backbone: [{"params": [...], "lr": ...}, {...}]'
+    expect_equal(kinds, ["dict", "dict"], what="the types of the groups", hint=hint)
     expect_equal([group["lr"] for group in groups], [1e-4, 1e-2], what="the groups' rates", hint="first the backbone")
     head = list(model.head.parameters())
     expect(same(groups[1]["params"], head), "the second group should hold the head's weight and bias, and nothing else")

@@ -75,7 +75,10 @@ def _files(checkout: Checkout, kata: str) -> Iterator[Path]:
     package = Path(dojo.__file__).parent
     for room in ROOMS:
         yield from sorted((package / room).rglob("*.py"))
-    yield from (path for path in sorted(checkout.tests(kata).rglob("*")) if path.is_file() and path.suffix != ".pyc")
+    written = checkout.differences(kata)  # from the others, after a proof
+    for path in sorted(checkout.tests(kata).rglob("*")):
+        if path.is_file() and path.suffix != ".pyc" and path != written:
+            yield path
     names = {path.stem for path in checkout.solutions.glob("*.py")}
     mentioned, waiting = set(), [kata]
     while waiting:

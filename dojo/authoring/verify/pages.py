@@ -1,9 +1,10 @@
-"""Writes the figures of README.md and docs/ from the reports of a whole proof and from the catalogue.
+"""Writes the figures of README.md and docs/ from the reports of a whole proof and from the catalogue, and what katas' runs need.
 
 Each page has them between two markers, `<!-- NAME: written by kata dev verify --write -->` and `<!-- NAME: end -->`.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,13 +12,17 @@ from dojo.authoring.verify.report import ProofReport
 from dojo.core import files
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
+from dojo.engine import differences
+from dojo.engine.known import complete_evidence
+from dojo.testing.probes import load_probe
 
 BEGIN, END = "<!-- {}: written by kata dev verify --write -->", "<!-- {}: end -->"
 
 
 def write(checkout: Checkout, catalog: Catalog, reports: Sequence[ProofReport]) -> list[Path]:
-    """Writes the figures, and returns the pages that have changed. Raises UserError if a page lacks its markers."""
+    """Writes the figures, and returns the files that have changed. Raises UserError if a page lacks its markers."""
     katas = list(catalog.katas)
     peers = sum(len(checkout.peers(kata.name)) for kata in katas)
     texts: dict[str, dict[str, str]] = {
@@ -35,7 +40,17 @@ def write(checkout: Checkout, catalog: Catalog, reports: Sequence[ProofReport]) 
             changed[path] = text
     for path, text in changed.items():
         files.write(path, text)
-    return list(changed)
+    return [*changed, *filter(None, (write_differences(checkout, kata.name) for kata in katas))]
+
+
+def write_differences(checkout: Checkout, kata: str) -> Path | None:
+    """Writes where each named mistake differs from the reference, if what stands there is out of date."""
+    if differences.is_current(checkout, kata):
+        return None
+    mistakes = load_mistakes(checkout.mistakes(kata)).named
+    with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
+        known = complete_evidence(checkout, kata, load_probe(checkout.probe(kata)), mistakes)
+    return differences.write(checkout, kata, list(known.reference), known.shown)
 
 
 def replaced(text: str, name: str, part: str, page: str) -> str:
@@ -61,7 +76,7 @@ def readme_figures(reports: Sequence[ProofReport], peers: int) -> str:
 - **{in_groups(killed)} of {in_groups(mutants)} mutants** (automatic changes of the reference) are killed by a test. Each of the {mutants - killed} survivors is
   explained in a line.
 - **{in_groups(sum(r.alternatives for r in reports))} other right answers** (another algorithm, style or convention) pass. So do {peers} adapters over transformers,
-  diffusers, peft, loralib and scikit-learn."""
+  tokenizers, diffusers, peft, loralib and scikit-learn."""
 
 
 def tracks(katas: Sequence[Kata]) -> str:

@@ -11,7 +11,8 @@ from dojo.authoring.verify.mutants import Mutant
 from dojo.authoring.verify.slips import Slip, is_raw_error
 from dojo.core.mistakes import Mistake
 from dojo.core.paths import Checkout
-from dojo.engine.diagnosis import diagnose, known_evidence
+from dojo.engine.diagnosis import diagnose
+from dojo.engine.known import SEED, complete_evidence
 from dojo.engine.warm_pytest import TestRun, TestTrace, WarmPytest
 from dojo.testing import probes
 
@@ -73,7 +74,8 @@ class Trials:
         sample: Sequence[Mistake] | None = None,
     ) -> None:
         """`sample` are the mistakes to try; None: all of them."""
-        self.warm, self.checkout, self.kata, self.sample = warm, checkout, kata, sample
+        self.warm, self.checkout, self.kata = warm, checkout, kata
+        self.mistakes = mistakes if sample is None else sample
         self.traces: dict[str, TestTrace] = {}  # of each test on the reference
         self.kills = Counter(mistake.caught_by for mistake in mistakes)  # by test function
         self.evidence: EvidenceTrial | None = None
@@ -127,11 +129,11 @@ class Trials:
         """Gathers the evidence of the reference and of every mistake, once. Of a sample, each is told from the others in it."""
         probe = probes.load_probe(self.checkout.probe(self.kata))
         with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
-            known = known_evidence(self.checkout, self.kata, probe, 0, self.sample)
-        cases, right, wrong = probes.cases(probe, 0), known.reference, known.mistakes
-        named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, wrong[m], known))}
+            known = complete_evidence(self.checkout, self.kata, probe, self.mistakes)
+        cases, right, wrong = probes.cases(probe, SEED), known.reference, known.mistakes
+        named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, dict(wrong[m]), known))}
         source = self.checkout.reference(self.kata).read_text(encoding="utf-8")
-        reference = {seed: right if seed == 0 else self._gather(source, seed) for seed in EQUIVALENCE_SEEDS}
+        reference = {seed: right if seed == SEED else self._gather(source, seed) for seed in EQUIVALENCE_SEEDS}
         unseen = {mistake.name for mistake in wrong if not known.shown[mistake]}
         return EvidenceTrial(frozenset(unseen), frozenset(named), reference)
 

@@ -14,17 +14,20 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from dojo.core.source import NotSource, decode
+from dojo.core.source import NotSource, decode, digest_of
 
 directory = Path(os.environ["KATAS_DIR"]).resolve()
 __path__ = [str(directory)]
+digests: dict[str, str] = {}  # of the texts that were read, by kata; a file may be saved again while its tests run
 
 
 class _FromSource(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType | None:
         path = self.get_filename(fullname)
+        raw = self.get_data(path)
+        digests.setdefault(fullname.partition(".")[2], digest_of(raw))
         try:
-            text = decode(self.get_data(path))
+            text = decode(raw)
         except NotSource as error:
             raise NotSource(error.why, path) from None
         return self.source_to_code(text, path)

@@ -13,23 +13,23 @@ from dojo.core.stubs import stub
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Job, JobDied, Verdict
 from dojo.practice import screen
-from dojo.practice.app import JOB_NUMBERS, App
+from dojo.practice.app import JOB_NUMBERS
 from dojo.practice.drill import grading, last_page, lock, view
 from dojo.practice.drill.clock import DrillClock
+from dojo.practice.drill.hints import AppWithHints
 from dojo.practice.terminal import Terminal
-from dojo.progress.session_state import DrillState, Phase
+from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session, SessionLog
 
 MAX_FOLLOW_UPS = 3
 
 
-class DrillApp(App):
+class DrillApp(AppWithHints):
     """One drill, from its beginning or from where it was left, to its last page.
 
     `part` ("2 of 3: ") is set in a mock interview; then Enter on the last page sets `next_part`.
     """
 
-    hint_points = grading.HINT_POINTS
     wait_s = 0.25  # how often the clock is drawn
 
     def __init__(
@@ -42,10 +42,10 @@ class DrillApp(App):
         part: str = "",
         forkserver: ForkServer | None = None,
     ) -> None:
-        self.session, self.log, self.part = session, log, part
+        self.part = part
         self.next_part = False
         self.lock_file = lock.acquire_or_raise(checkout, session.folder)
-        super().__init__(checkout, terminal, kata, session.folder, forkserver)
+        super().__init__(checkout, terminal, kata, session, log, forkserver)
         self.clock = DrillClock(session, log)
         self.graded_up_to: int | None = None  # the last stage of the final run; None is all stages
         if self.phase == "paused" or self.state.last_seen is not None:
@@ -54,10 +54,6 @@ class DrillApp(App):
             self.start_run()
         elif self.phase == "grading":
             self.grade()
-
-    @property
-    def state(self) -> DrillState:
-        return self.session.state
 
     @property
     def phase(self) -> Phase:
@@ -81,7 +77,7 @@ class DrillApp(App):
         """Begins another phase, and saves it."""
         self.state.phase = phase
         self.open_question = None
-        self.close_page()
+        self.close_pages()
         self.log.save(self.session)
 
     def leave(self) -> None:
@@ -134,8 +130,16 @@ class DrillApp(App):
             self.grade()
         elif self.phase == "grading":
             self.grade_without_verdict(message)
-        elif fork_server_died:
+        elif fork_server_died and self.phase == "work":
             self.start_run()
+
+    def handle_diagnosis(self) -> None:
+        if self.phase in ("work", "paused"):
+            self.book.add_names(self.live_run)
+            super().handle_diagnosis()
+        else:  # of the final run
+            self.state.mistakes = [(each.mistake, each.sentence) for each in self.live_run.diagnoses]
+            self.log.save(self.session)
 
     def record_run(self, verdict: Verdict) -> None:
         self.state.runs += 1  # for the last page, should the history not be writable
@@ -165,7 +169,7 @@ class DrillApp(App):
     def start_final_run(self, up_to: int | None) -> None:
         self.graded_up_to = up_to
         folder = self.session.attempt.parent
-        self.submit(Job(next(JOB_NUMBERS), self.kata.name, folder, stage=up_to, diagnose=False))
+        self.submit(Job(next(JOB_NUMBERS), self.kata.name, folder, stage=up_to, diagnose=self.names_mistakes))
 
     def grade_without_verdict(self, died: JobDied) -> None:
         """Grades only the stages that were passed before, because a test of the others hung or crashed."""
@@ -209,7 +213,7 @@ class DrillApp(App):
             self.resume()
         elif self.phase == "asking" and key == "enter":
             self.enter("answered")
-        elif self.phase == "answered" and key in ("1", "2", "3"):
+        elif self.phase == "answered" and key in view.KEYS["answered"]:
             self.state.ratings.append(int(key))
             self.log.add_event(self.session, "follow-up", key)
             self.next_question()
@@ -217,27 +221,13 @@ class DrillApp(App):
             self.next_part = self.done = True
 
     def do_work_action(self, key: str) -> None:
-        actions = {"h": self.hint, "p": self.pause, "t": self.show_tests, "e": self.edit}
+        actions = {"h": self.hint, "x": self.explain, "p": self.pause, "t": self.show_tests, "e": self.edit}
         if key in actions:
             actions[key]()
         elif key == "r" and not self.file.is_file():
             self.restore()
         elif key == "f":
             self.ask("Finish now and be graded?", self.grade)
-
-    def hint(self) -> None:
-        """Shows the next hint, which costs points; the last one again when all have been taken."""
-        hints = self.kata.hints
-        self.count_hint(len(hints))
-        number = min(self.state.hints, len(hints))
-        text = hints[number - 1] if number else "This kata has no hints."
-        self.show_text(f"Hint {number} of {len(hints)}", f"{text}\n\nEnter goes back.")
-
-    def count_hint(self, available: int) -> None:
-        """Records that one more of the available hints was taken, if one was left."""
-        if self.state.hints < available:
-            self.state.hints += 1
-            self.log.add_event(self.session, "hint", str(self.state.hints))
 
     def run_editor(self, command: list[str]) -> None:
         editor = subprocess.Popen(command)
@@ -274,7 +264,7 @@ class DrillApp(App):
         if self.phase == "done":
             return self.last_page()
         file = self.checkout.shown(self.file)
-        return view.body(self.terminal, self.session, file, self.live_run, self.follow_ups)
+        return view.body(self.terminal, self.session, file, self.book.shown(self.live_run), self.follow_ups)
 
     def last_page(self) -> list[str]:
         summary = last_page.summarise(self.session, self.kata, self.log)
@@ -282,5 +272,10 @@ class DrillApp(App):
 
     def footer(self) -> list[str]:
         keys = view.keys(self.phase, self.hint_points, in_round=bool(self.part))
-        sentence = self.open_question.sentence if self.open_question else self.message or self.log.trouble
-        return screen.footer(self.terminal, keys, [sentence] if sentence else [])
+        return screen.footer(self.terminal, keys, self.sentences())
+
+    def sentences(self) -> list[str]:
+        return super().sentences() or ([self.log.trouble] if self.log.trouble else [])
+
+    def printed(self) -> list[str]:
+        return super().printed() if self.phase == "work" else []

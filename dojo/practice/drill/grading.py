@@ -6,11 +6,12 @@ from dojo.core.catalog import Kata
 from dojo.core.files import write
 from dojo.core.outcome import Outcome
 from dojo.engine.messages import JobDied
-from dojo.progress.session_state import StageResult
+from dojo.progress.session_state import MAX_FAILURES, Failure, StageResult
 from dojo.progress.sessions import Event, Session, SessionLog
 
 STAGE_POINTS = {1: 40, 2: 25, 3: 20, 4: 15}  # scaled up to 100 for a kata with fewer stages
-HINT_POINTS = 5  # that a hint costs
+HINT_POINTS = 5  # that a hint costs, and the explanation of a failure
+MAX_TOLD_CHARS = 2000  # of a failure on the last page
 
 
 def freeze(session: Session) -> None:
@@ -46,7 +47,10 @@ def grade_drill(session: Session, kata: Kata, outcomes: Sequence[Outcome], log: 
     """Sets the results and the points of `session` by the outcomes of the final run."""
     note_import_error(session, outcomes)
     session.state.results = stage_results(outcomes, log.events(session))
-    session.points = points(graded_stages(session, kata), session.state.hints)
+    failed = sorted((o for o in outcomes if o.stage and o.verdict in ("failed", "error")), key=lambda o: o.stage)
+    session.state.failed = len(failed)
+    session.state.failures = [Failure(o.test, o.message[:MAX_TOLD_CHARS]) for o in failed[:MAX_FAILURES]]
+    session.points = points(graded_stages(session, kata), session.state.hints_paid)
 
 
 def graded_stages(session: Session, kata: Kata) -> list[StageResult]:
@@ -79,10 +83,17 @@ def with_missing_stages(results: Sequence[StageResult], kata: Kata) -> list[Stag
     return [by_stage.get(n, StageResult(n, 0, 0, None)) for n in range(1, len(kata.stages) + 1)]
 
 
-def points(results: Sequence[StageResult], hints: int) -> float:
-    """0 to 100: the share of each stage's tests that pass, weighted by STAGE_POINTS, less the hints."""
+def stage_points(results: Sequence[StageResult]) -> list[float]:
+    """The points of each stage, 100 in all: the share of its tests that pass, weighted by STAGE_POINTS.
+
+    All are 0 while no test of the first stage passes: some tests of later stages, of argument checks for example, pass with
+    functions that do nothing, or that always raise an exception.
+    """
     possible = sum(STAGE_POINTS[result.stage] for result in results)
-    if not possible:
-        return 0.0
-    earned = sum(STAGE_POINTS[result.stage] * result.share for result in results)
-    return round(max(0.0, 100 * earned / possible - HINT_POINTS * hints), 1)
+    has_begun = any(result.stage == 1 and result.passed for result in results)
+    return [100 * STAGE_POINTS[result.stage] * result.share / possible if has_begun else 0.0 for result in results]
+
+
+def points(results: Sequence[StageResult], hints: int) -> float:
+    """0 to 100: the points of the stages, less the hints."""
+    return round(max(0.0, sum(stage_points(results)) - HINT_POINTS * hints), 1)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -10,8 +11,9 @@ from dojo.core import clock, humanize
 from dojo.core.catalog import Kata, load_catalog
 from dojo.core.humanize import count
 from dojo.core.paths import Checkout
+from dojo.practice import screen
 from dojo.practice.drill.clock import clock_text
-from dojo.practice.drill.grading import HINT_POINTS, STAGE_POINTS, graded_stages
+from dojo.practice.drill.grading import HINT_POINTS, graded_stages, stage_points
 from dojo.practice.screen import paragraph
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import StageResult
@@ -26,17 +28,20 @@ class Summary:
     kata: Kata
     stages: list[StageResult]
     runs: int
-    first_mistake: str
+    mistakes: dict[str, str]  # name -> sentence, in the order in which they were made
     earlier: list[Session]  # finished drills of the same kata
 
 
 def summarise(session: Session, kata: Kata, log: SessionLog) -> Summary:
+    mistakes = log.mistakes(session)
+    for name, sentence in session.state.mistakes:
+        mistakes.setdefault(name, sentence)
     return Summary(
         session,
         kata,
         graded_stages(session, kata),
         max(log.count_runs(session), session.state.runs),
-        log.first_mistake(session),
+        mistakes,
         log.earlier_drills(session),
     )
 
@@ -46,7 +51,8 @@ def page(terminal: Terminal, checkout: Checkout, summary: Summary) -> list[str]:
     session = summary.session
     head = Text.assemble((f" {summary.kata.title}: ", "bold"), (f"{session.points:g} points", "bold green"))
     attempt = f"Your attempt is kept in {checkout.shown(session.attempt)}."
-    reference = f"The reference: kata solution {summary.kata.name} --give-up"
+    give_up = "" if summary.session.state.solved else " --give-up"
+    reference = f"The reference: kata solution {summary.kata.name}{give_up}"
     advice = [*sentences(summary), *filter(None, [session.state.repeat_advice]), f"{attempt} {reference}"]
     return terminal.lines(
         "",
@@ -56,16 +62,28 @@ def page(terminal: Terminal, checkout: Checkout, summary: Summary) -> list[str]:
         Padding(stage_table(summary, terminal.size[0]), (0, 1)),
         "",
         *(paragraph(sentence) for sentence in advice),
+        *failures(session),
     )
+
+
+def failures(session: Session) -> list[RenderableType]:
+    """What failed in the final run, with all that was kept back during the drill."""
+    state = session.state
+    parts: list[RenderableType] = []
+    for failure in state.failures:
+        parts += ["", paragraph(f"✗ {failure.test}", "bold red"), *screen.failure(failure.message)]
+    if rest := state.failed - len(state.failures):
+        parts += ["", paragraph(f"{count(rest, 'more test fails', 'more tests fail')}.", "dim")]
+    return parts
 
 
 def facts(summary: Summary) -> str:
     """`2:00 of 5:00, 3 runs, 1 hint (-5 points)`, pauses, and the follow-up questions."""
     session, state = summary.session, summary.session.state
     text = f"{clock_text(session.elapsed)} of {clock_text(session.minutes * 60)}, {count(summary.runs, 'run')}, "
-    text += count(state.hints, "hint")
-    if state.hints:
-        text += f" (-{HINT_POINTS * state.hints} points)"
+    text += count(state.hints_paid, "hint")
+    if state.hints_paid:
+        text += f" (-{HINT_POINTS * state.hints_paid} points)"
     if state.paused_s >= 1:
         text += f", paused for {clock_text(state.paused_s)}"
     if state.ratings:
@@ -77,16 +95,15 @@ def stage_table(summary: Summary, width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("stage", "tests", "points", "first passed", ""):
         table.add_column(column, justify="right" if column in ("tests", "points") else "left")
-    possible = sum(STAGE_POINTS[result.stage] for result in summary.stages) or 1
     stages = summary.kata.stages
-    for result in summary.stages:
+    for result, points in zip(summary.stages, stage_points(summary.stages), strict=True):
         all_pass = result.share == 1
         topic = Text(stages[result.stage - 1] if result.stage <= len(stages) else "", "dim")
         topic.truncate(max(10, width - 40), overflow="ellipsis")  # so that the page fits into 24 lines
         table.add_row(
             Text(f"{'■' if all_pass else '□'} {result.stage}", "green" if all_pass else "dim"),
             f"{result.passed}/{result.tests}" if result.tests else "-",
-            f"{100 * STAGE_POINTS[result.stage] * result.share / possible:.0f}",
+            f"{points:.0f}",
             clock_text(result.first_passed) if result.first_passed is not None else "-",
             topic,
         )
@@ -107,8 +124,8 @@ def sentences(summary: Summary) -> list[str]:
         topic = kata.stages[first.stage - 1] if first.stage <= len(kata.stages) else ""
         passed = f"{first.passed} of {first.tests} tests pass" if first.tests else "it could not be graded"
         lines.append(f"Repeat from stage {first.stage} ({topic}): {passed}.")
-    if summary.first_mistake:
-        lines.append(f"The first mistake: {summary.first_mistake}.")
+    for number, (name, sentence) in enumerate(summary.mistakes.items()):
+        lines.append(f"{'Then' if number else 'The first mistake'}: {name}. {sentence}.")
     earlier_points = [drill.points for drill in summary.earlier if drill.points is not None]
     if not earlier_points:
         return [*lines, "Your first drill of this kata."]

@@ -15,11 +15,11 @@ from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session
 
 KEYS: Mapping[Phase, dict[str, str]] = {
-    "work": {"h": "hint", "p": "pause", "t": "tests", "e": "edit", "f": "finish", "q": "leave"},
+    "work": {"h": "hint", "x": "explain", "p": "pause", "t": "tests", "e": "edit", "f": "finish", "q": "leave"},
     "paused": {"p": "go on", "q": "leave"},
     "grading": {},
     "asking": {"Enter": "the model answer", "q": "leave"},
-    "answered": {"1": "missed it", "2": "partly", "3": "had it", "q": "leave"},
+    "answered": {"0": "missed it", "1": "a part", "2": "most of it", "3": "had it", "q": "leave"},
     "done": {"q": "close"},
 }
 
@@ -27,7 +27,7 @@ KEYS: Mapping[Phase, dict[str, str]] = {
 def keys(phase: Phase, hint_points: int, in_round: bool) -> dict[str, str]:
     """What each key does in this phase."""
     if phase == "work":
-        return {**KEYS["work"], "h": f"hint (-{hint_points})"}
+        return {**KEYS["work"], "h": f"hint (-{hint_points})", "x": f"explain (-{hint_points})"}
     if phase == "done" and in_round:
         return {"Enter": "go on with the round", "q": "leave"}
     return KEYS[phase]
@@ -91,7 +91,7 @@ def follow_up(terminal: Terminal, session: Session, follow_ups: tuple[FollowUp, 
     parts: list[Padding | str] = ["", paragraph(head), "", paragraph(asked.question, "bold"), ""]
     if session.state.phase == "asking":
         return terminal.lines(*parts, paragraph("Answer aloud, as you would in the room. Then press Enter.", "dim"))
-    rate = paragraph("How was yours?  1 missed it   2 partly   3 had it", "yellow")
+    rate = paragraph("How was yours?  0 missed it   1 a part   2 most of it   3 had it", "yellow")
     return terminal.lines(*parts, paragraph(asked.answer), "", rate)
 
 

@@ -7,11 +7,13 @@ from dojo.engine.messages import Job
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.hunt import view
 from dojo.practice.hunt.grading import HINT_POINTS, grade_hunt
+from dojo.practice.hunt.plant import SourceTester
 from dojo.progress.session_state import HuntState
 
 
 class HuntApp(DrillApp):
     hint_points = HINT_POINTS
+    names_mistakes = False  # a diagnosis would be the answer
 
     @property
     def hunt(self) -> HuntState:
@@ -24,7 +26,7 @@ class HuntApp(DrillApp):
         return ()
 
     def job(self, number: int) -> Job:
-        return Job(number, self.kata.name, self.session.folder, diagnose=False)  # the diagnosis would be the answer
+        return Job(number, self.kata.name, self.session.folder, diagnose=self.names_mistakes)
 
     def initial_source(self) -> str:
         return self.hunt.planted
@@ -38,7 +40,8 @@ class HuntApp(DrillApp):
         self.grade()
 
     def set_points(self, outcomes: tuple[Outcome, ...]) -> None:
-        grade_hunt(self.session, self.hunt, outcomes)
+        tester = SourceTester(self.checkout, self.kata.name, self.forkserver)
+        grade_hunt(self.session, self.hunt, outcomes, tester.failing)
 
     def hint(self) -> None:
         """Shows where one more bug is, which costs points."""
@@ -46,8 +49,8 @@ class HuntApp(DrillApp):
         self.count_hint(len(bugs))
         number = min(self.state.hints, len(bugs))
         places = "\n".join(f"- {bug.where}" for bug in bugs[:number])
-        cost = f"Each such hint costs {HINT_POINTS} points. Enter goes back."
-        self.show_text(f"{number} of {len(bugs)} bugs", f"{places}\n\n{cost}")
+        cost = f"Each such hint costs {HINT_POINTS} points."
+        self.show_text(f"{number} of {len(bugs)} bugs", f"{places}\n\n{cost}", self.hint_again(len(bugs)))
 
     def question(self) -> list[str]:
         return view.question(self.terminal, self.hunt, self.live_run)

@@ -1,6 +1,5 @@
-"""Plants mistakes into a working file, proves that the tests find them, and counts what a repair changed besides."""
+"""Plants mistakes into a working file, and proves that the tests find them."""
 
-import difflib
 import random
 import re
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.mistakes import Mistake, load_mistakes
+from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Job, JobDied, Verdict
@@ -44,9 +44,11 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
         raise UserError(
             f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata dev verify {kata.name}"
         )
-    for next_seed in range(seed, seed + SEEDS_TO_TRY):  # a set whose bugs cancel out is skipped (none is known)
+    for next_seed in range(seed, seed + SEEDS_TO_TRY):
         planted = _plant(checkout, kata, working, bugs, next_seed, fails)
-        if undo(planted.source, planted.mistakes) == working and fails(planted.source, ""):
+        # A bug that another one hides would count as mended from the beginning.
+        all_show = all(fails(planted.source, mistake.caught_by) for mistake in planted.mistakes)
+        if undo(planted.source, planted.mistakes) == working and all_show:
             return planted
     raise UserError(
         f"No fair set of {bugs} bugs was found in {kata.name}: kata hunt {kata.name} --bugs {max(1, bugs - 1)}"
@@ -103,25 +105,9 @@ def _changed_lines(mistake: Mistake) -> set[str]:
     return {line.strip() for old, _ in mistake.edits for line in old.splitlines() if line.strip()}
 
 
-def count_extra_lines(planted: str, final: str, working: str) -> int:
-    """How many lines of `planted` were changed on the way to `final` that held no planted mistake."""
-    bug_lines = {line for line, _ in _changes(planted, working)}
-    return sum(number for line, number in _changes(planted, final) if line not in bug_lines)
-
-
-def _changes(before: str, after: str) -> list[tuple[int, int]]:
-    """(line of `before`, number of lines changed there). Added lines count where they were put in."""
-    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
-    changes = []
-    for operation, begin, end, after_begin, after_end in matcher.get_opcodes():
-        added = after_end - after_begin
-        if operation == "insert":
-            changes.append((begin, added))
-        elif operation != "equal":
-            changes += [(line, 1) for line in range(begin, end)]
-            if added > end - begin:
-                changes.append((end - 1, added - (end - begin)))
-    return changes
+def failing_tests(outcomes: Iterable[Outcome]) -> frozenset[str]:
+    """The names of the tests that neither passed nor were skipped."""
+    return frozenset(o.test for o in outcomes if o.verdict not in ("passed", "skipped"))
 
 
 class SourceTester:
@@ -130,20 +116,30 @@ class SourceTester:
     def __init__(self, checkout: Checkout, kata: str, forkserver: ForkServer) -> None:
         self.checkout, self.kata, self.forkserver = checkout, kata, forkserver
         self.number = 0  # of the last job; negative, so that it is never the number of a job of the hunt itself
+        self._last: tuple[str | None, frozenset[str] | None] = None, None  # the source run last, and its failing tests
 
     def fails(self, source: str, test: str) -> bool:
         """Whether the test function `test` ("": any test) fails on `source`.
 
         If a run gives no verdict (a test hung, say), no single test counts as failing, and the source does not pass.
         """
+        failing = self.failing(source)
+        if failing is None:
+            return not test
+        return any(not test or name.partition("[")[0] == test for name in failing)
+
+    def failing(self, source: str) -> frozenset[str] | None:
+        """The tests that fail on `source`; None if the run gives no verdict. The last source is not run again."""
+        if self._last[0] != source:
+            self._last = source, self._run_on(source)
+        return self._last[1]
+
+    def _run_on(self, source: str) -> frozenset[str] | None:
         self.number -= 1
         with tempfile.TemporaryDirectory(prefix="kata-hunt-") as folder:
             (Path(folder) / f"{self.kata}.py").write_text(source, encoding="utf-8")
             verdict = self._run(Job(self.number, self.kata, Path(folder).resolve(), diagnose=False))
-        if verdict is None:
-            return not test
-        failed = [o.test for o in verdict.outcomes if o.verdict not in ("passed", "skipped")]
-        return any(not test or name.partition("[")[0] == test for name in failed)
+        return None if verdict is None else failing_tests(verdict.outcomes)
 
     def _run(self, job: Job) -> Verdict | None:
         """The verdict on `job`, or None if it died without one."""

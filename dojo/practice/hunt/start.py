@@ -2,20 +2,25 @@
 
 import ast
 import random
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from dojo.core import clock
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.files import write
+from dojo.core.humanize import count
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
+from dojo.practice.actions import record_hunt
 from dojo.practice.drill.choose import least_recent
 from dojo.practice.drill.view import leaving_sentences
 from dojo.practice.hunt.app import HuntApp
+from dojo.practice.hunt.grading import HINT_POINTS
 from dojo.practice.hunt.plant import Planted, SourceTester, plant
+from dojo.practice.start_page import LEAVE, LEAVE_ROUND, NOT_BEGUN, StartPage, wants_to_begin
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import DrillState, HuntState, PlantedBug
 from dojo.progress.sessions import Session, SessionLog, new_folder
+from dojo.progress.standing import progress_or_not_started, solved_in_this_try
 
 BASE_MINUTES = 5.0
 MINUTES_PER_BUG = 5.0
@@ -27,14 +32,22 @@ def start_hunt(checkout: Checkout, catalog: Catalog, name: str | None, bugs: int
     log = SessionLog(checkout)
     kata = catalog.find(name) if name else choose(log, catalog)
     with Terminal("kata hunt") as terminal, ForkServer(checkout) as forkserver:
-        session = new_hunt(log, kata, bugs, seed, forkserver, lambda text: terminal.draw(["", f" {text}"]))
+        session = new_hunt(log, kata, bugs, seed, forkserver, terminal)
+        if session is None:
+            return [NOT_BEGUN]
         page = HuntApp(checkout, kata, session, log, terminal, forkserver=forkserver).run()
     return page or leaving_sentences(session)
 
 
 def choose(log: SessionLog, catalog: Catalog) -> Kata:
-    """The kata hunted least recently; the first in learning order among equals."""
-    return least_recent(list(catalog.katas), log.sessions("hunt"))
+    """The kata hunted least recently; the first in learning order among equals. One that is solved, if there is any."""
+    katas = list(catalog.katas)
+    return least_recent(solved_of(log.checkout, katas) or katas, log.sessions("hunt"))
+
+
+def solved_of(checkout: Checkout, katas: Iterable[Kata]) -> list[Kata]:
+    """Those of `katas` whose reference a hunt may show: they are solved, and not being solved again."""
+    return [kata for kata in katas if solved_in_this_try(checkout, kata.name)]
 
 
 def new_hunt(
@@ -43,16 +56,24 @@ def new_hunt(
     bugs: int,
     seed: int | None,
     forkserver: ForkServer,
-    show_progress: Callable[[str], None],
+    terminal: Terminal,
     minutes: float | None = None,
     round_id: int | None = None,
-) -> Session:
-    """Plants the bugs, proves that the tests find them, and records and returns the hunt. Without a seed one is drawn."""
+    part: str = "",
+) -> Session | None:
+    """Plants the bugs, proves that the tests find them, asks, and records and returns the hunt. Without a seed one is drawn.
+
+    Returns None if the learner does not want to begin; then nothing is recorded.
+    """
     if seed is None:
         seed = random.SystemRandom().randrange(10**6)
-    number = "1 bug" if bugs == 1 else f"{bugs} bugs"
-    show_progress(f"Planting {number} in {kata.name}, and making sure that tests find them ...")
+    number = count(bugs, "bug")
+    terminal.draw(["", f" Planting {number} in {kata.name}, and making sure that tests find them ..."])
     planted = plant(log.checkout, kata, bugs, seed, SourceTester(log.checkout, kata.name, forkserver).fails)
+    minutes = minutes or BASE_MINUTES + MINUTES_PER_BUG * bugs
+    if not wants_to_begin(terminal, start_page(log.checkout, kata, bugs, minutes, part)):
+        return None
+    record_hunt(log.checkout, kata, lambda sentence: setattr(log, "trouble", sentence))
     folder = new_folder(log.checkout, "hunts", kata.name)
     write(folder / f"{kata.name}.py", planted.source)
     planted_bugs = [
@@ -61,8 +82,25 @@ def new_hunt(
     ]
     hunt = HuntState(planted_bugs, seed, planted.source, planted.working)
     state = DrillState(stage=LAST_STAGE, round_id=round_id, hunt=hunt)
-    minutes = minutes or BASE_MINUTES + MINUTES_PER_BUG * bugs
     return log.add(Session(0, "hunt", kata.name, minutes, folder, clock.now(), state=state))
+
+
+def start_page(checkout: Checkout, kata: Kata, bugs: int, minutes: float, part: str) -> StartPage:
+    """The page before a hunt. If its kata is not solved, the page says that it will show the reference."""
+    planted = "One bug is" if bugs == 1 else f"{bugs} bugs are"
+    sentences = (
+        f"{minutes:g} minutes. {planted} planted in a working implementation: make every test pass, and change nothing "
+        "without need.",
+        "Failures give the expected value. The name of the function that holds a bug, or the explanation of a failure, "
+        f"costs {HINT_POINTS} points.",
+    )
+    title, leaving = f"{part}A bug hunt: {kata.title}", LEAVE_ROUND if part else LEAVE
+    if solved_of(checkout, [kata]):
+        return StartPage(title, sentences, leaving=leaving)
+    again = progress_or_not_started(checkout, kata.name).state == "solved"
+    why = f"You are solving {kata.name} again" if again else f"You have not solved {kata.name}"
+    warning = f"{why}, and a hunt shows its reference, which is recorded as a look at the solution. Begin all the same?"
+    return StartPage(title, sentences, warning, leaving)
 
 
 def place(planted: Planted, index: int) -> str:

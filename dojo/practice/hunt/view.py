@@ -11,7 +11,7 @@ from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import HuntState
 from dojo.progress.sessions import Session
 
-TASK = "Some lines of this working implementation are wrong now. Make every test pass, and touch nothing else."
+TASK = "Some lines of this working implementation are wrong now. Make every test pass, and change nothing without need."
 
 
 def question(terminal: Terminal, hunt: HuntState, live_run: LiveRun) -> list[str]:
@@ -30,8 +30,8 @@ def last_page(terminal: Terminal, kata: Kata, session: Session, hunt: HuntState)
     mended = sum(bool(bug.mended) for bug in hunt.bugs)
     facts = (
         f"{mended} of {len(hunt.bugs)} bugs mended in {clock_text(session.elapsed)} of "
-        f"{clock_text(session.minutes * 60)}, {count(hunt.extra_lines, 'line')} touched beyond them, "
-        f"{count(session.state.hints, 'hint')}, seed {hunt.seed}"
+        f"{clock_text(session.minutes * 60)}, {count(hunt.extra_lines, 'line')} changed without need, "
+        f"{count(session.state.hints_paid, 'hint')}, seed {hunt.seed}"
     )
     head = paragraph(f"Bug hunt, {kata.title}: {session.points:g} points", "bold green")
     parts: list[Padding | str] = ["", head, paragraph(facts, "dim"), ""]

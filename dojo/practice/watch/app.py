@@ -12,26 +12,29 @@ from dojo.core.paths import Checkout
 from dojo.engine.file_watcher import EMPTY_DIGEST
 from dojo.engine.messages import Job, Message, Ready, Verdict
 from dojo.practice import actions, screen
-from dojo.practice.app import SCROLL_STEPS, App
+from dojo.practice.app import App
 from dojo.practice.live_run import LiveRun
+from dojo.practice.pages import Actions, ListPage, Page
 from dojo.practice.terminal import Terminal
-from dojo.practice.watch import view
+from dojo.practice.watch import one_test, solution, view
 from dojo.progress import runs
 from dojo.progress.database import tell_of_damage
 from dojo.progress.runs import Progress
-from dojo.progress.standing import progress_or_not_started, standing_of
+from dojo.progress.standing import progress_or_not_started, solved_in_this_try, standing_of
 
 SETTLE_S = 0.15  # how long a file may be missing or empty while an editor replaces it
 IDLE_S = 30.0
 
 
 def first_kata(checkout: Checkout, catalog: Catalog) -> str:
-    """The kata that was run last, or the next one that is not solved if that one is."""
+    """The kata that was run last; if all of its tests passed then, the next one that is not solved."""
     try:
         last = runs.last_kata(checkout)
     except UserError:
         last = ""
     names = [kata.name for kata in catalog.katas]
+    if last in names and not progress_or_not_started(checkout, last).passes:
+        return last
     start = names.index(last) if last in names else 0
     for name in names[start:] + names[:start]:
         if progress_or_not_started(checkout, name).state != "solved":
@@ -50,8 +53,6 @@ class WatchApp(App):
         self.kata_to_drill = ""
         self.notice = ""  # an error that stopped nothing, such as a full disk
         self.settles_at = 0.0  # when a missing or empty file is taken as it is; 0 if no file is
-        self.choosing = False  # the list of katas is open
-        self.chosen = 0
         self.hints_shown: dict[str, int] = {}  # by kata, for when the history cannot count them
         self.standing: dict[str, Progress] = {}
         self.open_kata(name)
@@ -84,8 +85,7 @@ class WatchApp(App):
         self.live_run = LiveRun(self.catalog[name])
         self.notice = ""
         self.standing = standing_of(self.checkout, self.catalog.katas, self.notify)
-        self.live_run.solved_before = self.standing[name].state == "solved"
-        self.chosen = self.names.index(name)
+        self.live_run.solved_before = solved_in_this_try(self.checkout, name)
         self.notice = tell_of_damage() or self.notice
         self.run_saved_file()
 
@@ -136,31 +136,21 @@ class WatchApp(App):
                 self.checkout,
                 verdict.outcomes,
                 verdict.expected,
+                sources={self.kata.name: verdict.source},
+                began=self.submitted_at,
                 diagnoses=diagnoses,
-                source=verdict.source,
                 how="watch",
             )
             self.notice = tell_of_damage()
         except UserError as error:
             self.notice = str(error)
         self.standing[self.kata.name] = progress_or_not_started(self.checkout, self.kata.name)
+        self.redo_page()
 
     # -- keys
 
-    def handle_key(self, key: str) -> None:
-        if self.open_question:
-            super().handle_key(key)
-        elif self.choosing and key == "enter":
-            self.open_kata(self.names[self.chosen])
-        elif self.choosing and key in SCROLL_STEPS and key != "space":
-            self.choose(self.chosen + SCROLL_STEPS[key])
-        else:
-            super().handle_key(key)
-
     def do_key_action(self, key: str) -> None:
-        if key in ("enter", "escape"):
-            self.close_page()
-        elif hasattr(self, f"key_{key}"):
+        if hasattr(self, f"key_{key}"):
             self.attempt(getattr(self, f"key_{key}"))
 
     def attempt(self, action: Callable[[], None]) -> None:
@@ -172,14 +162,6 @@ class WatchApp(App):
 
     def notify(self, sentence: str) -> None:
         self.notice = sentence
-
-    def open_page(self, lines: Callable[[], list[str]]) -> None:
-        self.choosing = False
-        super().open_page(lines)
-
-    def close_page(self) -> None:
-        self.choosing = False
-        super().close_page()
 
     def key_q(self) -> None:
         self.leave()
@@ -197,7 +179,9 @@ class WatchApp(App):
         name = self.kata.name
         number, text = actions.next_hint(self.checkout, self.kata, self.notify, after=self.hints_shown.get(name, 0))
         self.hints_shown[name] = number
-        self.show_text(f"Hint {number} of {len(self.kata.hints)}", f"{text}\n\nh for the next one, Enter to go back.")
+        more = number < len(self.kata.hints)
+        again: Actions = {"h": ("the next one", lambda: self.attempt(self.key_h))} if more else {}
+        self.show_text(f"Hint {number} of {len(self.kata.hints)}", text, again)
 
     def key_s(self) -> None:
         if self.live_run.solved or self.live_run.solved_before:
@@ -208,8 +192,12 @@ class WatchApp(App):
 
     def show_solution(self) -> None:
         text = actions.solution(self.checkout, self.kata, self.notify, give_up=True)
-        follow_ups = "\n\n".join(f"{f.question}\n    {f.answer}" for f in self.kata.follow_ups)
-        self.show_text(f"solutions/{self.kata.name}.py", f"{text}\n\nWhat an interviewer asks next\n\n{follow_ups}")
+        page = Page(lambda: solution.reference(self.terminal, self.kata, text))
+        page.actions = {"c": ("compare with yours", lambda: self.show_difference(text, page))}
+        self.open_page(page)
+
+    def show_difference(self, text: str, below: Page) -> None:
+        self.open_page(Page(lambda: solution.difference(self.terminal, self.checkout, self.kata, text), below=below))
 
     def key_r(self) -> None:
         if self.file.is_file():
@@ -225,19 +213,26 @@ class WatchApp(App):
         self.start_run()
         self.message = "The stub is back." + (f" What you wrote is in {self.checkout.shown(copy)}." if copy else "")
 
+    def key_f(self) -> None:
+        if self.live_run.next_failure():
+            self.scroll = 0
+
     def key_t(self) -> None:
-        self.show_tests()
+        page = ListPage(lambda: screen.tests(self.terminal, self.live_run))
+        page.actions = {"enter": ("the test", lambda: self.show_test(page.chosen, page))}
+        outcomes = self.live_run.in_order
+        page.chosen = outcomes.index(self.live_run.failure) if self.live_run.failure in outcomes else 0
+        self.open_page(page)
+
+    def show_test(self, number: int, below: ListPage) -> None:
+        if outcome := next(iter(self.live_run.in_order[number:]), None):
+            self.open_page(Page(lambda: one_test.page(self.terminal, self.checkout, outcome), below=below))
 
     def key_l(self) -> None:
-        self.open_page(lambda: view.katas(self.terminal, self.catalog, self.standing, self.chosen))
-        self.choosing = True
-        self.choose(self.chosen)
-
-    def choose(self, index: int) -> None:
-        """Marks a kata of the list, and scrolls so that it is on the screen."""
-        self.chosen = min(len(self.names) - 1, max(0, index))
-        rows = max(1, self.terminal.size[1] - 7)
-        self.scroll = min(max(self.scroll, self.chosen - rows + 2), self.chosen)
+        page = ListPage(lambda: view.katas(self.terminal, self.catalog, self.standing))
+        page.actions = {"enter": ("open it", lambda: self.open_kata(self.names[page.chosen]))}
+        page.chosen = self.names.index(self.kata.name)
+        self.open_page(page)
 
     def key_d(self) -> None:
         self.kata_to_drill, self.done = self.kata.name, True
@@ -256,8 +251,10 @@ class WatchApp(App):
 
     def body(self) -> list[str]:
         missing = not self.settles_at and not self.file.is_file()
-        return screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing)
+        return screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing, step_key="f")
 
     def footer(self) -> list[str]:
-        sentence = self.open_question.sentence if self.open_question else self.message
-        return view.footer(self.terminal, self.live_run, self.notice, sentence, self.start_method)
+        return view.footer(self.terminal, self.live_run, self.sentences(), self.start_method)
+
+    def sentences(self) -> list[str]:
+        return [*([self.notice] if self.notice else []), *super().sentences()]

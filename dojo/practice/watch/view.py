@@ -53,27 +53,22 @@ def stage_line(live_run: LiveRun) -> Text:
     return line
 
 
-def footer(terminal: Terminal, live_run: LiveRun, notice: str, sentence: str, start_method: str) -> list[str]:
+def footer(terminal: Terminal, live_run: LiveRun, sentences: list[str], start_method: str) -> list[str]:
     """What to heed (else how long the verdict took), and the keys."""
     status = None
-    if not sentence and (live_run.verdict or live_run.first_failure):
+    if not sentences and (live_run.verdict or live_run.first_failure):
         fork = start_method == "fork"
         how = "torch was loaded before" if fork else "torch is loaded for each save, fork being unsafe here"
         status = Text(f" verdict in {live_run.milliseconds:.0f} ms ({how})", "dim")
-    return screen.footer(terminal, KEYS, [text for text in (notice, sentence) if text], status)
+    return screen.footer(terminal, KEYS, sentences, status)
 
 
-def katas(terminal: Terminal, catalog: Catalog, standing: dict[str, Progress], chosen: int) -> list[str]:
-    """The list of katas, with the chosen one marked."""
+def katas(terminal: Terminal, catalog: Catalog, standing: dict[str, Progress]) -> list[str]:
+    """The list of katas, to choose from."""
     width = max(len(kata.name) for kata in catalog.katas)
     lines: list[str] = []
-    for number, kata in enumerate(catalog.katas):
+    for kata in catalog.katas:
         mark, style = MARKS[standing[kata.name].state]
-        cursor = "▸" if number == chosen else " "
-        text = f" {cursor} {mark} {kata.name:<{width}}  {kata.level:<7} {kata.minutes:>3} min  "
-        line = Text(text, "bold" if number == chosen else "").append(
-            describe_progress(kata, standing[kata.name]), style
-        )
-        line.no_wrap, line.overflow = True, "ellipsis"
-        lines += terminal.lines(line)[:1]
+        text = f"{mark} {kata.name:<{width}}  {kata.level:<7} {kata.minutes:>3} min  "
+        lines.append(screen.entry(terminal, Text(text).append(describe_progress(kata, standing[kata.name]), style)))
     return lines

@@ -19,17 +19,20 @@ WEEKS_BACK = 12  # in the chart of minutes by week, with this week
 
 @dataclass(frozen=True)
 class Standing:
-    """The progress at one kata. It stays solved while it is being solved again."""
+    """The progress at one kata."""
 
     kata: Kata
     progress: Progress
-    solved: bool  # in any practice attempt
+
+    @property
+    def solved(self) -> bool:
+        return self.progress.state == "solved"
 
     @property
     def words(self) -> str:
         """The progress in words, for a table."""
         if self.solved:
-            return "solved" if self.progress.state == "solved" else "solved, taken again"
+            return "solved" if self.progress.passes or not self.progress.total else "solved, taken again"
         if self.progress.state != "started":
             return "not begun"
         return f"{self.progress.passed} of {self.progress.total} tests"
@@ -163,8 +166,7 @@ def gather(checkout: Checkout, catalog: Catalog, now: float) -> Page:
     attempts = read_attempts(checkout)
     schedule = due_dates(checkout, catalog)
     recurring = _recurring(attempts)
-    solved = {attempt.kata for attempt in attempts if attempt.kind == "practice" and attempt.solved is not None}
-    standings = [Standing(kata, runs.progress(checkout, kata.name), kata.name in solved) for kata in catalog.katas]
+    standings = [Standing(kata, runs.progress(checkout, kata.name)) for kata in catalog.katas]
     tracks = {
         standing.kata.track: [s for s in standings if s.kata.track == standing.kata.track] for standing in standings
     }

@@ -65,6 +65,13 @@ def test_the_trainers_code_is_in_the_key(checkout, tmp_path, monkeypatch, room):
     assert kept.key(checkout, "first", SETTINGS) != before
 
 
+def test_what_is_written_after_a_proof_is_not_in_the_key(checkout):
+    """Otherwise `--write` would ask for the same proof again."""
+    before = kept.key(checkout, "first", SETTINGS)
+    checkout.differences("first").write_text("{}")
+    assert kept.key(checkout, "first", SETTINGS) == before
+
+
 def test_versions_and_settings_are_in_the_key(checkout, monkeypatch):
     """Another Python, another library, a sample instead of all."""
     keys = {kept.key(checkout, "first", SETTINGS), kept.key(checkout, "first", "a sample")}

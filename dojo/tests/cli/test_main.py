@@ -13,7 +13,7 @@ from dojo.tests.checkouts import MISTAKES, add_kata, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, program
 
 COMMANDS = {
-    "Practise": ["list", "show", "watch", "test", "hint", "solution", "follow-ups", "reset"],
+    "Practise": ["list", "show", "watch", "test", "debug", "hint", "solution", "follow-ups", "reset"],
     "Interview": ["drill", "hunt"],
     "Remember": ["due", "again", "history", "report"],
     "Grade": ["check", "grade", "grade-cohort"],
@@ -48,7 +48,7 @@ def test_the_version_is_printed():
 
 
 @pytest.mark.parametrize(
-    "command", ["show", "test", "hint", "solution", "follow-ups", "reset", "dev render", "dev verify"]
+    "command", ["show", "test", "debug", "hint", "solution", "follow-ups", "reset", "dev render", "dev verify"]
 )
 def test_an_unknown_kata_gets_the_nearest_name(checkout, command):
     """In every command."""

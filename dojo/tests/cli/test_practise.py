@@ -15,11 +15,11 @@ from rich.console import Console
 
 from dojo.cli import tables
 from dojo.core.catalog import load_catalog
-from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
+from dojo.core.stubs import without_fences
 from dojo.practice import actions
-from dojo.progress.runs import Progress, count_events, progress, record_run
-from dojo.tests.checkouts import REPOSITORY, add_kata, heed_ctrl_c, make_checkout, solve
+from dojo.progress.runs import Progress, count_events, progress
+from dojo.tests.checkouts import REPOSITORY, add_kata, heed_ctrl_c, make_checkout, record, solve
 from dojo.tests.cli.commands import environment, kata, mark_solved, program
 
 
@@ -44,12 +44,23 @@ def test_the_list_shows_how_far_one_is(checkout):
     """A kata that was begun is offered before a new one; a solved one is ticked."""
     for name in ("begun", "done"):
         add_kata(checkout, name)
-    record_run(checkout, [Outcome("a", "begun", 1, "passed"), Outcome("b", "begun", 2, "failed")], {"begun": 2})
+    record(checkout, "begun", "passed", "failed")
     mark_solved(checkout, "done")
     output = kata("list").output
     assert "1 of 3 katas solved" in output
     assert "■□ 1 of 2 tests" in output
     assert "kata show begun" in output
+
+
+def test_the_list_shows_how_far_a_solved_kata_is_that_is_taken_again(checkout):
+    """It stays solved; the figures are those of its file."""
+    solve(checkout)
+    mark_solved(checkout)
+    kata("again", "tiny")
+    record(checkout, "tiny", "passed", "failed")
+    output = kata("list", "--long").output
+    assert "1 of 1 katas solved" in output
+    assert "solved; now ■□ 1 of 2 tests" in output
 
 
 def test_the_list_marks_a_solved_file_that_was_edited_since(checkout):
@@ -84,7 +95,7 @@ def test_the_list_fits_a_terminal_and_the_long_one_has_a_line_for_each_kata():
 
 def test_a_begun_kata_is_offered_with_how_far_it_is(checkout):
     """The short list has only marks."""
-    record_run(checkout, [Outcome("a", "tiny", 1, "passed"), Outcome("b", "tiny", 2, "failed")], {"tiny": 2})
+    record(checkout, "tiny", "passed", "failed")
     assert "Next: tiny in two functions  ■□ 1 of 2 tests" in kata("list").output
 
 
@@ -282,7 +293,7 @@ def test_the_solution_opens_once_it_is_solved(checkout):
     mark_solved(checkout)
     result = kata("solution", "tiny")
     assert result.exit_code == 0
-    assert result.output.startswith(checkout.reference("tiny").read_text())
+    assert result.output.startswith(without_fences(checkout.reference("tiny").read_text()))
     assert "And triple?" in result.output
     assert count_events(checkout, "tiny", "solution") == 0
 
@@ -436,3 +447,25 @@ def test_ctrl_c_during_a_run_ends_both_without_a_traceback(checkout):
     assert "KeyboardInterrupt" in output
     assert "Traceback" not in output + errors
     assert errors == ""
+
+
+def test_debug_starts_pytest_with_its_plugin(checkout, started):
+    """It records nothing, and looks for no name."""
+    assert kata("debug", "tin", "shift", "--kata-seed", "3", "--every-call").exit_code == 0
+    ((arguments, folder, env),) = started
+    assert arguments == [
+        "-m", "pytest", "-q", "tests/tiny", "-p", "dojo.engine.debugging", "--debug-test=shift", "--every-call",
+        "--kata-seed=3", "--no-naming", "--no-history", "--no-header",
+    ]  # fmt: skip
+    assert folder == checkout.root
+    assert env["KATAS_DIR"] == str(checkout.katas)
+
+
+def test_a_run_says_where_the_inputs_of_its_failure_are(checkout):
+    """In its last lines; not where nothing fails."""
+    solve(checkout, "x * 2", "x * x")
+    run = subprocess.run(program("test", "tiny"), env=environment(), capture_output=True, text=True)
+    assert "\nThe first failure's inputs: kata debug tiny\n" in run.stdout
+    solve(checkout)
+    run = subprocess.run(program("test", "tiny"), env=environment(), capture_output=True, text=True)
+    assert "kata debug" not in run.stdout

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from dojo.core.outcome import MAX_MESSAGE_CHARS, Outcome, is_solved, is_unwritten, text_of
+from dojo.core.outcome import (
+    MAX_MESSAGE_CHARS,
+    Diagnosis,
+    Outcome,
+    is_solved,
+    is_unwritten,
+    sentences_of,
+    text_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,17 @@ from dojo.core.outcome import MAX_MESSAGE_CHARS, Outcome, is_solved, is_unwritte
 def test_a_kata_is_solved_when_every_test_that_counts_has_passed(passed, counted, complete, solved):
     """In a complete run, with at least one test."""
     assert is_solved(passed, counted, complete) is solved
+
+
+def test_several_mistakes_are_one_story():
+    """Two sentences that begin with "your result" would contradict each other."""
+    first = Diagnosis("squares", "x is multiplied by itself", False)
+    second = Diagnosis("no check", "heads = 0 is accepted; raise ValueError", False)
+    assert sentences_of([first, second]) == [
+        "Part of your result is exactly what you get when x is multiplied by itself",
+        "Also, heads = 0 is accepted; raise ValueError",
+    ]
+    assert sentences_of([]) == []
 
 
 def unwritten():

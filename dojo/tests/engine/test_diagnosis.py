@@ -1,17 +1,13 @@
-"""Diagnosis: which named mistakes some code behaves like, and the cache of the evidence that this needs."""
+"""Diagnosis: which named mistakes some code behaves like."""
 
 from types import SimpleNamespace
 
-import pytest
-
 from dojo.core.mistakes import Mistake
-from dojo.core.outcome import Outcome
-from dojo.engine import diagnosis
-from dojo.engine.diagnosis import KnownEvidence, diagnose, known_evidence
-from dojo.engine.evidence import gather_variants
+from dojo.core.outcome import Diagnosis, Outcome
+from dojo.engine.diagnosis import diagnose
+from dojo.engine.known import KnownEvidence
 from dojo.testing import probes
 from dojo.testing.probes import Case, Probe, Raised, gather
-from dojo.tests.checkouts import SOLUTION
 
 
 def mistake(name):
@@ -203,7 +199,7 @@ def test_an_error_that_is_not_raised_hides_nothing():
     wrong = evidence(two(double=lambda x: checked(x) * x))
     known = KnownEvidence(right, {SQUARES: wrong}, {SQUARES: frozenset({"double 2"})})
     found = diagnose(probes.cases(PROBE, 0), evidence(two(double=lambda x: x * 2 * x)), known)
-    assert [(diagnosis.mistake, diagnosis.whole) for diagnosis in found] == [("squares", False)]
+    assert [(diagnosis.mistake, diagnosis.whole) for diagnosis in found] == [("squares", True)]
 
 
 def test_edge_cases_wait_for_the_stages_before_them():
@@ -215,6 +211,65 @@ def test_edge_cases_wait_for_the_stages_before_them():
     assert diagnosed(two(shift=lambda x: x - 3), outcomes=failed) == ["moves down"]  # it explains everything
 
 
+def test_an_error_that_is_not_raised_waits_where_the_probe_sees_nothing_else():
+    """An earlier stage fails for a reason that has no name: "exactly what you get when no error is raised" is not it."""
+    unchecked = mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    known = KnownEvidence(right, {unchecked: RIGHT}, {unchecked: frozenset({"double 5"})})
+    failed = [outcome("test_first", "failed"), outcome("test_x", "failed", stage=2)]
+    assert diagnose(probes.cases(PROBE, 0), RIGHT, known, failed) == []
+    (alone,) = diagnose(probes.cases(PROBE, 0), RIGHT, known, failed[1:])
+    assert alone == Diagnosis("unchecked", "says unchecked", True)
+
+
+def test_an_error_that_is_not_raised_waits_for_results_without_a_name():
+    """Both fail in one stage, and the learner reads the failure of the result first."""
+    unchecked = mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    known = KnownEvidence(right, {unchecked: RIGHT}, {unchecked: frozenset({"double 5"})})
+    both = evidence(two(shift=lambda x: 17))
+    result, check = outcome("test_first", "failed", stage=2), outcome("test_x", "failed", stage=2)
+    assert diagnose(probes.cases(PROBE, 0), both, known, [result, check]) == []
+    told = diagnose(probes.cases(PROBE, 0), both, known, [check, outcome("test_late", "failed", stage=3)])
+    assert told == [Diagnosis("unchecked", "says unchecked", False)]
+
+
+def test_an_error_that_is_not_raised_waits_for_results_that_a_later_stage_names():
+    """The result fails first, and by chance in an earlier stage than its mistake claims."""
+    later, unchecked = Mistake("later", "says later", (), "test_later"), mistake("unchecked")
+    right = evidence(two(double=strict("five")))
+    wrong = {later: evidence(two(double=strict("five"), shift=lambda x: x - 3)), unchecked: RIGHT}
+    shown = {later: frozenset(n for n in right if n.startswith("shift")), unchecked: frozenset({"double 5"})}
+    both = evidence(two(shift=lambda x: x - 3))
+    failed = [outcome("test_first", "failed", stage=2), outcome("test_x", "failed", stage=2)]
+    failed.append(outcome("test_later", "failed", stage=4))
+    told = diagnose(probes.cases(PROBE, 0), both, KnownEvidence(right, wrong, shown), failed)
+    assert told == [Diagnosis("later", "says later", True)]
+
+
+def test_what_one_mistake_explains_is_the_whole_only_if_nothing_else_is_wrong():
+    """Two functions are wrong, and "your result is exactly ..." can be said of neither."""
+    found = diagnoses(two(double=lambda x: x + 2, shift=lambda x: x - 3))
+    assert [diagnosis.whole for diagnosis in found] == [False, False]
+    (named,) = diagnoses(two(double=lambda x: 17, shift=lambda x: x - 3))
+    assert not named.whole
+
+
+def test_a_mistake_of_a_later_stage_is_not_told_beside_one_of_the_first():
+    """It would contradict the other: "your result is exactly ..." and "part of your result is exactly ..."."""
+    later, unchecked = Mistake("later", "says later", (), "test_later"), mistake("unchecked")
+    right = evidence(two(shift=strict("five")))
+    wrong = {
+        later: evidence(two(double=lambda x: x * x, shift=strict("five"))),
+        unchecked: evidence(two(shift=lambda x: x * 2)),
+    }
+    known = KnownEvidence(right, wrong, {later: frozenset({"double 5"}), unchecked: frozenset({"shift 5"})})
+    both = evidence(two(double=lambda x: x * x, shift=lambda x: x * 2))
+    failed = [outcome("test_x", "failed", stage=2), outcome("test_later", "failed", stage=3)]
+    told = [diagnosis.mistake for diagnosis in diagnose(probes.cases(PROBE, 0), both, known, failed)]
+    assert told == ["unchecked"]
+
+
 def test_a_mistake_whose_test_passes_was_not_made():
     """The proof shows that this test catches the mistake."""
     passed = [outcome("test_x[0]", "passed"), outcome("test_y", "failed")]
@@ -222,68 +277,15 @@ def test_a_mistake_whose_test_passes_was_not_made():
     assert diagnosed(two(shift=lambda x: x - 3), outcomes=[*passed, outcome("test_x[1]", "failed")]) == ["moves down"]
 
 
-# the cache
+def test_when_the_time_is_up_the_likeliest_has_been_looked_at():
+    """The one that would explain most; of what was not looked at, nothing is said."""
+    far = mistake("far")
+    wrong = {far: evidence(two(double=lambda x: x + 9)), DOWN: WRONG[DOWN], SQUARES: WRONG[SQUARES]}
+    answer = evidence(two(double=lambda x: x * x))
 
+    def found(rounds):
+        times = iter([True] * rounds)
+        named = diagnose(probes.cases(PROBE, 0), answer, known(wrong), in_time=lambda: next(times, False))
+        return [diagnosis.mistake for diagnosis in named]
 
-def known_of(checkout, seed=0):
-    return known_evidence(checkout, "tiny", probes.load_probe(checkout.probe("tiny")), seed)
-
-
-@pytest.fixture
-def gathered(monkeypatch):
-    """One entry for each time that evidence was gathered."""
-    calls = []
-    monkeypatch.setattr(diagnosis, "gather_variants", lambda *arguments: calls.append(1) or gather_variants(*arguments))
-    return calls
-
-
-def test_evidence_is_gathered_once(checkout, gathered):
-    """The second failing run reads what the first one has written."""
-    first = known_of(checkout)
-    assert len(gathered) == 1
-    second = known_of(checkout)
-    assert len(gathered) == 1
-    assert probes.same(list(first.mistakes.values()), list(second.mistakes.values()))
-    assert first.shown == second.shown
-
-
-@pytest.mark.parametrize("changed", ["reference", "mistakes", "probe", "seed"])
-def test_every_change_gives_new_evidence(checkout, gathered, changed):
-    """Stale evidence would lead to the wrong mistake."""
-    known_of(checkout)
-    if changed == "reference":
-        checkout.reference("tiny").write_text(SOLUTION + "\n# a comment\n")
-    elif changed == "mistakes":
-        file = checkout.mistakes("tiny")
-        file.write_text(file.read_text().replace('new = "x * x"', 'new = "x * 3"'))
-    elif changed == "probe":
-        file = checkout.probe("tiny")
-        file.write_text(file.read_text().replace("(0, 1, 5, -1)", "(0, 1, 7, -1)"))
-    known_of(checkout, seed=1 if changed == "seed" else 0)
-    assert len(gathered) == 2
-
-
-@pytest.mark.parametrize("content", [b"", b"damaged", None], ids=["empty", "damaged", "cut off"])
-def test_a_damaged_cache_is_gathered_again(checkout, gathered, content):
-    """The run goes on as if there were none."""
-    first = known_of(checkout)
-    (cache,) = (checkout.state / "cache").iterdir()
-    cache.write_bytes(cache.read_bytes()[:-20] if content is None else content)
-    assert probes.same(known_of(checkout)[0], first[0])
-    assert len(gathered) == 2
-
-
-def test_a_cache_that_cannot_be_written_is_left_out(checkout):
-    """A read-only checkout, a full disk."""
-    checkout.state.write_text("in the way")
-    known = known_of(checkout)
-    assert len(known.reference) == 8
-    assert len(known.mistakes) == 2
-
-
-def test_old_evidence_does_not_pile_up(checkout):
-    """One file a kata."""
-    known_of(checkout)
-    checkout.reference("tiny").write_text(SOLUTION + "\n# changed\n")
-    known_of(checkout)
-    assert len(list((checkout.state / "cache").iterdir())) == 1
+    assert [found(rounds) for rounds in (0, 1, 9)] == [[], ["squares"], ["squares"]]

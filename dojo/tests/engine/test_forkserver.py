@@ -13,7 +13,7 @@ import pytest
 from dojo.core.outcome import MAX_MESSAGE_CHARS, Diagnosis
 from dojo.engine import processes
 from dojo.engine.forkserver import ForkServer
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
 from dojo.tests import checkouts
 
 NUMBERS = iter(range(1, 10_000))
@@ -113,7 +113,8 @@ def test_a_first_failure_comes_at_once_and_the_diagnosis_last(run):
     """The learner reads the failure while the other tests still run."""
     messages = run(checkouts.SOLUTION.replace("x * 2", "x * x"))
     kinds = [type(m) for m in messages if not isinstance(m, Running)]
-    assert kinds == [FirstFailure, Verdict, Diagnosed]
+    assert kinds == [FirstFailure, Verdict, Comparing, Diagnosed]
+    assert last(messages, Comparing).mistakes == 2
     assert last(messages, FirstFailure).outcome.message.startswith("double(1)")
     assert last(messages, Diagnosed).diagnoses == (Diagnosis("squares", "x is multiplied by itself", True),)
 
@@ -325,7 +326,10 @@ ODD = {  # (the statements, what the failing test says)
         "import tempfile\nwith tempfile.TemporaryFile() as f:\n    while True: f.write(bytes(2**20))",
         "printed or wrote more than 64 MiB",
     ),
-    "a breakpoint": ("breakpoint()", "stopped at a breakpoint, and no debugger can be used here: delete it"),
+    "a breakpoint": (
+        "breakpoint()",
+        "stopped at a breakpoint, and nobody can type into a debugger here. To debug: kata test tiny -x",
+    ),
     "a breakpoint of pdb": ("import pdb\npdb.set_trace()", "stopped at a breakpoint"),
     "input": ("input('x? ')", "line 10, waits for input, and nobody can type during a run: delete input()"),
     "cancelled": ("import asyncio\nraise asyncio.CancelledError('no')", "raised CancelledError: no"),
@@ -342,6 +346,30 @@ def test_whatever_a_kata_raises_or_prints_is_a_sentence(run, case):
     assert says in outcome.message
     outcome.message.encode()  # can be printed and stored
     assert not [m for m in messages if isinstance(m, JobDied)]
+
+
+def test_what_a_kata_prints_comes_with_the_test(run):
+    """Apart from what is printed while the file is imported, which runs once for all tests."""
+    messages = run("print('importing')\n" + does("print('x is', x, '\\x1b[2J')").replace("x * 2", "x * x"))
+    first = last(messages, FirstFailure).outcome
+    assert first.printed == "x is 1 \\x1b[2J\n"
+    verdict = last(messages, Verdict)
+    assert verdict.printed == "importing\n"
+    printed = {o.test: o.printed for o in verdict.outcomes}
+    assert printed["test_double_is_twice_as_much[5]"] == "x is 5 \\x1b[2J\n"
+    assert printed["test_shift_moves_up"] == ""
+
+
+def test_what_was_printed_before_an_import_failed_is_kept(run):
+    """It may say why."""
+    (outcome,) = last(run("print('so far')\nraise ValueError"), Verdict).outcomes
+    assert (outcome.verdict, outcome.printed) == ("error", "so far\n")
+
+
+def test_a_flood_of_prints_is_cut(run):
+    """Each test's own."""
+    verdict = last(run(does("print('x' * 1_000_000)")), Verdict)
+    assert max(len(o.printed) for o in verdict.outcomes) < 2 * MAX_MESSAGE_CHARS
 
 
 def test_a_run_that_breaks_is_told_every_time(run):

@@ -107,6 +107,26 @@ def test_frames_of_torch_are_left_out(checkout):
     assert "site-packages" not in session.output
 
 
+def test_an_exception_is_told_with_the_inputs_that_the_test_names(checkout):
+    """float16 overflows at T = 0.001 and not at T = 1: without T the message of torch says nothing."""
+    only_test_file(checkout).write_text(
+        "from dojo.testing import called_for\nfrom katas.tiny import double\n\n\ndef test_low():\n"
+        "    with called_for('float16 logits at T=0.001', hint='widen first'):\n        double(1)\n"
+    )
+    solve(checkout, "return x * 2", "raise RuntimeError('inf or nan')")
+    message = pytest_in(checkout).outcomes[0].message
+    assert message.splitlines()[0].endswith("raised RuntimeError: inf or nan")
+    assert message.splitlines()[1:] == ["It was called for float16 logits at T=0.001", "hint: widen first"]
+
+
+def test_an_exception_of_a_learners_with_odd_notes_is_told(checkout):
+    """Notes are an attribute that any code may set."""
+    odd = "error = ValueError('no'); error.__notes__ = [7, 'left']; raise error"
+    solve(checkout, "return x * 2", odd)
+    messages = [outcome.message for outcome in pytest_in(checkout).outcomes if outcome.verdict == "failed"]
+    assert "raised ValueError: no\nleft" in messages[0]
+
+
 def test_a_wrong_answer_that_fits_no_mistake_gets_no_diagnosis(checkout):
     """A wrong diagnosis is worse than none."""
     solve(checkout, "x * 2", "x * 9")
@@ -134,6 +154,38 @@ def test_diagnosis_can_be_left_out(checkout):
     session = pytest_in(checkout, "--no-naming")
     assert "Your result is exactly" not in session.output
     assert lines_with(session, "double(5) should be 10, but is 25")
+
+
+ENDLESS = "import os\n    while 'PYTEST_CURRENT_TEST' not in os.environ: pass\n    return x * x"
+
+
+@pytest.mark.parametrize(("limit", "code"), [("0", "return x * x"), ("0.1", ENDLESS)], ids=["too short", "endless"])
+def test_a_name_that_does_not_come_in_time_is_left(checkout, limit, code):
+    """It says how to look longer. The code may hang on an input that only the probe has."""
+    solve(checkout, "return x * 2", code)
+    session = pytest_in(checkout, f"--naming-limit={limit}")
+    said = f"tiny: no known mistake was found within {limit} s. To look longer: kata test tiny --naming-limit=30"
+    assert lines_with(session, said)
+    assert lines_with(session, "double(5) should be 10, but is 25")
+    assert "Your result is exactly" not in session.output
+
+
+def test_one_limit_holds_for_all_katas_of_a_run(checkout):
+    """Nobody waits two seconds for each of 29."""
+    add_kata(checkout, "other")
+    for name in ("tiny", "other"):
+        solve(checkout, "x * 2", "x * x", name)
+    session = pytest_in(checkout, "--naming-limit=0")
+    said = "other, tiny: no known mistake was found within 0 s. To look longer: kata test NAME --naming-limit=30"
+    assert lines_with(session, said)
+
+
+def test_where_no_name_fits_nothing_is_said_of_time(checkout):
+    """All were looked at. Nor is anything that a file would keep."""
+    solve(checkout, "x * 2", "x * 9")
+    output = pytest_in(checkout).output
+    assert "no known mistake" not in output
+    assert "comparing with" not in output
 
 
 def test_a_kata_without_a_probe_is_still_explained(checkout):

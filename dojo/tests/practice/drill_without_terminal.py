@@ -23,7 +23,7 @@ from dojo.practice.terminal import Terminal
 from dojo.progress.sessions import Session, SessionLog
 from dojo.tests.progress.made_up_history import NOON
 
-FINISH = ("f", "y", "e", "s", "enter")  # the keys that end a drill
+FINISH = ("escape", "f", "y", "e", "s", "enter")  # the keys that end a drill, from a page too
 LETTERS = {"p": "passed", "f": "failed", "n": "not started", "s": "skipped", "e": "error"}
 
 

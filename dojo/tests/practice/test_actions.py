@@ -38,6 +38,13 @@ def test_with_a_history_there_is_nothing_to_pass_on(checkout, catalog):
     assert notices == []
 
 
+def test_the_solution_is_read_without_the_marks_of_its_fences(checkout, catalog):
+    """They are the trainer's: what a stub leaves out. All other lines are there."""
+    text = actions.solution(checkout, catalog["tiny"], print, give_up=True)
+    lines = checkout.reference("tiny").read_text().splitlines()
+    assert text.splitlines() == [line for line in lines if "# kata:" not in line]
+
+
 def test_reset_leaves_a_link_a_link(checkout, catalog, tmp_path):
     """Some keep their answers in another folder: the stub goes there, and a copy of what was there is kept."""
     answer = tmp_path / "answer.py"

@@ -8,13 +8,14 @@ import pytest
 from dojo.core import clock
 from dojo.core.catalog import Catalog, load_catalog
 from dojo.core.errors import UserError
-from dojo.core.outcome import Diagnosis
+from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
-from dojo.practice import interview
+from dojo.practice import actions, interview
 from dojo.practice.drill import clock as drill_clock
 from dojo.practice.drill import grading, lock
 from dojo.practice.drill.choose import choose
+from dojo.progress.attempts import read_attempts
 from dojo.progress.session_state import StageResult
 from dojo.progress.sessions import Event, Session, SessionLog, new_folder
 from dojo.tests import checkouts
@@ -280,8 +281,27 @@ def test_a_page_scrolls_with_arrows_and_with_j_and_k(room, down, up):
     assert "stage 1  the definition" not in room.screen(app)
     press(app, up, up)
     assert "stage 1  the definition" in room.screen(app)
-    press(app, down, down, "q", "t")
+    press(app, down, down, "escape", "t")
     assert "stage 1  the definition" in room.screen(app)
+
+
+def test_q_on_a_page_is_back_and_the_footer_says_so(room, app):
+    """The drill goes on. What belongs to the verdict's keys means nothing there."""
+    press(app, "h")
+    assert "h the next one (-5) arrows scroll Home top End end Esc or q back" in " ".join(room.screen(app).split())
+    press(app, "p", "f", "q")
+    assert (app.phase, app.done, app.open_question) == ("work", False, None)
+    assert "q leave" in room.screen(app)
+
+
+def test_what_was_printed_is_shown_while_there_is_work(room, app):
+    """As in `kata watch`, but not on the screens that follow."""
+    printing = Outcome("test_1_0", "tiny", 1, "failed", "wrong", 0.1, "x is 5\n")
+    app.handle_message(Verdict(app.forkserver.jobs[-1].number, (printing,), {"tiny": 1}, "digest", 0.1))
+    assert "Printed in test_1_0" in room.screen(app)
+    assert "x is 5" in room.screen(app)
+    press(app, "p")
+    assert "x is 5" not in room.screen(app)
 
 
 # Left, killed, deleted
@@ -490,6 +510,23 @@ def test_tests_that_always_hang_give_no_points_and_a_page(room, app):
     assert "could not be graded" in " ".join("\n".join(app.last_page()).split())
 
 
+def test_the_page_names_the_reference(room):
+    """The kata that was solved in the drill is solved, so looking at the reference gives nothing up."""
+    assert "kata solution tiny --give-up" in " ".join(finish(room, room.drill(), "ppp", "pf").split())
+    page = " ".join(finish(room, room.drill(), "ppp", "pp").split())
+    assert page.endswith("The reference: kata solution tiny")
+    actions.solution(room.checkout, room.kata, print, give_up=False)
+    assert [attempt.kind for attempt in read_attempts(room.checkout)] == ["drill", "drill"]
+
+
+def test_a_fork_server_that_dies_at_the_questions_starts_nothing(room, app):
+    """The drill is graded."""
+    press(app, *FINISH)
+    room.answer(app, "ppp", "pp")
+    app.handle_message(JobDied(0, "ended"))
+    assert (app.phase, len(app.forkserver.jobs)) == ("asking", 2)
+
+
 def test_a_job_is_submitted_again_when_the_fork_server_dies(room, app):
     """In phase "work" and in the grading."""
     app.handle_message(JobDied(0, "ended"))
@@ -506,7 +543,7 @@ def test_every_screen_fits_its_window(room, size):
     screens = [room.screen(app)]
     press(app, "h")
     screens.append(room.screen(app))
-    press(app, "p")
+    press(app, "escape", "p")
     screens.append(room.screen(app))
     press(app, "p", *FINISH)
     room.answer(app, "ppp", "pf")
@@ -518,7 +555,7 @@ def test_every_screen_fits_its_window(room, size):
         lines = screen.splitlines()
         assert len(lines) == size[1]
         assert max(map(len, lines)) <= size[0]
-        assert any(word in "".join(lines[-4:]) for word in ("leave", "close"))
+        assert any(word in "".join(lines[-4:]) for word in ("leave", "close", "back"))
 
 
 # Points

@@ -19,6 +19,11 @@ if sys.platform == "win32":
 
 STAGE_1 = "def double(x):\n    return 2 * x\n\n\ndef shift(x, by=2):\n    return x + by\n"
 SQUARES = STAGE_1.replace("2 * x", "x * x")
+# Repairs at the end of the file, of "squares" and of "moves down". Without one of these lines, tests fail.
+ELSEWHERE = {
+    "x * x": "squared = double\ndef double(x):\n    return squared(x) and x + x\n",
+    "x - by": "down = shift\ndef shift(x, by=3):\n    return down(x, -by)\n",
+}
 WHOLE = SOLUTION.replace("# kata: begin", "").replace("# kata: end", "")
 
 
@@ -67,6 +72,12 @@ class Sitting:
         """The words on the screen as it was drawn last."""
         frame = self.text.rpartition("\x1b[H")[2]
         return " ".join(re.sub(r"\x1b\][^\x1b\x07]*(\x1b\\|\x07)|\x1b\[[0-9;?]*[A-Za-z]", "", frame).split())
+
+    def begins(self):
+        """Starts the clock on the page before."""
+        self.see("Enter starts the clock")
+        self.press("\r")
+        return self
 
     def see(self, text):
         until = time.monotonic() + self.limit_s
@@ -137,10 +148,10 @@ def sit(checkout):
 def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
     """From the first question over every stage to the follow-up and the last page; katas/ is as it was."""
     stub = checkout.stub("tiny").read_bytes()
-    me = sit("drill", "tiny")
+    me = sit("drill", "tiny").begins()
     me.see("How would you double?").see("5:00 left").see("write me")
     me.save(SQUARES)
-    me.see("exactly what you get when x is multiplied by itself")
+    me.see("double(1) should be 2, but is 1").see("x explain (-5)")
     me.wait(60)
     me.press("h")
     me.see("Hint 1 of 3").see("4:00 left")
@@ -156,14 +167,16 @@ def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
     me.see("Left; the clock stands. Go on with: kata drill --resume").leaves()
 
     me.wait(3600)
-    me.kata("drill", "--resume").see("Good. And now: limits").see("4:00 left")
+    me.kata("drill", "--resume").see("4:00 of 5 minutes are left.").begins().see("Good. And now: limits").see(
+        "4:00 left"
+    )
     me.wait(60)
     me.see("3:00 left")
     me.until_stored("SELECT elapsed FROM session", [(120.0,)])
     me.end()
 
     me.wait(3600)
-    me.kata("drill", "--resume").see("Good. And now: limits").see("3:00 left")
+    me.kata("drill", "--resume").begins().see("Good. And now: limits").see("3:00 left")
     me.press("f")
     me.see("Type yes and Enter")
     me.press("n", "t")
@@ -190,12 +203,13 @@ def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
         assert part in page
     assert checkout.stub("tiny").read_bytes() == stub
     assert me.stored("SELECT count(*) FROM run WHERE how != 'drill'") == [(0,)]
+    me.kata("list").see("1 of 1 katas solved").leaves()
     me.kata("drill", "--resume").see("No drill was left unfinished. Begin one: kata drill").leaves(2)
 
 
 def test_time_runs_out_and_what_is_saved_afterwards_does_not_count(sit):
     """In a wide window, without colour."""
-    me = sit("drill", "tiny", columns=160, rows=50, NO_COLOR="1")
+    me = sit("drill", "tiny", columns=160, rows=50, NO_COLOR="1").begins()
     me.see("write me")
     me.save(STAGE_1)
     me.see("Good. And now: limits")
@@ -212,7 +226,7 @@ def test_time_runs_out_and_what_is_saved_afterwards_does_not_count(sit):
 def test_a_syntax_error_without_a_history_gets_no_points_and_a_page(sit, checkout):
     """The screen says that nothing is recorded; the drill goes on to its end."""
     (checkout.state / "history.sqlite").mkdir(parents=True)  # even root cannot write it
-    me = sit("drill", "tiny")
+    me = sit("drill", "tiny").begins()
     me.see("write me").see("progress is not recorded")
     me.save("def double(:\n")
     me.see("invalid syntax")
@@ -224,14 +238,30 @@ def test_a_syntax_error_without_a_history_gets_no_points_and_a_page(sit, checkou
     me.leaves()
 
 
+def test_leaving_before_the_clock_starts_costs_nothing(sit, checkout):
+    """A drill, a round and a hunt: no session, no folder; what was typed meanwhile does nothing."""
+    me = sit("drill", "tiny").see("A drill: tiny in two functions").see("5 minutes on a fresh copy")
+    me.press("f", "h")
+    me.see("Enter starts the clock q leave; nothing is recorded").press("q")
+    me.see("Not begun: nothing is recorded, and no clock has run.").leaves()
+    for arguments in (["drill", "--mock"], ["hunt", "tiny"]):
+        me.kata(*arguments).see("starts the clock").press("q")
+        me.see("Not begun").leaves()
+    assert me.stored("SELECT count(*) FROM session") == [(0,)]
+    assert not (checkout.state / "drills").exists()
+    assert not (checkout.state / "hunts").exists()
+
+
 def test_a_hunt_is_solved(sit, checkout):
-    """One line of the file is wrong."""
+    """One line of the file is wrong, and is mended in others, which costs nothing."""
     stub = checkout.stub("tiny").read_bytes()
     me = sit("hunt", "tiny", "--seed", "1")
+    me.see("You have not solved tiny, and a hunt shows its reference").press("y", "e", "s", "\r")
     me.see("One bug is planted.").see("✗ test_")
     me.wait(300)
-    me.save(me.file().read_text().replace("x * x", "x * 2").replace("x - by", "x + by"))
-    me.see("1 of 1 bugs mended in 5:00 of 10:00, 0 lines touched beyond them, 0 hints, seed 1")
+    planted = me.file().read_text()
+    me.save(planted + next(repair for wrong, repair in ELSEWHERE.items() if wrong in planted))
+    me.see("1 of 1 bugs mended in 5:00 of 10:00, 0 lines changed without need, 0 hints, seed 1")
     me.press("q")
     me.see("Bug hunt, tiny in two functions: 90 points").leaves()
     assert checkout.stub("tiny").read_bytes() == stub
@@ -239,20 +269,20 @@ def test_a_hunt_is_solved(sit, checkout):
 
 def test_a_round_left_in_its_second_part_goes_on_to_the_third(sit):
     """Warm-up, core and hunt, all of the one kata in the catalogue."""
-    me = sit("drill", "--mock")
+    me = sit("drill", "--mock").see("3 parts in 60 minutes").see("The hunt shows the reference of tiny").begins()
     me.see("1 of 3: tiny").see("15:00 left").see("write me")
     me.save(WHOLE)
     me.see("And triple?")
     me.press("\r", "3")
     me.see("go on with the round")
     me.press("\r")
-    me.see("2 of 3: tiny").see("30:00 left").see("write me")
+    me.see("2 of 3: A drill: tiny").begins().see("2 of 3: tiny").see("30:00 left").see("write me")
     me.wait(600)
     me.see("20:00 left")
     me.press("q")
     me.see("Go on with the round: kata drill --resume").leaves()
     me.wait(600)
-    me.kata("drill", "--resume").see("2 of 3: tiny").see("20:00 left")
+    me.kata("drill", "--resume").see("2 of 3: The drill that you left").begins().see("2 of 3: tiny").see("20:00 left")
     me.save(STAGE_1)
     me.see("Good. And now: limits")
     me.press("f", "y", "e", "s", "\r")
@@ -260,7 +290,7 @@ def test_a_round_left_in_its_second_part_goes_on_to_the_third(sit):
     me.press("\r", "2")
     me.see("go on with the round")
     me.press("\r")
-    me.see("3 of 3: tiny").see("One bug is planted.").see("✗ test_")
+    me.see("3 of 3: A bug hunt: tiny").begins().see("3 of 3: tiny").see("One bug is planted.").see("✗ test_")
     me.save(me.file().read_text().replace("x * x", "x * 2").replace("x - by", "x + by"))
     me.see("1 of 1 bugs mended")
     me.press("q")

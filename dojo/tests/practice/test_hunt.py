@@ -13,12 +13,14 @@ from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import JobDied, Verdict
+from dojo.practice.hunt import start
 from dojo.practice.hunt.grading import hunt_points
-from dojo.practice.hunt.plant import Planted, SourceTester, count_extra_lines, plant, undo, working_file
+from dojo.practice.hunt.plant import Planted, SourceTester, plant, undo, working_file
+from dojo.practice.hunt.repair import apply, beyond_the_bugs, count_unneeded, edits
 from dojo.practice.hunt.start import choose, new_hunt, place
 from dojo.progress.sessions import SessionLog
 from dojo.tests.checkouts import MISTAKES, REPOSITORY, SOLUTION, add_kata
-from dojo.tests.practice.drill_without_terminal import FINISH, Room, press
+from dojo.tests.practice.drill_without_terminal import FINISH, FakeTerminal, Room, press
 
 REAL = Checkout(REPOSITORY)
 
@@ -39,12 +41,13 @@ def plant_bugs(checkout, bugs=1, seed=0, fails=None):
 
 
 def hunt(room, bugs=1, seed=1):
-    """A hunt on the screen, planted without running the tests."""
+    """A hunt on the screen, planted without running the tests and begun without a question."""
     working = working_file(room.checkout, "tiny")
     plants = pytest.MonkeyPatch()
     plants.setattr(SourceTester, "fails", lambda self, source, test: source != working)
+    plants.setattr(start, "wants_to_begin", lambda terminal, page: True)
     try:
-        session = new_hunt(room.log, room.kata, bugs, seed, None, lambda text: None)
+        session = new_hunt(room.log, room.kata, bugs, seed, None, FakeTerminal())
     finally:
         plants.undo()
     return room.drill(session)
@@ -132,6 +135,17 @@ def test_a_reference_that_fails_its_tests_is_an_error(checkout):
     """No mistake is tried then."""
     with pytest.raises(UserError, match="The reference of tiny fails its own tests here"):
         plant_bugs(checkout, fails=lambda source, test: True)
+
+
+def test_a_bug_that_another_one_hides_is_not_planted(checkout):
+    """Its test would pass from the beginning, and it would count as mended."""
+
+    def fails(source, test):
+        hidden = "x * x" in source and "x - by" in source and test == "test_shift_moves_up"
+        return source != working_file(checkout, "tiny") and not hidden
+
+    with pytest.raises(UserError, match="No fair set of 2 bugs was found in tiny"):
+        plant_bugs(checkout, 2, fails=fails)
 
 
 def test_bugs_that_cancel_out_are_skipped_and_the_search_ends(checkout):
@@ -236,7 +250,7 @@ def test_hunts_of_real_katas_fit_together(name):
                 continue
             ast.parse(planted.source)
             assert undo(planted.source, planted.mistakes) == working
-            assert count_extra_lines(planted.source, working, working) == 0
+            assert beyond_the_bugs(planted.source, working, working) == []
             assert all(place(planted, number) for number in range(bugs))
 
 
@@ -269,16 +283,57 @@ BROKEN = LINES.replace("line 3", "wrong 3")
         (LINES + "print()\n", 1),
     ],
 )
-def test_only_lines_beyond_the_bug_are_counted(final, extra):
+def test_only_lines_beyond_the_bug_are_doubtful(final, extra):
     """Changed, removed or added."""
-    assert count_extra_lines(BROKEN, final, LINES) == extra
+    assert len(beyond_the_bugs(BROKEN, final, LINES)) == extra
 
 
 def test_a_bug_that_removed_a_line_is_mended_by_adding_one():
     """Adding a missing line changes nothing else; nor does removing an added one."""
     without = LINES.replace("line 3\n", "")
-    assert count_extra_lines(without, LINES, LINES) == 0
-    assert count_extra_lines(LINES.replace("line 3\n", "line 3\nwrong\n"), LINES, LINES) == 0
+    assert beyond_the_bugs(without, LINES, LINES) == []
+    assert beyond_the_bugs(LINES.replace("line 3\n", "line 3\nwrong\n"), LINES, LINES) == []
+
+
+@pytest.mark.parametrize(
+    "after", [LINES, BROKEN, "", "new\n" + LINES + "new\n", LINES.replace("line 4\nline 5\n", "x\n")]
+)
+@pytest.mark.parametrize("before", [LINES, BROKEN, ""])
+def test_all_edits_together_make_the_text_after(before, after):
+    """And none of them the text before."""
+    assert apply(before, edits(before, after)).splitlines() == (after.splitlines() or [""])
+    assert apply(before, []).splitlines() == (before.splitlines() or [""])
+
+
+# The tests pass where line 3 is right, or where line 8 makes good for it.
+MENDED_ELSEWHERE = BROKEN.replace("line 8", "other 8")
+
+
+def fails_more(runs):
+    def run(source):
+        runs.append(source)
+        return "wrong 3" in source and "other 8" not in source
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("final", "unneeded", "runs"),
+    [
+        (LINES, 0, 0),
+        (MENDED_ELSEWHERE, 0, 1),
+        (LINES.replace("line 8", "other 8"), 1, 1),
+        (MENDED_ELSEWHERE.replace("line 1", "a 1"), 1, 3),
+        (MENDED_ELSEWHERE.replace("line 7", "a 7"), 1, 3),
+        (MENDED_ELSEWHERE + "print()\n" * 3, 3, 3),
+        (MENDED_ELSEWHERE.replace("line 9\n", "x\n" * 20), 10, 12),
+    ],
+)
+def test_a_change_is_needed_if_a_test_fails_without_it(final, unneeded, runs):
+    """In whatever line it stands. Only changes beyond the planted lines cost runs of the tests, twelve at most."""
+    done = []
+    assert count_unneeded(BROKEN, final, LINES, fails_more(done)) == unneeded
+    assert len(done) == runs
 
 
 @pytest.mark.parametrize(
@@ -313,12 +368,13 @@ def test_a_mended_hunt_is_graded_with_its_points(room):
     assert app.phase == "grading"
     answer_grading(app)
     assert (app.phase, app.session.points) == ("done", 90)
-    assert "1 of 1 bugs mended in 5:00 of 10:00, 0 lines touched beyond them, 0 hints, seed 1" in page(app)
+    assert "1 of 1 bugs mended in 5:00 of 10:00, 0 lines changed without need, 0 hints, seed 1" in page(app)
     assert app.hunt.bugs[0].says in page(app)
 
 
-def test_a_hunt_half_mended_when_time_is_up_gets_half(room):
-    """Less the points for all of the time, and for a changed line that held no bug."""
+def test_a_hunt_half_mended_when_time_is_up_gets_half(room, monkeypatch):
+    """Less the points for all of the time, and for a line that was changed without need."""
+    monkeypatch.setattr(SourceTester, "failing", lambda self, source: frozenset({"test_shift_moves_up"}))
     app = hunt(room, bugs=2)
     text = app.hunt.planted.replace("x * x", "x * 2").replace('"x is negative"', '"x is below zero"')
     room.write(app, text)
@@ -327,7 +383,19 @@ def test_a_hunt_half_mended_when_time_is_up_gets_half(room):
     answer_grading(app, wrong=("test_shift_moves_up", "test_shift_moves_by_three_unless_told"))
     assert app.session.points == 50 - 20 - 2
     assert "1 of 2 bugs mended" in page(app)
-    assert "1 line touched beyond them" in page(app)
+    assert "1 line changed without need" in page(app)
+
+
+def test_a_minimal_repair_in_another_line_costs_nothing(room, monkeypatch):
+    """Without it a test fails, or gives no verdict at all."""
+    for failing in (frozenset({"test_shift_moves_up"}), None):
+        monkeypatch.setattr(SourceTester, "failing", lambda self, source, failing=failing: failing)
+        app = hunt(room)
+        room.write(app, app.hunt.planted.replace("def shift(x: int, by: int = 3)", "def shift(x: int, by: int = 4)"))
+        press(app, *FINISH)
+        answer_grading(app)
+        assert app.session.points == 100
+        assert "0 lines changed without need" in page(app)
 
 
 def test_a_repair_that_breaks_something_else_is_half_a_repair(room):

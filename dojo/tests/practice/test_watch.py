@@ -10,15 +10,18 @@ import pytest
 from rich.console import Console
 
 from dojo.authoring.bench.watch_latency import Latency, percentile, rows
+from dojo.core.catalog import load_catalog
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
-from dojo.engine.messages import Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
-from dojo.practice import screen
+from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
+from dojo.practice import actions, screen
+from dojo.practice.keys import KEY_NAMES, KeyReader, TypingGuard, keys_in
 from dojo.practice.live_run import LiveRun
-from dojo.practice.terminal import KEY_NAMES, KeyReader, Terminal, keys_in
+from dojo.practice.pages import ListPage
+from dojo.practice.terminal import Terminal
 from dojo.practice.watch import view
 from dojo.practice.watch.app import WatchApp, first_kata
-from dojo.progress.runs import Progress, record_run
+from dojo.progress.runs import Progress
 from dojo.tests import checkouts
 
 WAIT_S = 60.0
@@ -52,7 +55,10 @@ def test_the_first_failure_is_shown_before_the_verdict(live_run):
     live_run.apply(verdict(outcome("test_a", "failed", 1, "wrong too"), outcome("test_b", "failed", 2, "wrong")), 10.5)
     assert live_run.failure.test == "test_a"  # the lowest stage comes first
     assert live_run.milliseconds == pytest.approx(200)
+    live_run.apply(Comparing(1, 75), 10.55)
+    assert live_run.comparing == 75
     live_run.apply(Diagnosed(1, (Diagnosis("name", "clause", True),)), 10.6)
+    assert live_run.comparing == 0
     assert live_run.diagnoses == (Diagnosis("name", "clause", True),)
 
 
@@ -272,6 +278,7 @@ def test_the_file_watcher_ends_at_once(folder):
         ("jj\r", ["j", "j", "enter"]),
         ("\x1b[A\x1b[B\x1bOA\x1bOB", ["up", "down", "up", "down"]),
         ("\x1b[5~\x1b[6~ ", ["page up", "page down", "space"]),
+        ("\x1b[H\x1b[F\x1b[1~\x1b[4~\x1bOH\x1bOF", ["home", "end"] * 3),
         ("\x1b", ["escape"]),
         ("\x1b\x1b[A", ["escape", "up"]),
         ("\x1b[C\x1b[3~\x1b[1;5D\x1bOP\x1bq", []),  # right, delete, Ctrl-left, F1, Alt-q: no keys of this program
@@ -315,6 +322,30 @@ def test_after_a_paste_keys_are_keys_again():
     assert reader.keys("q", 13.0) == ["q"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        ([(0.0, "n")], ["n"]),  # alone
+        ([(0.0, "k"), (0.2, "a"), (0.3, "t"), (0.5, "a"), (0.7, "space"), (1.1, "l"), (1.5, "s"), (1.6, "enter")], []),
+        ([(0.0, "l"), (0.0, "s"), (0.0, "enter"), (2.0, "n")], ["n"]),  # a word, and then a key
+        ([(0.0, "d"), (2.0, "d"), (2.1, "n")], ["d", "d", "n"]),  # after the first key letters are keys at once
+        ([(0.0, "q"), (0.1, "q")], ["q"]),  # pressed on by somebody who wants to get out
+        ([(0.0, "q"), (0.1, "u"), (0.2, "i"), (0.3, "t"), (0.4, "enter")], []),
+        ([(0.0, "s"), (0.1, "s"), (0.2, "h"), (0.3, "space"), (0.4, "n")], []),
+        ([(0.0, "up"), (0.1, "down"), (0.2, "n")], ["up", "down", "n"]),  # no text
+        ([(0.0, "e"), (0.3, "x"), (0.6, "i"), (0.9, "t"), (1.2, "enter"), (5.0, "d"), (5.1, "u"), (5.2, "e")], []),
+    ],
+)
+def test_a_word_typed_after_a_page_was_left_is_no_key(typed, keys):
+    """It is meant for the shell, by somebody who has quit a program with q."""
+    guard, done = TypingGuard(), []
+    guard.begin()
+    for now, key in [*typed, (100.0, "")]:
+        done += [released] if (released := guard.released(now)) else []
+        done += [key] if key and not guard.stops(key, now) else []
+    assert done == keys
+
+
 def test_every_key_on_the_screen_does_something():
     """None has the name of a special key."""
     assert all(hasattr(WatchApp, f"key_{key}") for key in view.KEYS)
@@ -355,7 +386,7 @@ def test_the_screen_is_full_and_never_wider_than_the_window(live_run, checkout, 
     elif state == "nothing ran":
         live_run.apply(verdict(), 11.0)
     top = view.header(terminal, checkout, live_run, 0, 1)
-    bottom = view.footer(terminal, live_run, "", "", "fork")
+    bottom = view.footer(terminal, live_run, [], "fork")
     lines = screen.frame(terminal, top, screen.verdict(terminal, "katas/tiny.py", live_run, False), bottom)
     assert len(lines) == size[1]
     assert all(len(plain(line)) <= size[0] for line in lines)
@@ -393,15 +424,13 @@ def test_a_message_with_control_characters_stays_where_it_is(live_run):
 def test_a_cold_start_is_explained(live_run):
     """Where fork is unsafe every save takes seconds, and the screen says why."""
     live_run.apply(verdict(outcome("a")), 11.0)
-    assert "torch is loaded for each save, fork being unsafe here" in words(
-        view.footer(Paper(), live_run, "", "", "spawn")
-    )
+    assert "torch is loaded for each save, fork being unsafe here" in words(view.footer(Paper(), live_run, [], "spawn"))
 
 
 def test_the_list_marks_the_chosen_kata(catalog):
     """With the progress in each kata."""
     standing = {"tiny": Progress("started", 3, 6, (1,))}
-    (line,) = view.katas(Paper(), catalog, standing, 0)
+    (line,) = ListPage(lambda: view.katas(Paper(), catalog, standing)).lines(80)
     assert "▸ ◐ tiny" in line
     assert "■□ 3 of 6 tests" in line
 
@@ -413,17 +442,26 @@ def test_it_begins_where_practice_stopped(checkout, catalog):
     """The kata run last; once that is solved, the next one that is not; without a history, the first of all."""
     for name in ("second", "third"):
         checkouts.add_kata(checkout, name)
-    from dojo.core.catalog import load_catalog
-
     catalog = load_catalog(checkout)
     assert first_kata(checkout, catalog) == "tiny"
-    record_run(checkout, [Outcome("a", "second", 1, "failed")], {"second": 1})
+    checkouts.record(checkout, "second", "failed")
     assert first_kata(checkout, catalog) == "second"
-    record_run(checkout, [Outcome("a", "second", 1, "passed")], {"second": 1}, how="watch")
+    checkouts.record(checkout, "second", "passed", how="watch")
     assert first_kata(checkout, catalog) == "third"
-    record_run(checkout, [Outcome("a", "third", 1, "passed")], {"third": 1})
+    checkouts.record(checkout, "third", "passed")
     assert first_kata(checkout, catalog) == "tiny"
-    record_run(checkout, [Outcome("a", "tiny", 1, "passed")], {"tiny": 1})
+    checkouts.record(checkout, "tiny", "passed")
+    assert first_kata(checkout, catalog) == "tiny"
+
+
+def test_it_goes_on_with_a_kata_that_is_taken_again(checkout):
+    """A kata stays solved while it is being solved again; practice stays with it all the same."""
+    checkouts.add_kata(checkout, "second")
+    catalog = load_catalog(checkout)
+    checkouts.solve(checkout)
+    checkouts.record(checkout, "tiny", "passed")
+    assert first_kata(checkout, catalog) == "second"
+    actions.reset(checkout, catalog["tiny"], print)
     assert first_kata(checkout, catalog) == "tiny"
 
 

@@ -127,6 +127,18 @@ def editor(folder, text):
     return str(script)
 
 
+def test_two_mistakes_are_one_story(checkout):
+    """At 80x24: neither claims the whole result, and the second one follows the first."""
+    checkouts.solve(checkout, "x * 2", "x * x")
+    file = checkout.katas / "tiny.py"
+    file.write_text(file.read_text().replace("x + by", "x - by"))
+    with Person(checkout) as person:
+        person.sees(
+            "✗ test_double_is_twice_as_much[1]",
+            "Part of your result is exactly what you get when x is multiplied by itself. Also, `by` is subtracted.",
+        )
+
+
 def test_an_hour_of_practice(other, tmp_path):
     """Every key, every kind of verdict, and windows of three sizes, in one sitting."""
     tiny = other.stub("tiny")
@@ -244,6 +256,39 @@ def test_an_hour_of_practice(other, tmp_path):
     assert tiny.read_text() != other.reference("tiny").read_text()
 
 
+def test_failures_are_browsed_and_pages_are_left(checkout):
+    """What the code printed, one failure after another, a test's source, the solution; and what is typed after q."""
+    printing = 'print("x is", x)\n    return x * x'
+    checkouts.solve(checkout, "return x * 2", printing)
+    with Person(checkout) as person:
+        person.sees("✗ test_double_is_twice_as_much[1] 1 of 2: f the next", "x is multiplied by itself")
+        person.sees("Printed in test_double_is_twice_as_much[1] x is 1")
+        person.press("f")
+        person.sees("✗ test_double_is_twice_as_much[5] 2 of 2: f the next", "but is 25", "x is 5")
+        person.press("t")
+        person.sees("▸ ✗ test_double_is_twice_as_much[5]", "Enter the test", "arrows choose", "Esc or q back")
+        person.press("\r")
+        person.sees("The definition.", "tests/tiny/test_1_core.py, line 9", "expect_equal(double(x), 2 * x")
+        person.press("\x1b")
+        person.sees("▸ ✗ test_double_is_twice_as_much[5]")
+        person.press("\x1b", "s", "y", "e", "s", "\r")
+        person.sees("solutions/tiny.py", "c compare with yours arrows scroll Home top End end Esc or q back")
+        assert "kata: begin" not in person.screen
+        person.press("c")
+        person.sees("- yours, katas/tiny.py + the reference", "- return x * x", "+ return x * 2")
+        person.press("\x1b", "\x1b[F")
+        person.sees("What an interviewer asks next", "Add once more.", not_=["more: arrow down"])
+        person.press("\x1b[B", "\x1b[H")
+        person.sees("Two functions of whole numbers", "more: arrow down")
+        person.press("q", *"kata hint", "\r", *"exit", "\r")
+        person.sees("q quit", "That was typed text, and no key")
+        assert runs.count_events(checkout, "tiny", "hint") == 0
+        checkouts.solve(checkout, "return x * 2", "breakpoint()")
+        person.sees("stopped at a breakpoint", "To debug: kata test tiny -x")
+        person.press("\x1b[B", "q")
+        assert person.ends() == 0
+
+
 def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
     """NO_COLOR is set."""
     checkouts.solve(other, "x * 2", "x * x", name="other")
@@ -252,8 +297,11 @@ def test_it_resumes_at_the_kata_run_last_and_without_colour(other):
         person.sees("other in two functions", "✗ test_double", "x is multiplied by itself")
         assert not COLOUR.search(person.raw)
         person.press("d")  # to the drill, which takes over the screen after it was restored
-        person.sees("other")
-        person.press("\x03")
+        person.sees("A drill: other in two functions", "Enter starts the clock")
+        person.press("q")  # and back, because no clock has started
+        person.sees("✗ test_double")
+        person.press("q")
+        assert person.ends() == 0
 
 
 @pytest.mark.parametrize("how", ["q", "Ctrl-C", "Ctrl-D", "Ctrl-\\", "SIGTERM", "SIGHUP"])
@@ -303,7 +351,7 @@ def test_text_meant_for_another_window_decides_nothing(checkout, text):
         assert checkout.stub("tiny").read_text() == mine
         person.press("t")  # keys work as before
         person.sees("✓ test_shift_moves_up")
-        person.press("\r", "q")
+        person.press("\x1b", "q")
         assert person.ends() == 0
 
 

@@ -35,8 +35,9 @@ class Past:
         how: str = "test",
         named: Sequence[str | tuple[str, str]] = (),
         complete: bool = True,
+        text: str = "x",
     ) -> "Past":
-        """One run. Each stage is a word of letters: p(assed), f(ailed), n(ot started), s(kipped)."""
+        """One run of this text. Each stage is a word of letters: p(assed), f(ailed), n(ot started), s(kipped)."""
         verdicts = {"p": "passed", "f": "failed", "n": "not started", "s": "skipped"}
         outcomes = [
             Outcome(f"test_{stage}_{number}", kata, stage, verdicts[letter], seconds=0.01)  # type: ignore[arg-type]
@@ -47,13 +48,21 @@ class Past:
         diagnoses = {kata: [Diagnosis(name, clause, True) for name, clause in pairs]}
         with self._clock():
             expected = {kata: len(outcomes) if complete else -1}
-            runs.record_run(self.checkout, outcomes, expected, diagnoses=diagnoses, source="x", how=how)
+            runs.record_run(
+                self.checkout,
+                outcomes,
+                expected,
+                sources={kata: text},
+                began=self.now,
+                diagnoses=diagnoses,
+                how=how,
+            )
         return self
 
-    def event(self, kata: str, what: str) -> "Past":
-        """An event: "hint", "show", "solution" or "reset"."""
+    def event(self, kata: str, what: str, detail: str = "") -> "Past":
+        """An event: "hint", "show", "solution" or "reset" (then `detail` is the text put aside)."""
         with self._clock():
-            runs.record_event(self.checkout, kata, what)
+            runs.record_event(self.checkout, kata, what, detail)
         return self
 
     def session(
@@ -67,6 +76,7 @@ class Past:
         all_stages: int = 2,
         hints: int = 0,
         ended: bool = True,
+        trouble: str = "",
     ) -> "Past":
         """A session that passed `stages` of `all_stages`. It has not ended without points, or with `ended=False` (while
         its follow-up questions are asked)."""
@@ -84,7 +94,7 @@ class Past:
                     self.now if ended and points is not None else None,
                     elapsed,
                     points,
-                    json.dumps({"results": results}),
+                    json.dumps({"results": results, "trouble": trouble}),
                 ),
             ).lastrowid
             steps = [(elapsed * stage / all_stages, "stage", str(stage)) for stage in range(1, stages + 1)]

@@ -9,13 +9,15 @@ import pytest
 
 from dojo.core import files
 from dojo.core.errors import UserError
+from dojo.core.files import digest
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.pool import TaskDied, run_forked
 from dojo.practice import actions
 from dojo.progress import database, runs
 from dojo.progress.attempts import read_attempts
 from dojo.progress.runs import Progress, count_events, ever_solved, progress, record_event, record_run
-from dojo.tests.checkouts import solve
+from dojo.tests.checkouts import pytest_in, solve
+from dojo.tests.progress.made_up_history import Past
 
 
 def outcomes(*verdicts, kata="tiny", stages=(1, 1, 2, 2)):
@@ -25,8 +27,12 @@ def outcomes(*verdicts, kata="tiny", stages=(1, 1, 2, 2)):
     ]
 
 
-def record(checkout, *verdicts, expected=None):
-    record_run(checkout, outcomes(*verdicts), {"tiny": len(verdicts) if expected is None else expected})
+def record(checkout, *verdicts, expected=None, text=None, began=None, **more):
+    """Records a run of `tiny` as its file is now (or of another text), which began just now (or then)."""
+    source = digest(checkout.stub("tiny")) if text is None else text
+    total = len(verdicts) if expected is None else expected
+    began = runs.time.time() if began is None else began
+    record_run(checkout, outcomes(*verdicts), {"tiny": total}, sources={"tiny": source}, began=began, **more)
 
 
 # Progress
@@ -78,11 +84,11 @@ def test_an_incomplete_run_changes_nothing(checkout):
     assert not ever_solved(checkout, "tiny")
 
 
-def test_the_newest_complete_run_counts(checkout):
-    """A solved kata that is broken again is "started", and was solved once."""
+def test_a_solved_kata_that_is_broken_again_stays_solved(checkout):
+    """The figures are those of the newest complete run."""
     record(checkout, "passed", "passed")
     record(checkout, "passed", "failed")
-    assert progress(checkout, "tiny").state == "started"
+    assert progress(checkout, "tiny") == Progress("solved", 1, 2)
     assert ever_solved(checkout, "tiny")
 
 
@@ -96,7 +102,8 @@ def test_a_file_that_has_changed_since_its_run_is_marked(checkout):
 
 def test_katas_are_recorded_apart(checkout):
     """One pytest session tests many."""
-    record_run(checkout, outcomes("passed") + outcomes("failed", kata="other"), {"tiny": 1, "other": 1})
+    both = outcomes("passed") + outcomes("failed", kata="other")
+    record_run(checkout, both, {"tiny": 1, "other": 1}, sources={}, began=0.0)
     assert progress(checkout, "tiny").state == "solved"
     assert progress(checkout, "other").state == "started"
 
@@ -134,7 +141,8 @@ def test_a_clock_that_is_set_back_confuses_nothing(checkout, monkeypatch):
     record_event(checkout, "tiny", "hint", "1")
     record(checkout, "passed")
     assert count_events(checkout, "tiny", "hint") == 1
-    assert progress(checkout, "tiny").state == "solved"
+    assert progress(checkout, "tiny").passes
+    assert ever_solved(checkout, "tiny", since_reset=True)
 
 
 # Trouble
@@ -198,7 +206,7 @@ USES = [
     partial(ever_solved, kata="tiny"),
     partial(count_events, kata="tiny", what="hint"),
     partial(record_event, kata="tiny", what="hint"),
-    partial(record_run, outcomes=outcomes("passed"), expected={"tiny": 1}),
+    partial(record_run, outcomes=outcomes("passed"), expected={"tiny": 1}, sources={}, began=0.0),
 ]
 
 
@@ -269,20 +277,23 @@ def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
     assert [path.name for path in checkout.katas.glob(".*")] == []
 
 
-def test_a_reset_starts_progress_afresh(checkout):
-    """A kata that is being solved again is not shown as solved; that it was solved once is remembered."""
-    record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
-    assert progress(checkout, "tiny").state == "solved"
-    record_event(checkout, "tiny", "reset")
-    assert progress(checkout, "tiny").state == "not started"
+def test_a_reset_starts_the_figures_afresh_and_keeps_the_success(checkout):
+    """A kata that is being solved again stays solved."""
+    record(checkout, "passed", "passed", text="mine")
+    record_event(checkout, "tiny", "reset", "mine")
+    assert progress(checkout, "tiny") == Progress("solved")
     assert ever_solved(checkout, "tiny")
+    assert not ever_solved(checkout, "tiny", since_reset=True)
+    record(checkout, "passed", "failed")
+    assert progress(checkout, "tiny") == Progress("solved", 1, 2)
+    assert not ever_solved(checkout, "tiny", since_reset=True)
 
 
 def test_a_run_that_skips_everything_says_nothing(checkout):
     """`--benchmark-only` skips every test of a solved kata."""
-    record_run(checkout, outcomes("passed", "passed"), {"tiny": 2})
-    record_run(checkout, outcomes("skipped", "skipped"), {"tiny": 2})
-    assert progress(checkout, "tiny").state == "solved"
+    record(checkout, "passed", "passed")
+    record(checkout, "skipped", "skipped")
+    assert progress(checkout, "tiny").passes
 
 
 # Older and newer files
@@ -299,7 +310,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(checkout):
     answers = [answer for _, answer in run_forked([partial(progress, checkout, "tiny")] * 4, jobs=4, seconds=30)]
     assert all(answer == Progress("solved", 1, 1, (1,), True) for answer in answers), answers
     record(checkout, "passed", "failed")
-    assert progress(checkout, "tiny").state == "started"
+    assert progress(checkout, "tiny") == Progress("solved", 1, 2)
 
 
 def test_a_file_of_a_newer_version_is_left_alone(checkout):
@@ -313,19 +324,91 @@ def test_a_file_of_a_newer_version_is_left_alone(checkout):
     assert not list(checkout.state.glob("history.damaged-*"))
 
 
-def test_runs_of_drills_do_not_count_for_katas(checkout):
-    """A drill works on a copy."""
-    record_run(checkout, outcomes("passed"), {"tiny": 1}, how="drill")
-    assert progress(checkout, "tiny").state == "not started"
+def test_a_kata_solved_in_a_drill_is_solved(checkout):
+    """A drill works on a copy: it says nothing of the file in katas/, and a drill that was not solved says nothing."""
+    record(checkout, "passed", "failed", text="a copy", how="drill")
+    assert progress(checkout, "tiny") == Progress("not started")
+    record(checkout, "passed", "passed", text="a copy", how="drill")
+    assert progress(checkout, "tiny") == Progress("solved")
+    assert ever_solved(checkout, "tiny", since_reset=True)
     assert runs.last_kata(checkout) == ""
     record(checkout, "failed")
     assert runs.last_kata(checkout) == "tiny"
 
 
+def test_a_drill_that_its_grading_alone_found_solved_is_solved(checkout):
+    """It was ended before its last stage opened. A grading that did not reach every test solves nothing."""
+    past = Past(checkout).session("tiny", 60, stages=1)
+    assert progress(checkout, "tiny").state == "not started"
+    past.session("tiny", 100, trouble="The final run was still running after 20 s")
+    assert progress(checkout, "tiny").state == "not started"
+    assert not any(attempt.solved for attempt in read_attempts(checkout))
+    past.session("tiny", 100)
+    assert progress(checkout, "tiny").state == "solved"
+    record_event(checkout, "tiny", "reset")
+    assert progress(checkout, "tiny").state == "solved"
+    assert not ever_solved(checkout, "tiny", since_reset=True)
+
+
+def test_a_mended_hunt_solves_nothing(checkout):
+    """Its file is the reference."""
+    record(checkout, "passed", text="a copy", how="hunt")
+    assert progress(checkout, "tiny").state == "not started"
+
+
+# Runs that end late, and answers that are brought back
+
+
+def test_a_slow_run_of_an_older_save_overrules_nothing(checkout):
+    """It is stored last; the figures are those of the text that stands in the file now."""
+    record(checkout, "passed", "passed", "failed")
+    record(checkout, "failed", "failed", "failed", text="an older save")
+    assert progress(checkout, "tiny") == Progress("started", 2, 3, (1,))
+
+
+@pytest.mark.parametrize(("when", "changed"), [("while the tests run", True), ("before it is imported", False)])
+def test_a_run_is_stored_with_the_text_that_was_imported(checkout, when, changed):
+    """The file may be saved again at any time."""
+    solve(checkout)
+    save = f'open({str(checkout.stub("tiny"))!r}, "a").write("x = 1\\n")\n'
+    tests = checkout.tests("tiny") / "test_1_core.py"
+    text = tests.read_text()
+    tests.write_text(f"{text}\n\ndef test_saves():\n    {save}" if changed else save + text)
+    assert pytest_in(checkout, "tests/tiny").code == 0
+    assert progress(checkout, "tiny").changed is changed
+
+
+def test_a_run_that_began_before_a_reset_belongs_before_it(checkout):
+    """It ends afterwards, and solves the try that was given up and not the new one."""
+    began = runs.time.time()
+    record_event(checkout, "tiny", "reset", "mine")
+    record(checkout, "passed", "passed", text="mine", began=began)
+    assert ever_solved(checkout, "tiny")
+    assert not ever_solved(checkout, "tiny", since_reset=True)
+    assert progress(checkout, "tiny") == Progress("solved")
+
+
+def test_restoring_ones_own_answer_undoes_the_reset(checkout):
+    """The try before goes on, with its hints; the same after several resets."""
+    record_event(checkout, "tiny", "hint", "1")
+    record(checkout, "passed", "passed", text="mine")
+    record_event(checkout, "tiny", "reset", "mine")
+    record(checkout, "failed", "failed", text="another try")
+    record_event(checkout, "tiny", "reset", "another try")
+    assert count_events(checkout, "tiny", "hint") == 0
+    record(checkout, "passed", "passed", text="mine")
+    assert ever_solved(checkout, "tiny", since_reset=True)
+    assert count_events(checkout, "tiny", "hint") == 1
+    (attempt,) = read_attempts(checkout)
+    assert attempt.solved
+    record_event(checkout, "tiny", "reset", "mine")
+    assert not ever_solved(checkout, "tiny", since_reset=True)
+
+
 def test_diagnoses_are_stored_with_their_run(checkout):
     """The report shows which mistakes recur."""
     diagnoses = (Diagnosis("moves down", "you moved down", True), Diagnosis("squares", "x is squared", False))
-    record_run(checkout, outcomes("failed"), {"tiny": 1}, diagnoses={"tiny": diagnoses})
+    record(checkout, "failed", diagnoses={"tiny": diagnoses})
     (attempt,) = read_attempts(checkout)
     assert attempt.diagnoses == diagnoses
 

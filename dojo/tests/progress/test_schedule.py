@@ -125,6 +125,15 @@ def test_a_mock_interview_is_its_parts(checkout, catalog, past):
     assert ratings(checkout, catalog) == [("Good", "80 of 100 points")]
 
 
+def test_an_answer_that_was_brought_back_is_no_new_solve(checkout, catalog, past):
+    """Restored from the archive and changed a little, it is the attempt that was rated before."""
+    past.solve("tiny").wait(days=3).event("tiny", "reset", "x").wait(minutes=1).run("tiny", "pp", "pp")
+    past.wait(minutes=1).run("tiny", "pp", "pp", text="x and a comment")
+    assert ratings(checkout, catalog) == [("Good", "4 min of 5, no hint")]
+    past.wait(days=1).event("tiny", "reset", "x and a comment").wait(minutes=2).run("tiny", "pp", "pp", text="anew")
+    assert [word for word, _ in ratings(checkout, catalog)] == ["Good", "Easy"]
+
+
 # The schedule
 
 
@@ -281,7 +290,7 @@ def test_solving_prints_the_rating_its_reason_and_the_next_date(checkout):
 
 
 def test_again_archives_the_attempt_and_restores_the_stub(checkout):
-    """The archived copy is the learner's file, and progress starts at "not started"."""
+    """The archived copy is the learner's file, and the kata stays solved."""
     solve(checkout)
     mine = checkout.stub("tiny").read_bytes()
     Past(checkout).solve("tiny")
@@ -291,9 +300,20 @@ def test_again_archives_the_attempt_and_restores_the_stub(checkout):
     assert checkout.shown(copy) in output
     assert output.endswith("From memory: kata watch tiny\n")
     assert "write me" in checkout.stub("tiny").read_text()
-    assert "not started" in kata("list").output
+    assert "1 of 1 katas solved" in kata("list").output
     assert "There was no attempt to put aside." in kata("again", "tiny").output
     assert len(list((checkout.state / "archive").iterdir())) == 1
+
+
+def test_the_archived_answer_brought_back_is_no_new_solve(checkout, catalog):
+    """By the commands: `kata again`, then the copy in its place."""
+    solve(checkout)
+    pytest_in(checkout, "tests/tiny")
+    assert kata("again", "tiny").exit_code == 0
+    (copy,) = (checkout.state / "archive").glob("tiny-*.py")
+    checkout.stub("tiny").write_bytes(copy.read_bytes())
+    assert pytest_in(checkout, "tests/tiny").code == 0
+    assert len(ratings(checkout, catalog)) == len(read_attempts(checkout)) == 1
 
 
 # history

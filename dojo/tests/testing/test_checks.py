@@ -8,6 +8,7 @@ import torch
 from dojo import testing
 from dojo.testing import (
     Wrong,
+    called_for,
     expect,
     expect_close,
     expect_equal,
@@ -251,6 +252,17 @@ def test_an_exception_in_the_block_is_the_exception():
     x = t(1.0)
     with pytest.raises(IndexError), expect_unchanged(x), expect_rng_untouched():
         x.add_(1)[7]
+
+
+def test_an_exception_gets_a_note_of_what_was_called():
+    """It stays the same exception; a wrong answer and an unwritten stub say enough."""
+    with pytest.raises(IndexError) as error, called_for("T=0.001", hint="widen"):
+        t(1.0)[7]
+    assert error.value.__notes__ == ["It was called for T=0.001\nhint: widen"]
+    for kind in (Wrong, NotImplementedError):
+        with pytest.raises(kind) as other, called_for("T=0.001"):
+            raise kind("as it is")
+        assert not hasattr(other.value, "__notes__")
 
 
 def test_a_draw_from_the_global_stream_fails():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dojo.testing import Wrong, seeded
-from dojo.testing.modules import Traced, fill, fill_at_random, set_weights
+from dojo.testing.modules import Traced, expect_parameters, fill, fill_at_random, set_weights
 
 
 class Layer(nn.Module):
@@ -19,6 +19,55 @@ class Layer(nn.Module):
 
 class Token:
     """Something that a weak reference can refer to."""
+
+
+SHAPES = {"to_q.weight": [3, 2], "to_out.weight": [2, 3], "to_out.bias": [2]}
+
+
+def without_bias(layer):
+    layer.to_out.bias = None
+
+
+def in_float64(layer):
+    layer.to_q.double()
+
+
+FAULTS = {
+    "to_q.bias [3] is one too many": lambda layer: setattr(layer, "to_q", nn.Linear(2, 3)),
+    "to_q.weight should have shape [3, 2], but has [3, 1]": lambda layer: setattr(
+        layer, "to_q", nn.Linear(1, 3, False)
+    ),
+    "to_out.bias [2] is missing": without_bias,
+    "to_q.weight [3, 2] is missing": lambda layer: delattr(layer, "to_q"),
+    "to_q.weight should have dtype torch.float32, but has torch.float64": in_float64,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_structural_fault_is_told_as_such(fault):
+    """Which parameter it is, and what it should be; a long list of all of them would be cut where it matters."""
+    layer = Layer()
+    expect_parameters(layer, SHAPES, what="Layer()")
+    FAULTS[fault](layer)
+    with pytest.raises(Wrong) as error:
+        expect_parameters(layer, SHAPES, what="Layer()", hint="bias=False")
+    assert str(error.value) == f"Layer() should have other parameters: {fault}\nhint: bias=False"
+
+
+def test_what_stands_in_a_parameters_place_is_told():
+    """A layer instead of a matrix, or a plain tensor that no optimizer finds."""
+    layer = nn.Module()
+    layer.lora_A, layer.lora_B = nn.Linear(2, 3, bias=False), torch.zeros(2, 3)
+    with pytest.raises(Wrong) as error:
+        expect_parameters(layer, {"lora_A": [3, 2], "lora_B": [2, 3]}, what="the layer")
+    assert str(error.value) == (
+        "the layer should have other parameters: lora_A [3, 2] is no nn.Parameter, but a Linear; "
+        "lora_B [2, 3] is no nn.Parameter, but a Tensor"
+    )
+    with pytest.raises(Wrong, match=r"lora_A should be an nn\.Parameter, but is a Linear"):
+        fill(layer.lora_A, 0.0, what="lora_A")
+    with pytest.raises(Wrong, match=r"to_k\.weight should be a parameter of the layer, but is missing"):
+        set_weights(Layer(), to_k=1.0)
 
 
 def test_a_parameter_is_filled_in_place():
