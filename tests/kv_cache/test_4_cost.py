@@ -51,7 +51,7 @@ def test_a_step_copies_nothing_that_is_stored(rng, cost):
     sentence = (
         f"a step should allocate less than 0.25 times a layer's stored keys, but allocated {share:.2f} ({common})"
     )
-    hint = "write in place into memory of a fixed size, and read it through views"
+    hint = "write in place and read through views; torch.cat copies, and so does q @ k.mT where heads lie behind tokens"
     expect(share < 0.25, sentence, hint=hint)
     expect(spent.calls.total() > 0, "torch operators should do the work of a step, but none was seen")
 
