@@ -1,7 +1,7 @@
 """What the authors of katas import: the only room that a kata's tests and probes import. Imports core and torch.
 
     from dojo.testing import expect_close, randn         # tests/NAME/test_*.py: checks, random inputs, limits
-    from dojo.testing.diffusion import knows             # for tests of one subject: also .decoding, .modules, .lines
+    from dojo.testing.diffusion import knows             # of one subject: also .attention, .decoding, .lines, .modules
     from dojo.testing.probes import Case, Draws, Pairs   # tests/NAME/probe.py
     from dojo.testing.bench import work                  # tests/NAME/bench.py
     from dojo.testing.gpu import gpu_benchmark           # tests/test_speed.py

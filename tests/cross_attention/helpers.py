@@ -22,9 +22,3 @@ def revealing(rng, content_dim=6, tokens=4):
     values = torch.cat([torch.zeros(tokens, content_dim), torch.eye(tokens)], 1)
     set_weights(layer, to_q=randn(rng, tokens, tokens), to_k=keys, to_v=values, to_out=torch.eye(tokens), bias=0.0)
     return layer, lambda content: torch.cat([content, torch.eye(tokens).expand(len(content), -1, -1)], -1)
-
-
-def some_mask(rng, *shape):
-    """Random, with at least one True in each row."""
-    mask = torch.rand(*shape, generator=rng) < 0.5
-    return mask | (torch.rand(*shape, generator=rng).argsort(-1) == 0)

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from dojo.testing import expect_close, expect_equal, expect_raises, expect_unchanged, randn
+from dojo.testing.attention import some_mask
 from katas.cross_attention import CrossAttention
 
-from .helpers import attention, revealing, some_mask
+from .helpers import attention, revealing
 
 SIZES = [(2, 4, 6), (3, 3, 3), (1, 5, 2), (4, 1, 4), (4, 4, 7)]  # batch, queries, keys
 

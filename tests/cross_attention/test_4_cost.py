@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from dojo.testing import expect, expect_flat_operators, randn
+from dojo.testing.attention import some_mask
 from katas.cross_attention import CrossAttention
-
-from .helpers import some_mask
 
 
 def at_scale(rng, batch=2, queries=64, keys=77):
