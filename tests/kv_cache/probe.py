@@ -44,8 +44,8 @@ def cases(rng):
         *(((4,), 6, 0), ((2, 3, 1), 6, 1), ((3, 3), 4, "prompt")),
     ):
         prompts = [randint(rng, 0, VOCAB, length).tolist() for length in lengths]
-        weights, name = randint(rng, 0, 2**60, 1), f"{most} after {lengths}, eos {eos}"
-        yield Case(name, of="generate", prompts=prompts, most=most, eos=eos, weights=weights)
+        given = {"prompts": prompts, "most": most, "eos": eos, "weights": randint(rng, 0, 2**60, 1)}
+        yield Case(f"{most} after {lengths}, eos {eos}", of="generate", **given)
     yield Case("cost", of=ATTEND, q=randn(rng, 2, 2, 1, 64, dtype=SINGLE))
 
 
@@ -88,9 +88,8 @@ def play(kata, case):
                 if case.flag == "other":
                     caches[1].write(layer, v, q, given)
             cache.advance(given)
-        seen[f"{number} lengths"] = [cache.lengths.clone(), torch.equal(given, before)]
-        given.zero_()
-        seen[f"{number} lengths of its own"] = cache.lengths.clone()
+        seen[f"{number} given"] = torch.equal(given, before)
+        seen[f"{number} lengths"] = [cache.lengths.clone(), given.zero_(), cache.lengths.clone()]
     return seen
 
 
@@ -113,7 +112,7 @@ def decoder_of(kata, case, positions=12):
             if name.endswith("bias") or "norm" in name:
                 parameter.mul_(0.2).add_(float(name.endswith("weight")))
         decoder.head.bias.zero_()
-        decoder.head.weight.div_(decoder.head.weight.norm(dim=1, keepdim=True) / 3)
+        decoder.head.weight.copy_(3 * torch.nn.functional.normalize(decoder.head.weight))
     return decoder
 
 
@@ -129,9 +128,8 @@ def forward(kata, case):
 
 def tokens(kata, case):
     decoder, seen, eos = decoder_of(kata, case), [], case.eos
-    if isinstance(eos, int):  # the third token of that row, when nothing ends it
-        eos = kata.generate(decoder, case.prompts, 6)[eos][2]
-    eos = case.prompts[0][-1] if eos == "prompt" else eos
+    if eos is not None:  # of a prompt, or the third token of that row, when nothing ends it
+        eos = case.prompts[0][-1] if eos == "prompt" else kata.generate(decoder, case.prompts, 6)[eos][2]
     decoder.register_forward_hook(lambda module, given, logits: seen.append(logits.detach()))
     answers = kata.generate(decoder, case.prompts, case.most, eos_token=eos)
     logits = seen if case.most == 5 else [logits.shape[1] for logits in seen]  # 5: equal lengths and no eos
