@@ -22,9 +22,9 @@ token and one class. Sums run in float32 at least, those over chunks too; result
 argument is modified.
 
 Rules: the ready-made losses and log-softmaxes are forbidden (F.cross_entropy, F.nll_loss, F.log_softmax,
-torch.logsumexp, F.linear_cross_entropy, their modules and what is built on them, as torch.distributions); torch.softmax
-is allowed. cross_entropy and linear_cross_entropy are differentiable. cross_entropy_grad does without autograd, and
-nothing uses torch.func.
+torch.logsumexp, F.linear_cross_entropy, their modules and what is built on them, such as torch.distributions);
+torch.softmax is allowed. cross_entropy and linear_cross_entropy are differentiable, by autograd, a Function of your own
+or torch.utils.checkpoint. cross_entropy_grad uses no autograd, and nothing uses torch.func.
 
 Stage 1: log-sum-exp, the loss.  Stage 2: batches, smoothing, ignored targets, z-loss, total, wrong arguments.
 Stage 3: logits up to +-1e4 and -inf, every floating dtype, the gradient by hand.  Stage 4: few passes over the logits
@@ -57,7 +57,8 @@ def cross_entropy(
 ) -> Float[Tensor, ""]:
     """The loss, a 0-d tensor that is differentiable in the logits.
 
-    Without options it reads and writes as many numbers as 9 times the logits at most; a one-hot matrix is too much.
+    Without options the forward pass reads and writes at most 9 times as many numbers as there are logits; a one-hot
+    matrix costs too much.
     """
     raise NotImplementedError("softmax_cross_entropy.cross_entropy: write me")
 
@@ -71,7 +72,7 @@ def cross_entropy_grad(
     z_loss: float = 0.0,
     total: int | None = None,
 ) -> Float[Tensor, "n vocab"]:
-    """The gradient of cross_entropy by the logits, by hand: it also works under torch.inference_mode()."""
+    """The gradient of cross_entropy with respect to the logits, by hand: it also works under torch.inference_mode()."""
     raise NotImplementedError("softmax_cross_entropy.cross_entropy_grad: write me")
 
 
@@ -89,8 +90,8 @@ def linear_cross_entropy(
     """cross_entropy(hidden @ weight.T, targets, ...), differentiable in hidden and weight, in the dtype of hidden.
 
     The logits of at most chunk_size tokens exist at a time, in the forward pass, in the backward pass and in between;
-    the last chunk may be shorter. No new tensor is larger than chunk_size x vocab and weight, and both passes together
-    cost at most 4 products of the size of hidden @ weight.T. hidden and weight have one dtype.
+    the last chunk may be shorter. No new tensor has more elements than the largest of chunk_size x vocab, weight and
+    hidden, and both passes together cost at most 4 products of the size of hidden @ weight.T. hidden and weight have one dtype.
     Raises ValueError if chunk_size is below 1.
     """
     raise NotImplementedError("softmax_cross_entropy.linear_cross_entropy: write me")

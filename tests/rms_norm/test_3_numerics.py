@@ -9,7 +9,7 @@ from katas.rms_norm import add_rms_norm, layer_norm, rms_norm
 from .helpers import EPS, eighths, ones, plain_layer_norm, plain_rms_norm
 
 EVERY = pytest.mark.parametrize("dtype", FLOATS, ids=str)
-WIDE = "square and average in float32, and convert back at the end"
+WIDE = "square and average in float32 at least (float64 stays float64), and convert back at the end"
 
 
 def close(dtype):
@@ -27,8 +27,8 @@ def test_every_floating_dtype_works(rng, dtype, weight_dtype):
     want = {"rms_norm": rms_norm(x, weight, EPS), "layer_norm": layer_norm(x, weight, bias, EPS)}
     half = (x / 2).to(dtype)
     got = {
-        "rms_norm": rms_norm(x.to(dtype), vectors[0], EPS),
-        "layer_norm": layer_norm(x.to(dtype), *vectors, EPS),
+        "rms_norm": rms_norm(x.to(dtype, copy=True), vectors[0], EPS),
+        "layer_norm": layer_norm(x.to(dtype, copy=True), *vectors, EPS),
         "add_rms_norm": add_rms_norm(half, half, vectors[0], EPS)[0],
     }
     want["add_rms_norm"] = want["rms_norm"]

@@ -77,7 +77,7 @@ def test_the_gradients_are_the_slopes_of_the_forward_pass(rng, name, shape):
                 forward(*inputs[:place], inputs[place] + sign * step, *inputs[place + 1 :], EPS) for sign in (1, -1)
             )
             want[index] = ((ahead - behind) * grad).sum() / 2e-5
-        what = f"{NAMES[place]} of {name}_backward at {list(shape)}, against the slope of {name}"
+        what = f"{NAMES[place]} of {name}_backward for x of shape {list(shape)}, against the slope of {name},"
         expect_close(result, want.view_as(inputs[place]), what=what, hint=FORMULA, rtol=1e-6, atol=1e-7)
 
 

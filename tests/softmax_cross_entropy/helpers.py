@@ -34,4 +34,4 @@ def one_by_one(logits, targets, **options):
 def wrong_calls():
     """(words, targets, options) of calls that raise ValueError for 5 classes."""
     for target, options in WRONG.values():
-        yield f"targets [0, {target}] of 5 classes and {options}", targets_of(0, target), options
+        yield f"targets [0, {target}] of 5 classes and {options or 'no options'}", targets_of(0, target), options

@@ -140,7 +140,7 @@ def test_the_loss_has_the_gradient_of_the_function(rng, options):
     """Finite differences in float64, with a target that is ignored."""
     logits, targets = tokens(rng, 4, 3)
     targets[1] = options.get("ignore_index", -100)
-    hint = "no detach() of anything but the maximum, no .data, no torch.no_grad()"
+    hint = "no detach() but of the maximum, no .data, no torch.no_grad(); a backward of your own multiplies by what comes in"
     expect_gradients(lambda z: cross_entropy(z, targets, **options), [logits], what="cross_entropy", hint=hint)
 
 
