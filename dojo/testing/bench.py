@@ -45,6 +45,11 @@ class Bench:
         self.bytes = self.flops = 0
         self.check(partial(_expect_same, rtol=1e-5, atol=1e-6))
 
+    @property
+    def reference(self) -> ModuleType:
+        """What the others are compared with: the reference, or what stands in its place where only one is timed."""
+        return next(iter(self.implementations.values()))
+
     def randn(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.randn(shape, generator=self.rng, dtype=dtype).to(self.device)
 

@@ -59,7 +59,7 @@ def decode(bench, beams, vocab, length):
     model = Attention(bench, vocab)
     arguments = {"start_token": 1, "eos_token": 0, "beam_width": beams, "max_length": length}
     bench.katas(lambda kata: partial(kata.beam_search_with_cache, model.step, **arguments))
-    reference = bench.implementations["reference"]
+    reference = bench.reference
     bench.way("naive: no cache", partial(reference.beam_search, model.whole, **arguments))
     bench.adapted("transformers", lambda adapter: partial(adapter.beam_search_with_cache, model.step, **arguments))
     bench.check(one_list)

@@ -32,7 +32,7 @@ def compare(bench, batch, pixels, words, masked):
     x, context = bench.randn(batch, pixels, WIDTH), bench.randn(batch, words, CONTEXT_DIM)
     mask = (torch.arange(words) < words // 2 + 1).expand(batch, -1).to(bench.device) if masked else None
     arguments = WIDTH, CONTEXT_DIM, HEADS, HEAD_DIM
-    reference = bench.implementations["reference"].CrossAttention(*arguments).to(bench.device)
+    reference = bench.reference.CrossAttention(*arguments).to(bench.device)
 
     def of(module):
         layer = module.CrossAttention(*arguments).to(bench.device)

@@ -42,7 +42,7 @@ def decoupled_attention(bench, batch, pixels, words, tokens):
     x, context = bench.randn(batch, pixels, WIDTH), bench.randn(batch, words, CONTEXT_DIM)
     image = bench.randn(batch, tokens, CONTEXT_DIM)
     arguments = WIDTH, CONTEXT_DIM, HEADS, HEAD_DIM, 0.6
-    reference = bench.implementations["reference"].DecoupledCrossAttention(*arguments).to(bench.device)
+    reference = bench.reference.DecoupledCrossAttention(*arguments).to(bench.device)
 
     def of(module):
         layer = module.DecoupledCrossAttention(*arguments).to(bench.device)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import partial
+from types import ModuleType
 
 import pytest
 import torch
@@ -217,3 +218,10 @@ def test_the_parent_of_the_measurements_stays_without_torch():
     """The command starts at once, and no thread of its own disturbs the measurements."""
     code = "import sys, dojo.cli.main, dojo.authoring.bench.command, dojo.authoring.bench.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_what_is_compared_with_is_there_also_where_only_yours_is_timed():
+    """tests/test_speed.py times the katas under test and no reference beside them."""
+    reference, yours = ModuleType("reference"), ModuleType("yours")
+    assert Bench({"reference": reference, "yours": yours}).reference is reference
+    assert Bench({"yours": yours}).reference is yours
