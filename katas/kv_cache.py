@@ -8,15 +8,16 @@ Token t of a row has position t, counted without padding, and attends to tokens 
 Its key and value do not depend on later tokens. So they are stored once, and a step computes the new tokens alone.
 
 A batch of new tokens is padded on the right: row b of [batch, new] begins with counts[b] real tokens, 0 to new of them.
-What the padding holds has no influence, it is never stored, and what comes out at its places is free.
+What the padding holds has no influence, it is never stored, and the output at its places is free.
 
 Rules: all of torch may be used, F.scaled_dot_product_attention too. Decoder and uncached_forward are given: use them as
 they are. No argument is modified. Every layout of the cache inside is right, as long as its size is fixed from the
-beginning. There are no ties between logits.
+beginning (reorder may replace it). There are no ties between logits.
 
 Stage 1: prefill and decoding of texts of equal length.  Stage 2: unequal lengths, prompts in chunks, a full cache, eos,
 wrong arguments.  Stage 3: truncate, reorder, dtypes, no graph.  Stage 4: one step costs attention over what is stored,
-not over the capacity, and copies none of it: at 1000 stored tokens it allocates less than a quarter of one layer's keys.
+not over the capacity, and copies none of it: at 1000 stored tokens of q's dtype it allocates less than a quarter of one
+layer's stored keys.
 
 Sources: Vaswani et al., "Attention Is All You Need" (2017); Shazeer, "Fast Transformer Decoding" (2019), for what a
 step costs; Leviathan et al., "Fast Inference from Transformers via Speculative Decoding" (2023), for truncate.
@@ -87,7 +88,8 @@ class KVCache:
 
     A step is write and then attend for each layer, with the same counts, and one advance after the last layer. Until
     then `lengths` stays, so a write that is repeated replaces the one before. What the memory holds beyond the stored
-    tokens, be it uninitialised, has no influence. The cache keeps copies, of lengths that it is given too.
+    tokens, be it uninitialised, has no influence, as long as what was written is finite. The cache keeps copies of what
+    it is given, of `lengths` in truncate too.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class KVCache:
     def truncate(self, lengths: Int64[Tensor, "batch"]) -> None:
         """Forgets all but the first lengths[b] tokens of row b, as after drafts that were rejected.
 
-        Raises ValueError if that is below 0 or more than the row holds.
+        Raises ValueError, and changes nothing, if a length is below 0 or more than its row holds.
         """
         raise NotImplementedError("kv_cache.KVCache.truncate: write me")
 
@@ -162,8 +164,9 @@ def generate(
     """The tokens that greedy decoding adds to each prompt, at most max_new_tokens, as if it were alone.
 
     A row ends with its eos_token, which is part of the answer; the others go on. The decoder is called once for all
-    prompts, then once for each further token, and not again when no row needs its logits. A row's last token is never
-    fed, so prompt and answer may fill max_positions + 1 places. The cache has the weights' dtype and device.
+    prompts, then once for each further token, and not again when no row needs its logits. The last token of a row's
+    answer is never fed, so a prompt and its answer may fill max_positions + 1 places. The cache has the weights' dtype
+    and device.
 
     Raises ValueError if a prompt is empty, or max_new_tokens negative.
     """

@@ -69,11 +69,11 @@ def attention(
 
     `mask` is True where a query may see a key, in any shape that broadcasts to [*batch, queries, keys] ([keys] alone,
     too). With `causal`, the last query stands at the last key, as in a decoder with a cache: query i of T sees key j of
-    S if j <= i + S - T. With both, a query sees what both allow. *batch is any number of dimensions, also none.
+    S if j <= i + S - T. With both, a query sees what both allow. *batch is any number of dimensions, including none.
 
-    A hidden key's weight is exactly 0, and neither key nor value gets a gradient by it, whatever they hold, as long as
-    it and all scores are finite. A query that may see nothing gets exactly zeros, and gradients of zero. Scores
-    q k^T / sqrt(dim) up to +-3e4 are fine in every floating dtype (float16 ends at 65504).
+    A hidden key's weight is exactly 0, and key and value get no gradient from that query, whatever finite numbers they
+    hold, as long as all scores are finite, hidden ones too. A query that may see nothing gets exactly zeros, and passes
+    back gradients of zero. Scores q k^T / sqrt(dim) up to +-3e4 must work in every floating dtype (float16 ends at 65504).
 
     Raises ValueError if the mask is not boolean or does not broadcast to that shape, or if `causal` and there are more
     queries than keys.
@@ -92,7 +92,7 @@ class CausalSelfAttention(nn.Module):
     """
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
-        """Initial weights are nn.Linear's own. `dropout` is the probability of each weight to be dropped in training.
+        """Initial weights are nn.Linear's own. `dropout` is the probability that an attention weight is dropped in training.
 
         Raises ValueError if heads is below 1 or does not divide dim, or if dropout is not in [0, 1).
         """
@@ -113,7 +113,7 @@ class CausalSelfAttention(nn.Module):
     ) -> Float[Tensor, "batch n dim"]:
         """Each token's answer; `padding` is True at the real tokens, and the others are hidden as keys.
 
-        What comes out at a padded token is free, but finite. In training each weight is dropped, after the softmax,
+        What comes out at a padded token may be anything finite. In training each weight is dropped, after the softmax,
         with probability `dropout`, independently, and the others are divided by 1 - dropout; in evaluation none is.
 
         Raises ValueError if padding is not boolean or not of shape [batch, n].

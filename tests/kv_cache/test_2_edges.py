@@ -151,6 +151,16 @@ def test_the_last_position_may_be_used(rng):
     expect_equal(generate(decoder, prompts, 8), want, what="8 tokens after a prompt of 5 at 12 positions", hint=hint)
 
 
+def test_a_row_that_has_ended_takes_no_more_room(rng):
+    """The longest prompt ends at once, with one position left, while the short one goes on for longer than that."""
+    decoder, prompts = new_decoder(rng, max_positions=12), texts_of(rng, 11, 2)
+    eos = greedy(decoder, prompts[0], 1)[0]
+    want = [[eos], greedy(decoder, prompts[1], 8, eos)]
+    hint = "a row that has ended is given no more tokens: its counts are 0"
+    what = f"the answers to prompts of 11 and 2 tokens at 12 positions with eos_token={eos}"
+    expect_equal(generate(decoder, prompts, 8, eos_token=eos), want, what=what, hint=hint)
+
+
 @pytest.mark.parametrize("most", [0, 1])
 def test_few_tokens(rng, most):
     """No token: empty answers. One: the prefill alone knows it."""
