@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.columns import Columns
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -32,22 +31,35 @@ def console() -> Console:
 
 def short_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
     """Prints the names of the katas by track, several in a line, each behind the mark of its progress."""
-    _solved(out, catalog, standing)
+    marks = "  ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
+    _solved(out, catalog, standing, f"   [dim]{marks}   kata list --long[/dim]")
+    tracks = list(dict.fromkeys(kata.track for kata in catalog.katas))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    for track in dict.fromkeys(kata.track for kata in catalog.katas):
+    room = out.width - max(map(len, tracks), default=0) - 4
+    for track in tracks:
         katas = [(MARKS[standing[kata.name].state], kata.name) for kata in catalog.katas if kata.track == track]
-        names = Columns([Text.assemble((mark, style), " ", name) for (mark, style), name in katas], padding=(0, 2))
-        table.add_row(Text(track), names)
+        names = [Text.assemble((mark, style), " ", name) for (mark, style), name in katas]
+        table.add_row(Text(track), _filled(names, room))
     out.print(table)
-    marks = "   ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
-    out.print(f"[dim]{marks}   more of each: kata list --long[/dim]\n")
 
 
-def _solved(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
+def _filled(parts: list[Text], width: int) -> Text:
+    """The parts one behind the other, none of them broken, in lines of at most `width`."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = Text("  ").join([lines[-1], part])
+        if longer.cell_len <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return Text("\n").join(lines)
+
+
+def _solved(out: Console, catalog: Catalog, standing: dict[str, Progress], beside: str = "") -> None:
     solved = sum(p.state == "solved" for p in standing.values())
-    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]")
+    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]{beside}")
 
 
 def long_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:

@@ -66,8 +66,8 @@ def cases(rng):
 
 def shown(result, logits):
     """The result; which finite number stands far below all logits does not matter, so each shows as one."""
-    if result.shape != logits.shape:
-        return result.clone()
+    if not isinstance(result, torch.Tensor) or result.shape != logits.shape:
+        return result
     lowest = float(logits[logits.isfinite()].min()) - 60
     return result.masked_fill(result.isfinite() & (result < lowest), lowest)
 

@@ -64,9 +64,10 @@ def cases(rng):
 
 def shown(filtered, logits):
     """The filtered logits; which finite number stands below all that were given does not matter, so each shows as one."""
+    if not isinstance(filtered, torch.Tensor) or filtered.shape != logits.shape:
+        return filtered
     lowest = logits[logits.isfinite()].min()
-    below = filtered.isfinite() & (filtered < lowest) if filtered.shape == logits.shape else torch.tensor(False)
-    return filtered.masked_fill(below, float(lowest) - 1000)
+    return filtered.masked_fill(filtered.isfinite() & (filtered < lowest), float(lowest) - 1000)
 
 
 def run(kata, case):

@@ -1,4 +1,4 @@
-"""Eight thousand small tensors: allowed, and slow for whoever would print them all.
+"""Six thousand small tensors: allowed, and slow for whoever would print them all.
 
 kata: top_k_sampling
 reason: expected
@@ -8,7 +8,7 @@ import torch
 
 
 def attack(*_, **__):
-    return [torch.rand(900) for _ in range(8000)]
+    return [torch.rand(900) for _ in range(6000)]
 
 
 top_k_filter = sample_top_k = attack
