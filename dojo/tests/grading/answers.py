@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dojo.core.catalog import load_catalog
 from dojo.core.mistakes import load_mistakes
@@ -88,6 +88,8 @@ def main() -> int:
                 sources = right_answers(checkout, kata, options.peers)
                 if options.peers:
                     sources = {name: source for name, source in sources.items() if "/peers/" in name}
+                    if sources:  # a library may use what a learner may not
+                        grader._answer_keys[kata] = replace(grader.answer_key(kata), banned=())
                 grade_right_answers(grader, row, sources, PEERS_TIMEOUT_FACTOR if options.peers else 1.0)
                 if not options.peers:
                     grade_mistakes(grader, row)
