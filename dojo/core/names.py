@@ -37,6 +37,8 @@ def forbidden_uses(tree: ast.Module, forbidden: Iterable[str]) -> Iterator[tuple
             attribute = node.args[1] if len(node.args) > 1 else None
             if isinstance(attribute, ast.Constant) and attribute.value in operators:
                 found = str(attribute.value)
+        elif isinstance(node, ast.Name) and node.id in operators and node.id not in own:  # from an `import *`
+            found = node.id
         if found:
             yield node, found
 

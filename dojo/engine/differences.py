@@ -59,7 +59,7 @@ def _entries(checkout: Checkout, kata: str) -> dict[str, str]:
 
 
 def _digests(checkout: Checkout, kata: str, named: Sequence[Mistake]) -> dict[Mistake, str]:
-    """A digest, for each mistake that still fits the reference, of all that its differences depend on."""
+    """A digest of the reference, the probe and the wrong source, for each mistake that still fits the reference."""
     reference = checkout.reference(kata).read_text(encoding="utf-8")
     common = hashlib.sha256(f"{reference}\0{checkout.probe(kata).read_text(encoding='utf-8')}\0".encode())
     digests = {}

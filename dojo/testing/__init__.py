@@ -24,8 +24,8 @@ from dojo.testing.cost import Cost, measure
 from dojo.testing.dtypes import FLOATS, HALVES, numbers, roundings
 from dojo.testing.gradients import backward, expect_gradients, expect_graph, expect_no_graph, expect_slope
 from dojo.testing.limits import expect_flat_operators, expect_operators, expect_traffic
+from dojo.testing.own_work import expect_own_work
 from dojo.testing.randomness import expect_seeded, seeded
-from dojo.testing.rules import expect_own_work
 from dojo.testing.sampling import draw, expect_distribution, randint, randn
 
 __all__ = [

@@ -10,9 +10,10 @@ Memory that two tensors share counts once, and the block's arguments do not coun
 
 from typing import Any
 
-from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from dojo.testing.cost import tensors_in
 
 
 class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class is not annotated
@@ -29,8 +30,8 @@ class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's clas
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **kwargs or {})
-        given = {t.untyped_storage()._cdata for t in _tensors((args, kwargs or {}))}
-        for tensor in _tensors(out):
+        given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs or {}))}
+        for tensor in tensors_in(out):
             storage = tensor.untyped_storage()
             if storage._cdata not in given:
                 reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]  # torch's is not annotated
@@ -44,12 +45,3 @@ class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's clas
         for key in gone:
             del self._made[key]
         return sum(elements for _, elements in self._made.values())
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    """All tensors in nested lists, tuples and dicts."""
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tuple(tree.values())
-    return [tensor for part in tree for tensor in _tensors(part)] if isinstance(tree, list | tuple) else []

@@ -95,8 +95,8 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             if result is not NotImplemented:
                 return result
         out = func(*args, **kwargs)
-        read = _tensors((args, kwargs))
-        written = _tensors(out)
+        read = tensors_in((args, kwargs))
+        written = tensors_in(out)
         if packet in FLOPS:
             self.spent.flops += int(FLOPS[packet](*args, **kwargs, out_val=out))
         if func.is_view or packet in VIEWS or not (read or written):
@@ -119,13 +119,13 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return out
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def tensors_in(tree: Any) -> list[Tensor]:
     """All tensors in nested lists, tuples and dicts."""
     if isinstance(tree, Tensor):
         return [tree]
     if isinstance(tree, dict):
         tree = tuple(tree.values())
-    return [tensor for part in tree for tensor in _tensors(part)] if isinstance(tree, list | tuple) else []
+    return [tensor for part in tree for tensor in tensors_in(part)] if isinstance(tree, list | tuple) else []
 
 
 def _memory(tensor: Tensor) -> int:

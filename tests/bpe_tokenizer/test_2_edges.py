@@ -175,6 +175,15 @@ def test_a_merge_never_reaches_into_a_special_token():
     expect_equal(tokenizer.encode(" <s>a"), [32, 300, 97], what="encode(' <s>a') with the merges ' <', '>a'")
 
 
+def test_what_lies_between_special_tokens_is_a_text_of_its_own():
+    """White space at the end of a text keeps together; before a word its last character would go to the word."""
+    tokenizer = Tokenizer([(b" ", b" ")], {"<s>": 300})
+    hint = "encode the text before a special token by itself: the pattern must not look at what comes behind"
+    expect_equal(
+        tokenizer.encode("a  <s>b"), [97, 256, 300, 98], what="encode('a  <s>b') with the merge '  '", hint=hint
+    )
+
+
 def test_the_pattern_decides_what_a_word_is():
     """Also one with a group in it, of which re.findall would return the group alone."""
     merges = [(b"a", b" "), (b"a ", b"b")]

@@ -40,7 +40,7 @@ def drawn(rng, *shape, dtype=torch.float64):
 
 def expect_turned(actual, x, positions, frequencies, interleaved, *, what, hint, **tolerances):
     expect_close(
-        actual.double() if actual.dtype != torch.float64 else actual,
+        actual.double(),
         turned(x, positions, frequencies, interleaved),
         what=what,
         hint=hint,

@@ -24,6 +24,7 @@ def check(folder, source):
         "\nfrom torch.nn.functional import scaled_dot_product_attention as sdpa",
         "import torch\ntorch.ops.aten.scaled_dot_product_attention(q, k, v)",
         "import torch.nn.functional as F\ngetattr(F, 'scaled_dot_product_attention')(q, k, v)",
+        "from torch.nn.functional import *\nscaled_dot_product_attention(q, k, v)",
         "from torch import nn\nnn.MultiheadAttention(4, 2)",
         "from torch import nn\nclass Mine(nn.MultiheadAttention): pass",
         "\nimport torch.utils.checkpoint",
