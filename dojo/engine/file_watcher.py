@@ -1,6 +1,6 @@
 """Reports which kata files were saved, however the editor saves them.
 
-The files are looked at thirty times a second, which takes one or two percent of a core. The system's own reports of
+The files are looked at sixty times a second, which takes one or two percent of a core. The system's own reports of
 changes (inotify) would miss some: none come from most network folders, from the file that a link in the folder leads to,
 or when editors and servers have used up what the system has of them. `Fingerprints` then compares contents: editors touch
 files without changing them, write swap files beside them, and replace them by renaming.
@@ -17,7 +17,7 @@ from pathlib import Path
 from dojo.core.files import digest
 
 EMPTY_DIGEST = hashlib.sha256(b"").hexdigest()[:16]  # an editor that truncates before it writes has more to come
-LOOK_INTERVAL_S, SETTLE_S = 0.03, 0.005
+LOOK_INTERVAL_S, SETTLE_S = 0.015, 0.004
 MAX_SHARE = 0.1  # of the time is spent on looking, where it is slow
 STOP_TIMEOUT_S = 1.0
 States = dict[str, tuple[int | str, ...]]

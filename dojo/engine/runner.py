@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,33 @@ class SessionKeeper:
         self.session = config.pluginmanager.get_plugin(PLUGIN_NAME)
 
 
+class OneWay(pytest.Directory):
+    """A folder above a kata's tests, as if it held nothing else: pytest would look at each of the other katas."""
+
+    following: Path
+
+    def collect(self) -> Iterator[pytest.Collector]:
+        if self.following.is_dir():
+            node = self.ihook.pytest_collect_directory(path=self.following, parent=self)
+            if node is not None:
+                yield node
+
+
+class StraightToTests:
+    """A pytest plugin that collects `folder` without a look beside the way there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.next = {above: below for below, above in zip([folder, *folder.parents], folder.parents, strict=False)}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Directory | None:
+        if path not in self.next:
+            return None
+        node: OneWay = OneWay.from_parent(parent, path=path)
+        node.following = self.next[path]
+        return node
+
+
 def leave_out_plugins() -> None:
     """Keeps the next pytest of this process to its own plugins, and to the options that it is given here.
 
@@ -81,7 +108,8 @@ def run_pytest(checkout: Checkout, kata: str, target: Path, arguments: Sequence[
         os.dup2(log.fileno(), 2)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        exit_code = int(pytest.main([checkout.tests_argument(kata), *fixed, *arguments], plugins=[keeper, *plugins]))
+        every_plugin = [keeper, StraightToTests(checkout.tests(kata)), *plugins]
+        exit_code = int(pytest.main([checkout.tests_argument(kata), *fixed, *arguments], plugins=every_plugin))
         sys.stdout.flush()
         sys.stderr.flush()
         log.seek(0)

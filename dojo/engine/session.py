@@ -32,6 +32,7 @@ class KataSession:
 
     def __init__(self, config: pytest.Config, checkout: Checkout, target: Path) -> None:
         self.config, self.checkout, self.target = config, checkout, target
+        self._katas: dict[Path, str] = {}  # of test files
         self.outcomes: list[Outcome] = []
         self.specified: list[Outcome] = []  # without the speed tests, which need not pass
         self.expected: Counter[str] = Counter()  # kata -> its tests, for each kata whose tests are all to run
@@ -57,8 +58,10 @@ class KataSession:
 
     def kata_of(self, path: Path) -> str:
         """The kata that a test file in tests/KATA/ is about; empty for any other file."""
-        folder = (self.checkout.root / path).parent
-        return folder.name if folder.parent == self.checkout.root / "tests" else ""
+        if path not in self._katas:  # asked several times for each test
+            folder = (self.checkout.root / path).parent
+            self._katas[path] = folder.name if folder.parent == self.checkout.root / "tests" else ""
+        return self._katas[path]
 
     def is_specification(self, path: Path) -> bool:
         """Whether a kata must pass this test file; test_speed.py it need not."""
