@@ -8,13 +8,10 @@ multiprocessing has a fork server too. It imports a fixed list of modules when i
 import scikit-learn took two seconds longer (the others took as long as here); and it does not kill orphaned daemons.
 """
 
-import ast
-import importlib
 import os
 import pickle
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -23,6 +20,7 @@ from typing import Any
 
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Ready, Running, Verdict
+from dojo.engine.preload import preload, preload_kata
 from dojo.engine.processes import become_subreaper, describe_exit, kill_descendants, kill_group, leave_terminal
 from dojo.engine.worker import EXIT_UNREPORTED, run_job
 
@@ -72,8 +70,6 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
     is_subreaper = become_subreaper()
     context = get_context("fork" if fork else "spawn")
     if fork:
-        from dojo.engine.preload import preload
-
         preload()
     worker: _Worker | None = None
     standby: _Worker | None = None  # forked ahead of its job
@@ -98,7 +94,7 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
                 worker, standby = _begin(checkout, standby, job), None
                 if not worker:
                     if fork:
-                        _preload_kata(checkout, job)
+                        preload_kata(checkout, job.kata)
                     worker = _start(context, checkout, job)
             elif worker and worker.pipe in ready:
                 if not _relay(caller, worker):
@@ -204,15 +200,3 @@ def _end(worker: _Worker) -> None:
         kill_group(worker.process.pid)
     worker.process.kill()
     worker.process.join()
-
-
-def _preload_kata(checkout: Checkout, job: Job) -> None:
-    """Imports what the kata's tests import besides the kata (scikit-learn takes a second)."""
-    with suppress(Exception):
-        for file in checkout.tests(job.kata).glob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-                for name in names:
-                    if name.partition(".")[0] not in ("katas", "solutions"):
-                        importlib.import_module(name)

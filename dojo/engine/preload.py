@@ -1,8 +1,12 @@
 """Imports, before a fork, what every forked child would otherwise import for itself."""
 
+import ast
 import gc
 import importlib
 import os
+from contextlib import suppress
+
+from dojo.core.paths import Checkout
 
 
 def preload() -> None:
@@ -37,6 +41,18 @@ def preload_torch() -> None:
     import torch._dynamo  # torch.library needs it, and takes a second to import
 
     torch.testing.assert_close(torch.ones(1), torch.ones(1))  # imports sympy, which takes half a second
+
+
+def preload_kata(checkout: Checkout, kata: str) -> None:
+    """Imports what the kata's tests import besides the kata (scikit-learn takes a second)."""
+    with suppress(Exception):
+        for file in checkout.tests(kata).glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+                for name in names:
+                    if name.partition(".")[0] not in ("katas", "solutions"):
+                        importlib.import_module(name)
 
 
 def freeze() -> None:

@@ -1,9 +1,23 @@
-"""Which lines of one file run, for the proof to choose the tests that can see a change."""
+"""Which lines of one file run, and whether more is done with it, for the proof to choose the tests that can see a change."""
 
 import sys
 import threading
 from types import FrameType
 from typing import Any
+
+STARTS_PROCESS = {"os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system", "subprocess.Popen"}
+
+
+class ElsewhereTrace:
+    """Counts how often this process, until it ends, starts another one or reads `filename`: a LineTrace misses these uses."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename, self.count = filename, 0
+        sys.addaudithook(self._note)  # Python has no way to remove it
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in STARTS_PROCESS or (event == "open" and str(arguments[0]) == self.filename):
+            self.count += 1
 
 
 class LineTrace:

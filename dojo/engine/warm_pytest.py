@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import pytest
 
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
-from dojo.engine.reach import LineTrace
+from dojo.engine.preload import preload_kata
+from dojo.engine.reach import ElsewhereTrace, LineTrace
 from dojo.engine.runner import UNUSED_PLUGINS, leave_out_plugins
 from dojo.engine.session import PLUGIN_NAME, KataSession
 from dojo.engine.target import Target
@@ -33,6 +34,8 @@ class TestTrace:
     file: Path
     seconds: float
     lines: frozenset[int]  # of the kata's file
+    elsewhere: bool = False  # it may run other lines in another process, or read the file
+    at_import: frozenset[int] = frozenset()  # the lines that run when the test files are imported
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ class WarmPytest:
         session.config.pluginmanager.register(self, "dojo-warm-pytest")
 
     def prepare(self, kata: str) -> None:
-        """Lists the test files of `kata` in this process, so that its forks need not. They do where its conftest imports katas."""
+        """Lists the test files of `kata`, and imports what they import, in this process, so that its forks need not.
+
+        They list them where its conftest imports katas.
+        """
+        preload_kata(self.checkout, kata)
         conftest = self.checkout.tests(kata) / "conftest.py"
         if not (conftest.is_file() and "katas" in conftest.read_text(encoding="utf-8")):
             self._modules[kata] = self._list_modules(kata)
@@ -87,16 +94,29 @@ class WarmPytest:
             outcomes = self._aim(target, seed)
             importlib.import_module("katas").__path__.append(str(self.checkout.solutions))  # after the target
             traces: dict[str, TestTrace] = {}
+            elsewhere = ElsewhereTrace(str(file)) if trace else None
+            at_import = LineTrace(str(file))
             seen = 0
-            for item in self._items(kata, first, others):
+            items = self._items(kata, first, others)
+            while True:
+                with (
+                    at_import if trace else nullcontext()
+                ):  # a test file is imported when the first of its tests is due
+                    item = next(items, None)
+                if item is None:
+                    break
+                before = elsewhere.count if elsewhere else 0
                 with LineTrace(str(file)) if trace else nullcontext() as lines, _cpu_limit(cpu_limits_s, item.name):
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)  # the next may not be collected
                 new, seen = outcomes[seen:], len(outcomes)
-                if lines:
+                if lines and elsewhere:
                     seconds = sum(outcome.seconds for outcome in new)
-                    traces[item.name] = TestTrace(item.path, seconds, frozenset(lines.lines))
+                    left = elsewhere.count > before
+                    traces[item.name] = TestTrace(item.path, seconds, frozenset(lines.lines), left)
                 if any(map(stops, new)):
                     break
+            for name, needs in traces.items():
+                traces[name] = replace(needs, at_import=frozenset(at_import.lines))
             return TestRun(tuple(outcomes), traces)
 
     def _aim(self, target: Path, seed: int) -> list[Outcome]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from dojo.authoring.verify.mutants import Mutant
 from dojo.authoring.verify.slips import Slip, is_raw_error
@@ -13,6 +14,7 @@ from dojo.core.mistakes import Mistake
 from dojo.core.paths import Checkout
 from dojo.engine.diagnosis import diagnose
 from dojo.engine.known import SEED, complete_evidence
+from dojo.engine.reach import LineTrace
 from dojo.engine.warm_pytest import TestRun, TestTrace, WarmPytest
 from dojo.testing import probes
 
@@ -60,6 +62,7 @@ class EvidenceTrial:
     unseen: frozenset[str]  # the mistakes whose evidence equals the reference's
     named: frozenset[str]  # the mistakes that a run on them names
     reference: dict[int, probes.Evidence]
+    lines: dict[int, dict[str, frozenset[int]]]  # of the reference, that each case runs at each of these seeds
 
 
 class Trials:
@@ -104,16 +107,20 @@ class Trials:
         return MistakeTrial(bool(failed), _first_line(failed[0].message if failed else other))
 
     def try_mutant(self, mutant: Mutant) -> MutantTrial:
-        """Runs all tests until one fails: first those that reach the changed lines, the likeliest killers before all others."""
-        reaching = [
-            test for test, trace in self.traces.items() if not mutant.lines or not trace.lines.isdisjoint(mutant.lines)
-        ]
+        """Runs the tests that can see the change until one fails, the likeliest killers first."""
+        reaching = [test for test, trace in self.traces.items() if _runs(trace.lines | trace.at_import, mutant)]
         reaching.sort(key=self._kills_a_second, reverse=True)
-        # A test that does not reach the change in this process may see it in another one, so a survivor passes all.
-        run = self._run(mutant.source, reaching, others=True, stops=lambda o: o.verdict not in ("passed", "skipped"))
+        # The others do with the mutant what they do with the reference, but for what they do out of the trace's sight.
+        elsewhere = [test for test, trace in self.traces.items() if trace.elsewhere and test not in set(reaching)]
+        run = self._run(
+            mutant.source,
+            reaching + elsewhere,
+            others=not reaching,
+            stops=lambda outcome: outcome.verdict not in ("passed", "skipped"),
+        )
         if run.failures or not any(outcome.verdict == "passed" for outcome in run.outcomes):
             return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
-        return MutantTrial("", differs=any(self._differs(mutant.source, seed) for seed in EQUIVALENCE_SEEDS))
+        return MutantTrial("", differs=any(self._differs(mutant, seed) for seed in EQUIVALENCE_SEEDS))
 
     def try_slip(self, slip: Slip) -> str:
         """Runs the tests until one fails. Returns what falls short: that none fails, or says only that it met an error."""
@@ -130,12 +137,13 @@ class Trials:
         probe = probes.load_probe(self.checkout.probe(self.kata))
         with warnings.catch_warnings(action="ignore"):  # wrong answers make torch warn
             known = complete_evidence(self.checkout, self.kata, probe, self.mistakes)
-        cases, right, wrong = probes.cases(probe, SEED), known.reference, known.mistakes
+        cases, wrong = probes.cases(probe, SEED), known.mistakes
         named = {m.name for m in wrong if any(d.says == m.says for d in diagnose(cases, dict(wrong[m]), known))}
-        source = self.checkout.reference(self.kata).read_text(encoding="utf-8")
-        reference = {seed: right if seed == SEED else self._gather(source, seed) for seed in EQUIVALENCE_SEEDS}
+        reference, lines = {}, {}
+        for seed in EQUIVALENCE_SEEDS:
+            reference[seed], lines[seed] = self._gather_traced(probe, seed)
         unseen = {mistake.name for mistake in wrong if not known.shown[mistake]}
-        return EvidenceTrial(frozenset(unseen), frozenset(named), reference)
+        return EvidenceTrial(frozenset(unseen), frozenset(named), reference, lines)
 
     def count_kill(self, test: str) -> None:
         self.kills[_function(test)] += 1
@@ -151,15 +159,38 @@ class Trials:
     def _kills_a_second(self, test: str) -> float:
         return (self.kills[_function(test)] + 0.2) / (self.traces[test].seconds + 0.002)
 
-    def _differs(self, source: str, seed: int) -> bool:
+    def _differs(self, mutant: Mutant, seed: int) -> bool:
+        """Whether a case that runs a changed line gives other evidence than the reference; no other case can."""
         if self.evidence is None:  # its trial died, which is a shortfall of its own
             return True
-        return not probes.same(self._gather(source, seed), self.evidence.reference[seed])
-
-    def _gather(self, source: str, seed: int) -> probes.Evidence:
+        right, lines = self.evidence.reference[seed], self.evidence.lines[seed]
         probe = probes.load_probe(self.checkout.probe(self.kata))
         with warnings.catch_warnings(action="ignore"):
-            return probes.gather(probe, probes.load_module(f"trial_{self.kata}", source, f"<{self.kata}>"), seed)
+            kata = self._load(mutant.source)
+            return any(
+                not probes.same(probes.gather_case(probe, kata, case, seed), right[case.name])
+                for case in probes.cases(probe, seed)
+                if _runs(lines[case.name], mutant)
+            )
+
+    def _gather_traced(self, probe: probes.Probe, seed: int) -> tuple[probes.Evidence, dict[str, frozenset[int]]]:
+        """The reference's evidence, and the lines that each case runs, those that the import runs among them."""
+        file = self._file_name()
+        evidence, lines = {}, {}
+        with warnings.catch_warnings(action="ignore"):
+            with LineTrace(file) as at_import:
+                kata = self._load(self.checkout.reference(self.kata).read_text(encoding="utf-8"))
+            for case in probes.cases(probe, seed):
+                with LineTrace(file) as trace:
+                    evidence[case.name] = probes.gather_case(probe, kata, case, seed)
+                lines[case.name] = frozenset(trace.lines | at_import.lines)
+        return evidence, lines
+
+    def _load(self, source: str) -> ModuleType:
+        return probes.load_module(f"trial_{self.kata}", source, self._file_name())
+
+    def _file_name(self) -> str:
+        return f"<{self.kata}>"
 
     def _of_libraries(self, modules: Iterable[str]) -> Iterable[str]:
         """Those of `modules` that lie outside the checkout and its katas, in an order in which they can be imported."""
@@ -167,6 +198,11 @@ class Trials:
             file = getattr(sys.modules[name], "__file__", None)
             if file and "site-packages" in Path(file).parts and name.split(".")[0] in Path(file).parts:
                 yield name
+
+
+def _runs(lines: frozenset[int], mutant: Mutant) -> bool:
+    """Whether what runs these lines of the reference can see the change."""
+    return not mutant.lines or not lines.isdisjoint(mutant.lines)
 
 
 def _function(test: str) -> str:
