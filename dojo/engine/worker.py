@@ -149,7 +149,9 @@ class _LivePlugin:
         """Waits here if it is to: pytest has started, and nothing of the kata or its tests has been read yet."""
         if self.ahead:
             from dojo.engine.preload import freeze
+            from dojo.engine.warm_up import warm_up
 
+            warm_up()
             freeze()
             self.job = self.sender.pipe.recv()
             self.started_at = time.monotonic()
