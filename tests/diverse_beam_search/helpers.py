@@ -9,14 +9,19 @@ INF = float("inf")
 
 
 def recurrent(rng, vocab, dtype=torch.float64, banned=()):
-    """A model whose next token depends on every token before it."""
+    """A model whose next token depends on every token before it. It remembers its states after all prefixes so far."""
     embedding, recurrence, readout = randn(rng, vocab, 6), randn(rng, 6, 6), randn(rng, 6, vocab)
+    states = {}
 
     def model(tokens):
         expect_equal([tokens.dim(), tokens.dtype], [2, torch.int64], what="the dimensions and dtype of the prefixes")
+        rows = [tuple(row) for row in tokens.tolist()]
         state = torch.zeros(len(tokens), 6, dtype=torch.float64)
-        for last in tokens.T:
+        if known := bool(rows) and all(row[:-1] in states for row in rows):
+            state = torch.stack([states[row[:-1]] for row in rows])
+        for last in tokens.T[-1:] if known else tokens.T:
             state = torch.tanh(state @ recurrence + embedding[last])
+        states.update(zip(rows, state, strict=True))
         logits = (state @ readout).index_fill(1, torch.tensor(banned, dtype=torch.int64), -INF)
         return logits.log_softmax(-1).to(dtype)
 

@@ -68,12 +68,16 @@ def expect_lengths(cache, lengths, *, when, hint=""):
     expect_equal(getattr(cache, "lengths", None), torch.tensor(lengths), what=f"cache.lengths {when}", hint=hint)
 
 
-def greedy(decoder, prompt, most, eos=None):
-    """Greedy decoding that computes the whole text anew for each token; what comes after eos is cut off."""
-    text = list(prompt)
+def greedy(decoder, prompts, most, eos=None):
+    """Greedy decoding that computes all texts anew for each token; what comes after eos is cut off. A row's padding stands
+    behind its last token, which sees none of it."""
+    texts = [list(prompt) for prompt in prompts]
     for _ in range(most):
-        text.append(int(alone(decoder, text)[-1].argmax()))
-    return cut(text[len(prompt) :], eos)
+        longest = max(map(len, texts))
+        rows = uncached_forward(decoder, torch.tensor([text + [0] * (longest - len(text)) for text in texts])).detach()
+        for text, logits in zip(texts, rows, strict=True):
+            text.append(int(logits[len(text) - 1].argmax()))
+    return [cut(text[len(prompt) :], eos) for text, prompt in zip(texts, prompts, strict=True)]
 
 
 def cut(tokens, eos):

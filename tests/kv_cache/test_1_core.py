@@ -148,7 +148,7 @@ def test_generate_is_greedy_decoding(rng, prompts):
         answers = generate(decoder, texts, 5)
         expect_equal(
             answers,
-            [greedy(decoder, text, 5) for text in texts],
+            greedy(decoder, texts, 5),
             what=f"the {call} call's answers to {texts}",
             hint="prefill all of the prompt, take the last logits' argmax, feed that one token, and so on",
         )

@@ -115,7 +115,7 @@ def test_generate_from_unequal_prompts_equals_each_prompt_alone(rng):
     decoder, prompts = new_decoder(rng), texts_of(rng, 3, 1, 5)
     expect_equal(
         generate(decoder, prompts, 6),
-        [greedy(decoder, prompt, 6) for prompt in prompts],
+        greedy(decoder, prompts, 6),
         what=f"the answers to {prompts}",
         hint="a row's first token comes from the logits at its own last token, counts - 1",
     )
@@ -124,7 +124,7 @@ def test_generate_from_unequal_prompts_equals_each_prompt_alone(rng):
 def test_a_row_ends_with_eos_and_the_others_go_on(rng):
     """eos is what some row generates at first, or third, so that it ends while others run; eos belongs to the answer."""
     decoder, prompts = new_decoder(rng), texts_of(rng, 4, 1, 2)
-    free = [greedy(decoder, prompt, 6) for prompt in prompts]
+    free = greedy(decoder, prompts, 6)
     for eos in (free[0][0], free[1][0], free[0][2], free[2][2]):
         expect_equal(
             generate(decoder, prompts, 6, eos_token=eos),
@@ -138,7 +138,7 @@ def test_eos_in_a_prompt_ends_nothing(rng):
     """Chat prompts are full of end-of-turn tokens."""
     decoder, prompts = new_decoder(rng), texts_of(rng, 3, 2)
     eos = prompts[0][-1]
-    want = [greedy(decoder, prompt, 4, eos) for prompt in prompts]
+    want = greedy(decoder, prompts, 4, eos)
     got = generate(decoder, prompts, 4, eos_token=eos)
     expect_equal(got, want, what=f"the answers to {prompts} with eos_token={eos}", hint="look at new tokens only")
 
@@ -146,7 +146,7 @@ def test_eos_in_a_prompt_ends_nothing(rng):
 def test_the_last_position_may_be_used(rng):
     """A prompt of 5 and 8 new tokens with 12 positions: the last token is never fed, so it needs none."""
     decoder, prompts = new_decoder(rng, max_positions=12), texts_of(rng, 5, 2)
-    want = [greedy(decoder, prompt, 8) for prompt in prompts]
+    want = greedy(decoder, prompts, 8)
     hint = "stop when enough tokens are chosen; the last one is not fed"
     expect_equal(generate(decoder, prompts, 8), want, what="8 tokens after a prompt of 5 at 12 positions", hint=hint)
 
@@ -154,8 +154,8 @@ def test_the_last_position_may_be_used(rng):
 def test_a_row_that_has_ended_takes_no_more_room(rng):
     """The longest prompt ends at once, with one position left, while the short one goes on for longer than that."""
     decoder, prompts = new_decoder(rng, max_positions=12), texts_of(rng, 11, 2)
-    eos = greedy(decoder, prompts[0], 1)[0]
-    want = [[eos], greedy(decoder, prompts[1], 8, eos)]
+    eos = greedy(decoder, prompts[:1], 1)[0][0]
+    want = [[eos], *greedy(decoder, prompts[1:], 8, eos)]
     hint = "a row that has ended is given no more tokens: its counts are 0"
     what = f"the answers to prompts of 11 and 2 tokens at 12 positions with eos_token={eos}"
     expect_equal(generate(decoder, prompts, 8, eos_token=eos), want, what=what, hint=hint)
@@ -165,7 +165,7 @@ def test_a_row_that_has_ended_takes_no_more_room(rng):
 def test_few_tokens(rng, most):
     """No token: empty answers. One: the prefill alone knows it."""
     decoder, prompts = new_decoder(rng), texts_of(rng, 3, 2)
-    want = [greedy(decoder, prompt, most) for prompt in prompts]
+    want = greedy(decoder, prompts, most)
     expect_equal(generate(decoder, prompts, most), want, what=f"the answers with max_new_tokens={most}")
 
 

@@ -70,8 +70,8 @@ def test_truncate_copies_nothing_that_is_stored(rng, cost):
 def test_the_decoder_is_called_once_per_step_with_one_token(rng, eos):
     """A prefill of all prompts, then one token for each row. Nobody needs the logits behind a last token."""
     decoder, prompts = new_decoder(rng), texts_of(rng, 5) * 2 if eos else texts_of(rng, 5, 2)
-    token = greedy(decoder, prompts[0], 3)[2] if eos else None
-    steps = max(len(greedy(decoder, prompt, 6, token)) for prompt in prompts)
+    token = greedy(decoder, prompts[:1], 3)[0][2] if eos else None
+    steps = max(map(len, greedy(decoder, prompts, 6, token)))
     widths = []
     hook = decoder.register_forward_hook(lambda module, given, logits: widths.append(logits.shape[1]))
     generate(decoder, prompts, 6, eos_token=token)
