@@ -73,8 +73,8 @@ def test_numbers_are_not_read_sample_by_sample(rng, cost, which):
 
 
 def test_it_learns_handwritten_digits(seed):
-    """Every fifth of scikit-learn's 1797 digits is held out. Over 200 seeds the reference reached 0.956 to 0.981; over
-    20, softmax before the loss reached 0.85 to 0.93, one step per epoch 0.66 to 0.84, no zero_grad 0.07 to 0.45."""
+    """Every fifth of scikit-learn's 1797 digits is held out. Over 200 seeds the reference reached 0.956 to 0.978; over
+    20, softmax before the loss reached 0.85 to 0.94, one step per epoch 0.72 to 0.83, no zero_grad 0.07 to 0.70."""
     from sklearn.datasets import load_digits
 
     pixels, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
@@ -82,9 +82,9 @@ def test_it_learns_handwritten_digits(seed):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     pixels = pixels.float() / 16
-    train = in_batches(TensorDataset(pixels[~held_out], labels[~held_out]), RandomSampler, 64)
+    train = in_batches(TensorDataset(pixels[~held_out], labels[~held_out]), RandomSampler, 96)
     val = in_batches(TensorDataset(pixels[held_out], labels[held_out]), SequentialSampler, 250)
-    fit(model, train, val, cross_entropy, SGD(model.parameters(), lr=0.1, momentum=0.9), epochs=12)
+    fit(model, train, val, cross_entropy, SGD(model.parameters(), lr=0.15, momentum=0.9), epochs=12)
     accuracy = (model(pixels[held_out]).argmax(1) == labels[held_out]).double().mean().item()
     hint = "does every step use fresh gradients, raw logits and train mode? is it the best epoch's weights that remain?"
     expect(accuracy >= 0.95, f"held-out accuracy should reach 0.95, but is {accuracy:.3f}", hint=hint)
