@@ -7,7 +7,7 @@ import sys
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import complete_kata, find_kata, print_due, print_new_ratings, print_notice
+from dojo.cli.common import complete_kata, find_kata, find_practice, print_due, print_new_ratings, print_notice
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import Checkout, find_checkout
 from dojo.practice import actions
@@ -20,8 +20,7 @@ from dojo.progress.standing import progress_or_not_started, standing_of
 )
 def list_katas(long: bool = False) -> None:
     """All katas, how far you are, and what to do next."""
-    checkout = find_checkout()
-    catalog = load_catalog(checkout)
+    checkout, catalog = find_practice()
     standing = standing_of(checkout, catalog.katas, print_notice)
     out = tables.console()
     (tables.long_list if long else tables.short_list)(out, catalog, standing)
@@ -71,8 +70,13 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
 
 def _run_pytest(checkout: Checkout, arguments: list[str]) -> int:
     """Runs pytest, which has the terminal; returns its exit code."""
-    environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
-    process = subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments], cwd=checkout.root, env=environment)
+    environment = {name: value for name, value in os.environ.items() if name != "KATA_WORKSPACE"}
+    if checkout.workspace:
+        environment["KATA_WORKSPACE"] = str(checkout.workspace)
+    if environment.get("KATAS_DIR"):
+        environment["KATAS_DIR"] = os.path.abspath(environment["KATAS_DIR"])
+    command = [sys.executable, "-m", "pytest", "-q", "-pdojo.engine.plugin", f"--rootdir={checkout.root}", *arguments]
+    process = subprocess.Popen(command, cwd=checkout.root, env=environment)
     while True:
         try:
             return process.wait()
@@ -110,8 +114,7 @@ def watch(name: str | None, edit: bool) -> None:
     from dojo.practice.terminal import Terminal
     from dojo.practice.watch.app import WatchApp, first_kata
 
-    checkout = find_checkout()
-    catalog = load_catalog(checkout)
+    checkout, catalog = find_practice()
     kata = catalog.find(name or first_kata(checkout, catalog)).name
     page = [NOT_BEGUN]
     while page == [NOT_BEGUN]:  # a drill that was not begun leads back
@@ -174,5 +177,5 @@ def reset(name: str) -> None:
     """Start NAME afresh. What you wrote is copied to .dojo/backups/ first."""
     checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice)
-    file = checkout.shown(checkout.stub(kata.name))
+    file = checkout.shown(checkout.answer(kata.name))
     click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))

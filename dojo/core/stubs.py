@@ -13,6 +13,7 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
@@ -33,8 +34,16 @@ class Fence:
 
 
 def read_reference(checkout: Checkout, name: str) -> str:
-    """The text of the kata's reference. Raises UserError if it cannot be read."""
-    file = checkout.reference(name)
+    """The text of the kata's reference. Raises UserError if it cannot be read, or if the pack has no solutions."""
+    if not checkout.solutions.is_dir():
+        raise UserError(
+            f"This pack was handed out without solutions ({checkout.root}), so there is none of {name} to show. "
+            f"Ask the person who gave it to you."
+        )
+    return _read(checkout, checkout.reference(name))
+
+
+def _read(checkout: Checkout, file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -43,7 +52,9 @@ def read_reference(checkout: Checkout, name: str) -> str:
 
 
 def stub(checkout: Checkout, name: str) -> str:
-    """The text of the kata's stub, computed from its reference (not read from katas/, which the learner edits)."""
+    """The text of the kata's stub: rendered from its reference or, in a pack without solutions, read from katas/."""
+    if not checkout.solutions.is_dir():
+        return _read(checkout, checkout.stub(name))
     return render(read_reference(checkout, name), name)
 
 

@@ -36,10 +36,10 @@ def write_not_started(
 
 
 def write_where_tests_are(reporter: TerminalReporter, arguments: Sequence[str], checkout: Checkout) -> None:
-    """A sentence for `pytest katas` and `pytest katas/ddpm.py`, which find no test: these folders hold none."""
+    """A sentence for `pytest answers` and `pytest katas/ddpm.py`, which find no test: these folders hold none."""
     for argument in arguments:
         path = Path(argument.split("::")[0]).absolute()
-        for folder in (checkout.katas, checkout.solutions):
+        for folder in (checkout.answers, checkout.katas, checkout.solutions):
             if path == folder or folder in path.parents:
                 tests = checkout.tests(path.stem) if checkout.tests(path.stem).is_dir() else checkout.tests("")
                 command = f"kata test {path.stem}" if path != folder and tests.name == path.stem else "kata test NAME"

@@ -68,7 +68,7 @@ def choose_katas(checkout: Checkout, catalog: Catalog, names: Sequence[str]) -> 
 
 def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: Progress) -> Path | None:
     """Returns the learner's file if it is no stub and passes every test; notes in `report` if a test fails."""
-    target = Path(os.environ.get("KATAS_DIR") or checkout.katas).resolve()
+    target = Path(os.environ.get("KATAS_DIR") or checkout.answers).resolve()
     file = target / f"{kata}.py"
     if target == checkout.solutions.resolve() or not file.is_file():
         return None

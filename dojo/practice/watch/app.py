@@ -46,7 +46,7 @@ class WatchApp(App):
     """All katas, one of them on the screen. A method `key_x` does what key x means."""
 
     def __init__(self, checkout: Checkout, catalog: Catalog, name: str, terminal: Terminal, edit: bool = False) -> None:
-        super().__init__(checkout, terminal, catalog[name], checkout.katas)
+        super().__init__(checkout, terminal, catalog[name], checkout.answers)
         self.catalog = catalog
         self.edit_first = edit
         self.start_method = "fork"  # of the fork server's children
@@ -75,7 +75,7 @@ class WatchApp(App):
 
     @property
     def file(self) -> Path:
-        return self.checkout.stub(self.kata.name)
+        return self.checkout.answer(self.kata.name)
 
     # -- runs
 
@@ -100,7 +100,7 @@ class WatchApp(App):
             self.record()
 
     def job(self, number: int) -> Job:
-        return Job(number, self.kata.name, self.checkout.katas)
+        return Job(number, self.kata.name, self.checkout.answers)
 
     def handle_save(self, names: set[str], *, settled: bool = False) -> None:
         """Runs the kata on the screen if it changed. If another kata alone changed, that one is opened."""

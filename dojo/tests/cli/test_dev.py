@@ -66,7 +66,7 @@ def test_an_old_spelling_says_on_a_terminal_where_the_command_is_now(checkout):
 def test_render_check_exits_with_1_where_a_stub_differs(checkout):
     """`render` then writes the stub and keeps a copy of the file that was there."""
     assert kata("dev", "render", "--check").exit_code == 0
-    solve(checkout)
+    checkout.stub("tiny").write_text("# an answer\n")
     result = kata("dev", "render", "--check")
     assert result.exit_code == 1
     assert "kata dev render tiny" in result.output
