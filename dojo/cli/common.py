@@ -10,6 +10,7 @@ from dojo.core.answers import prepare
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout, own_pack
+from dojo.core.stubs import require_solutions
 
 
 def find_practice() -> tuple[Checkout, Catalog]:
@@ -40,9 +41,9 @@ def installed_checkout() -> Checkout:
     Never that of the current folder: it may be a submission, with references of its own.
     """
     own = own_pack()
-    if os.environ.get("KATA_PACK") or not own:
-        return find_checkout()
-    return Checkout(own)
+    checkout = find_checkout() if os.environ.get("KATA_PACK") or not own else Checkout(own)
+    require_solutions(checkout)
+    return checkout
 
 
 def print_notice(sentence: str) -> None:

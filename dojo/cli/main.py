@@ -13,14 +13,15 @@ from dojo.cli.grade_cohort import grade_cohort
 from dojo.cli.interview import drill, hunt
 from dojo.cli.practise import debug, follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
-from dojo.cli.update import update
+from dojo.cli.update import init, update
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
 from dojo.core.printing import print_anything
 from dojo.progress.database import tell_of_damage
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Practise": (list_katas, show, watch, test, debug, hint, solution, follow_ups, reset, update),
+    "Practise": (list_katas, show, watch, test, debug, hint, solution, follow_ups, reset),
+    "Set up": (init, update),
     "Interview": (drill, hunt),
     "Remember": (due, again, show_history, report),
     "Grade": (check, grade, grade_cohort),

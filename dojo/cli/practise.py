@@ -54,7 +54,8 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     if name:
         catalog = load_catalog(checkout)
         name = catalog.find(name).name
-        arguments.insert(0, checkout.tests_argument(name))
+    if name or checkout.workspace:
+        arguments.insert(0, _tests_argument(checkout, name or ""))
     if stage:
         arguments.append(f"--stage={stage}")
     code = _run_pytest(checkout, arguments)
@@ -68,15 +69,21 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     ctx.exit(code)
 
 
+def _tests_argument(checkout: Checkout, name: str) -> str:
+    return str(checkout.tests(name)) if checkout.workspace else checkout.tests_argument(name)
+
+
 def _run_pytest(checkout: Checkout, arguments: list[str]) -> int:
     """Runs pytest, which has the terminal; returns its exit code."""
     environment = {name: value for name, value in os.environ.items() if name != "KATA_WORKSPACE"}
+    own_folder = []
     if checkout.workspace:
         environment["KATA_WORKSPACE"] = str(checkout.workspace)
+        own_folder = ["-o", f"cache_dir={checkout.workspace / '.pytest_cache'}"]  # the pack may be everybody's
     if environment.get("KATAS_DIR"):
         environment["KATAS_DIR"] = os.path.abspath(environment["KATAS_DIR"])
-    command = [sys.executable, "-m", "pytest", "-q", "-pdojo.engine.plugin", f"--rootdir={checkout.root}", *arguments]
-    process = subprocess.Popen(command, cwd=checkout.root, env=environment)
+    command = [sys.executable, "-m", "pytest", "-q", "-pdojo.engine.plugin", f"--rootdir={checkout.root}"]
+    process = subprocess.Popen([*command, *own_folder, *arguments], cwd=checkout.work, env=environment)
     while True:
         try:
             return process.wait()
@@ -97,7 +104,7 @@ def debug(ctx: click.Context, name: str, test: str, kata_seed: int, every_call: 
     """
     checkout = find_checkout()
     name = load_catalog(checkout).find(name).name
-    arguments = [checkout.tests_argument(name), "-p", "dojo.engine.debugging", f"--debug-test={test}"]
+    arguments = [_tests_argument(checkout, name), "-p", "dojo.engine.debugging", f"--debug-test={test}"]
     arguments += ["--every-call"] if every_call else []
     ctx.exit(
         _run_pytest(checkout, [*arguments, f"--kata-seed={kata_seed}", "--no-naming", "--no-history", "--no-header"])

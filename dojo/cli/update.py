@@ -1,11 +1,29 @@
-"""`kata update` and `kata init`: a clone or a workspace, and what is new for it."""
+"""`kata init` and `kata update`: a workspace of one's own, and what is new for it or for a clone."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 
 from dojo.core.paths import find_checkout
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+def init(folder: Path) -> None:
+    """A folder of your own to work in, without a clone.
+
+    FOLDER, or the current one, gets answers/ with the stubs, and what plain pytest needs. With --pack before `init`, its
+    katas are those of that pack.
+    """
+    from dojo.practice.workspace import init
+
+    checkout, written = init(folder, os.environ.get("KATA_PACK", ""))
+    os.environ.pop("KATA_PACK", None)
+    click.echo(f"Wrote answers/ with {len(list(checkout.answers.glob('*.py')))} stubs, {', '.join(written)}.")
+    click.echo("Next: " + ("kata" if checkout.work == Path.cwd().resolve() else f"cd {folder} && kata"))
 
 
 @click.command()

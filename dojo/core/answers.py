@@ -4,12 +4,14 @@
 the common ancestor when a newer stub is merged into an answer (`kata update`).
 """
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
+from dojo.core.catalog import pack_name
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
-from dojo.core.paths import Checkout
+from dojo.core.paths import CATALOG_FILE, Checkout, is_pack, own_pack
 from dojo.core.stubs import stub
 
 
@@ -28,6 +30,7 @@ def prepare(checkout: Checkout) -> list[str]:
 
     Returns sentences: which answers were carried over from katas/, and which stubs are newer than an answer.
     """
+    _check_workspace(checkout)
     stale: list[str] = []
     names = sorted(file.stem for file in checkout.katas.glob("[!_]*.py"))
     sentences: list[str] = []
@@ -40,6 +43,26 @@ def prepare(checkout: Checkout) -> list[str]:
         have = "The stub of {} has" if len(stale) == 1 else "The stubs of {} have"
         sentences.append(f"{have.format(', '.join(stale))} changed since you began: kata update")
     return sentences
+
+
+def _check_workspace(checkout: Checkout) -> None:
+    """Raises UserError if the answers of this workspace were begun from another pack. Notes which pack it is."""
+    if not checkout.workspace:
+        return
+    name, root = pack_name(checkout), "" if checkout.root == own_pack() else str(checkout.root)
+    note = checkout.state / "pack.json"
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {"name": name, "root": root}
+    advice = f"A pack needs a workspace of its own: kata --pack {checkout.root} init DIR"
+    if known["name"] != name:
+        raise UserError(
+            f"The answers in {checkout.workspace} belong to the pack {known['name']}, not to {name}. {advice}"
+        )
+    if known["root"] != root and known["root"] and is_pack(Path(known["root"])):
+        raise UserError(
+            f"Two packs are called {name}: {known['root']}, to which the answers in {checkout.workspace} belong, and "
+            f"{root or checkout.root}. Give one another `name` in {CATALOG_FILE.as_posix()}. {advice}"
+        )
+    _note(note, json.dumps({"name": name, "root": root}))
 
 
 def _prepare(checkout: Checkout, kata: str, stale: list[str]) -> list[str]:

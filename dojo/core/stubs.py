@@ -18,6 +18,7 @@ from pathlib import Path
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 
+HANDED_OUT = "These katas were handed out without their known mistakes, so a run cannot name yours."
 BEGIN = re.compile(r"^(?P<indent>\s*)# kata: begin(?:\s+(?P<message>\S.*?))?\s*$")
 END = re.compile(r"^\s*# kata: end\s*$")
 
@@ -35,12 +36,17 @@ class Fence:
 
 def read_reference(checkout: Checkout, name: str) -> str:
     """The text of the kata's reference. Raises UserError if it cannot be read, or if the pack has no solutions."""
+    require_solutions(checkout)
+    return _read(checkout, checkout.reference(name))
+
+
+def require_solutions(checkout: Checkout) -> None:
+    """Raises UserError if the pack was handed out without solutions."""
     if not checkout.solutions.is_dir():
         raise UserError(
-            f"This pack was handed out without solutions ({checkout.root}), so there is none of {name} to show. "
-            f"Ask the person who gave it to you."
+            f"These katas were handed out without solutions, probes and mistakes ({checkout.root}), and this needs them. "
+            f"The person who gave them to you has the whole pack."
         )
-    return _read(checkout, checkout.reference(name))
 
 
 def _read(checkout: Checkout, file: Path) -> str:

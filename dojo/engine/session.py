@@ -241,6 +241,7 @@ class KataSession:
         terminalreporter.flush()
         self._finish(exitstatus)  # only now: the diagnosis runs the learner's code, which may hang or end the process
         summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
+        summary.write_handed_out(terminalreporter, self.outcomes, self.checkout)
         if self.target == self.checkout.answers.resolve():
             summary.write_where_inputs_are(terminalreporter, self.outcomes)
         summary.write_unnamed(terminalreporter, self.unnamed, self.config.getoption("--naming-limit"))

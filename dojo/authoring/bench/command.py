@@ -15,7 +15,7 @@ from dojo.authoring.extras import INSTALL_NOTEBOOKS
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.core.stubs import stub
+from dojo.core.stubs import require_solutions, stub
 
 Progress = Callable[[str], None]
 
@@ -33,6 +33,7 @@ def bench(
     progress: Progress,
 ) -> BenchReport:
     """Measures the katas called `names`, or all that have a bench file if there are none."""
+    require_solutions(checkout)
     katas = choose_katas(checkout, catalog, names)
     report = BenchReport(device)
     learner_files = {}

@@ -13,7 +13,8 @@ from dojo.tests.checkouts import MISTAKES, add_kata, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, program
 
 COMMANDS = {
-    "Practise": ["list", "show", "watch", "test", "debug", "hint", "solution", "follow-ups", "reset", "update"],
+    "Practise": ["list", "show", "watch", "test", "debug", "hint", "solution", "follow-ups", "reset"],
+    "Set up": ["init", "update"],
     "Interview": ["drill", "hunt"],
     "Remember": ["due", "again", "history", "report"],
     "Grade": ["check", "grade", "grade-cohort"],
