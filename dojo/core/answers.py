@@ -14,6 +14,11 @@ from dojo.core.files import backup, write
 from dojo.core.paths import CATALOG_FILE, Checkout, is_pack, own_pack
 from dojo.core.stubs import stub
 
+CARRIED = "Edited in katas/, and so copied to answers/, where no update gets in the way; go on there: {}"
+BOTH_EDITED = "Edited in katas/ as well as in answers/, which is what counts: {}"
+STALE = "The stub has changed since you began, so bring it into your answer (kata update): {}"
+SENTENCES = (CARRIED, BOTH_EDITED, STALE)
+
 
 def base(checkout: Checkout, kata: str) -> Path:
     """The stub that the learner's file was made from, or was last brought up to."""
@@ -31,18 +36,15 @@ def prepare(checkout: Checkout) -> list[str]:
     Returns sentences: which answers were carried over from katas/, and which stubs are newer than an answer.
     """
     _check_workspace(checkout)
-    stale: list[str] = []
-    names = sorted(file.stem for file in checkout.katas.glob("[!_]*.py"))
-    sentences: list[str] = []
+    found: dict[str, list[str]] = {sentence: [] for sentence in SENTENCES}
+    trouble: list[str] = []
     try:
-        for kata in names:
-            sentences += _prepare(checkout, kata, stale)
+        for file in sorted(checkout.katas.glob("[!_]*.py")):
+            if sentence := _prepare(checkout, file.stem):
+                found[sentence].append(file.stem)
     except UserError as error:  # a folder that cannot be written: what is there can still be tested
-        sentences.append(str(error))
-    if stale:
-        have = "The stub of {} has" if len(stale) == 1 else "The stubs of {} have"
-        sentences.append(f"{have.format(', '.join(stale))} changed since you began: kata update")
-    return sentences
+        trouble.append(str(error))
+    return [*(sentence.format(", ".join(katas)) for sentence, katas in found.items() if katas), *trouble]
 
 
 def _check_workspace(checkout: Checkout) -> None:
@@ -65,35 +67,30 @@ def _check_workspace(checkout: Checkout) -> None:
     _note(note, json.dumps({"name": name, "root": root}))
 
 
-def _prepare(checkout: Checkout, kata: str, stale: list[str]) -> list[str]:
+def _prepare(checkout: Checkout, kata: str) -> str:
+    """Makes the learner's file, or brings it up to date. Returns one of SENTENCES, or an empty text."""
     published, answer, old = (_read(f) for f in (checkout.stub(kata), checkout.answer(kata), base(checkout, kata)))
     if published is None or (published == old and answer is not None):  # the usual case
-        return []
+        return ""
     new = _new_stub(checkout, kata, published)
     before = _read(carried(checkout, kata))
     edited = published not in (new, old)
-    if answer is None or answer == old or (edited and answer == before):
-        if answer is not None and answer != old:
+    is_carried = answer is not None and answer == before  # and has not been edited since
+    if answer is None or answer == old or (edited and is_carried and published != before):
+        if is_carried:
             backup(checkout, checkout.answer(kata))
         write(checkout.answer(kata), published if edited else new)
         note_base(checkout, kata, new)
-        if not edited:
-            return []
-        _note(carried(checkout, kata), published)
-        return [
-            f"{checkout.shown(checkout.stub(kata))} was edited, so it was copied to "
-            f"{checkout.shown(checkout.answer(kata))}: go on there, where no update gets in your way."
-        ]
+        if edited:
+            _note(carried(checkout, kata), published)
+        return CARRIED if edited else ""
     if answer == new:
         note_base(checkout, kata, new)
     elif edited and published not in (before, answer):
-        return [
-            f"{checkout.shown(checkout.stub(kata))} was edited, but what counts is "
-            f"{checkout.shown(checkout.answer(kata))}, which was edited as well."
-        ]
+        return BOTH_EDITED
     elif old is not None and new != old:
-        stale.append(kata)
-    return []
+        return STALE
+    return ""
 
 
 def _new_stub(checkout: Checkout, kata: str, published: bytes) -> bytes:

@@ -24,12 +24,14 @@ MAX_STUBS_TRIED = 40  # of a kata's history, to find the one that an answer was 
 def pull(checkout: Checkout, record: Path) -> Iterator[str]:
     """Brings the clone to the newest commit of the branch that it follows. Yields what it does, in sentences."""
     yield from answers.prepare(checkout)
-    for line in _git(checkout, "status", "--porcelain", "--", "katas").stdout.splitlines():
-        file = checkout.root / line[3:]
-        if line[:2].strip() == "M" and file.suffix == ".py":
-            copy = backup(checkout, file)
-            _git(checkout, "checkout", "--quiet", "HEAD", "--", str(file))
-            yield f"{checkout.shown(file)} is the stub again; what stood there is in {checkout.shown(copy)}."
+    lines = _git(checkout, "status", "--porcelain", "--", "katas").stdout.splitlines()
+    edited = [checkout.root / line[3:] for line in lines if line[:2].strip() == "M" and line.endswith(".py")]
+    for file in edited:
+        copy = backup(checkout, file)
+        _git(checkout, "checkout", "--quiet", "HEAD", "--", str(file))
+    if edited:
+        names = ", ".join(file.stem for file in edited)
+        yield f"Stubs again in katas/, with what stood there in {checkout.shown(copy.parent)}/: {names}"
     if _git(checkout, "rev-parse", "--verify", "--quiet", "@{upstream}").returncode:
         yield "This branch follows no other, so there is nothing to fetch."
         return

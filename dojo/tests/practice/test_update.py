@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from dojo.core.answers import BOTH_EDITED, CARRIED, STALE
 from dojo.core.paths import Checkout
 from dojo.tests.checkouts import SOLUTION, add_kata, make_checkout
 from dojo.tests.cli.commands import environment, kata
@@ -121,14 +122,15 @@ def test_an_update_is_taken_back(clone, upstream):
 def test_answers_in_katas_are_carried_over(clone, upstream):
     """Until now, katas/ was where people wrote. Their first command copies it, and an update restores the stub."""
     clone.stub("tiny").write_text(ANSWER)
-    assert "katas/tiny.py was edited, so it was copied to answers/tiny.py" in kata("list").stderr
+    assert CARRIED.format("tiny") in kata("list").stderr
     assert clone.answer("tiny").read_text() == ANSWER
+    assert kata("list").stderr == ""  # it is told once
     clone.stub("tiny").write_text(ANSWER + "# more\n")
     kata("list")
     assert clone.answer("tiny").read_text() == ANSWER + "# more\n"
     publish(upstream, NEWER)
     output = update()
-    assert "katas/tiny.py is the stub again; what stood there is in .dojo/backups/tiny-" in output
+    assert "Stubs again in katas/, with what stood there in .dojo/backups/: tiny" in output
     assert "nothing else" in clone.answer("tiny").read_text()
     assert clone.answer("tiny").read_text().endswith("# more\n")
     assert git(clone, "status", "--porcelain") == ""
@@ -149,7 +151,7 @@ def test_two_edited_files_are_both_kept(clone):
     kata("list")
     clone.answer("tiny").write_text(ANSWER)
     clone.stub("tiny").write_text("# another\n")
-    assert "was edited as well" in kata("list").stderr
+    assert BOTH_EDITED.format("tiny") in kata("list").stderr
     assert clone.answer("tiny").read_text() == ANSWER
 
 
@@ -172,4 +174,4 @@ def test_a_stub_that_changes_without_an_update_is_told(clone, upstream):
     clone.answer("tiny").write_text(ANSWER)
     publish(upstream, NEWER)
     git(clone, "pull", "--quiet")
-    assert "The stub of tiny has changed since you began: kata update" in kata("list").stderr
+    assert STALE.format("tiny") in kata("list").stderr
