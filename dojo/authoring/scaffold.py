@@ -27,7 +27,7 @@ from torch import Tensor
 def NAME(x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     """What it returns, in shapes and units. What raises ValueError. The source."""
     # kata: begin
-    return x
+    return 2 * x
     # kata: end
 '''
 
@@ -41,7 +41,7 @@ from katas.NAME import NAME
 def test_the_property_as_a_sentence(rng):
     """Why it matters, or what the interviewer would say."""
     x = randn(rng, 2, 3)
-    expect_close(NAME(x), x, what="NAME(x)", hint="the likely mistake?")
+    expect_close(NAME(x), 2 * x, what="NAME(x)", hint="the likely mistake?")
 '''
 
 PROBE = '''\
@@ -64,10 +64,10 @@ MISTAKES = """\
 # A dozen or more mistakes that people really make.
 
 [[mistake]]
-name = "doubles"
-says = "the input is counted twice"  # completes "Your result is exactly what you get when ..."
-old = "return x"                      # stands exactly once in solutions/NAME.py
-new = "return 2 * x"
+name = "not doubled"
+says = "the input is counted once"  # completes "Your result is exactly what you get when ..."
+old = "return 2 * x"                # stands exactly once in solutions/NAME.py
+new = "return x"
 caught_by = "test_the_property_as_a_sentence"
 """
 
@@ -112,7 +112,7 @@ def scaffold(checkout: Checkout, catalog: Catalog, name: str) -> list[Path]:
         raise UserError(
             f"'{name}' cannot name a kata: use lower-case letters, digits and underscores, as in top_k_sampling."
         )
-    texts = first_files(checkout, name, catalog.katas[-1].track)
+    texts = first_files(checkout, name, catalog.tracks[-1] if not catalog.katas else catalog.katas[-1].track)
     for path in (*texts, checkout.stub(name)):
         if path.exists():
             raise UserError(

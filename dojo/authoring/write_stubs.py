@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dojo.core.files import backup, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import stub
+from dojo.core.stubs import require_solutions, stub
 
 
 def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[list[str], list[Path]]:
@@ -12,6 +12,7 @@ def render_stubs(checkout: Checkout, names: list[str], *, check: bool) -> tuple[
 
     A stub is copied before it is overwritten, since it may hold an answer. With `check` nothing is written or copied.
     """
+    require_solutions(checkout)
     stale, copies = [], []
     for name in names:
         text = stub(checkout, name)

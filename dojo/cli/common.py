@@ -1,20 +1,31 @@
 """What several commands share: finding a kata and a checkout, and the notices about repetition."""
 
+import os
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import click
 
+from dojo.core.answers import prepare
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
-from dojo.core.paths import Checkout, find_checkout
+from dojo.core.paths import Checkout, find_checkout, own_pack
+from dojo.core.stubs import require_solutions
+
+
+def find_practice() -> tuple[Checkout, Catalog]:
+    """The checkout of the current folder, in which every kata has a file to write in, and its catalogue."""
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    for sentence in prepare(checkout):
+        print_notice(sentence)
+    return checkout, catalog
 
 
 def find_kata(name: str) -> tuple[Checkout, Kata]:
     """The checkout of the current folder, and the kata that a person means by `name`. Raises UserError if there is none."""
-    checkout = find_checkout()
-    return checkout, load_catalog(checkout).find(name)
+    checkout, catalog = find_practice()
+    return checkout, catalog.find(name)
 
 
 def complete_kata(ctx: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
@@ -25,11 +36,14 @@ def complete_kata(ctx: click.Context, parameter: click.Parameter, typed: str) ->
 
 
 def installed_checkout() -> Checkout:
-    """The checkout that this program was installed from, which holds the references that grade.
+    """The pack whose references grade: that of --pack, else the one that this program brings along.
 
     Never that of the current folder: it may be a submission, with references of its own.
     """
-    return find_checkout(Path(__file__).resolve().parent)
+    own = own_pack()
+    checkout = find_checkout() if os.environ.get("KATA_PACK") or not own else Checkout(own)
+    require_solutions(checkout)
+    return checkout
 
 
 def print_notice(sentence: str) -> None:

@@ -1,5 +1,6 @@
 """`kata dev`: the commands of people who make katas."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,24 +15,53 @@ from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
 
 
-@click.group(short_help="Make katas: new, render, verify, bench, notebooks.")
+@click.group(short_help="Make katas: new, render, verify, bench, export, ...")
 def dev() -> None:
     """Make katas, and prove that their tests are right."""
 
 
 @dev.command()
-@click.argument("name")
-def new(name: str) -> None:
+@click.argument("name", required=False)
+@click.option("--pack", metavar="DIR", help="In a pack of your own, which is begun if it is not there.")
+def new(name: str | None, pack: str | None) -> None:
     """Scaffold the files of a new kata."""
     from dojo.authoring.missing import missing
+    from dojo.authoring.pack import begin
     from dojo.authoring.scaffold import scaffold
 
+    if pack := pack or os.environ.get("KATA_PACK"):
+        os.environ["KATA_PACK"] = os.path.abspath(os.path.expanduser(pack))
+        for path in begin(Path(os.environ["KATA_PACK"])):
+            click.echo(f"wrote {path}")
     checkout = find_checkout()
-    for path in scaffold(checkout, load_catalog(checkout), name):
+    if name is None:
+        again = f"kata --pack {checkout.root} new NAME" if pack else "kata dev new NAME"
+        click.echo(f"The pack is there. A kata in it: {again}")
+        return
+    for path in scaffold(checkout, load_catalog(checkout, may_be_empty=True), name):
         click.echo(f"wrote {checkout.shown(path)}")
     click.echo("\nStill missing, in the order of work (docs/adding-a-kata.md has the details):")
     for number, step in enumerate(missing(checkout, name), 1):
         click.echo(f"{number:>3}. {step}")
+
+
+@dev.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, metavar="KATA", help="Only this kata; may be given again.")
+def export(folder: Path, only: tuple[str, ...]) -> None:
+    """Copy the pack without its answers.
+
+    FOLDER gets the stubs and the tests, to hand out; grading uses the whole pack.
+    """
+    from dojo.authoring.pack import export, shared_lines
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    names = export(checkout, catalog, folder, {catalog.find(name).name for name in only})
+    click.echo(f"{folder} holds {len(names)} of {len(catalog.katas)} katas, without solutions, probes and mistakes.")
+    for line in shared_lines(checkout, names, folder):
+        click.echo(f"Look at this before you hand it out, a solution has the same line: {line}")
+    click.echo(f"Grade what comes back: kata --pack {checkout.root} grade FOLDER")
 
 
 @dev.command()

@@ -1,5 +1,6 @@
 """The group of all `kata` commands: help in sections, errors as sentences. Nothing here imports torch or pytest."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dojo.cli.grade_cohort import grade_cohort
 from dojo.cli.interview import drill, hunt
 from dojo.cli.practise import debug, follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
+from dojo.cli.update import init, update
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
 from dojo.core.printing import print_anything
@@ -19,6 +21,7 @@ from dojo.progress.database import tell_of_damage
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Practise": (list_katas, show, watch, test, debug, hint, solution, follow_ups, reset),
+    "Set up": (init, update),
     "Interview": (drill, hunt),
     "Remember": (due, again, show_history, report),
     "Grade": (check, grade, grade_cohort),
@@ -34,8 +37,7 @@ class KataGroup(click.Group):
         return super().main(*args, **options)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_usage(ctx, formatter)
-        formatter.write(f"{self.help}\n\n")
+        formatter.write(f"{self.help}\n")
         section_width = 2 + max(len(section) for section in SECTIONS)
         name_width = 2 + max(len(command.name or "") for commands in SECTIONS.values() for command in commands)
         for section, commands in SECTIONS.items():
@@ -83,12 +85,15 @@ class OldSpelling(click.Command):
     cls=KataGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Options of one command: kata COMMAND -h    Version: kata --version",
+    epilog="Options: kata COMMAND -h    Other katas: kata --pack DIR    kata --version",
 )
 @click.version_option(package_name="katas", message="%(version)s")
+@click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, pack: str | None) -> None:
     """Katas for machine-learning interviews: write the answer, run its tests."""
+    if pack:
+        os.environ["KATA_PACK"] = os.path.abspath(os.path.expanduser(pack))  # for this process and those that it starts
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_katas)
         _offer_watch(ctx)

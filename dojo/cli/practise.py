@@ -7,7 +7,7 @@ import sys
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import complete_kata, find_kata, print_due, print_new_ratings, print_notice
+from dojo.cli.common import complete_kata, find_kata, find_practice, print_due, print_new_ratings, print_notice
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import Checkout, find_checkout
 from dojo.practice import actions
@@ -20,8 +20,7 @@ from dojo.progress.standing import progress_or_not_started, standing_of
 )
 def list_katas(long: bool = False) -> None:
     """All katas, how far you are, and what to do next."""
-    checkout = find_checkout()
-    catalog = load_catalog(checkout)
+    checkout, catalog = find_practice()
     standing = standing_of(checkout, catalog.katas, print_notice)
     out = tables.console()
     (tables.long_list if long else tables.short_list)(out, catalog, standing)
@@ -55,7 +54,8 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     if name:
         catalog = load_catalog(checkout)
         name = catalog.find(name).name
-        arguments.insert(0, checkout.tests_argument(name))
+    if name or checkout.workspace:
+        arguments.insert(0, _tests_argument(checkout, name or ""))
     if stage:
         arguments.append(f"--stage={stage}")
     code = _run_pytest(checkout, arguments)
@@ -69,10 +69,21 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
     ctx.exit(code)
 
 
+def _tests_argument(checkout: Checkout, name: str) -> str:
+    return str(checkout.tests(name)) if checkout.workspace else checkout.tests_argument(name)
+
+
 def _run_pytest(checkout: Checkout, arguments: list[str]) -> int:
     """Runs pytest, which has the terminal; returns its exit code."""
-    environment = {**os.environ, "KATAS_DIR": os.path.abspath(os.environ.get("KATAS_DIR") or checkout.katas)}
-    process = subprocess.Popen([sys.executable, "-m", "pytest", "-q", *arguments], cwd=checkout.root, env=environment)
+    environment = {name: value for name, value in os.environ.items() if name != "KATA_WORKSPACE"}
+    own_folder = []
+    if checkout.workspace:
+        environment["KATA_WORKSPACE"] = str(checkout.workspace)
+        own_folder = ["-o", f"cache_dir={checkout.workspace / '.pytest_cache'}"]  # the pack may be everybody's
+    if environment.get("KATAS_DIR"):
+        environment["KATAS_DIR"] = os.path.abspath(environment["KATAS_DIR"])
+    command = [sys.executable, "-m", "pytest", "-q", "-pdojo.engine.plugin", f"--rootdir={checkout.root}"]
+    process = subprocess.Popen([*command, *own_folder, *arguments], cwd=checkout.work, env=environment)
     while True:
         try:
             return process.wait()
@@ -93,7 +104,7 @@ def debug(ctx: click.Context, name: str, test: str, kata_seed: int, every_call: 
     """
     checkout = find_checkout()
     name = load_catalog(checkout).find(name).name
-    arguments = [checkout.tests_argument(name), "-p", "dojo.engine.debugging", f"--debug-test={test}"]
+    arguments = [_tests_argument(checkout, name), "-p", "dojo.engine.debugging", f"--debug-test={test}"]
     arguments += ["--every-call"] if every_call else []
     ctx.exit(
         _run_pytest(checkout, [*arguments, f"--kata-seed={kata_seed}", "--no-naming", "--no-history", "--no-header"])
@@ -110,8 +121,7 @@ def watch(name: str | None, edit: bool) -> None:
     from dojo.practice.terminal import Terminal
     from dojo.practice.watch.app import WatchApp, first_kata
 
-    checkout = find_checkout()
-    catalog = load_catalog(checkout)
+    checkout, catalog = find_practice()
     kata = catalog.find(name or first_kata(checkout, catalog)).name
     page = [NOT_BEGUN]
     while page == [NOT_BEGUN]:  # a drill that was not begun leads back
@@ -174,5 +184,5 @@ def reset(name: str) -> None:
     """Start NAME afresh. What you wrote is copied to .dojo/backups/ first."""
     checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice)
-    file = checkout.shown(checkout.stub(kata.name))
+    file = checkout.shown(checkout.answer(kata.name))
     click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))

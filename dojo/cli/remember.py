@@ -38,7 +38,7 @@ def again(name: str) -> None:
     """
     checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice, copies="archive")
-    file = checkout.shown(checkout.stub(kata.name))
+    file = checkout.shown(checkout.answer(kata.name))
     click.echo(f"Your last attempt is in {checkout.shown(copy)}." if copy else "There was no attempt to put aside.")
     click.echo(f"{file} is the stub again; the clock starts now. From memory: kata watch {kata.name}")
 

@@ -103,7 +103,7 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
     out.print(f"[bold]Next: {escape(kata.title)}[/bold]" + f"  {describe_progress(kata, standing[kata.name])}" * begun)
     out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
     out.print(f"  1. read it    kata show {kata.name}")
-    out.print(f"  2. write      {escape(checkout.shown(checkout.stub(kata.name)))}")
+    out.print(f"  2. write      {escape(checkout.shown(checkout.answer(kata.name)))}")
     out.print(f"  3. test it    kata test {kata.name}    (on every save: kata watch)")
 
 
@@ -112,7 +112,7 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
     out.print(
         f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
     )
-    out.print(f"{escape(checkout.shown(checkout.stub(kata.name)))}  ({describe_progress(kata, progress)})\n")
+    out.print(f"{escape(checkout.shown(checkout.answer(kata.name)))}  ({describe_progress(kata, progress)})\n")
     paragraphs = docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
     if not paragraphs or "?" not in paragraphs[0]:  # most docstrings ask the question, at greater length
         out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")

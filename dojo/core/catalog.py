@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.version import InvalidVersion, Version
+
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
+from dojo.core.version import VERSION
 
 LEVELS = ("warm-up", "core", "stretch")
 ASKED = ("often", "sometimes", "rarely")
@@ -41,9 +44,11 @@ class Kata:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All katas, in learning order."""
+    """All katas of a pack, in learning order, and the pack's name."""
 
     katas: tuple[Kata, ...]
+    tracks: tuple[str, ...] = ()
+    name: str = ""
 
     def __getitem__(self, name: str) -> Kata:
         """The kata called `name`. Raises UserError with similar names if there is none."""
@@ -84,13 +89,17 @@ def _name_in(path: str) -> str:
     return folders[-1].removesuffix(".py")
 
 
-def load_catalog(checkout: Checkout) -> Catalog:
+def load_catalog(checkout: Checkout, *, may_be_empty: bool = False) -> Catalog:
     """Reads and checks the catalogue. Raises UserError that names the wrong file and field."""
     file = checkout.shown(checkout.catalog)
     data = _read(checkout, checkout.catalog)
-    tracks, names = data.get("tracks"), data.get("katas")
+    _check_version(file, data.get("needs", "0"))
+    tracks, names, pack = data.get("tracks"), data.get("katas"), _name_of(checkout, data)
+    if names == [] and not may_be_empty:
+        raise UserError(f"{file}: {pack} has no katas yet. Write the first one: kata --pack {checkout.root} new NAME")
     for key, value in (("tracks", tracks), ("katas", names)):
-        if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        empty = value == [] and (key == "tracks" or not may_be_empty)
+        if not isinstance(value, list) or empty or not all(isinstance(item, str) for item in value):
             raise UserError(f"{file}: `{key}` should be a list of names, but is {value!r}.")
     assert isinstance(tracks, list)
     assert isinstance(names, list)
@@ -107,7 +116,34 @@ def load_catalog(checkout: Checkout) -> Catalog:
                 f"{file} lists {name!r}, but there is no {checkout.shown(checkout.description(name))}. Delete the line, "
                 f"or restore the folder with `git checkout -- {checkout.shown(checkout.tests(name))}`."
             )
-    return Catalog(tuple(_kata(checkout, name, tuple(tracks)) for name in names))
+    return Catalog(tuple(_kata(checkout, name, tuple(tracks)) for name in names), tuple(tracks), pack)
+
+
+def pack_name(checkout: Checkout) -> str:
+    """The name of the pack: that of its folder unless the catalogue gives one."""
+    return _name_of(checkout, _read(checkout, checkout.catalog))
+
+
+def _name_of(checkout: Checkout, data: dict[str, Any]) -> str:
+    name = data.get("name", checkout.root.name)
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{checkout.shown(checkout.catalog)}: `name` should be the name of the pack, but is {name!r}.")
+    return name
+
+
+def _check_version(file: str, needed: object) -> None:
+    """Raises UserError if the pack was made for a newer version of the trainer."""
+    if needed == "0":
+        return
+    try:
+        wanted = Version(str(needed))
+    except InvalidVersion:
+        raise UserError(f'{file}: `needs` should be a version such as "0.1", but is {needed!r}.') from None
+    if Version(VERSION) < wanted:
+        raise UserError(
+            f"{file} needs version {wanted} of the trainer, and this is {VERSION}. "
+            f"Get it: `kata update` in a clone, else `pip install --upgrade katas`."
+        )
 
 
 def _read(checkout: Checkout, path: Path) -> dict[str, Any]:

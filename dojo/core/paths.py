@@ -1,19 +1,28 @@
-"""Paths in a checkout. Only find_checkout() and the methods that return lists look at the disk; no file is read."""
+"""Paths of a pack of katas and of the workspace of someone who solves them.
 
+Only find_checkout() and the methods that return lists look at the disk.
+"""
+
+import os
+import sysconfig
+import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from dojo.core.errors import UserError
 
-CATALOG_FILE = Path("katas") / "catalog.toml"  # a folder that holds this is a checkout
+CATALOG_FILE = Path("katas") / "catalog.toml"  # a folder that holds this is a pack
+SETTINGS_FILE = "katas.toml"  # a folder that holds this is a workspace; it may name a pack
+CLONE = Path(__file__).resolve().parents[2]  # unless this program was installed from a wheel
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """One checkout, and the path of each of its files by kata."""
+    """A pack of katas and a workspace, with the path of each file by kata. In a clone the two are one folder."""
 
-    root: Path
+    root: Path  # of the pack: katas/, solutions/, tests/
+    workspace: Path | None = None  # where answers/ and .dojo/ are, unless that is the pack itself
 
     @cached_property
     def katas(self) -> Path:
@@ -28,12 +37,26 @@ class Checkout:
         return self.root / CATALOG_FILE
 
     @cached_property
+    def work(self) -> Path:
+        """The folder of the learner: that of the pack, or a workspace of their own."""
+        return self.workspace or self.root
+
+    @cached_property
+    def answers(self) -> Path:
+        """The folder of the learner's files, which git ignores in a clone."""
+        return self.work / "answers"
+
+    @cached_property
     def state(self) -> Path:
         """Where the trainer keeps the history, drills, copies and caches."""
-        return self.root / ".dojo"
+        return self.work / ".dojo"
+
+    def answer(self, kata: str) -> Path:
+        """The learner's file: a copy of the stub at first (dojo.core.answers), then their answer."""
+        return self.answers / f"{kata}.py"
 
     def stub(self, kata: str) -> Path:
-        """The learner's file: a stub at first, then their answer."""
+        """The stub as it is published. Nobody edits it: it is rendered from the reference."""
         return self.katas / f"{kata}.py"
 
     def reference(self, kata: str) -> Path:
@@ -85,22 +108,81 @@ class Checkout:
         return self.tests(kata) / "bench.py"
 
     def shown(self, path: Path) -> str:
-        """`path` relative to the root of the checkout, or absolute if it lies outside."""
+        """`path` relative to the workspace or to the pack, or absolute if it lies outside."""
         path = path.resolve()
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        for folder in (self.work, self.root):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return str(path)
 
 
 def find_checkout(start: Path | None = None) -> Checkout:
-    """The checkout around `start` (default: the current folder), else the one that this package was installed from."""
+    """The pack and workspace that a command in `start` (default: the current folder) works on.
+
+    The pack is the first of: KATA_PACK (which `kata --pack` sets), the `pack` of a settings file around `start`, a pack
+    around `start`, the pack that this program brings along.
+    """
     try:
         here = (start or Path.cwd()).resolve()
     except FileNotFoundError as error:
         raise UserError(
             "The folder that this terminal is in was deleted. Change into the repository: cd PATH"
         ) from error
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
-        if (folder / CATALOG_FILE).is_file():
-            return Checkout(folder)
+    around = next((folder for folder in (here, *here.parents) if is_pack(folder) or is_workspace(folder)), None)
+    settings = _read_settings(around) if around and is_workspace(around) else {}
+    configured = _pack(around / settings["pack"], SETTINGS_FILE) if around and "pack" in settings else None
+    chosen = _pack(Path(os.environ["KATA_PACK"]).expanduser(), "--pack") if os.environ.get("KATA_PACK") else None
+    workspace = None if around and is_pack(around) else around
+    if chosen:
+        return Checkout(chosen, workspace if chosen == configured else None)
+    if configured:
+        return Checkout(configured, workspace)
+    if around and not workspace:
+        return Checkout(around)
+    own = own_pack()
+    if own and (workspace or own == CLONE):
+        return Checkout(own, workspace)
     raise UserError(
-        f"No katas found: {here} is not inside a checkout (no {CATALOG_FILE}). Change into the repository and try again."
+        f"No katas found: {here} is in no clone and in no workspace. Change into one, or make a workspace here: kata init"
     )
+
+
+def own_pack() -> Path | None:
+    """The pack that this program brings along: that of its clone, else what the wheel has installed beside it."""
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    installed = [Path(sysconfig.get_path("data", scheme)) / "share" / "katas" for scheme in schemes]
+    return next((folder for folder in (CLONE, *installed) if is_pack(folder)), None)
+
+
+def is_pack(folder: Path) -> bool:
+    """Whether `folder` holds katas with a catalogue."""
+    return (folder / CATALOG_FILE).is_file()
+
+
+def is_workspace(folder: Path) -> bool:
+    """Whether `folder` has a settings file, as `kata init` writes it."""
+    return (folder / SETTINGS_FILE).is_file()
+
+
+def _pack(folder: Path, source: str) -> Path:
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}, which {source} names. Give the folder of a pack.")
+    if not is_pack(folder):
+        raise UserError(
+            f"{folder}, which {source} names, is no pack: it has no {CATALOG_FILE.as_posix()}. "
+            f"To begin one there: kata new --pack {folder}"
+        )
+    return folder
+
+
+def _read_settings(folder: Path) -> dict[str, str]:
+    file = folder / SETTINGS_FILE
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f'{file} cannot be read: {error}. Mend it; it may hold one line: pack = "DIR"') from error
+    for key, value in settings.items():
+        if key != "pack" or not isinstance(value, str):
+            raise UserError(f'{file}: {key} = {value!r} is no setting. It may hold one line: pack = "DIR"')
+    return settings

@@ -13,10 +13,12 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 
+HANDED_OUT = "These katas were handed out without their known mistakes, so a run cannot name yours."
 BEGIN = re.compile(r"^(?P<indent>\s*)# kata: begin(?:\s+(?P<message>\S.*?))?\s*$")
 END = re.compile(r"^\s*# kata: end\s*$")
 
@@ -33,8 +35,21 @@ class Fence:
 
 
 def read_reference(checkout: Checkout, name: str) -> str:
-    """The text of the kata's reference. Raises UserError if it cannot be read."""
-    file = checkout.reference(name)
+    """The text of the kata's reference. Raises UserError if it cannot be read, or if the pack has no solutions."""
+    require_solutions(checkout)
+    return _read(checkout, checkout.reference(name))
+
+
+def require_solutions(checkout: Checkout) -> None:
+    """Raises UserError if the pack was handed out without solutions."""
+    if not checkout.solutions.is_dir():
+        raise UserError(
+            f"These katas were handed out without solutions, probes and mistakes ({checkout.root}), and this needs them. "
+            f"The person who gave them to you has the whole pack."
+        )
+
+
+def _read(checkout: Checkout, file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -43,7 +58,9 @@ def read_reference(checkout: Checkout, name: str) -> str:
 
 
 def stub(checkout: Checkout, name: str) -> str:
-    """The text of the kata's stub, computed from its reference (not read from katas/, which the learner edits)."""
+    """The text of the kata's stub: rendered from its reference or, in a pack without solutions, read from katas/."""
+    if not checkout.solutions.is_dir():
+        return _read(checkout, checkout.stub(name))
     return render(read_reference(checkout, name), name)
 
 

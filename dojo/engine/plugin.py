@@ -1,13 +1,16 @@
-"""The pytest plugin: its options, and what it registers in a checkout. Outside a checkout it does nothing else.
+"""The pytest plugin: its options, and what it registers in a pack or a workspace. Elsewhere it does nothing else.
 
 conftest.py names it for a checkout that is not installed, the entry point in pyproject.toml for one that is.
 """
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from dojo.core.paths import Checkout
+from dojo.core.errors import UserError
+from dojo.core.paths import Checkout, find_checkout, is_pack, is_workspace
 from dojo.core.printing import print_anything
 from dojo.engine import fixtures, selection
 from dojo.engine.hang import HangGuard
@@ -18,7 +21,7 @@ from dojo.engine.target import Target
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("katas")
     group.addoption(
-        "--katas", metavar="DIR", help="the katas to test (write --katas=DIR); default: katas/, or KATAS_DIR"
+        "--katas", metavar="DIR", help="the katas to test (write --katas=DIR); default: answers/, or KATAS_DIR"
     )
     group.addoption(
         "--kata-seed", metavar="N", type=int, default=0, help="seeds every test's inputs; any N gives the same verdict"
@@ -45,14 +48,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    checkout = Checkout(config.rootpath)
-    if not checkout.catalog.is_file():
+    checkout = _checkout_of(config)
+    if not checkout:
         return
     print_anything()
-    target = Target(config, Checkout(config.rootpath.resolve()))
+    target = Target(config, checkout)
     config.pluginmanager.register(target, "dojo-target")
     config.pluginmanager.register(selection, "dojo-selection")
     config.pluginmanager.register(fixtures, "dojo-fixtures")
     if hasattr(signal, "setitimer"):  # not on Windows
         config.pluginmanager.register(HangGuard(config.getoption("--hang-limit")), "dojo-hang-guard")
     config.pluginmanager.register(KataSession(config, checkout, target.directory), PLUGIN_NAME)
+
+
+def _checkout_of(config: pytest.Config) -> Checkout | None:
+    """What a session in this root folder tests: its pack, or that of its workspace; None in a folder that is neither."""
+    root = config.rootpath.resolve()
+    if is_pack(root):
+        workspace = os.environ.get("KATA_WORKSPACE")
+        return Checkout(root, Path(workspace) if workspace else None)
+    if not is_workspace(root):
+        return None
+    try:
+        checkout = find_checkout(root)
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from error
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(checkout.root / "tests")]
+    # A workspace has no folder of tests: they are in the pack.
+    config.args[:] = [
+        str(checkout.root / arg) if Path(arg).parts[:1] == ("tests",) and not (root / "tests").exists() else arg
+        for arg in config.args
+    ]
+    return checkout

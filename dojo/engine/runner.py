@@ -96,11 +96,19 @@ def run_pytest(checkout: Checkout, kata: str, target: Path, arguments: Sequence[
     Captures what is written to file descriptors 1 and 2, and does not restore them.
     """
     os.environ["KATAS_DIR"] = str(target)
+    if checkout.workspace:
+        os.environ["KATA_WORKSPACE"] = str(checkout.workspace)
     leave_out_plugins()
     os.chdir(checkout.root)
     if str(checkout.root) not in sys.path:
         sys.path.insert(0, str(checkout.root))
-    fixed = ["-q", "--no-history", f"--rootdir={checkout.root}", *(f"-pno:{plugin}" for plugin in UNUSED_PLUGINS)]
+    fixed = [
+        "-q",
+        "-pdojo.engine.plugin",
+        "--no-history",
+        f"--rootdir={checkout.root}",
+        *(f"-pno:{plugin}" for plugin in UNUSED_PLUGINS),
+    ]
     keeper = SessionKeeper()
     with tempfile.TemporaryFile() as log:
         sys.stdout.flush()

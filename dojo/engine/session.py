@@ -45,7 +45,7 @@ class KataSession:
         self.may_run_again = True  # no debugger was entered, and no test hung
         self.finished = False  # diagnosed and recorded
         self.is_worker = hasattr(config, "workerinput")  # of pytest-xdist
-        of_the_learner = target == checkout.katas.resolve() and not self.is_worker
+        of_the_learner = target == checkout.answers.resolve() and not self.is_worker
         self.is_recorded = of_the_learner and not config.getoption("--no-history")
         self.began = time.time()
         self.sources = {file.stem: digest(file) for file in target.glob("*.py")} if self.is_recorded else {}
@@ -157,11 +157,12 @@ class KataSession:
         failures.shorten_captured(report)
         outcome = Outcome(item.name, kata, stage_of(item), verdict, message, seconds, printed)  # type: ignore[arg-type]
         setattr(report, REPORT_ATTRIBUTE, outcome.as_dict())
+        report.is_specification = self.is_specification(item.path)  # type: ignore[attr-defined]
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if outcome := outcome_of(report):
-            self._add(outcome, self.is_specification(Path(report.nodeid.split("::")[0])))
+            self._add(outcome, report.is_specification)
 
     def pytest_report_teststatus(self, report: Any) -> tuple[str, str, Any] | None:
         outcome = outcome_of(report)
@@ -243,7 +244,8 @@ class KataSession:
         terminalreporter.flush()
         self._finish(exitstatus)  # only now: the diagnosis runs the learner's code, which may hang or end the process
         summary.write_diagnoses(terminalreporter, self.diagnoses, self.diagnosis_errors)
-        if self.target == self.checkout.katas.resolve():
+        summary.write_handed_out(terminalreporter, self.outcomes, self.checkout)
+        if self.target == self.checkout.answers.resolve():
             summary.write_where_inputs_are(terminalreporter, self.outcomes)
         summary.write_unnamed(terminalreporter, self.unnamed, self.config.getoption("--naming-limit"))
         if self.history_error:

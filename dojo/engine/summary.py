@@ -9,6 +9,7 @@ from _pytest.terminal import TerminalReporter
 
 from dojo.core.outcome import COMPARING, Diagnosis, Outcome, sentences_of
 from dojo.core.paths import Checkout
+from dojo.core.stubs import HANDED_OUT
 
 
 def write_not_started(
@@ -36,10 +37,10 @@ def write_not_started(
 
 
 def write_where_tests_are(reporter: TerminalReporter, arguments: Sequence[str], checkout: Checkout) -> None:
-    """A sentence for `pytest katas` and `pytest katas/ddpm.py`, which find no test: these folders hold none."""
+    """A sentence for `pytest answers` and `pytest katas/ddpm.py`, which find no test: these folders hold none."""
     for argument in arguments:
         path = Path(argument.split("::")[0]).absolute()
-        for folder in (checkout.katas, checkout.solutions):
+        for folder in (checkout.answers, checkout.katas, checkout.solutions):
             if path == folder or folder in path.parents:
                 tests = checkout.tests(path.stem) if checkout.tests(path.stem).is_dir() else checkout.tests("")
                 command = f"kata test {path.stem}" if path != folder and tests.name == path.stem else "kata test NAME"
@@ -96,6 +97,12 @@ def write_diagnoses(
             reporter.write_line(f"{kata}: {sentence}.", red=True, bold=True)
         if errors.get(kata) and reporter.verbosity > 1:
             reporter.write_line(f"{kata}: no diagnosis, because looking for one failed ({errors[kata]}).")
+
+
+def write_handed_out(reporter: TerminalReporter, outcomes: Sequence[Outcome], checkout: Checkout) -> None:
+    """Why no failure is named, where the pack was handed out without its mistakes."""
+    if not checkout.solutions.is_dir() and any(outcome.verdict == "failed" for outcome in outcomes):
+        reporter.write_line(HANDED_OUT)
 
 
 def write_where_inputs_are(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> None:

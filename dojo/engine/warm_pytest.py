@@ -190,7 +190,7 @@ def with_warm_pytest(checkout: Checkout, body: Callable[[WarmPytest], None]) -> 
     if str(checkout.root) not in sys.path:
         sys.path.insert(0, str(checkout.root))
     fixed = ["-qq", "--capture=no", "--no-history", "--no-naming", "--no-tracebacks", "--tb=no"]
-    fixed += [f"--katas={checkout.solutions}", f"--rootdir={checkout.root}"]
+    fixed += ["-pdojo.engine.plugin", f"--katas={checkout.solutions}", f"--rootdir={checkout.root}"]
     fixed += [f"-pno:{plugin}" for plugin in UNUSED_PLUGINS]
     log = io.StringIO()
     try:

@@ -19,7 +19,7 @@ from dojo.engine.diagnosis import diagnose
 from dojo.engine.known import compared
 from dojo.engine.processes import become_subreaper, children, kill_descendants, prctl
 from dojo.grading.results import GradeReport, KataResult
-from dojo.grading.sandbox import selftest
+from dojo.grading.sandbox import paths, selftest
 from dojo.grading.sandbox.faults import GraderFault, KilledFromOutside, describe_fault
 from dojo.grading.sandbox.sandbox import Sandbox, check_platform
 from dojo.grading.sandbox.session import Task
@@ -60,7 +60,9 @@ class Grader:
         self.checkout, self.katas, self.seed, self.jobs = checkout, katas, seed, jobs
         self.name_mistakes = name_mistakes
         self.upstream_sha256 = digest_of_upstream(checkout, katas)
-        self._sandboxes = [Sandbox(private) for _ in range(jobs)]
+        # The pack of the checkout that this program runs from is closed to every submission anyway.
+        pack = () if checkout.root == paths.CHECKOUT else (checkout.root,)
+        self._sandboxes = [Sandbox((*pack, *private)) for _ in range(jobs)]
         # The last one that was used comes first: its fork server has started already.
         self._free_sandboxes: queue.LifoQueue[Sandbox] = queue.LifoQueue()
         for sandbox in self._sandboxes:
@@ -74,7 +76,7 @@ class Grader:
         become_subreaper()
         try:
             with self._sandbox() as sandbox:
-                self.selftest = selftest.run_selftest(sandbox, without)
+                self.selftest = selftest.run_selftest(sandbox, without, checkout.solutions)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):

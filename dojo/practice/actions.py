@@ -7,6 +7,7 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
+from dojo.core.answers import note_base
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
@@ -31,9 +32,9 @@ def next_hint(checkout: Checkout, kata: Kata, notify: Notify, *, after: int = 0)
 
 
 def rules(checkout: Checkout, kata: Kata) -> str:
-    """The docstring that stub and reference share: formulas, rules, stages."""
+    """The docstring of the stub: formulas, rules, stages."""
     try:
-        return ast.get_docstring(ast.parse(read_reference(checkout, kata.name))) or ""
+        return ast.get_docstring(ast.parse(stub(checkout, kata.name))) or ""
     except SyntaxError as error:
         shown = checkout.shown(checkout.reference(kata.name))
         raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error
@@ -74,11 +75,12 @@ def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
     text = stub(checkout, kata.name)
-    file = checkout.stub(kata.name)
+    file = checkout.answer(kata.name)
     copy, put_aside = None, ""
     if file.exists() and file.read_bytes() != text.encode():
         copy, put_aside = backup(checkout, file, copies), digest(file)
     write(file.resolve(), text)  # a link stays one
+    note_base(checkout, kata.name, text)
     _record(checkout, kata.name, "reset", put_aside, notify=notify)
     return copy
 

@@ -96,7 +96,7 @@ def resume(checkout: Checkout, catalog: Catalog) -> list[str]:
 def drill_page(kata: Kata, minutes: float, part: str = "") -> StartPage:
     """The page before a drill."""
     sentences = (
-        f"{minutes:g} minutes on a fresh copy of the stub; your katas/ stay as they are. Each save runs the tests of the "
+        f"{minutes:g} minutes on a fresh copy of the stub; your answers/ stay as they are. Each save runs the tests of the "
         "stage that is open, and when they pass, the next stage opens.",
         f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100. "
         "Follow-up questions come at the end, and then all is explained.",

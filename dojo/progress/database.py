@@ -69,7 +69,7 @@ MIGRATIONS = (
     """,
 )
 
-# `practice` marks runs of katas/ itself; drills and hunts run copies. A temporary view belongs to the connection and is
+# `practice` marks runs of answers/ itself; drills and hunts run copies. A temporary view belongs to the connection and is
 # not stored, so it needs no migration.
 RUN_SUMMARY = """
     CREATE TEMP VIEW run_summary AS SELECT *, is_solved(passed, counted, complete) AS solved FROM (

@@ -27,7 +27,7 @@ class Run:
     id: int = 0  # 0: not stored as a run (the grading of a session)
     kata: str = ""
     session: int | None = None
-    practice: bool = False  # a run of katas/ itself
+    practice: bool = False  # a run of answers/ itself
     source: str = ""  # the digest of the text that was run
 
     @property
@@ -132,7 +132,7 @@ def count_events(checkout: Checkout, kata: str, what: str) -> int:
 
 
 def ever_solved(checkout: Checkout, kata: str, *, since_reset: bool = False) -> bool:
-    """Whether some run of katas/, or some drill, solved this kata (since its stub was last restored)."""
+    """Whether some run of answers/, or some drill, solved this kata (since its stub was last restored)."""
     with connect(checkout) as db:
         solved_at = _last_solving_run(db, kata)
         after = _last_run_before_reset(db, kata) if since_reset else -1
@@ -158,7 +158,7 @@ def _last_solving_run(db: sqlite3.Connection, kata: str) -> int | None:
 
 
 def last_kata(checkout: Checkout) -> str:
-    """The kata whose file in katas/ was run last; "" if none was."""
+    """The kata whose file in answers/ was run last; "" if none was."""
     with connect(checkout) as db:
         row = db.execute("SELECT kata FROM run_summary WHERE practice ORDER BY id DESC LIMIT 1").fetchone()
     return str(row[0]) if row else ""
@@ -166,7 +166,7 @@ def last_kata(checkout: Checkout) -> str:
 
 def progress(checkout: Checkout, kata: str) -> Progress:
     """How far the learner is with this kata."""
-    text = digest(checkout.stub(kata))
+    text = digest(checkout.answer(kata))
     with connect(checkout) as db:
         ever_solved = _last_solving_run(db, kata) is not None
         run = db.execute(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dojo
-from dojo.core.files import digest
+from dojo.core.files import digest, write
 from dojo.core.outcome import Outcome, Verdict
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render
@@ -172,7 +172,7 @@ def add_kata(
     probe: str = PROBE,
     mistakes: str = MISTAKES,
 ) -> None:
-    """One whole kata: reference, rendered stub, tests, probe, mistakes, description, and its name in the catalogue."""
+    """One whole kata, its name in the catalogue, and the learner's file, still the stub."""
     checkout.tests(name).mkdir()
     checkout.description(name).write_text(DESCRIPTION.format(name=name))
     checkout.reference(name).write_text(solution)
@@ -182,19 +182,20 @@ def add_kata(
     checkout.probe(name).write_text(probe)
     checkout.mistakes(name).write_text(mistakes)
     list_katas(checkout, *tomllib.loads(checkout.catalog.read_text())["katas"], name)
+    write(checkout.answer(name), render(solution, name))
 
 
 def solve(checkout: Checkout, old: str = "", new: str = "", name: str = "tiny") -> None:
     """Saves the reference as the learner's file, with one change if given."""
     source = checkout.reference(name).read_text()
     assert old in source
-    checkout.stub(name).write_text(source.replace(old, new) if old else source)
+    checkout.answer(name).write_text(source.replace(old, new) if old else source)
 
 
 def record(checkout: Checkout, name: str, *verdicts: Verdict, how: str = "test") -> None:
     """Records a run of the learner's file as it is now: one test a stage, with these verdicts."""
     outcomes = [Outcome(f"test_{stage}", name, stage, verdict) for stage, verdict in enumerate(verdicts, 1)]
-    sources = {name: digest(checkout.stub(name))}
+    sources = {name: digest(checkout.answer(name))}
     record_run(checkout, outcomes, {name: len(outcomes)}, sources=sources, began=time.time(), how=how)
 
 

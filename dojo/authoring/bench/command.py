@@ -15,7 +15,7 @@ from dojo.authoring.extras import INSTALL_NOTEBOOKS
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.core.stubs import stub
+from dojo.core.stubs import require_solutions, stub
 
 Progress = Callable[[str], None]
 
@@ -33,6 +33,7 @@ def bench(
     progress: Progress,
 ) -> BenchReport:
     """Measures the katas called `names`, or all that have a bench file if there are none."""
+    require_solutions(checkout)
     katas = choose_katas(checkout, catalog, names)
     report = BenchReport(device)
     learner_files = {}
@@ -68,7 +69,7 @@ def choose_katas(checkout: Checkout, catalog: Catalog, names: Sequence[str]) -> 
 
 def learner_file(checkout: Checkout, kata: str, report: BenchReport, progress: Progress) -> Path | None:
     """Returns the learner's file if it is no stub and passes every test; notes in `report` if a test fails."""
-    target = Path(os.environ.get("KATAS_DIR") or checkout.katas).resolve()
+    target = Path(os.environ.get("KATAS_DIR") or checkout.answers).resolve()
     file = target / f"{kata}.py"
     if target == checkout.solutions.resolve() or not file.is_file():
         return None

@@ -32,7 +32,7 @@ from dojo.core.cores import usable_cores
 from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
-from dojo.core.stubs import render
+from dojo.core.stubs import render, require_solutions
 from dojo.engine.pool import require_fork, run_forked
 from dojo.engine.preload import freeze, preload
 from dojo.engine.warm_pytest import WarmPytest, with_warm_pytest
@@ -63,6 +63,7 @@ def verify(
     libraries. What has not changed since this machine proved it is not proved `again`. Calls `progress(done, total)`
     after each trial.
     """
+    require_solutions(checkout)
     catalog = load_catalog(checkout)
     katas = [catalog.find(name) for name in names] or [k for k in catalog.katas if not peers or checkout.peers(k.name)]
     settings = f"sample of {sample}, mutants: {with_mutants}, at least: {results.MIN_MISTAKES} {results.MIN_ALTERNATIVES} {SEEDS}"

@@ -1,7 +1,7 @@
 """Which folders a worker imports from, and which files it may read.
 
-A worker needs Python, torch and this package. It must not read the rest of the checkout (solutions/, tests/, .dojo/),
-the submissions, the seed, or other files of the person who grades.
+A worker needs Python, torch and this package. It must not read the references and tests, be they in a checkout, in a pack or
+installed, nor the submissions, the seed, or other files of the person who grades.
 """
 
 import os
@@ -41,9 +41,16 @@ def import_path(private: Iterable[Path] = ()) -> list[str]:
 
 def readable_paths(entries: Iterable[str]) -> list[str]:
     """What a worker may read whose sys.path is `entries`, a result of `import_path`."""
-    always = [sys.prefix, sys.base_prefix, str(PACKAGE), *SYSTEM]
+    always = [*_prefix(sys.prefix), *_prefix(sys.base_prefix), str(PACKAGE), *SYSTEM]
     libraries = [entry for entry in entries if Path(entry) != CHECKOUT and os.path.isdir(entry)]
     return [*dict.fromkeys(always + [entry for entry in libraries if not _lies_in(Path(entry), _resolved(always))])]
+
+
+def _prefix(folder: str) -> list[str]:
+    """An installation of Python, without the katas and references that the wheel has put into its share/."""
+    if not os.path.isdir(os.path.join(folder, "share", "katas")):
+        return [folder]
+    return [entry.path for entry in os.scandir(folder) if entry.name != "share"]
 
 
 def _is_environment(entry: Path) -> bool:

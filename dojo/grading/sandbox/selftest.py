@@ -42,14 +42,16 @@ class SelfTest:
         return {name: "on" if name in self.layers else self.why_off.get(name, "switched off") for name in LAYERS}
 
 
-def run_selftest(sandbox: Sandbox, without: tuple[str, ...] = ()) -> SelfTest:
+def run_selftest(
+    sandbox: Sandbox, without: tuple[str, ...] = (), references: Path = paths.CHECKOUT / "solutions"
+) -> SelfTest:
     """Applies every layer that this machine has, except `without`, and tests each. Raises GraderFault."""
     why_off = {name: why for name, why in why_unavailable().items() if why}
     layers = [name for name in LAYERS if name not in without and name not in why_off]
     failed_before = False
     while True:
         try:
-            attempts = _run_attempts(sandbox, tuple(layers))
+            attempts = _run_attempts(sandbox, tuple(layers), str(references))
             return SelfTest(_level(layers, attempts), tuple(layers), why_off, attempts)
         except GraderFault as fault:
             refused = next((name for name in OPTIONAL if name in layers), None)
@@ -79,7 +81,7 @@ def require(self_test: SelfTest, level: str) -> None:
     )
 
 
-def _run_attempts(sandbox: Sandbox, layers: tuple[str, ...]) -> dict[str, str]:
+def _run_attempts(sandbox: Sandbox, layers: tuple[str, ...], references: str) -> dict[str, str]:
     """The results of the hostile submission under these layers, by the name of the attempt."""
     source = Path(selftest_submission.__file__).read_text(encoding="utf-8")
     task = Task("selftest", source, PROBE, layers=layers, case_seconds=20, seconds=60)
@@ -88,7 +90,7 @@ def _run_attempts(sandbox: Sandbox, layers: tuple[str, ...]) -> dict[str, str]:
         secret = Path(outside) / "secret"
         secret.write_text("the answer")
         secret.chmod(0o644)
-        inputs = {"outside": outside, "references": str(paths.CHECKOUT / "solutions"), "grader": os.getpid()}
+        inputs = {"outside": outside, "references": references, "grader": os.getpid()}
         results = {}
         try:
             with sandbox.run(task) as session:

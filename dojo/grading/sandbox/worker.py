@@ -46,6 +46,7 @@ def _load(kata: str, source: str) -> tuple[Any, Any]:
     It is called as in practice, and is in sys.modules: pickle, `typing.get_type_hints` and `inspect` look there.
     """
     name, file = f"katas.{kata}", f"{probes.KATA_FILE}{kata}>"
+    sys.modules.setdefault("katas", types.ModuleType("katas"))  # pickle imports the package of a class
     try:
         return probes.load_module(name, source, file, keep=True), None
     except BaseException as error:

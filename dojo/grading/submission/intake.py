@@ -1,8 +1,8 @@
 """Reads the files of the named katas from a submission's folder, as bytes. No other file is opened.
 
-A kata may lie in katas/NAME.py (a fork of the repository, for example) or in NAME.py (loose files). If both exist and
-differ, the kata is refused: choosing one might grade the file that was not meant. If the folder has neither and exactly
-one folder in it does, or in those below, that one counts.
+A kata lies in answers/NAME.py, where learners write, else in katas/NAME.py or in NAME.py (loose files). If the last two exist
+and differ, the kata is refused: choosing one might grade the file that was not meant. A stub in answers/ counts as no file.
+If the folder has none of these and exactly one folder in it does, or in those below, that one counts.
 
 No link below the submission's folder is followed. Hard links are accepted: backups and deduplicating stores are full of
 them, and neither an archive nor a checkout can carry one to a file outside.
@@ -69,6 +69,27 @@ def read_submitted_file(file: Path, kata: str, *, checkout: Checkout | None = No
 
 
 def _read_kata(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFile:
+    in_answers = _read_answer(kata, folder, checkout)
+    if in_answers and in_answers.status != "not_attempted":
+        return in_answers
+    elsewhere = _read_elsewhere(kata, folder, checkout)
+    return in_answers if in_answers and elsewhere.status == "not_attempted" else elsewhere
+
+
+def _read_answer(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFile | None:
+    """The file of the kata in answers/; None if there is none."""
+    if folder.answers_handle is None:
+        return None
+    path = f"{folder.prefix}answers/{kata}.py"
+    try:
+        raw = read_bytes(folder.answers_handle, f"{kata}.py", path)
+    except (Refusal, Unreadable) as problem:
+        return _unread(kata, problem)
+    return None if raw is None else _classify(kata, path, raw, checkout)
+
+
+def _read_elsewhere(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFile:
+    """The file of the kata in katas/, or the loose one."""
     file = f"{kata}.py"
     loose_path, katas_path = f"{folder.prefix}{file}", f"{folder.prefix}katas/{file}"
     try:
@@ -91,7 +112,8 @@ def _read_kata(kata: str, folder: KataFolder, checkout: Checkout) -> SubmittedFi
     hint = folder.hint(kata)
     if not hint and not folder.holds_any_kata():
         hint = next((f" There is {name!a}: unpack it." for name in folder.files if is_archive(name)), "")
-    return SubmittedFile(kata, None, None, "not_attempted", f"There is no {katas_path}.{hint}")
+    missing = katas_path if folder.answers_handle is None else f"{folder.prefix}answers/{file}"
+    return SubmittedFile(kata, None, None, "not_attempted", f"There is no {missing}.{hint}")
 
 
 def _unread(kata: str, problem: Refusal | Unreadable) -> SubmittedFile:

@@ -38,6 +38,7 @@ class KataFolder:
     katas_handle: int | None  # of katas/ in it
     katas_trouble: str  # why katas/ cannot be used; empty if it can, or does not exist
     katas_error: Unreadable | None  # set if katas/ is there and may not be read
+    answers_handle: int | None  # of answers/ in it, where a learner writes
     files: list[str]
     katas_files: list[str]
     all_katas: frozenset[str]
@@ -82,13 +83,18 @@ def open_kata_folder(folder: Path, all_katas: frozenset[str]) -> Iterator[KataFo
         katas_handle, trouble, katas_error = _open_katas(handle, prefix)
         if katas_handle is not None:
             stack.callback(os.close, katas_handle)
+        answers_handle = _open_answers(handle, all_katas)
+        if answers_handle is not None:
+            stack.callback(os.close, answers_handle)
         files = [entry.name for entry in _entries(handle)]
         katas_files = [entry.name for entry in _entries(katas_handle)] if katas_handle is not None else []
         misspelt = misspelt_files(prefix, files, all_katas) | misspelt_files(f"{prefix}katas/", katas_files, all_katas)
         kata_folder = KataFolder(
-            handle, prefix, katas_handle, trouble, katas_error, files, katas_files, all_katas, misspelt
+            handle, prefix, katas_handle, trouble, katas_error, answers_handle, files, katas_files, all_katas, misspelt
         )
-        if not (trouble or katas_error) and not any(name.endswith(".py") for name in [*katas_files, *files]):
+        if not (trouble or katas_error or answers_handle) and not any(
+            name.endswith(".py") for name in [*katas_files, *files]
+        ):
             raise UserError(_why_no_submission(folder, kata_folder))
         yield kata_folder
 
@@ -158,12 +164,27 @@ def _folders(folder: int) -> list[str]:
 
 
 def _holds_katas(folder: int, all_katas: frozenset[str]) -> bool:
-    """Whether there is a folder katas, or a file of a kata. Raises OSError if that cannot be seen."""
+    """Whether there is a folder katas or answers, or a file of a kata. Raises OSError if that cannot be seen."""
     for name in ("katas", *(f"{kata}.py" for kata in all_katas)):
         with suppress(FileNotFoundError):
             os.stat(name, dir_fd=folder, follow_symlinks=False)
             return True
-    return False
+    answers = _open_answers(folder, all_katas)
+    if answers is not None:
+        os.close(answers)
+    return answers is not None
+
+
+def _open_answers(folder: int, all_katas: frozenset[str]) -> int | None:
+    """A descriptor of answers/ in `folder`; None if there is no such folder, or no kata in it."""
+    try:
+        handle = os.open("answers", OPEN_FOLDER, dir_fd=folder)
+    except OSError:  # a link, too: no link in a submission is followed
+        return None
+    if any(entry.name.removesuffix(".py") in all_katas for entry in _entries(handle)):
+        return handle
+    os.close(handle)
+    return None
 
 
 def _open_katas(folder: int, prefix: str) -> tuple[int | None, str, Unreadable | None]:
@@ -203,4 +224,4 @@ def _why_no_submission(folder: Path, kata_folder: KataFolder) -> str:
         if kata_folder.katas_handle is not None
         else "it has neither a folder katas nor .py files of its own"
     )
-    return f"{folder} holds no kata: {where}. Give the folder that holds katas/*.py."
+    return f"{folder} holds no kata: {where}. Give the folder that holds answers/*.py or katas/*.py."

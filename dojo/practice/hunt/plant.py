@@ -12,6 +12,7 @@ from dojo.core.errors import UserError
 from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
+from dojo.core.stubs import read_reference
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Job, JobDied, Verdict
 
@@ -31,7 +32,7 @@ class Planted:
 
 def working_file(checkout: Checkout, kata: str) -> str:
     """The reference without the comments that mark what a stub leaves out."""
-    return FENCE_LINE.sub("", checkout.reference(kata).read_text(encoding="utf-8"))
+    return FENCE_LINE.sub("", read_reference(checkout, kata))
 
 
 def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[[str, str], bool]) -> Planted:

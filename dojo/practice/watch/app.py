@@ -9,6 +9,7 @@ from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import digest
 from dojo.core.paths import Checkout
+from dojo.core.stubs import HANDED_OUT
 from dojo.engine.file_watcher import EMPTY_DIGEST
 from dojo.engine.messages import Job, Message, Ready, Verdict
 from dojo.practice import actions, screen
@@ -46,7 +47,7 @@ class WatchApp(App):
     """All katas, one of them on the screen. A method `key_x` does what key x means."""
 
     def __init__(self, checkout: Checkout, catalog: Catalog, name: str, terminal: Terminal, edit: bool = False) -> None:
-        super().__init__(checkout, terminal, catalog[name], checkout.katas)
+        super().__init__(checkout, terminal, catalog[name], checkout.answers)
         self.catalog = catalog
         self.edit_first = edit
         self.start_method = "fork"  # of the fork server's children
@@ -75,7 +76,7 @@ class WatchApp(App):
 
     @property
     def file(self) -> Path:
-        return self.checkout.stub(self.kata.name)
+        return self.checkout.answer(self.kata.name)
 
     # -- runs
 
@@ -100,7 +101,7 @@ class WatchApp(App):
             self.record()
 
     def job(self, number: int) -> Job:
-        return Job(number, self.kata.name, self.checkout.katas)
+        return Job(number, self.kata.name, self.checkout.answers)
 
     def handle_save(self, names: set[str], *, settled: bool = False) -> None:
         """Runs the kata on the screen if it changed. If another kata alone changed, that one is opened."""
@@ -251,7 +252,10 @@ class WatchApp(App):
 
     def body(self) -> list[str]:
         missing = not self.settles_at and not self.file.is_file()
-        return screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing, step_key="f")
+        lines = screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing, step_key="f")
+        if self.live_run.failure and not self.checkout.solutions.is_dir():
+            lines += self.terminal.lines("", screen.paragraph(HANDED_OUT, "dim", 3))
+        return lines
 
     def footer(self) -> list[str]:
         return view.footer(self.terminal, self.live_run, self.sentences(), self.start_method)

@@ -94,7 +94,7 @@ def watch_screen(checkout: Checkout) -> list[str]:
     live = run_mistake(checkout, LiveRun(catalog[KATA]))
     terminal = _OffscreenTerminal()
     top = view.header(terminal, checkout, live, 0, len(catalog.katas))
-    body = screen.verdict(terminal, checkout.shown(checkout.stub(KATA)), live, missing=False, step_key="f")
+    body = screen.verdict(terminal, checkout.shown(checkout.answer(KATA)), live, missing=False, step_key="f")
     bottom = [line for line in view.footer(terminal, live, [], "fork") if "verdict in" not in line]
     return [*top, *body, "", *bottom, ""]
 

@@ -22,7 +22,7 @@ def reference(terminal: Terminal, kata: Kata, text: str) -> list[str]:
 
 def difference(terminal: Terminal, checkout: Checkout, kata: Kata, text: str) -> list[str]:
     """The learner's file beside the reference: what only the first has in red, what only the second has in green."""
-    file = checkout.stub(kata.name)
+    file = checkout.answer(kata.name)
     yours = checkout.shown(file)
     if not file.is_file():
         return terminal.lines("", paragraph(f"{yours} does not exist, so there is nothing to compare.", "bold"))

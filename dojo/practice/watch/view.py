@@ -26,7 +26,7 @@ KEYS = {
 
 def header(terminal: Terminal, checkout: Checkout, live_run: LiveRun, solved: int, total: int) -> list[str]:
     """Title, file, katas solved, and the line of stages."""
-    kata, file = live_run.kata, checkout.stub(live_run.kata.name)
+    kata, file = live_run.kata, checkout.answer(live_run.kata.name)
     title = Text.assemble((f" {kata.title}", "bold"), "  ", (checkout.shown(file), f"link {file.as_uri()} underline"))
     right = Text(f"{solved} of {total} katas solved ", "dim")
     if title.cell_len + right.cell_len + 2 > terminal.size[0]:

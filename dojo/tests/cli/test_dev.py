@@ -14,7 +14,7 @@ from dojo.core.paths import Checkout
 from dojo.tests.checkouts import REPOSITORY, pytest_in, solve
 from dojo.tests.cli.commands import environment, kata, program
 
-COMMANDS = ["bench", "new", "notebooks", "render", "verify"]
+COMMANDS = ["bench", "export", "new", "notebooks", "render", "verify"]
 
 
 def test_dev_help_lists_its_commands():
@@ -66,7 +66,7 @@ def test_an_old_spelling_says_on_a_terminal_where_the_command_is_now(checkout):
 def test_render_check_exits_with_1_where_a_stub_differs(checkout):
     """`render` then writes the stub and keeps a copy of the file that was there."""
     assert kata("dev", "render", "--check").exit_code == 0
-    solve(checkout)
+    checkout.stub("tiny").write_text("# an answer\n")
     result = kata("dev", "render", "--check")
     assert result.exit_code == 1
     assert "kata dev render tiny" in result.output

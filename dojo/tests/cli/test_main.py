@@ -14,6 +14,7 @@ from dojo.tests.cli.commands import environment, kata, program
 
 COMMANDS = {
     "Practise": ["list", "show", "watch", "test", "debug", "hint", "solution", "follow-ups", "reset"],
+    "Set up": ["init", "update"],
     "Interview": ["drill", "hunt"],
     "Remember": ["due", "again", "history", "report"],
     "Grade": ["check", "grade", "grade-cohort"],
@@ -84,12 +85,12 @@ def test_a_broken_catalogue_is_one_sentence(checkout, command):
 def test_a_broken_reference_is_a_sentence(checkout, command, content):
     """Every command names the file; the learner's file stays as it was."""
     solve(checkout)
-    before = checkout.stub("tiny").read_bytes()
+    before = checkout.answer("tiny").read_bytes()
     checkout.reference("tiny").unlink()
     if content is not None:
         checkout.reference("tiny").write_bytes(content)
     result = kata(*command)
-    assert checkout.stub("tiny").read_bytes() == before
+    assert checkout.answer("tiny").read_bytes() == before
     if content == b"def f(:\n" and command[0] == "solution":
         return  # it prints the text, which need not be Python
     assert result.exit_code == 2
@@ -117,10 +118,10 @@ def test_outside_a_checkout_the_installed_one_is_used(tmp_path, monkeypatch):
 def test_no_checkout_at_all_is_a_sentence(tmp_path, monkeypatch):
     """It says what to do."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dojo.core.paths.__file__", str(tmp_path / "site" / "dojo" / "paths.py"))
+    monkeypatch.setattr("dojo.core.paths.CLONE", tmp_path / "site-packages")
     result = kata("list")
     assert result.exit_code == 2
-    assert "is not inside a checkout" in result.stderr
+    assert "make a workspace here: kata init" in result.stderr
 
 
 def test_a_closed_pipe_is_no_error(checkout):
@@ -208,7 +209,7 @@ def test_a_path_that_is_no_text_is_printed(tmp_path, monkeypatch):
     """File names are bytes: a folder may be called by bytes that are no UTF-8."""
     odd = make_checkout(tmp_path / os.fsdecode(b"caf\xe9"))
     add_kata(odd)
-    odd.stub("tiny").write_text("raise ValueError(__file__)\n")
+    odd.answer("tiny").write_text("raise ValueError(__file__)\n")
     for command, code in (("list", 0), ("show tiny", 0), ("test tiny", 1), ("reset tiny", 0)):
         run = subprocess.run(
             program(*command.split()), env=environment(), cwd=odd.root, capture_output=True, timeout=60

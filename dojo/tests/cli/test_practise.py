@@ -36,7 +36,7 @@ def test_the_bare_command_lists(checkout):
 def test_the_list_ends_with_the_one_next_step(checkout):
     """The commands to type next, and the file to open."""
     output = kata("list").output
-    for line in ("kata show tiny", "katas/tiny.py", "kata test tiny"):
+    for line in ("kata show tiny", "answers/tiny.py", "kata test tiny"):
         assert line in output
 
 
@@ -101,7 +101,7 @@ def test_a_begun_kata_is_offered_with_how_far_it_is(checkout):
 
 def test_commands_take_a_kata_as_people_type_it(checkout):
     """A part of the name, or the file that the shell completed."""
-    for typed in ("tin", "katas/tiny.py"):
+    for typed in ("tin", "answers/tiny.py"):
         assert "How would you double?" in kata("show", typed).output
         assert "the idea" in kata("hint", typed).output
         kata("reset", typed)
@@ -184,7 +184,7 @@ def test_show_prints_what_one_needs_before_writing(checkout):
         "5 minutes",
         "How would you double?",
         "Two functions of whole numbers.",
-        "katas/tiny.py",
+        "answers/tiny.py",
         "1. the definition",
     ):
         assert text in output
@@ -316,10 +316,13 @@ def test_reset_gives_the_stub_back_and_keeps_a_copy(checkout):
     solve(checkout)
     kata("hint", "tiny")
     output = kata("reset", "tiny").output
-    assert "katas/tiny.py is the stub again. What you wrote is in .dojo/backups/tiny-" in output
-    assert "write me" in checkout.stub("tiny").read_text()
+    assert "answers/tiny.py is the stub again. What you wrote is in .dojo/backups/tiny-" in output
+    assert "write me" in checkout.answer("tiny").read_text()
     assert "Hint 1 of 3" in kata("hint", "tiny").output
     assert "What you wrote" not in kata("reset", "tiny").output
+
+
+PYTEST = ("-m", "pytest", "-q", "-pdojo.engine.plugin")
 
 
 class FakeProcess:
@@ -359,9 +362,9 @@ def test_what_follows_the_name_goes_on_to_pytest(checkout, started, typed, passe
     """All of pytest's options can be used."""
     assert kata("test", *typed).exit_code == 0
     ((arguments, folder, env),) = started
-    assert [argument.replace(f"{checkout.root}/", "") for argument in arguments] == ["-m", "pytest", "-q", *passed_on]
+    assert arguments == [*PYTEST, f"--rootdir={checkout.root}", *passed_on]
     assert folder == checkout.root
-    assert env["KATAS_DIR"] == str(checkout.katas)
+    assert "KATAS_DIR" not in env
 
 
 def test_a_checkout_may_lie_anywhere(tmp_path, monkeypatch):
@@ -369,7 +372,7 @@ def test_a_checkout_may_lie_anywhere(tmp_path, monkeypatch):
     checkout = make_checkout(tmp_path / "katas [1] (copy)")
     add_kata(checkout)
     solve(checkout)
-    monkeypatch.chdir(checkout.katas)
+    monkeypatch.chdir(checkout.answers)
     run = subprocess.run(program("test", "tiny"), env=environment(), capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "6 passed" in run.stdout
@@ -389,7 +392,7 @@ def test_an_empty_variable_chooses_the_learners_katas(checkout, started, monkeyp
     """As plain pytest does."""
     monkeypatch.setenv("KATAS_DIR", "")
     kata("test", "tiny")
-    assert started[0][2]["KATAS_DIR"] == str(checkout.katas)
+    assert started[0][2]["KATAS_DIR"] == ""
 
 
 def test_solved_is_printed_only_for_the_file_as_it_is(checkout, started):
@@ -421,7 +424,7 @@ def test_a_real_run_passes_its_options_on(checkout):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 passed, 3 deselected" in run.stdout
-    assert "katas: katas/ (yours)" in run.stdout
+    assert "katas: answers/ (yours)" in run.stdout
     assert "Solved" not in run.stdout
     assert progress(checkout, "tiny") == Progress("not started")
 
@@ -454,11 +457,11 @@ def test_debug_starts_pytest_with_its_plugin(checkout, started):
     assert kata("debug", "tin", "shift", "--kata-seed", "3", "--every-call").exit_code == 0
     ((arguments, folder, env),) = started
     assert arguments == [
-        "-m", "pytest", "-q", "tests/tiny", "-p", "dojo.engine.debugging", "--debug-test=shift", "--every-call",
+        *PYTEST, f"--rootdir={checkout.root}", "tests/tiny", "-p", "dojo.engine.debugging", "--debug-test=shift", "--every-call",
         "--kata-seed=3", "--no-naming", "--no-history", "--no-header",
     ]  # fmt: skip
     assert folder == checkout.root
-    assert env["KATAS_DIR"] == str(checkout.katas)
+    assert "KATAS_DIR" not in env
 
 
 def test_a_run_says_where_the_inputs_of_its_failure_are(checkout):

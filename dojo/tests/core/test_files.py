@@ -11,13 +11,13 @@ from dojo.core.errors import UserError
 
 def test_a_written_file_has_the_text_and_keeps_its_mode(checkout):
     """An executable stays executable; a new file can be read by everybody."""
-    file = checkout.stub("tiny")
+    file = checkout.answer("tiny")
     file.chmod(0o755)
     files.write(file, "one\ntwo\n")
-    files.write(checkout.stub("new"), "")
+    files.write(checkout.answer("new"), "")
     assert file.read_bytes() == b"one\ntwo\n"
     assert file.stat().st_mode & 0o777 == 0o755
-    assert checkout.stub("new").stat().st_mode & 0o777 == 0o644
+    assert checkout.answer("new").stat().st_mode & 0o777 == 0o644
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -39,17 +39,17 @@ def test_a_write_that_fails_half_way_leaves_the_old_text(checkout, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", disk_full)
-    before = checkout.stub("tiny").read_text()
+    before = checkout.answer("tiny").read_text()
     with pytest.raises(UserError, match="No space left on device"):
-        files.write(checkout.stub("tiny"), "new")
-    assert checkout.stub("tiny").read_text() == before
-    assert [path.name for path in checkout.katas.glob(".*")] == []
+        files.write(checkout.answer("tiny"), "new")
+    assert checkout.answer("tiny").read_text() == before
+    assert [path.name for path in checkout.answers.glob(".*")] == []
 
 
 def test_a_missing_file_has_no_digest(checkout, tmp_path):
     """And raises nothing."""
     assert files.digest(tmp_path / "none.py") == ""
-    assert len(files.digest(checkout.stub("tiny"))) == 16
+    assert len(files.digest(checkout.answer("tiny"))) == 16
 
 
 def test_files_of_somebody_else_are_told_with_the_command_that_mends_them(tmp_path, monkeypatch):

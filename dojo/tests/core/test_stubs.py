@@ -235,7 +235,7 @@ def test_rendering_again_writes_nothing(checkout):
 
 def test_checking_writes_nothing(checkout):
     """`render --check` runs in CI, and on checkouts with unfinished work."""
-    solve(checkout)
+    checkout.stub("tiny").write_text("# an answer\n")
     before = checkout.stub("tiny").read_bytes()
     assert render_stubs(checkout, ["tiny"], check=True) == (["tiny"], [])
     assert checkout.stub("tiny").read_bytes() == before
@@ -247,10 +247,11 @@ def test_a_learners_file_is_copied_before_it_is_overwritten(checkout, catalog, h
     """A second copy never replaces the first."""
     copies = []
     for work in ("first", "second"):
-        checkout.stub("tiny").write_text(f"# {work} try\n")
         if how == "render":
+            checkout.stub("tiny").write_text(f"# {work} try\n")
             copies += render_stubs(checkout, ["tiny"], check=False)[1]
         else:
+            checkout.answer("tiny").write_text(f"# {work} try\n")
             copies.append(reset(checkout, catalog["tiny"], print))
     assert [copy.read_text() for copy in copies] == ["# first try\n", "# second try\n"]
     assert all(copy.parent == checkout.state / "backups" for copy in copies)
@@ -260,14 +261,15 @@ def test_a_learners_file_is_copied_before_it_is_overwritten(checkout, catalog, h
 def test_a_file_that_cannot_be_copied_is_not_overwritten(checkout, catalog):
     """Here a file has the name of the folder for copies."""
     solve(checkout)
-    before = checkout.stub("tiny").read_bytes()
+    checkout.stub("tiny").write_text("# an answer\n")
+    before = checkout.answer("tiny").read_bytes(), checkout.stub("tiny").read_bytes()
     checkout.state.mkdir()
     (checkout.state / "backups").write_text("in the way")
     with pytest.raises(UserError, match="left as it is"):
         reset(checkout, catalog["tiny"], print)
     with pytest.raises(UserError, match="left as it is"):
         render_stubs(checkout, ["tiny"], check=False)
-    assert checkout.stub("tiny").read_bytes() == before
+    assert (checkout.answer("tiny").read_bytes(), checkout.stub("tiny").read_bytes()) == before
 
 
 def test_resetting_an_untouched_stub_copies_nothing(checkout, catalog):
@@ -280,7 +282,7 @@ def test_a_missing_reference_is_a_user_error_and_the_work_stays(checkout, catalo
     """Without the reference there is no stub."""
     solve(checkout)
     checkout.reference("tiny").unlink()
-    before = checkout.stub("tiny").read_bytes()
+    before = checkout.answer("tiny").read_bytes()
     with pytest.raises(UserError, match=r"solutions/tiny\.py cannot be read"):
         reset(checkout, catalog["tiny"], print)
-    assert checkout.stub("tiny").read_bytes() == before
+    assert checkout.answer("tiny").read_bytes() == before

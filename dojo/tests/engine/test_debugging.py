@@ -84,7 +84,7 @@ def tiny(checkout):
     for file in checkout.test_files("tiny"):
         file.unlink()
     (checkout.tests("tiny") / "test_1_core.py").write_text(TESTS)
-    checkout.stub("tiny").write_text(KATA)
+    checkout.answer("tiny").write_text(KATA)
     return checkout
 
 
@@ -103,7 +103,7 @@ def debug(checkout, test="", *options, lines=24):
 
 def wrong(checkout, old, new):
     assert old in KATA
-    checkout.stub("tiny").write_text(KATA.replace(old, new))
+    checkout.answer("tiny").write_text(KATA.replace(old, new))
 
 
 PAGE = """\
@@ -113,12 +113,12 @@ of a terminal's 80 columns.
 Again: kata test tiny -k test_scale --kata-seed=0
 
 ... and 1 call before
-scale  (katas/tiny.py, line 8)
+scale  (answers/tiny.py, line 8)
   x         float32 [3] 1 1 1
   by        2
   check     True
   returned  float32 [3] 2 2 2
-scale  (katas/tiny.py, line 8)
+scale  (answers/tiny.py, line 8)
   x         float64 [2, 3] X
   by        float32 [3] 0 1 2
   check     True
@@ -154,16 +154,16 @@ def test_every_call_can_be_shown(tiny):
     wrong(tiny, "return x * by", "return x * 2 if isinstance(by, int) else x + by")
     output = debug(tiny, "", "--every-call").output
     assert "before" not in output
-    assert output.count("\nscale  (katas/tiny.py, line 8)\n") == 3
+    assert output.count("\nscale  (answers/tiny.py, line 8)\n") == 3
     assert debug(tiny, lines=12).output.count("\nscale  (") == 1  # the last one, however small the window is
 
 
 @pytest.mark.parametrize(
     ("test", "lines"),
     [
-        ("layer", ["Layer  (katas/tiny.py, line 22)", "  size   3", "  start  1.5", "  built  Layer(weight [3])"]),
-        ("layer", ["Layer.forward  (katas/tiny.py, line 25)", "  self      Layer(weight [3])", "  x         float32 [3] 1 1 1"]),
-        ("halves", ["halves  (katas/tiny.py, line 12)", "  n                       5", "  yielded 3 values, last  1", "", "It passes."]),
+        ("layer", ["Layer  (answers/tiny.py, line 22)", "  size   3", "  start  1.5", "  built  Layer(weight [3])"]),
+        ("layer", ["Layer.forward  (answers/tiny.py, line 25)", "  self      Layer(weight [3])", "  x         float32 [3] 1 1 1"]),
+        ("halves", ["halves  (answers/tiny.py, line 12)", "  n                       5", "  yielded 3 values, last  1", "", "It passes."]),
         ("limits", ["  raised  TypeError: 0 is no tensor", "", "scale(0) should raise ValueError, but raised TypeError: 0 is no tensor"]),
         ("another", ["The test called none of your functions in its own process.", "", "It passes."]),
         ("tests/tiny/test_1_core.py::test_halves", ["test_halves  (stage 1, seed 0)", "Each is yielded."]),
@@ -180,7 +180,7 @@ def test_one_test_can_be_chosen(tiny, test, lines):
 def test_where_no_test_fails_it_says_so(tiny):
     """Passed or not written yet."""
     right = KATA.replace("raise TypeError", "raise ValueError")
-    tiny.stub("tiny").write_text(
+    tiny.answer("tiny").write_text(
         right.replace("    while n:\n", "    raise NotImplementedError('write me')\n    while n:\n")
     )
     session = debug(tiny)
@@ -193,8 +193,8 @@ def test_where_no_test_fails_it_says_so(tiny):
 
 def test_a_file_that_does_not_import_is_told(tiny):
     """As every run tells it."""
-    tiny.stub("tiny").write_text("def scale(x)\n    return x\n")
-    assert debug(tiny).output.startswith("katas/tiny.py, line 1: expected ':'\n")
+    tiny.answer("tiny").write_text("def scale(x)\n    return x\n")
+    assert debug(tiny).output.startswith("answers/tiny.py, line 1: expected ':'\n")
 
 
 def test_a_test_that_is_explained_by_running_it_again_shows_its_first_run(tiny):
@@ -229,7 +229,7 @@ def test_the_page_fits_the_terminal(tiny, rows, columns):
 
 def record(test="test_x", message="", calls=(), before=0):
     outcome = Outcome(test, "tiny", 1, "failed", message)
-    return DebuggedTest(outcome, 3, "why " * 100, "katas/tiny.py", list(calls), before)
+    return DebuggedTest(outcome, 3, "why " * 100, "answers/tiny.py", list(calls), before)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_call_whose_end_was_not_seen():
     """After a debugger, which takes the place of what records."""
     lines = [line.text for line in page(record(calls=[Call("function", page, {}, 0)]), 80, 22)]
     assert "  ended  not seen; a debugger stops the recording, for example" in lines
-    assert "function  (katas/tiny.py)" in lines
+    assert "function  (answers/tiny.py)" in lines
 
 
 def test_no_value_moves_the_cursor(tiny):

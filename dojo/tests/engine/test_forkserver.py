@@ -130,7 +130,7 @@ def test_a_kata_that_dies_while_it_is_diagnosed_keeps_its_verdict(run, then):
 
 def test_an_untouched_file_is_not_started(run, home):
     """The stub's own sentences, and no failure."""
-    verdict = last(run(home.stub("tiny").read_text()), Verdict)
+    verdict = last(run(home.answer("tiny").read_text()), Verdict)
     assert {o.verdict for o in verdict.outcomes} == {"not started"}
     assert not verdict.all_passed
 

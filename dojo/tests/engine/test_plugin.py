@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_an_untouched_stub_reads_not_started(checkout):
         assert len(lines_with(session, test)) == 1
     assert lines_with(session, "  stage 2  test_a_negative_number_is_an_error")
     assert lines_with(session, "6 not started")
-    assert lines_with(session, "Next: open katas/tiny.py")
+    assert lines_with(session, "Next: open answers/tiny.py")
     assert "FAILURES" not in session.output
     assert "Error" not in session.output
 
@@ -67,8 +68,8 @@ def test_several_untouched_katas_take_one_line_each(checkout):
     add_kata(checkout, "other")
     session = pytest_in(checkout)
     assert len(session.outcomes) == 12
-    assert lines_with(session, "tiny: 6 tests wait for katas/tiny.py")
-    assert lines_with(session, "other: 6 tests wait for katas/other.py")
+    assert lines_with(session, "tiny: 6 tests wait for answers/tiny.py")
+    assert lines_with(session, "other: 6 tests wait for answers/other.py")
     assert "test_shift_moves_up" not in session.output
 
 
@@ -102,7 +103,7 @@ def test_frames_of_torch_are_left_out(checkout):
     """The learner needs the line of the kata, not the library's five below it."""
     solve(checkout, "return x * 2", "import torch\n    return torch.nn.Linear(2, 3)(torch.zeros(5))")
     session = pytest_in(checkout, "tests/tiny/test_1_core.py::test_double_is_twice_as_much")
-    assert lines_with(session, "katas/tiny.py:")
+    assert lines_with(session, "answers/tiny.py:")
     assert lines_with(session, "raised RuntimeError: ")
     assert "site-packages" not in session.output
 
@@ -143,7 +144,7 @@ def test_a_mistake_of_a_later_stage_waits(checkout):
     )
     solve(checkout, "by: int = 3", "by: int = 4")
     assert "when it moves by four" in pytest_in(checkout).output
-    file = checkout.katas / "tiny.py"
+    file = checkout.answers / "tiny.py"
     file.write_text(file.read_text().replace("x * 2", "x * 9"))
     assert "Your result is exactly" not in pytest_in(checkout).output
 
@@ -223,10 +224,10 @@ def test_prints_of_the_kata_are_not_repeated_by_the_diagnosis(checkout):
 def test_a_syntax_error_is_shown_with_its_line(checkout):
     """Without importlib's frames; the other katas still run."""
     add_kata(checkout, "other")
-    checkout.stub("tiny").write_text("def double(x)\n    return x * 2\n")
+    checkout.answer("tiny").write_text("def double(x)\n    return x * 2\n")
     session = pytest_in(checkout)
     assert session.code == 1
-    assert lines_with(session, "katas/tiny.py, line 1: expected ':'")
+    assert lines_with(session, "answers/tiny.py, line 1: expected ':'")
     assert lines_with(session, "def double(x)")
     assert "importlib" not in session.output
     assert list(session.verdicts().values()) == ["error"] + ["not started"] * 6
@@ -235,14 +236,14 @@ def test_a_syntax_error_is_shown_with_its_line(checkout):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"\xff\xfe bytes", "katas/tiny.py is stored as UTF-16; save it as UTF-8."),
-        (b"x = 1\0\n", "katas/tiny.py holds a null byte in line 1, so it is not a text"),
-        (b"def f():\n\tx = 1\n        y = 2\n", "katas/tiny.py, line 3: inconsistent use of tabs"),
+        (b"\xff\xfe bytes", "answers/tiny.py is stored as UTF-16; save it as UTF-8."),
+        (b"x = 1\0\n", "answers/tiny.py holds a null byte in line 1, so it is not a text"),
+        (b"def f():\n\tx = 1\n        y = 2\n", "answers/tiny.py, line 3: inconsistent use of tabs"),
     ],
 )
 def test_a_file_that_python_cannot_read_is_named(checkout, content, says):
     """Another encoding, half a file after a crash, tabs among spaces."""
-    checkout.stub("tiny").write_bytes(content)
+    checkout.answer("tiny").write_bytes(content)
     session = pytest_in(checkout)
     assert lines_with(session, says), session.output
     assert "importlib" not in session.output
@@ -252,23 +253,31 @@ def test_a_missing_name_is_reported(checkout):
     """Renaming a function breaks its tests' import; the message has the name that they expect."""
     solve(checkout, "def shift", "def move")
     session = pytest_in(checkout)
-    assert lines_with(session, "katas/tiny.py has no `shift`, which its tests import")
+    assert lines_with(session, "answers/tiny.py has no `shift`, which its tests import")
     assert "Traceback" not in session.output
 
 
-def test_a_missing_file_is_reported_with_the_command_that_restores_it(checkout):
-    """It was deleted, or never rendered."""
-    checkout.stub("tiny").unlink()
+def test_a_missing_file_is_the_stub_again(checkout):
+    """It was deleted, or never made: plain pytest needs no other command before it."""
+    shutil.rmtree(checkout.answers)
     session = pytest_in(checkout)
+    assert set(session.verdicts().values()) == {"not started"}
+    assert checkout.answer("tiny").read_bytes() == checkout.stub("tiny").read_bytes()
+
+
+def test_a_missing_file_of_another_folder_is_reported(checkout):
+    """With the command that restores the stub."""
+    (checkout.root / "attempt").mkdir()
+    session = pytest_in(checkout, "--katas=attempt")
     assert session.code != 0
-    assert lines_with(session, "katas/tiny.py does not exist. Get the stub back with: kata reset tiny")
+    assert lines_with(session, "attempt/tiny.py does not exist. Get the stub back with: kata reset tiny")
 
 
 def test_an_exception_at_import_is_reported_with_its_line(checkout):
     """The line in the learner's file, however deep in a library it was raised."""
-    checkout.stub("tiny").write_text("import json\n\njson.loads('{')\n")
+    checkout.answer("tiny").write_text("import json\n\njson.loads('{')\n")
     session = pytest_in(checkout)
-    assert lines_with(session, "katas/tiny.py, line 3: importing it raised JSONDecodeError")
+    assert lines_with(session, "answers/tiny.py, line 3: importing it raised JSONDecodeError")
     assert "json/decoder.py" not in session.output
 
 
@@ -291,7 +300,7 @@ def test_whatever_a_kata_raises_is_a_short_sentence_and_is_recorded(checkout, ca
     """No run breaks for it, and nobody scrolls through megabytes."""
     statements, says = ODD[case]
     if where == "at import":
-        checkout.stub("tiny").write_text(f"{SOLUTION}\n{statements}\n")
+        checkout.answer("tiny").write_text(f"{SOLUTION}\n{statements}\n")
     else:
         body = "".join(f"    {line}\n" for line in statements.splitlines())
         solve(checkout, "    return x * 2\n", body)
@@ -305,9 +314,9 @@ def test_whatever_a_kata_raises_is_a_short_sentence_and_is_recorded(checkout, ca
 
 def test_a_missing_package_is_reported_with_its_line(checkout):
     """The learner may have to install it first."""
-    checkout.stub("tiny").write_text("import no_such_package\n")
+    checkout.answer("tiny").write_text("import no_such_package\n")
     session = pytest_in(checkout)
-    assert lines_with(session, "katas/tiny.py, line 1: importing it raised ModuleNotFoundError")
+    assert lines_with(session, "answers/tiny.py, line 1: importing it raised ModuleNotFoundError")
 
 
 def test_a_fault_in_the_tests_is_not_blamed_on_the_learner(checkout):
@@ -321,18 +330,18 @@ def test_a_fault_in_the_tests_is_not_blamed_on_the_learner(checkout):
 
 def test_a_kata_runs_once_when_it_fails_to_import(checkout):
     """Its side effects (a download, a print) do not happen again when the failure is explained."""
-    checkout.stub("tiny").write_text("with open('loaded', 'a') as f:\n    f.write('once ')\nprint('hello')\n1 / 0\n")
+    checkout.answer("tiny").write_text("with open('loaded', 'a') as f:\n    f.write('once ')\nprint('hello')\n1 / 0\n")
     session = pytest_in(checkout)
-    assert lines_with(session, "katas/tiny.py, line 4: importing it raised ZeroDivisionError")
+    assert lines_with(session, "answers/tiny.py, line 4: importing it raised ZeroDivisionError")
     assert (checkout.root / "loaded").read_text() == "once "
-    assert session.output.count("importing it raised") == 2  # among the errors, and in pytest's list at the end
+    assert session.output.count("importing it") == 2  # among the errors, and in pytest's list at the end
     assert session.output.count("hello") <= 1
 
 
 def test_prints_at_import_do_not_disturb_a_run(checkout):
     """They are captured, as pytest captures those of tests."""
     solve(checkout)
-    with checkout.stub("tiny").open("a") as file:
+    with checkout.answer("tiny").open("a") as file:
         file.write('\nprint("hello from the kata")\n')
     session = pytest_in(checkout)
     assert session.code == 0
@@ -373,10 +382,10 @@ def test_a_half_written_function_is_not_started_where_it_raises_so(checkout):
 def test_exiting_at_import_ends_no_run(checkout):
     """A script's `sys.exit(main())` without `if __name__ ...`."""
     add_kata(checkout, "other")
-    checkout.stub("tiny").write_text("import sys\n\nsys.exit()\n")
+    checkout.answer("tiny").write_text("import sys\n\nsys.exit()\n")
     session = pytest_in(checkout)
     assert session.code == 1
-    assert lines_with(session, "katas/tiny.py, line 3: importing it raised SystemExit")
+    assert lines_with(session, "answers/tiny.py, line 3: importing it raised SystemExit")
     assert "INTERNALERROR" not in session.output
     assert list(session.verdicts().values()) == ["error"] + ["not started"] * 6
 
@@ -622,7 +631,7 @@ def test_a_file_that_does_not_import_is_a_run_that_is_not_complete(checkout):
     """The last complete run still says where the learner stands; the file has changed since."""
     solve(checkout)
     pytest_in(checkout)
-    checkout.stub("tiny").write_text("def double(x)\n")
+    checkout.answer("tiny").write_text("def double(x)\n")
     pytest_in(checkout)
     assert runs(checkout) == [("tiny", 1), ("tiny", 0)]
     assert history.progress(checkout, "tiny").changed
@@ -685,7 +694,10 @@ def test_every_test_starts_with_gradients_enabled(checkout):
     ("argument", "advice"),
     [
         ("katas", "katas/ holds no tests. They are in tests/: `pytest tests`, or `kata test NAME`."),
-        ("katas/tiny.py", "katas/ holds no tests. They are in tests/tiny/: `pytest tests/tiny`, or `kata test tiny`."),
+        (
+            "answers/tiny.py",
+            "answers/ holds no tests. They are in tests/tiny/: `pytest tests/tiny`, or `kata test tiny`.",
+        ),
         ("solutions/tiny.py::double", "They are in tests/tiny/"),
     ],
 )

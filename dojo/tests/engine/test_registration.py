@@ -47,7 +47,7 @@ def test_an_installed_plugin_is_registered_once_in_a_checkout(checkout):
     checkouts.solve(checkout)
     run = run_pytest(checkout.root, "-p", "dojo.engine.plugin")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("katas: katas/ (yours), hash ") == 1
+    assert run.stdout.count("katas: answers/ (yours), hash ") == 1
     assert "6 passed" in run.stdout
 
 
@@ -66,7 +66,7 @@ def test_the_entry_point_works_and_warns_of_nothing(checkout, tmp_path, conftest
     path = os.pathsep.join([str(site), str(checkouts.REPOSITORY)])
     run = run_pytest(checkout.root, PYTHONPATH=path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("katas: katas/ (yours), hash ") == 1
+    assert run.stdout.count("katas: answers/ (yours), hash ") == 1
     assert "6 passed" in run.stdout
     assert "arning" not in run.stdout + run.stderr
 
@@ -77,7 +77,7 @@ def test_a_checkout_needs_no_conftest_where_the_package_is_installed(checkout):
     checkouts.solve(checkout)
     run = run_pytest(checkout.root, "-p", "dojo.engine.plugin")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("katas: katas/ (yours), hash ") == 1
+    assert run.stdout.count("katas: answers/ (yours), hash ") == 1
 
 
 @pytest.mark.parametrize("options", [(), ("-q",), ("-p", "no:terminal")], ids=" ".join)

@@ -88,7 +88,7 @@ def message(checkout, test, **changes):
     for file in checkout.test_files("tiny"):
         file.unlink()
     (checkout.tests("tiny") / "test_1_core.py").write_text(TESTS)
-    checkout.stub("tiny").write_text(KATA.format(**{**RIGHT, **changes}))
+    checkout.answer("tiny").write_text(KATA.format(**{**RIGHT, **changes}))
     return pytest_in(checkout, "--no-naming").message(test)
 
 
@@ -142,7 +142,7 @@ def test_without_a_signature_the_last_result_is_told(checkout):
     """It is the likeliest."""
     text = KATA.replace("def untyped(x):\n    return x", "def untyped(x):\n    return None")
     message(checkout, "test_samples")
-    checkout.stub("tiny").write_text(text.format(**RIGHT))
+    checkout.answer("tiny").write_text(text.format(**RIGHT))
     session = pytest_in(checkout, "--no-naming")
     assert session.message("test_untyped").startswith(
         "untyped returned None\nThe test could not go on with it (TypeErr"

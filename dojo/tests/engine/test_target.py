@@ -25,7 +25,7 @@ def python(checkout, code, **environment):
 def test_plain_pytest_tests_the_learners_katas(checkout):
     """Without any option."""
     session = checkouts.pytest_in(checkout)
-    assert header(session).startswith("katas: katas/ (yours), hash ")
+    assert header(session).startswith("katas: answers/ (yours), hash ")
     assert set(session.verdicts().values()) == {"not started"}
 
 
@@ -63,14 +63,14 @@ def test_a_run_can_be_pointed_at_the_reference(checkout, way, absolute):
 
 def test_the_option_wins_over_the_variable(checkout):
     """The variable may have been exported long ago."""
-    session = checkouts.pytest_in(checkout, "--katas=katas", KATAS_DIR="solutions")
-    assert header(session).startswith("katas: katas/ (yours)")
+    session = checkouts.pytest_in(checkout, "--katas=answers", KATAS_DIR="solutions")
+    assert header(session).startswith("katas: answers/ (yours)")
     assert set(session.verdicts().values()) == {"not started"}
 
 
 def test_an_empty_variable_is_no_choice(checkout):
     """CI files write `KATAS_DIR: ""`; that means the default, not the current folder."""
-    assert header(checkouts.pytest_in(checkout, KATAS_DIR="")).startswith("katas: katas/ (yours)")
+    assert header(checkouts.pytest_in(checkout, KATAS_DIR="")).startswith("katas: answers/ (yours)")
 
 
 def test_a_folder_outside_the_checkout_is_shown_in_full(checkout, tmp_path):
@@ -118,11 +118,11 @@ def test_a_missing_folder_is_a_usage_error(checkout, way):
 )
 def test_a_kata_that_imports_the_reference_fails(checkout, statement):
     """With a sentence that tells why."""
-    checkout.stub("tiny").write_text(statement + "\n\n\ndef shift(x, by=3):\n    return x + by\n")
+    checkout.answer("tiny").write_text(statement + "\n\n\ndef shift(x, by=3):\n    return x + by\n")
     session = checkouts.pytest_in(checkout)
     assert session.code not in (0, 4)
     assert "is the answer: a kata may not import it" in session.output
-    assert "katas/tiny.py, line 1" in session.output
+    assert "answers/tiny.py, line 1" in session.output
 
 
 def test_importing_the_reference_inside_a_function_fails_too(checkout):
@@ -147,22 +147,22 @@ def test_a_kata_may_import_another_kata(checkout):
 def test_only_the_kata_under_test_matters(checkout):
     """Editors leave links to nowhere, people make folders, and a named pipe would be waited for."""
     checkouts.solve(checkout)
-    (checkout.katas / ".#tiny.py").symlink_to("nobody@nowhere.1234")
-    (checkout.katas / "folder.py").mkdir()
-    (checkout.katas / "binary.py").write_bytes(b"\xff\xfe\x00")
-    os.mkfifo(checkout.katas / "pipe.py")
+    (checkout.answers / ".#tiny.py").symlink_to("nobody@nowhere.1234")
+    (checkout.answers / "folder.py").mkdir()
+    (checkout.answers / "binary.py").write_bytes(b"\xff\xfe\x00")
+    os.mkfifo(checkout.answers / "pipe.py")
     session = checkouts.pytest_in(checkout)
     assert session.code == 0
     assert "6 passed" in session.output
-    assert set(Fingerprints(checkout.katas)._digests) >= {"tiny", "binary"}
+    assert set(Fingerprints(checkout.answers)._digests) >= {"tiny", "binary"}
 
 
 def test_a_folder_in_the_place_of_the_kata_is_named(checkout):
     """It is no missing file."""
-    checkout.stub("tiny").unlink()
-    checkout.stub("tiny").mkdir()
+    checkout.answer("tiny").unlink()
+    checkout.answer("tiny").mkdir()
     session = checkouts.pytest_in(checkout)
-    assert "katas/tiny.py is a folder, but a kata is a file." in session.output
+    assert "answers/tiny.py is a folder, but a kata is a file." in session.output
     assert "kata reset tiny" in session.output
 
 
@@ -171,9 +171,9 @@ def test_two_saves_within_a_second_run_the_newer_code(checkout):
     show = "from katas.tiny import double; print(double(3))"
     for new in ("x * 7", "x * 8"):
         checkouts.solve(checkout, "x * 2", new)
-        os.utime(checkout.stub("tiny"), (1_700_000_000, 1_700_000_000))
-        assert python(checkout, show, **child_environment(checkout, checkout.katas)).stdout == f"{3 * int(new[-1])}\n"
-    assert not list(checkout.katas.glob("__pycache__/tiny*"))
+        os.utime(checkout.answer("tiny"), (1_700_000_000, 1_700_000_000))
+        assert python(checkout, show, **child_environment(checkout, checkout.answers)).stdout == f"{3 * int(new[-1])}\n"
+    assert not list(checkout.answers.glob("__pycache__/tiny*"))
 
 
 def test_child_processes_see_the_same_katas(checkout):

@@ -140,12 +140,12 @@ LATIN_1 = "# Größe\n".encode("latin-1")  # Python itself takes it for a commen
 def test_practice_and_grading_say_the_same_of_bytes(handed_in, checkout, raw, says):
     """What is solved in practice is not refused in the grade, and the sentence is the same."""
     submitted = submit(handed_in, checkout, raw)
-    checkout.stub("tiny").write_bytes(raw)
+    checkout.answer("tiny").write_bytes(raw)
     session = pytest_in(checkout, "tests/tiny")
     assert (session.code, submitted.status) == ((1, "refused") if says else (0, "ok")), session.output
     if says:
         assert f"katas/tiny.py {says}" in submitted.reason
-        assert f"{submitted.reason}\n" in session.output
+        assert f"{submitted.reason.replace('katas/', 'answers/')}\n" in session.output
 
 
 def test_the_limits_themselves_are_allowed(handed_in, checkout):

@@ -49,10 +49,10 @@ def test_reset_leaves_a_link_a_link(checkout, catalog, tmp_path):
     """Some keep their answers in another folder: the stub goes there, and a copy of what was there is kept."""
     answer = tmp_path / "answer.py"
     answer.write_text("mine\n")
-    stub = checkout.stub("tiny").read_text()
-    checkout.stub("tiny").unlink()
-    checkout.stub("tiny").symlink_to(answer)
+    stub = checkout.answer("tiny").read_text()
+    checkout.answer("tiny").unlink()
+    checkout.answer("tiny").symlink_to(answer)
     copy = actions.reset(checkout, catalog["tiny"], print)
-    assert checkout.stub("tiny").is_symlink()
+    assert checkout.answer("tiny").is_symlink()
     assert answer.read_text() == stub
     assert copy.read_text() == "mine\n"

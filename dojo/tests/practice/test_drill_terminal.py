@@ -147,7 +147,7 @@ def sit(checkout):
 
 def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
     """From the first question over every stage to the follow-up and the last page; katas/ is as it was."""
-    stub = checkout.stub("tiny").read_bytes()
+    stub = checkout.answer("tiny").read_bytes()
     me = sit("drill", "tiny").begins()
     me.see("How would you double?").see("5:00 left").see("write me")
     me.save(SQUARES)
@@ -201,7 +201,7 @@ def test_a_whole_drill_left_killed_and_brought_to_its_end(sit, checkout):
         "To solve again in ",
     ):
         assert part in page
-    assert checkout.stub("tiny").read_bytes() == stub
+    assert checkout.answer("tiny").read_bytes() == stub
     assert me.stored("SELECT count(*) FROM run WHERE how != 'drill'") == [(0,)]
     me.kata("list").see("1 of 1 katas solved").leaves()
     me.kata("drill", "--resume").see("No drill was left unfinished. Begin one: kata drill").leaves(2)
@@ -254,7 +254,7 @@ def test_leaving_before_the_clock_starts_costs_nothing(sit, checkout):
 
 def test_a_hunt_is_solved(sit, checkout):
     """One line of the file is wrong, and is mended in others, which costs nothing."""
-    stub = checkout.stub("tiny").read_bytes()
+    stub = checkout.answer("tiny").read_bytes()
     me = sit("hunt", "tiny", "--seed", "1")
     me.see("You have not solved tiny, and a hunt shows its reference").press("y", "e", "s", "\r")
     me.see("One bug is planted.").see("✗ test_")
@@ -264,7 +264,7 @@ def test_a_hunt_is_solved(sit, checkout):
     me.see("1 of 1 bugs mended in 5:00 of 10:00, 0 lines changed without need, 0 hints, seed 1")
     me.press("q")
     me.see("Bug hunt, tiny in two functions: 90 points").leaves()
-    assert checkout.stub("tiny").read_bytes() == stub
+    assert checkout.answer("tiny").read_bytes() == stub
 
 
 def test_a_round_left_in_its_second_part_goes_on_to_the_third(sit):

@@ -136,7 +136,7 @@ def test_c_shows_ones_own_code_beside_the_reference(watching):
     watching.show_solution()
     press(watching, "c")
     text = watching.screen()
-    assert "- yours, katas/tiny.py   + the reference" in text
+    assert "- yours, answers/tiny.py   + the reference" in text
     assert "-    return x * x" in text
     assert "+    return x * 2" in text
     assert "Two functions" not in text
@@ -159,7 +159,11 @@ def test_there_may_be_nothing_to_compare(watching, state):
     watching.show_solution()
     press(watching, "c")
     text = words(watching.screen())
-    says = {"same": "are the same, line for line", "missing": "katas/tiny.py does not exist", "no text": "return x * 2"}
+    says = {
+        "same": "are the same, line for line",
+        "missing": "answers/tiny.py does not exist",
+        "no text": "return x * 2",
+    }
     assert says[state] in text
     assert "\x1b[2J" not in text
 
@@ -276,9 +280,9 @@ def test_every_test_of_every_kata_is_found():
 
 def test_a_test_without_a_source_is_shown_without_it(watching):
     """A file that was not imported has no test to show."""
-    watching.told(Outcome("test_1_core.py", "tiny", 0, "error", "katas/tiny.py, line 1: invalid syntax"))
+    watching.told(Outcome("test_1_core.py", "tiny", 0, "error", "answers/tiny.py, line 1: invalid syntax"))
     press(watching, "t", "enter")
-    assert "katas/tiny.py, line 1: invalid syntax" in watching.screen()
+    assert "answers/tiny.py, line 1: invalid syntax" in watching.screen()
 
 
 def test_the_list_of_tests_is_a_page_that_scrolls_with_the_chosen_one(watching):

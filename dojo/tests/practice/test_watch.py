@@ -387,7 +387,7 @@ def test_the_screen_is_full_and_never_wider_than_the_window(live_run, checkout, 
         live_run.apply(verdict(), 11.0)
     top = view.header(terminal, checkout, live_run, 0, 1)
     bottom = view.footer(terminal, live_run, [], "fork")
-    lines = screen.frame(terminal, top, screen.verdict(terminal, "katas/tiny.py", live_run, False), bottom)
+    lines = screen.frame(terminal, top, screen.verdict(terminal, "answers/tiny.py", live_run, False), bottom)
     assert len(lines) == size[1]
     assert all(len(plain(line)) <= size[0] for line in lines)
     if size[1] >= 12:
@@ -408,7 +408,7 @@ def plain(line):
 def test_a_run_that_died_says_where_and_what_next(live_run):
     """The next save runs again."""
     live_run.apply(JobDied(1, "crashed the interpreter (SIGSEGV)", "test_a"), 11.0)
-    text = words(screen.verdict(Paper(), "katas/tiny.py", live_run, False))
+    text = words(screen.verdict(Paper(), "answers/tiny.py", live_run, False))
     assert "The run crashed the interpreter (SIGSEGV), in test_a." in text
     assert "the next save runs again" in text
 
@@ -416,7 +416,7 @@ def test_a_run_that_died_says_where_and_what_next(live_run):
 def test_a_message_with_control_characters_stays_where_it_is(live_run):
     """A kata may put terminal sequences into an exception."""
     live_run.apply(verdict(outcome("test_a", "failed", 1, "\x1b[2Jgone\x07")), 11.0)
-    lines = screen.verdict(Paper(), "katas/tiny.py", live_run, False)
+    lines = screen.verdict(Paper(), "answers/tiny.py", live_run, False)
     assert "\x1b[2J" not in "".join(lines)
     assert "[2Jgone" in words(lines)
 

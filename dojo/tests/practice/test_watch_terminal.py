@@ -130,7 +130,7 @@ def editor(folder, text):
 def test_two_mistakes_are_one_story(checkout):
     """At 80x24: neither claims the whole result, and the second one follows the first."""
     checkouts.solve(checkout, "x * 2", "x * x")
-    file = checkout.katas / "tiny.py"
+    file = checkout.answers / "tiny.py"
     file.write_text(file.read_text().replace("x + by", "x - by"))
     with Person(checkout) as person:
         person.sees(
@@ -141,10 +141,10 @@ def test_two_mistakes_are_one_story(checkout):
 
 def test_an_hour_of_practice(other, tmp_path):
     """Every key, every kind of verdict, and windows of three sizes, in one sitting."""
-    tiny = other.stub("tiny")
+    tiny = other.answer("tiny")
     copies = editor(tmp_path, f'echo opened >> {tmp_path / "opened"}; cp {other.reference("tiny")} "$1"')
     with Person(other, EDITOR=copies) as person:
-        person.sees("How would you double?", "6 tests wait for katas/tiny.py", "0 of 2 katas solved", "verdict in")
+        person.sees("How would you double?", "6 tests wait for answers/tiny.py", "0 of 2 katas solved", "verdict in")
         assert len(person.lines) == 24
         assert all(f"{key} {does}" in person.screen for key, does in KEYS.items())
         assert "file://" in person.raw  # the file can be clicked
@@ -204,38 +204,38 @@ def test_an_hour_of_practice(other, tmp_path):
         person.press("r")
         person.sees("Type yes and Enter")
         person.press("y", "e", "s", "\r")
-        person.sees("The stub is back.", ".dojo/backups/tiny-", "tests wait for katas/tiny.py")
+        person.sees("The stub is back.", ".dojo/backups/tiny-", "tests wait for answers/tiny.py")
         (copy,) = (other.state / "backups").iterdir()
         assert copy.read_bytes() == other.reference("tiny").read_bytes()
 
         # n, l with arrows, and a save of another kata
         person.press("n")
-        person.sees("katas/other.py", "6 tests wait for katas/other.py")
+        person.sees("answers/other.py", "6 tests wait for answers/other.py")
         person.press("l")
         person.sees("▸ · other", "tiny")
         person.press("\x1b[A")
         person.sees("▸ ✓ tiny")  # solved before its stub came back
         person.press("\r")
-        person.sees("tests wait for katas/tiny.py")
+        person.sees("tests wait for answers/tiny.py")
         checkouts.solve(other, name="other")
-        person.sees("katas/other.py", "Solved: every test passes.", "1 of 2 katas solved")
+        person.sees("answers/other.py", "Solved: every test passes.", "1 of 2 katas solved")
         person.press("s")  # solved: no question asked
         person.sees("solutions/other.py")
         person.press("\x1b")
 
         # deleted and made again
-        other.stub("other").unlink()
-        person.sees("katas/other.py does not exist. Press r")
+        other.answer("other").unlink()
+        person.sees("answers/other.py does not exist. Press r")
         person.press("r")
-        person.sees("6 tests wait for katas/other.py")
+        person.sees("6 tests wait for answers/other.py")
 
         # a kata that crashes, and the save after it
         source = other.reference("other").read_text()
-        other.stub("other").write_text(source.replace("return x * 2", "import os; os._exit(0)"))
+        other.answer("other").write_text(source.replace("return x * 2", "import os; os._exit(0)"))
         person.sees("The run ended the process (exit code 0)", "Mend it and save")
-        other.stub("other").write_text(source.replace("return x * 2", "import os; os.kill(os.getppid(), 9)"))
+        other.answer("other").write_text(source.replace("return x * 2", "import os; os.kill(os.getppid(), 9)"))
         person.sees("ended the trainer's own process")
-        other.stub("other").write_text(source)
+        other.answer("other").write_text(source)
         person.sees("Solved: every test passes.")
 
         # an error of .dojo is shown, and practice goes on
@@ -275,7 +275,7 @@ def test_failures_are_browsed_and_pages_are_left(checkout):
         person.sees("solutions/tiny.py", "c compare with yours arrows scroll Home top End end Esc or q back")
         assert "kata: begin" not in person.screen
         person.press("c")
-        person.sees("- yours, katas/tiny.py + the reference", "- return x * x", "+ return x * 2")
+        person.sees("- yours, answers/tiny.py + the reference", "- return x * x", "+ return x * 2")
         person.press("\x1b", "\x1b[F")
         person.sees("What an interviewer asks next", "Add once more.", not_=["more: arrow down"])
         person.press("\x1b[B", "\x1b[H")
@@ -339,7 +339,7 @@ PASTED = "def query(keys):\n    try: return solve(keys)\n    except SyntaxError:
 def test_text_meant_for_another_window_decides_nothing(checkout, text):
     """Pasted at once, with the marks of a terminal and without: no hint, no solution, no reset, no drill, no end."""
     checkouts.solve(checkout, "x * 2", "x * x")
-    mine = checkout.stub("tiny").read_text()
+    mine = checkout.answer("tiny").read_text()
     with Person(checkout) as person:
         person.sees("✗ test_double_is_twice_as_much", "x is multiplied by itself")
         person.press(text)
@@ -348,7 +348,7 @@ def test_text_meant_for_another_window_decides_nothing(checkout, text):
         assert [runs.count_events(checkout, "tiny", event) for event in ("hint", "solution", "reset")] == [0, 0, 0]
         checkouts.solve(checkout, "x * 2", "x * x")
         person.sees("x is multiplied by itself")
-        assert checkout.stub("tiny").read_text() == mine
+        assert checkout.answer("tiny").read_text() == mine
         person.press("t")  # keys work as before
         person.sees("✓ test_shift_moves_up")
         person.press("\x1b", "q")
@@ -359,7 +359,7 @@ def test_text_meant_for_another_window_decides_nothing(checkout, text):
 def test_typing_on_answers_no_question(checkout, key):
     """Letter by letter, as somebody types who looks at the editor."""
     checkouts.solve(checkout, "x * 2", "x * x")
-    mine = checkout.stub("tiny").read_text()
+    mine = checkout.answer("tiny").read_text()
     with Person(checkout) as person:
         person.sees("✗ test_double_is_twice_as_much")
         person.press(key, "y", "\r", key, "y", "y", key, "y", "e", "\r", key, "y", "e", "s", "t", "\r")
@@ -370,7 +370,7 @@ def test_typing_on_answers_no_question(checkout, key):
         person.press("q")
         assert person.ends() == 0
     assert [runs.count_events(checkout, "tiny", event) for event in ("solution", "reset")] == [0, 0]
-    assert checkout.stub("tiny").read_text() == mine
+    assert checkout.answer("tiny").read_text() == mine
 
 
 def test_ctrl_z_and_fg(checkout):

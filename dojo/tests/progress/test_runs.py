@@ -29,7 +29,7 @@ def outcomes(*verdicts, kata="tiny", stages=(1, 1, 2, 2)):
 
 def record(checkout, *verdicts, expected=None, text=None, began=None, **more):
     """Records a run of `tiny` as its file is now (or of another text), which began just now (or then)."""
-    source = digest(checkout.stub("tiny")) if text is None else text
+    source = digest(checkout.answer("tiny")) if text is None else text
     total = len(verdicts) if expected is None else expected
     began = runs.time.time() if began is None else began
     record_run(checkout, outcomes(*verdicts), {"tiny": total}, sources={"tiny": source}, began=began, **more)
@@ -267,14 +267,14 @@ def test_a_full_disk_at_the_very_beginning_is_a_problem(checkout):
 
 def test_a_full_disk_keeps_the_learners_file(checkout, catalog):
     """Neither the copy nor the stub can be written; the file keeps its whole content."""
-    work = lambda: checkout.stub("tiny").read_text()  # noqa: E731
-    checkout.stub("tiny").write_text("# work\n" * 100)
+    work = lambda: checkout.answer("tiny").read_text()  # noqa: E731
+    checkout.answer("tiny").write_text("# work\n" * 100)
     before = work()
     assert "left as it is" in limited(lambda: actions.reset(checkout, catalog["tiny"], print), 50)
     assert work() == before
-    assert "nothing was changed" in limited(lambda: files.write(checkout.stub("tiny"), "x" * 1000), 50)
+    assert "nothing was changed" in limited(lambda: files.write(checkout.answer("tiny"), "x" * 1000), 50)
     assert work() == before
-    assert [path.name for path in checkout.katas.glob(".*")] == []
+    assert [path.name for path in checkout.answers.glob(".*")] == []
 
 
 def test_a_reset_starts_the_figures_afresh_and_keeps_the_success(checkout):
@@ -370,7 +370,7 @@ def test_a_slow_run_of_an_older_save_overrules_nothing(checkout):
 def test_a_run_is_stored_with_the_text_that_was_imported(checkout, when, changed):
     """The file may be saved again at any time."""
     solve(checkout)
-    save = f'open({str(checkout.stub("tiny"))!r}, "a").write("x = 1\\n")\n'
+    save = f'open({str(checkout.answer("tiny"))!r}, "a").write("x = 1\\n")\n'
     tests = checkout.tests("tiny") / "test_1_core.py"
     text = tests.read_text()
     tests.write_text(f"{text}\n\ndef test_saves():\n    {save}" if changed else save + text)

@@ -292,14 +292,14 @@ def test_solving_prints_the_rating_its_reason_and_the_next_date(checkout):
 def test_again_archives_the_attempt_and_restores_the_stub(checkout):
     """The archived copy is the learner's file, and the kata stays solved."""
     solve(checkout)
-    mine = checkout.stub("tiny").read_bytes()
+    mine = checkout.answer("tiny").read_bytes()
     Past(checkout).solve("tiny")
     output = kata("again", "tiny").output
     (copy,) = (checkout.state / "archive").glob("tiny-*.py")
     assert copy.read_bytes() == mine
     assert checkout.shown(copy) in output
     assert output.endswith("From memory: kata watch tiny\n")
-    assert "write me" in checkout.stub("tiny").read_text()
+    assert "write me" in checkout.answer("tiny").read_text()
     assert "1 of 1 katas solved" in kata("list").output
     assert "There was no attempt to put aside." in kata("again", "tiny").output
     assert len(list((checkout.state / "archive").iterdir())) == 1
@@ -311,7 +311,7 @@ def test_the_archived_answer_brought_back_is_no_new_solve(checkout, catalog):
     pytest_in(checkout, "tests/tiny")
     assert kata("again", "tiny").exit_code == 0
     (copy,) = (checkout.state / "archive").glob("tiny-*.py")
-    checkout.stub("tiny").write_bytes(copy.read_bytes())
+    checkout.answer("tiny").write_bytes(copy.read_bytes())
     assert pytest_in(checkout, "tests/tiny").code == 0
     assert len(ratings(checkout, catalog)) == len(read_attempts(checkout)) == 1
 

@@ -1,0 +1,119 @@
+"""The learner's files: made from the stubs, carried over from katas/, and never overwritten once they are edited.
+
+`.dojo/stubs/` keeps the stub that each file was made from. It tells a file that nobody has edited from an answer, and it is
+the common ancestor when a newer stub is merged into an answer (`kata update`).
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from dojo.core.catalog import pack_name
+from dojo.core.errors import UserError
+from dojo.core.files import backup, write
+from dojo.core.paths import CATALOG_FILE, Checkout, is_pack, own_pack
+from dojo.core.stubs import stub
+
+CARRIED = "Edited in katas/, and so copied to answers/, where no update gets in the way; go on there: {}"
+BOTH_EDITED = "Edited in katas/ as well as in answers/, which is what counts: {}"
+STALE = "The stub has changed since you began, so bring it into your answer (kata update): {}"
+SENTENCES = (CARRIED, BOTH_EDITED, STALE)
+
+
+def base(checkout: Checkout, kata: str) -> Path:
+    """The stub that the learner's file was made from, or was last brought up to."""
+    return checkout.state / "stubs" / f"{kata}.py"
+
+
+def carried(checkout: Checkout, kata: str) -> Path:
+    """What was carried over from katas/ last."""
+    return checkout.state / "carried" / f"{kata}.py"
+
+
+def prepare(checkout: Checkout) -> list[str]:
+    """Makes the learner's file of each kata that has none, and brings files that nobody has edited up to the stub.
+
+    Returns sentences: which answers were carried over from katas/, and which stubs are newer than an answer.
+    """
+    _check_workspace(checkout)
+    found: dict[str, list[str]] = {sentence: [] for sentence in SENTENCES}
+    trouble: list[str] = []
+    try:
+        for file in sorted(checkout.katas.glob("[!_]*.py")):
+            if sentence := _prepare(checkout, file.stem):
+                found[sentence].append(file.stem)
+    except UserError as error:  # a folder that cannot be written: what is there can still be tested
+        trouble.append(str(error))
+    return [*(sentence.format(", ".join(katas)) for sentence, katas in found.items() if katas), *trouble]
+
+
+def _check_workspace(checkout: Checkout) -> None:
+    """Raises UserError if the answers of this workspace were begun from another pack. Notes which pack it is."""
+    if not checkout.workspace:
+        return
+    name, root = pack_name(checkout), "" if checkout.root == own_pack() else str(checkout.root)
+    note = checkout.state / "pack.json"
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {"name": name, "root": root}
+    advice = f"A pack needs a workspace of its own: kata --pack {checkout.root} init DIR"
+    if known["name"] != name:
+        raise UserError(
+            f"The answers in {checkout.workspace} belong to the pack {known['name']}, not to {name}. {advice}"
+        )
+    if known["root"] != root and known["root"] and is_pack(Path(known["root"])):
+        raise UserError(
+            f"Two packs are called {name}: {known['root']}, to which the answers in {checkout.workspace} belong, and "
+            f"{root or checkout.root}. Give one another `name` in {CATALOG_FILE.as_posix()}. {advice}"
+        )
+    _note(note, json.dumps({"name": name, "root": root}))
+
+
+def _prepare(checkout: Checkout, kata: str) -> str:
+    """Makes the learner's file, or brings it up to date. Returns one of SENTENCES, or an empty text."""
+    published, answer, old = (_read(f) for f in (checkout.stub(kata), checkout.answer(kata), base(checkout, kata)))
+    if published is None or (published == old and answer is not None):  # the usual case
+        return ""
+    new = _new_stub(checkout, kata, published)
+    before = _read(carried(checkout, kata))
+    edited = published not in (new, old)
+    is_carried = answer is not None and answer == before  # and has not been edited since
+    if answer is None or answer == old or (edited and is_carried and published != before):
+        if is_carried:
+            backup(checkout, checkout.answer(kata))
+        write(checkout.answer(kata), published if edited else new)
+        note_base(checkout, kata, new)
+        if edited:
+            _note(carried(checkout, kata), published)
+        return CARRIED if edited else ""
+    if answer == new:
+        note_base(checkout, kata, new)
+    elif edited and published not in (before, answer):
+        return BOTH_EDITED
+    elif old is not None and new != old:
+        return STALE
+    return ""
+
+
+def _new_stub(checkout: Checkout, kata: str, published: bytes) -> bytes:
+    """The kata's stub by its reference; as published while its author has left the reference broken."""
+    try:
+        return stub(checkout, kata).encode()
+    except UserError:
+        return published
+
+
+def note_base(checkout: Checkout, kata: str, content: str | bytes) -> None:
+    """Keeps the stub that the learner's file is now made from."""
+    _note(base(checkout, kata), content)
+
+
+def _note(file: Path, content: str | bytes) -> None:
+    with suppress(UserError):  # where .dojo/ cannot be written: an update has to do without
+        write(file, content)
+
+
+def _read(file: Path) -> bytes | None:
+    """The content of `file`; None if it is no file. Raises UserError if it may not be read."""
+    try:
+        return file.read_bytes() if file.is_file() else None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}. Mend its permissions and try again.") from error

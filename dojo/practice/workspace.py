@@ -1,0 +1,75 @@
+"""`kata init`: a folder of one's own to solve katas in, where no clone is."""
+
+import json
+from pathlib import Path
+
+from dojo.core import answers
+from dojo.core.errors import UserError
+from dojo.core.files import write
+from dojo.core.paths import SETTINGS_FILE, Checkout, find_checkout, is_pack, is_workspace
+from dojo.core.pytest_files import CONFTEST, PYTEST_INI
+
+SETTINGS = "# This folder is a workspace of `kata`: answers/ is yours, and the katas come with the program.\n"
+PACK_SETTINGS = (
+    "# This folder is a workspace of `kata`: answers/ is yours, and the katas are those of this pack.\npack = {}\n"
+)
+
+README = """\
+# My answers
+
+Katas for machine-learning interviews. `answers/` holds a file for each: signatures, rules, and `raise NotImplementedError` where
+the code belongs.
+
+    kata                  the list, and what to do next
+    kata show NAME        question, rules, stages
+    kata watch NAME       on every save of answers/NAME.py a verdict
+    kata test NAME        the same once; plain pytest works too: pytest tests/NAME
+    kata hint NAME        one hint at a time
+    kata drill NAME       against the clock
+    kata update           after a new version of the program: new katas come, and changed stubs are merged into your answers
+
+This folder is yours: put it under git, and commit what you like. `.dojo/` holds your history.
+"""
+
+
+def init(folder: Path, pack: str = "") -> tuple[Checkout, list[str]]:
+    """Makes `folder` a workspace, for the katas of `pack` or those that come with this program.
+
+    Returns the workspace and the names of the files that were written. A README.md that is there stays. Raises UserError, and
+    writes nothing, where something else is in the way.
+    """
+    folder = folder.resolve()
+    if is_pack(folder):
+        raise UserError(
+            f"{folder} has katas of its own, so it needs no workspace: answers/ is made by any command in it."
+        )
+    if is_workspace(folder):
+        raise UserError(f"{folder} is a workspace already. What is new comes with: kata update")
+    settings = PACK_SETTINGS.format(json.dumps(str(_absolute(pack)), ensure_ascii=False)) if pack else SETTINGS
+    texts = {
+        SETTINGS_FILE: settings,
+        "pytest.ini": PYTEST_INI,
+        "conftest.py": CONFTEST,
+        ".gitignore": ".dojo/\n__pycache__/\n.pytest_cache/\n.benchmarks/\n",
+        "README.md": README,
+    }
+    existing = [name for name in texts if (folder / name).exists()]
+    if others := [name for name in existing if name != "README.md"]:
+        raise UserError(
+            f"{folder} has a file {others[0]} already; nothing was written. Take a new folder: kata init DIR"
+        )
+    written = [name for name in texts if name not in existing]
+    for name in written:
+        write(folder / name, texts[name])
+    try:
+        checkout = find_checkout(folder)
+    except UserError:  # there are no such katas
+        for name in written:
+            (folder / name).unlink()
+        raise
+    answers.prepare(checkout)
+    return checkout, written
+
+
+def _absolute(pack: str) -> Path:
+    return Path(pack).expanduser().resolve()
