@@ -602,3 +602,56 @@ def test_removing_a_missing_tree_succeeds(tmp_path):
     (tmp_path / "file").touch()
     assert remove_tree(tmp_path / "file", seconds=1)
     assert not (tmp_path / "file").exists()
+
+
+# answers/, where learners write
+
+
+def test_what_is_in_answers_comes_first(handed_in, checkout):
+    """A clone holds the stubs in katas/ as well."""
+    stub = checkout.stub("tiny").read_bytes()
+    (handed_in / "answers").mkdir()
+    (handed_in / "answers" / "tiny.py").write_bytes(RIGHT)
+    for other in (stub, b"x = 1\n"):
+        file = submit(handed_in, checkout, other)
+        assert (file.status, file.source) == ("ok", RIGHT)
+    (handed_in / "katas" / "tiny.py").unlink()
+    (handed_in / "katas").rmdir()
+    assert read_tiny(handed_in, checkout).source == RIGHT
+
+
+def test_a_stub_in_answers_hides_nothing(handed_in, checkout):
+    """Who has written in katas/, as people did before, is graded for it."""
+    stub = checkout.stub("tiny").read_bytes()
+    (handed_in / "answers").mkdir()
+    (handed_in / "answers" / "tiny.py").write_bytes(stub)
+    assert submit(handed_in, checkout, RIGHT).source == RIGHT
+    file = submit(handed_in, checkout, stub)
+    assert (file.status, file.reason) == ("not_attempted", "answers/tiny.py is still the stub.")
+
+
+def test_a_folder_of_answers_is_found_where_archives_unpack(tmp_path, checkout):
+    """Some folders deep; a folder of that name without a kata is something else."""
+    folder = tmp_path / "handed-in"
+    (folder / "ada" / "answers").mkdir(parents=True)
+    (folder / "ada" / "answers" / "tiny.py").write_bytes(RIGHT)
+    (folder / "notes" / "answers").mkdir(parents=True)
+    (folder / "notes" / "answers" / "quiz.txt").write_text("42")
+    assert read_tiny(folder, checkout).source == RIGHT
+
+
+def test_a_link_in_answers_is_refused(handed_in, checkout):
+    """As in katas/; a folder that is itself a link does not count."""
+    elsewhere = handed_in.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "tiny.py").write_bytes(RIGHT)
+    (handed_in / "answers").mkdir()
+    (handed_in / "answers" / "tiny.py").symlink_to(elsewhere / "tiny.py")
+    file = read_tiny(handed_in, checkout)
+    assert (file.status, file.source) == ("refused", None)
+    assert "answers/tiny.py" in file.reason
+    (handed_in / "answers" / "tiny.py").unlink()
+    (handed_in / "answers").rmdir()
+    (handed_in / "answers").symlink_to(elsewhere)
+    (handed_in / "katas" / "other.py").write_bytes(RIGHT)
+    assert read_tiny(handed_in, checkout).status == "not_attempted"

@@ -197,7 +197,7 @@ def test_odd_inputs_are_refused_with_a_sentence(field, value, tmp_path):
     assert "must look like" in refused.stdout
 
 
-@pytest.mark.parametrize("layout", ["katas", "loose", "empty", "a link"])
+@pytest.mark.parametrize("layout", ["katas", "answers", "loose", "empty", "a link"])
 def test_a_submission_is_packed_as_it_is(layout, tmp_path):
     """A link stays a link, so that the grader refuses it. Other files of the repository are not packed."""
     (tmp_path / "upstream" / ".git").mkdir(parents=True)
@@ -209,6 +209,9 @@ def test_a_submission_is_packed_as_it_is(layout, tmp_path):
     if layout == "katas":
         (handed_in / "katas").mkdir()
         (handed_in / "katas" / "ddpm.py").symlink_to("/etc/passwd")
+    elif layout == "answers":
+        (handed_in / "answers").mkdir()
+        (handed_in / "answers" / "ddpm.py").write_text("x = 1\n")
     elif layout == "loose":
         (handed_in / "-rf.py").write_text("x = 1\n")
     elif layout == "a link":
@@ -221,6 +224,7 @@ def test_a_submission_is_packed_as_it_is(layout, tmp_path):
     links = {"katas": "katas/ddpm.py -> /etc/passwd", "a link": f"katas -> {tmp_path}/elsewhere"}
     assert links.get(layout, "katas/") in listed
     assert ("-rf.py" in listed) == (layout == "loose")
+    assert ("answers/ddpm.py" in listed) == (layout == "answers")
 
 
 def test_the_publishing_script_checks_and_renders(tmp_path):
