@@ -15,7 +15,7 @@ from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
 
 
-@click.group(short_help="Make katas: new, render, verify, bench, export, ...")
+@click.group(short_help="Make katas: new, render, verify, bench, export.")
 def dev() -> None:
     """Make katas, and prove that their tests are right."""
 

@@ -4,6 +4,7 @@ import click
 
 from dojo.cli.common import complete_kata
 from dojo.core.catalog import load_catalog
+from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
 
 
@@ -12,12 +13,14 @@ from dojo.core.paths import find_checkout
 @click.option("--track", help="Any kata of this track, the one drilled least recently.")
 @click.option("--minutes", type=click.FloatRange(1), help="How long; also: any kata that fits.")
 @click.option("--mock", is_flag=True, help="A whole round in 60 minutes: a warm-up, a core kata and a bug hunt.")
+@click.option("--role", type=click.Choice(["llm"]), help="With --mock, the round that this role is asked.")
 @click.option("--resume", is_flag=True, help="Go on with the drill that was left or killed.")
 def drill(
     name: str | None = None,
     track: str | None = None,
     minutes: float | None = None,
     mock: bool = False,
+    role: str | None = None,
     resume: bool = False,
 ) -> None:
     """A timed interview on a fresh copy of the stub.
@@ -31,7 +34,9 @@ def drill(
     if resume:
         page = interview.resume(checkout, catalog)
     elif mock:
-        page = interview.start_round(checkout, catalog, track)
+        page = interview.start_round(checkout, catalog, track, role)
+    elif role:
+        raise UserError(f"--role puts a round together: kata drill --mock --role {role}")
     else:
         page = interview.start_drill(checkout, catalog, name, track, minutes)
     for line in page:

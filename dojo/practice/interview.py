@@ -31,6 +31,8 @@ class PartPlan:
     kind: str
     level: str
     minutes: float
+    kata: str = ""  # this one, not one of the level
+    bugs: int = 1  # of a hunt
 
 
 ROUND = (
@@ -38,6 +40,12 @@ ROUND = (
     PartPlan("a core kata", "drill", "core", 30.0),
     PartPlan("a bug hunt", "hunt", "core", 15.0),
 )
+ROLES = {  # the round that is really asked
+    "llm": (
+        PartPlan("four bugs in a small GPT", "hunt", "core", 25.0, kata="gpt_model", bugs=4),
+        PartPlan("then a KV cache with the same output", "drill", "core", 40.0, kata="kv_cache"),
+    ),
+}
 ROUND_LEFT = "Left; the clock stands. Go on with the round: kata drill --resume"
 
 
@@ -56,11 +64,11 @@ def start_drill(
         return app.run() or leaving_sentences(session)
 
 
-def start_round(checkout: Checkout, catalog: Catalog, track: str | None) -> list[str]:
-    """Runs a mock interview on the terminal: three parts, one after another."""
+def start_round(checkout: Checkout, catalog: Catalog, track: str | None, role: str | None = None) -> list[str]:
+    """Runs a mock interview on the terminal, one part after another: three of `track`, or those of `role`."""
     log = SessionLog(checkout)
     choose(log, catalog, track, None)  # raises for an unknown track before the screen is taken over
-    parts = plan_round(log, catalog, track)
+    parts = plan_round(log, catalog, track, ROLES[role] if role else ROUND)
     minutes = sum(part.minutes for part in parts)
     with Terminal("kata drill --mock") as terminal, ForkServer(checkout) as forkserver:
         if not wants_to_begin(terminal, round_intro(checkout, catalog, parts)):
@@ -107,9 +115,9 @@ def drill_page(kata: Kata, minutes: float, part: str = "") -> StartPage:
 def round_intro(checkout: Checkout, catalog: Catalog, parts: Sequence[RoundPart]) -> StartPage:
     """The page before a mock interview. It says if the hunt will show the reference of a kata that is not solved."""
     minutes = sum(part.minutes for part in parts)
-    names = ", ".join(f"{plan.name} ({plan.minutes:g})" for plan in ROUND)
+    names = ", ".join(f"{part.name} ({part.minutes:g})" for part in parts)
     sentences = [
-        f"{len(parts)} parts in {minutes:g} minutes: {names}. Before the second and the third the clock stands until you "
+        f"{len(parts)} parts in {minutes:g} minutes: {names}. Before each further part the clock stands until you "
         "go on; q leaves a part, and kata drill --resume goes on with it.",
         f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100 "
         f"({HUNT_HINT_POINTS} in the hunt).",
@@ -131,20 +139,26 @@ def _goes_on(catalog: Catalog, session: Session, terminal: Terminal, part: str =
     return wants_to_begin(terminal, StartPage(title, [sentence], leaving="leave; the clock stands"))
 
 
-def plan_round(log: SessionLog, catalog: Catalog, track: str | None) -> list[RoundPart]:
-    """The parts: katas of the level that ROUND asks for, those met least recently, no kata twice if that is possible.
+def plan_round(
+    log: SessionLog, catalog: Catalog, track: str | None, plans: Sequence[PartPlan] = ROUND
+) -> list[RoundPart]:
+    """The parts: katas of the level that a plan asks for, those met least recently, no kata twice if that is possible.
 
     The hunt is in a kata that is solved, if there is one.
     """
     sessions = log.sessions()
     parts: list[RoundPart] = []
-    for plan in ROUND:
+    for plan in plans:
+        if plan.kata:
+            parts.append(RoundPart(plan.kind, catalog[plan.kata].name, plan.minutes, plan.bugs, plan.name))
+            continue
         used = {part.kata for part in parts}
         unused = [k for k in catalog.katas if k.name not in used and (not track or k.track == track)]
         fitting: list[Kata] = [k for k in unused if k.level == plan.level] or unused or list(catalog.katas)
         if plan.kind == "hunt":
             fitting = solved_of(log.checkout, fitting) or solved_of(log.checkout, unused) or fitting
-        parts.append(RoundPart(plan.kind, least_recent(fitting, sessions).name, plan.minutes))
+        kata = least_recent(fitting, sessions).name
+        parts.append(RoundPart(plan.kind, kata, plan.minutes, plan.bugs, plan.name))
     return parts
 
 
@@ -198,7 +212,7 @@ def _begin_part(
     """The session of the next part; None if the learner does not want to begin it now."""
     kata, round_id = catalog[part.kata], round_session.id
     if part.kind == "hunt":
-        return new_hunt(log, kata, 1, None, forkserver, terminal, part.minutes, round_id, title)
+        return new_hunt(log, kata, part.bugs, None, forkserver, terminal, part.minutes, round_id, title)
     if not begun and not wants_to_begin(terminal, drill_page(kata, part.minutes, title)):
         return None
     return log.begin_drill(kata, part.minutes, round_id)

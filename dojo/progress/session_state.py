@@ -61,6 +61,8 @@ class RoundPart:
     kind: str
     kata: str
     minutes: float
+    bugs: int = 1  # of a hunt
+    name: str = ""  # for the page before the round, which is shown once
 
 
 @dataclass
@@ -115,7 +117,7 @@ class DrillState:
             "ratings": self.ratings,
             "again": self.repeat_advice,
             "mock": self.round_id,
-            "parts": [[part.kind, part.kata, part.minutes] for part in self.parts],
+            "parts": [[p.kind, p.kata, p.minutes, *([p.bugs] if p.bugs > 1 else [])] for p in self.parts],
         }
         if self.hunt:
             keys |= _hunt_to_keys(self.hunt)

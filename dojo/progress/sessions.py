@@ -90,7 +90,7 @@ class SessionLog:
         """Stores a new session and its first event. Returns it with its id."""
 
         def insert() -> int:
-            folder = session.folder.relative_to(self.checkout.root).as_posix()
+            folder = session.folder.relative_to(self.checkout.work).as_posix()
             row = (session.kind, session.kata, session.started, session.minutes, folder, session.state.to_json())
             with connect(self.checkout) as db:
                 cursor = db.execute(
@@ -184,7 +184,7 @@ class SessionLog:
                     kind=kind,
                     kata=kata,
                     minutes=minutes,
-                    folder=self.checkout.root / folder,
+                    folder=self.checkout.work / folder,
                     started=started,
                     ended=ended,
                     elapsed=elapsed,

@@ -12,6 +12,7 @@ from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
 from dojo.practice.workspace import init
+from dojo.progress.sessions import SessionLog
 from dojo.tests.checkouts import SOLUTION, add_kata, pytest_in, solve
 from dojo.tests.cli.commands import kata
 
@@ -179,6 +180,9 @@ def test_a_workspace_of_a_pack(mine, tmp_path):
     assert set(session.verdicts().values()) == {"passed"}
     assert "katas: answers/ (yours)" in session.output
     assert (checkout.work / ".dojo" / "history.sqlite").is_file()
+    drill = SessionLog(checkout).begin_drill(load_catalog(checkout)["tiny"], 5)
+    assert drill.folder.is_relative_to(checkout.work)
+    assert SessionLog(checkout).sessions()[-1].folder == drill.folder
     assert [path for path in sorted(mine.root.rglob("*")) if "__pycache__" not in path.parts] == before
 
 

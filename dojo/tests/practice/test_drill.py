@@ -16,7 +16,7 @@ from dojo.practice.drill import clock as drill_clock
 from dojo.practice.drill import grading, lock
 from dojo.practice.drill.choose import choose
 from dojo.progress.attempts import read_attempts
-from dojo.progress.session_state import StageResult
+from dojo.progress.session_state import DrillState, StageResult
 from dojo.progress.sessions import Event, Session, SessionLog, new_folder
 from dojo.tests import checkouts
 from dojo.tests.practice.drill_without_terminal import FINISH, Room, outcomes, press
@@ -637,6 +637,25 @@ def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
     assert [part.kind for part in parts] == ["drill", "drill", "hunt"]
     assert [part.kata for part in parts] == ["bit", "dot", "jot"]
     assert sum(part.minutes for part in parts) == 60
+
+
+def test_the_round_of_a_role_names_its_katas_and_bugs(room, several):
+    """And keeps them when it is stored. Every role's katas are there."""
+    plans = (
+        interview.PartPlan("two bugs", "hunt", "core", 20.0, kata="jot", bugs=2),
+        interview.PartPlan("then this", "drill", "core", 40.0, kata="tiny"),
+    )
+    parts = interview.plan_round(SessionLog(room.checkout), several, None, plans)
+    assert [(part.kind, part.kata, part.minutes, part.bugs) for part in parts] == [
+        ("hunt", "jot", 20.0, 2),
+        ("drill", "tiny", 40.0, 1),
+    ]
+    text = " ".join(interview.round_intro(room.checkout, several, parts).sentences)
+    assert "2 parts in 60 minutes: two bugs (20), then this (40)" in text
+    stored = DrillState.from_json(DrillState(parts=parts).to_json()).parts
+    assert [(part.kata, part.bugs) for part in stored] == [("jot", 2), ("tiny", 1)]
+    katas = {kata.name for kata in load_catalog(checkouts.Checkout(checkouts.REPOSITORY)).katas}
+    assert {plan.kata for plans in interview.ROLES.values() for plan in plans} <= katas
 
 
 def test_a_round_of_one_kata_repeats_it(room, catalog):

@@ -263,6 +263,33 @@ def test_a_hunt_of_a_real_kata_is_fair_by_its_tests():
         assert not tester.fails(undo(planted.source, planted.mistakes), "")
 
 
+def test_four_bugs_in_the_gpt_are_fair_by_its_tests():
+    """The debugging round of interviews: a small GPT with four bugs, which all show together, in several functions."""
+    kata = load_catalog(REAL)["gpt_model"]
+    with ForkServer(REAL) as forkserver:
+        tester = SourceTester(REAL, "gpt_model", forkserver)
+        planted = plant(REAL, kata, 4, 1, tester.fails)
+        failing = tester.failing(planted.source)
+        assert failing is not None
+        assert {m.caught_by for m in planted.mistakes} <= {test.partition("[")[0] for test in failing}
+        assert len({place(planted, number) for number in range(4)}) > 1
+        assert not tester.fails(undo(planted.source, planted.mistakes), "")
+
+
+def test_the_gpt_has_room_for_many_hunts_of_four_bugs():
+    """The mask, the scale, a residual, the shift, positions, the tied head and dropout can be planted; so can most others."""
+    kata, working = load_catalog(REAL)["gpt_model"], working_file(REAL, "gpt_model")
+    hunts = [plant(REAL, kata, 4, seed, always(working)) for seed in range(40)]
+    assert len({frozenset(m.name for m in planted.mistakes) for planted in hunts}) == 40
+    for planted in hunts:
+        ast.parse(planted.source)
+        assert undo(planted.source, planted.mistakes) == working
+    asked = {"mask not kept", "scores not scaled", "no residual around attention", "no shift", "no positions"}
+    asked |= {"head not tied", "block drops in evaluation", "dropout while generating"}
+    named = {m.name: m for m in load_mistakes(REAL.mistakes("gpt_model")).named}
+    assert all(undo(named[name].apply(working), [named[name]]) == working for name in asked)
+
+
 # What a repair changed
 
 
