@@ -156,10 +156,12 @@ def test_the_prompt_is_left_alone(rng):
 
 @pytest.mark.parametrize(("prompt", "most", "gamma"), [([], 3, 2), ([1], -1, 2), ([1], 3, -1)])
 def test_a_loop_that_cannot_begin_is_an_error(rng, prompt, most, gamma):
-    """No prompt, or a negative number."""
+    """No prompt, or a negative number. With nothing to write, it ends without a token."""
     target, draft = models(rng)
     with expect_raises(ValueError, what=f"speculative_generate(target, draft, {prompt}, {most}, {gamma})"):
         speculative_generate(target, draft, prompt, most, gamma, generator=rng)
+    nothing = speculative_generate(target, draft, [1], 0, 2, generator=rng)
+    expect_equal(nothing, [], what="the new tokens for max_new_tokens=0", hint="no round at all")
 
 
 def test_no_loop_over_rows_or_places(rng):
