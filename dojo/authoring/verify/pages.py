@@ -95,11 +95,11 @@ def rows(katas: Iterable[Kata]) -> str:
 
 def proof_table(reports: Sequence[ProofReport]) -> str:
     """The proof in figures, one line a kata, as `kata dev verify` prints it."""
-    lines = [f"{'kata':<23}{'tests':>7}{'time':>7}{'mistakes':>10}{'named':>7}{'mutants':>9}{'rate':>8}{'others':>8}"]
+    lines = [f"{'kata':<23}{'tests':>7}{'time':>7}{'mistakes':>10}{'named':>9}{'mutants':>9}{'rate':>8}{'others':>8}"]
     for r in reports:
         rate = "-" if r.kill_rate is None else f"{r.kill_rate:.1%}"
         lines.append(
-            f"{r.kata:<23}{r.tests:>7}{f'{r.seconds:.1f} s':>7}{f'{r.caught}/{r.mistakes}':>10}{f'{r.named}/{r.mistakes}':>7}"
+            f"{r.kata:<23}{r.tests:>7}{f'{r.seconds:.1f} s':>7}{f'{r.caught}/{r.mistakes}':>10}{f'{r.named}/{r.mistakes}':>9}"
             f"{f'{r.killed}/{r.mutants}':>9}{rate:>8}{f'{r.alternatives - len(r.rejected)}/{r.alternatives}':>8}"
         )
     return "```\n" + "\n".join(lines) + "\n```"
