@@ -158,7 +158,7 @@ class GPT(nn.Module):
         Where `mask` is False the token is no target, as padding on the right, or a prompt, is none; all the same it is
         a valid token, and is read like the others. The mean is that over the targets of the whole batch that are left;
         at least one is. From the logits on, the loss is computed in float32, for float64 weights in float64, and has
-        that dtype.
+        that dtype. However unlikely a target is, -log p is finite. n is at most max_length.
 
         Raises ValueError if n is below 2.
         """
@@ -195,13 +195,13 @@ def generate(
     *,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
-) -> Int64[Tensor, "batch n+max_new_tokens"]:
+) -> Int64[Tensor, "batch total"]:
     """The texts, each followed by `max_new_tokens` new tokens, drawn one after the other.
 
     Each is drawn from softmax(logits / temperature) at the last place, each row by itself; temperature 0 takes the
     largest logit. Beside `generator`, nothing is random. The model is fed the last max_length tokens when there are more
     of them, once for each new token, in evaluation mode and without a graph; afterwards it is in the mode in which it
-    was. Temperatures down to 1e-6 work in every floating dtype.
+    was. Temperatures down to 1e-6 work in every floating dtype, none being raised or taken for 0.
 
     Raises ValueError if max_new_tokens is below 0, or if temperature is below 0 or NaN.
     """

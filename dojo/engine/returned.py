@@ -83,7 +83,7 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is float:
         return isinstance(value, float | int)
     if isinstance(hint, type) and origin is None:
-        return isinstance(value, hint)
+        return _is_instance(value, hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, part) for part in arguments)
     if origin is tuple and isinstance(value, tuple) and arguments and arguments[-1] is not Ellipsis:
@@ -91,6 +91,15 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is list and isinstance(value, list):
         return all(fits(part, arguments[0]) for part in value)
     return not isinstance(origin, type) or isinstance(value, origin)
+
+
+def _is_instance(value: Any, hint: type) -> bool:
+    from jaxtyping import AnnotationError
+
+    try:
+        return isinstance(value, hint)
+    except AnnotationError:  # an axis that is computed from something other than axes
+        return True
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -58,6 +58,11 @@ def cases(rng):
         yield Case(f"draws at {temperature}", of="generate", do="draws", temperature=temperature, **one)
     for do in ("cost", "cost of generate"):
         yield Case(do, of=FORWARD if do == "cost" else "generate", do=do, **given(rng, n=6))
+    yield Case("loss of unlikely targets", of=LOSS, do="loss", mask=None, **given(rng, batch=4))
+    yield Case(
+        "logits in training", of=FORWARD, do="in training", **given(rng, SIZES | {"dropout": 0.5}, training=True)
+    )
+    yield Case("draws when cold", of="generate", do="draws", temperature=1e-5, **given(rng, n=3))
 
 
 def given(rng, sizes=SIZES, batch=2, n=5, training=False, dtype=torch.float64, **more):
@@ -120,12 +125,20 @@ def observe(kata, case):
     if case.do == "groups":
         return groups(model, case)
     filled(model.to(case.dtype), case.seed).train(case.training)
+    torch.manual_seed(case.seed)  # how many draws the initial values took does not matter from here on
     tokens = case.tokens.clone()
     if case.do == "dropout":
         x = torch.ones(1, 2, 8, dtype=case.dtype)
         return {f"block {i}": Pairs(block(x), block(x)) for i, block in enumerate(model.blocks)}
     if case.do == "logits":
         return {"logits": model(tokens), "tokens after": Pairs(tokens, case.tokens)}
+    if case.do == "in training":
+        model.blocks[0] = Spy(0)
+        logits, spy = model(tokens), model.blocks[0]
+        return {"of the norm": torch.allclose(logits, model.norm(spy(spy.seen[0])) @ model.head.weight.T)}
+    if case.name == "loss of unlikely targets":
+        with torch.no_grad():
+            model.norm.weight.copy_(1000 * model.norm.weight.sign())
     if case.do == "loss":
         loss = model.loss(tokens) if case.mask is None else model.loss(tokens, case.mask.clone())
         seen = {"loss": loss, "tokens after": Pairs(tokens, case.tokens)}
@@ -209,13 +222,13 @@ def read(model, tokens):
 def draws(kata, model, case):
     """Of one and of two new tokens from each of many equal prompts, and what a generator repeats."""
     with torch.no_grad():
-        model.norm.weight.copy_(0.3 * model.norm.weight.sign())
+        model.norm.weight.copy_((1e-5 if case.temperature == 1e-5 else 0.3) * model.norm.weight.sign())
         model.norm.bias.zero_()
     model.eval()
     how = {} if case.temperature is None else {"temperature": case.temperature}
     prompts = case.tokens[:1].repeat(300, 1)
     many = kata.generate(model, prompts, 2, **how)
-    if case.temperature is None:
+    if case.temperature in (None, 1e-5):
         return {"first": Draws(many[:, 3], 7)}
     with torch.no_grad():
         model.token.weight.zero_()

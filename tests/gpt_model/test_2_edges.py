@@ -28,6 +28,13 @@ def test_the_head_is_the_embedding():
     expect_equal(count, want, what="the number of parameters, the tied one once", hint=hint)
 
 
+def test_the_state_dict_holds_nothing_but_the_parameters():
+    """A buffer of positions there changes every checkpoint, and refuses one from a model without it."""
+    more = sorted(set(built().state_dict()) - set(shapes()))
+    hint = "a buffer wants persistent=False, or is made in forward"
+    expect_equal(more, [], what="the names in the state_dict beside those of the docstring", hint=hint)
+
+
 def test_the_head_stays_tied(rng):
     """In a copy, in another dtype, and in a model that has loaded a checkpoint, which gives the same logits."""
     model, tokens = random_model(rng), texts(rng)
@@ -168,6 +175,16 @@ def test_the_sum_of_the_embeddings_is_dropped_in_training(rng, dropout):
     expect(abs(share - dropout) <= slack, sentence, hint=hint)
     want = torch.where(kept, whole / (1 - dropout), 0.0)
     expect_close(x, want, what=f"what the first block reads in training, with dropout={dropout}", hint=hint)
+
+
+def test_nothing_is_dropped_behind_the_blocks(rng):
+    """The head reads the norm of what the last block gave, in training as in evaluation."""
+    model = with_spies(random_model(rng, dropout=0.5)).train()
+    logits = logits_of(model, texts(rng))
+    (x,) = model.blocks[0].inputs
+    hint = "dropout on the sum of the embeddings, and in the blocks, nowhere else"
+    want = model.norm(x) @ model.head.weight.T
+    expect_close(logits, want, what="the logits in training, with dropout=0.5", hint=hint)
 
 
 def test_the_blocks_drop_in_training(rng):

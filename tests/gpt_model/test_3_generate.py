@@ -67,7 +67,7 @@ def test_the_model_is_fed_the_end_of_the_text(rng, n):
     expect_equal(len(inputs), 6, what="the number of forward passes for six tokens", hint="one for each new token")
     for step, x in enumerate(inputs):
         window = got[:, max(0, n + step - LENGTH) : n + step]
-        want = model.token.weight[window] + model.position.weight[: window.shape[1]]
+        want = model.token.weight.detach()[window] + model.position.weight.detach()[: window.shape[1]]
         expect_close(x, want, what=f"what the first block reads for new token {step} after {n}", hint=hint)
 
 
@@ -96,8 +96,21 @@ def test_a_token_is_drawn_by_its_probability(rng, temperature):
     probs = (logits_of(model, prompt)[0, -1].detach() / temperature).softmax(-1)
     got = generate(model, prompt.expand(1500, -1), 1, temperature=temperature, generator=rng)
     expect_equal(list(got.shape), [1500, 5], what="the shape of 1500 texts of 4 tokens and a new one")
-    hint = "softmax of the last place's logits over the vocabulary, divided by the temperature before"
+    hint = "softmax of the last place's logits over the vocabulary, divided by the temperature before; each row draws"
     expect_distribution(got[:, -1], probs, what=f"new tokens at temperature {temperature}", hint=hint)
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-5])
+def test_a_token_is_drawn_at_small_temperatures_too(rng, temperature):
+    """Logits that are as close together as the temperature is small are as open as others are at 1."""
+    model, prompt = soft_model(rng), texts(rng, 1, 4, 5)
+    fill(model.norm.weight, temperature * model.norm.weight.detach())
+    probs = (logits_of(model, prompt)[0, -1].detach() / temperature).softmax(-1)
+    got = generate(model, prompt.expand(1500, -1), 1, temperature=temperature, generator=rng)
+    expect_equal(list(got.shape), [1500, 5], what="the shape of 1500 texts of 4 tokens and a new one")
+    what = f"new tokens at temperature {temperature}, from logits of that size,"
+    hint = "divide by the temperature as it is: no lower bound, and argmax at exactly 0 alone"
+    expect_distribution(got[:, -1], probs, what=what, hint=hint)
 
 
 def test_the_temperature_is_one_unless_told(rng):

@@ -83,6 +83,18 @@ def test_the_loss_is_computed_in_float32_at_least(rng, dtype):
     expect_close(model.loss(tokens, mask), want, what=f"the loss in {dtype}, with a mask", hint=hint)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_the_loss_of_unlikely_targets_is_finite(rng, dtype):
+    """Logits 1000 apart: p is 0 in every dtype, and its logarithm infinite. -log p is no more than a difference."""
+    model, tokens = random_model(rng, dtype), texts(rng, 6)
+    fill(model.norm.weight, 300 * model.norm.weight.detach().sign())
+    logits = logits_of(model, tokens)
+    exact = -logits.double().log_softmax(-1)[:, :-1].gather(-1, tokens[:, 1:, None])
+    wide = torch.promote_types(dtype, torch.float32)
+    hint = "F.cross_entropy, or log_softmax: not the logarithm of a softmax"
+    expect_close(model.loss(tokens), exact.mean().to(wide), what=f"the loss of unlikely targets in {dtype}", hint=hint)
+
+
 @pytest.mark.parametrize(
     "name", ["token.weight", "position.weight", "norm.bias", "blocks.0.attention.qkv.weight", "blocks.0.mlp.down.bias"]
 )

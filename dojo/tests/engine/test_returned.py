@@ -174,3 +174,15 @@ def test_after_a_debugger_the_test_is_not_run_again(checkout):
 def test_where_no_function_was_called_the_error_stands_alone(checkout):
     """A fault of the test's."""
     assert message(checkout, "test_of_nothing").startswith("AttributeError: 'list' object has no attribute")
+
+
+def test_an_axis_that_cannot_be_computed_is_no_complaint():
+    """`n+k` where k is a number among the arguments: jaxtyping knows axes alone, and raises an error of its own."""
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from dojo.engine.returned import fits
+
+    assert fits(torch.ones(2, 3), Float[Tensor, "batch n+k"])
+    assert not fits(torch.ones(2, 3), Float[Tensor, "batch"])

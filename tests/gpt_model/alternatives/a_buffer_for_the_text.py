@@ -134,7 +134,7 @@ def generate(model, tokens, max_new_tokens, *, temperature=1.0, generator=None):
     text[:, :n] = tokens
     limit = model.config.max_length
     for end in range(n, n + max_new_tokens):
-        with torch.no_grad():
+        with torch.inference_mode():
             logits = model.head(model.hidden(text[:, max(0, end - limit) : end])[:, -1:])[:, 0].double()
         if temperature:
             probs = (logits / temperature).softmax(-1)
