@@ -101,7 +101,8 @@ def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict
         return
     begun = standing[kata.name].state == "started"
     out.print(f"[bold]Next: {escape(kata.title)}[/bold]" + f"  {describe_progress(kata, standing[kata.name])}" * begun)
-    out.print(Padding(escape(kata.question), (0, 0, 0, 2), expand=False))
+    first_sentence = re.split(r"(?<=[.?!]) ", kata.question)[0]  # the list fits one screen
+    out.print(Padding(escape(first_sentence), (0, 0, 0, 2), expand=False))
     out.print(f"  1. read it    kata show {kata.name}")
     out.print(f"  2. write      {escape(checkout.shown(checkout.answer(kata.name)))}")
     out.print(f"  3. test it    kata test {kata.name}    (on every save: kata watch)")

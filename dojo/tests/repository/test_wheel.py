@@ -20,7 +20,7 @@ from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.tests.checkouts import REPOSITORY
 
-BUILT_FROM = ("dojo", "katas", "solutions", "tests", "pyproject.toml", "README.md", "LICENSE")
+BUILT_FROM = ("dojo", "katas", "solutions", "tests", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 KATA = "top_k_sampling"
 
 
@@ -101,7 +101,7 @@ def test_a_workspace_does_what_a_clone_does(installed, tmp_path):
     graded = run(kata, "grade", ".", "--only", KATA, "--out", tmp_path / "grade", cwd=work)
     assert "10 of 10 points" in graded
     assert {path for path in share.rglob("*") if "__pycache__" not in path.parts} == before
-    clutter = {".benchmarks", ".pytest_cache"}
+    clutter = {".benchmarks", ".pytest_cache", "__pycache__"}
     assert sorted({path.name for path in work.iterdir()} - clutter) == [
         ".dojo", ".gitignore", "README.md", "answers", "conftest.py", "katas.toml", "pytest.ini",
     ]  # fmt: skip
