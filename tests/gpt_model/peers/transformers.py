@@ -127,7 +127,7 @@ class GPT(nn.Module):
         if (
             logits.dtype == torch.float64
         ):  # which the library casts to float32; here its shift and its mean are on trial
-            return ForCausalLMLoss(Wide(logits), labels, vocab_size=logits.shape[-1])
+            return ForCausalLMLoss(logits.view_as(logits).as_subclass(Wide), labels, vocab_size=logits.shape[-1])
         return ForCausalLMLoss(logits, labels, vocab_size=logits.shape[-1])
 
     def parameter_groups(self, weight_decay):
