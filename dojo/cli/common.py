@@ -43,6 +43,8 @@ def installed_checkout() -> Checkout:
     own = own_pack()
     checkout = find_checkout() if os.environ.get("KATA_PACK") or not own else Checkout(own)
     require_solutions(checkout)
+    if checkout.root != own:  # the variable may have been exported long ago
+        print_notice(f"The references that grade are those of the pack {checkout.root}.")
     return checkout
 
 

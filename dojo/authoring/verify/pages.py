@@ -22,8 +22,14 @@ BEGIN, END = "<!-- {}: written by kata dev verify --write -->", "<!-- {}: end --
 
 
 def write(checkout: Checkout, catalog: Catalog, reports: Sequence[ProofReport]) -> list[Path]:
-    """Writes the figures, and returns the files that have changed. Raises UserError if a page lacks its markers."""
+    """Writes the figures, and returns the files that have changed. Raises UserError if a page lacks its markers.
+
+    A pack of one's own has no such pages: there, only what its katas' runs need is written.
+    """
     katas = list(catalog.katas)
+    needed = filter(None, (write_differences(checkout, kata.name) for kata in katas))
+    if not (checkout.root / "docs" / "proof.md").is_file():
+        return list(needed)
     peers = sum(len(checkout.peers(kata.name)) for kata in katas)
     texts: dict[str, dict[str, str]] = {
         "README.md": {"figures": readme_figures(reports, peers), "tracks": tracks(katas)},
@@ -40,7 +46,7 @@ def write(checkout: Checkout, catalog: Catalog, reports: Sequence[ProofReport]) 
             changed[path] = text
     for path, text in changed.items():
         files.write(path, text)
-    return [*changed, *filter(None, (write_differences(checkout, kata.name) for kata in katas))]
+    return [*changed, *needed]
 
 
 def write_differences(checkout: Checkout, kata: str) -> Path | None:

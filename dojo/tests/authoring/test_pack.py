@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from dojo.authoring import pack
+from dojo.authoring.verify import pages
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
+from dojo.engine.preload import preload
 from dojo.practice.workspace import init
 from dojo.progress.sessions import SessionLog
 from dojo.tests.checkouts import SOLUTION, add_kata, pytest_in, solve
@@ -104,6 +106,13 @@ def needs(root: Path, version: str) -> None:
     file.write_text("\n".join(line for line in changed if "name = 3" not in version or not line.startswith('name = "')))
 
 
+def test_a_pack_has_no_pages_to_write(mine):
+    """`kata dev verify --write` writes there what a run needs to name mistakes, and nothing else."""
+    preload()
+    assert pages.write(mine, load_catalog(mine), []) == [mine.differences("tiny")]
+    assert pages.write(mine, load_catalog(mine), []) == []
+
+
 def test_a_copy_to_hand_out_holds_no_answers(mine, tmp_path):
     """Stubs and tests, and of the rest nothing; what needs it says so."""
     mine.mistakes("tiny").with_name("peers").mkdir()
@@ -164,6 +173,7 @@ def test_what_comes_back_is_graded_by_the_whole_pack(mine, tmp_path):
     result = kata("--pack", str(mine.root), "grade", "out", "--out", "grade")
     assert result.exit_code == 0, result.output + result.stderr
     report = json.loads((tmp_path / "grade" / "report.json").read_text())
+    assert f"those of the pack {mine.root}" in result.stderr
     assert (report["score"], [kata["status"] for kata in report["katas"]]) == (10.0, ["pass"])
     refused = kata("--pack", "out", "grade", "out", "--out", "other")
     assert refused.exit_code == 2
