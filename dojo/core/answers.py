@@ -79,7 +79,7 @@ def _prepare(checkout: Checkout, kata: str) -> str:
     if answer is None or answer == old or (edited and is_carried and published != before):
         if is_carried:
             backup(checkout, checkout.answer(kata))
-        write(checkout.answer(kata), published if edited else new)
+        write(checkout.answer(kata).resolve(), published if edited else new)  # a link stays one
         note_base(checkout, kata, new)
         if edited:
             _note(carried(checkout, kata), published)

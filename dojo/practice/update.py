@@ -84,7 +84,7 @@ def undo(checkout: Checkout) -> Iterator[str]:
         file = checkout.answer(old.stem)
         if file.is_file() and file.read_bytes() != (record / "merged" / old.name).read_bytes():
             yield f"{checkout.shown(file)} was edited since: a copy is in {checkout.shown(backup(checkout, file))}."
-        write(file, old.read_bytes())
+        write(file.resolve(), old.read_bytes())
         answers.note_base(checkout, old.stem, (record / "stubs" / old.name).read_bytes())
         yield f"{checkout.shown(file)} is as it was before the update."
     record.rename(record.with_name(f"{record.name}-undone"))
@@ -118,7 +118,7 @@ def _bring_up(checkout: Checkout, kata: str, record: Path) -> Iterator[str]:
         merged, conflicts = _merge(answer, old, new)
         for folder, text in (("answers", answer), ("stubs", old), ("merged", merged)):
             write(record / folder / f"{kata}.py", text)
-        write(checkout.answer(kata), merged)
+        write(checkout.answer(kata).resolve(), merged)
         answers.note_base(checkout, kata, new)
         yield f"\n{kata}: its stub has changed, and {checkout.shown(checkout.answer(kata))} with it."
         yield from (f"    {line}" for line in _difference(old, new))

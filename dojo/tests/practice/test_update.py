@@ -89,6 +89,22 @@ def test_a_newer_stub_is_merged_into_an_answer(clone, upstream):
     assert "its stub has changed" not in update()
 
 
+def test_a_link_among_the_answers_stays_a_link(clone, upstream, tmp_path):
+    """Some keep their files elsewhere."""
+    kata("list")
+    elsewhere = tmp_path / "elsewhere.py"
+    elsewhere.write_text(ANSWER)
+    clone.answer("tiny").unlink()
+    clone.answer("tiny").symlink_to(elsewhere)
+    publish(upstream, NEWER)
+    update()
+    assert clone.answer("tiny").is_symlink()
+    assert "nothing else" in elsewhere.read_text()
+    update("--undo")
+    assert clone.answer("tiny").is_symlink()
+    assert elsewhere.read_text() == ANSWER
+
+
 def test_where_both_change_a_line_the_answer_stays(clone, upstream):
     """No conflict marker ever gets into an answer."""
     kata("list")
