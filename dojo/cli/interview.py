@@ -31,12 +31,12 @@ def drill(
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
+    if role and (track or not mock):
+        raise UserError(f"--role is a round of its own: kata drill --mock --role {role}")
     if resume:
         page = interview.resume(checkout, catalog)
     elif mock:
         page = interview.start_round(checkout, catalog, track, role)
-    elif role:
-        raise UserError(f"--role puts a round together: kata drill --mock --role {role}")
     else:
         page = interview.start_drill(checkout, catalog, name, track, minutes)
     for line in page:

@@ -53,7 +53,9 @@ def _check_workspace(checkout: Checkout) -> None:
         return
     name, root = pack_name(checkout), "" if checkout.root == own_pack() else str(checkout.root)
     note = checkout.state / "pack.json"
-    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {"name": name, "root": root}
+    known = {"name": name, "root": root}
+    with suppress(OSError, ValueError, TypeError):  # it is not there, or damaged
+        known |= json.loads(note.read_text(encoding="utf-8"))
     advice = f"A pack needs a workspace of its own: kata --pack {checkout.root} init DIR"
     if known["name"] != name:
         raise UserError(

@@ -210,6 +210,9 @@ def test_two_packs_with_one_name_do_not_share_a_workspace(mine, tmp_path):
     shutil.rmtree(other.root)
     shutil.move(mine.root, other.root)
     assert kata("list").exit_code == 0
+    for damaged in ("{", "[]", "3"):
+        (work / ".dojo" / "pack.json").write_text(damaged)
+        assert kata("list").exit_code == 0, damaged
 
 
 def test_a_workspace_overwrites_nothing(mine, tmp_path):

@@ -19,6 +19,7 @@ from dojo.progress.attempts import read_attempts
 from dojo.progress.session_state import DrillState, StageResult
 from dojo.progress.sessions import Event, Session, SessionLog, new_folder
 from dojo.tests import checkouts
+from dojo.tests.cli.commands import kata
 from dojo.tests.practice.drill_without_terminal import FINISH, Room, outcomes, press
 from dojo.tests.progress.made_up_history import NOON
 
@@ -656,6 +657,14 @@ def test_the_round_of_a_role_names_its_katas_and_bugs(room, several):
     assert [(part.kata, part.bugs) for part in stored] == [("jot", 2), ("tiny", 1)]
     katas = {kata.name for kata in load_catalog(checkouts.Checkout(checkouts.REPOSITORY)).katas}
     assert {plan.kata for plans in interview.ROLES.values() for plan in plans} <= katas
+
+
+@pytest.mark.parametrize("options", [["--role", "llm"], ["--mock", "--role", "llm", "--track", "numbers"]])
+def test_a_role_is_a_round_of_its_own(checkout, options):
+    """No single drill, and no track beside it."""
+    result = kata("drill", *options)
+    assert result.exit_code == 2
+    assert "kata drill --mock --role llm" in result.stderr
 
 
 def test_a_round_of_one_kata_repeats_it(room, catalog):
