@@ -233,7 +233,9 @@ def test_an_hour_of_practice(other, tmp_path):
         source = other.reference("other").read_text()
         other.answer("other").write_text(source.replace("return x * 2", "import os; os._exit(0)"))
         person.sees("The run ended the process (exit code 0)", "Mend it and save")
-        other.answer("other").write_text(source.replace("return x * 2", "import os; os.kill(os.getppid(), 9)"))
+        # It waits to be ended with its parent: a second call might see another parent, the process of this test.
+        kills = "import os, time; os.kill(os.getppid(), 9); time.sleep(600)"
+        other.answer("other").write_text(source.replace("return x * 2", kills))
         person.sees("ended the trainer's own process")
         other.answer("other").write_text(source)
         person.sees("Solved: every test passes.")
