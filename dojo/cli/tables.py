@@ -92,9 +92,11 @@ def long_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> 
         out.print()
 
 
-def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress]) -> None:
-    """Prints which kata to do next, and the commands for it."""
-    order = sorted(catalog.katas, key=lambda kata: standing[kata.name].state != "started")
+def next_step(
+    out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress], planned: Kata | None = None
+) -> None:
+    """Prints which kata to do next, and the commands for it: what is `planned`, what is begun, or the first."""
+    order = sorted(catalog.katas, key=lambda kata: (kata != planned, standing[kata.name].state != "started"))
     kata = next((k for k in order if standing[k.name].state != "solved"), None)
     if kata is None:
         out.print("[green]Everything is solved.[/green] Take one again from memory: kata again NAME")
