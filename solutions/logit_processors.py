@@ -156,36 +156,35 @@ def process_logits(
     scores = _widened(logits).clone()
 
     def places(values: Sequence[Mapping[int, float]]) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The index (rows, tokens) of all the tokens that have a value in their row, and these values."""
-        entries = [(row, token, value) for row, of in enumerate(values) for token, value in of.items()]
+        """The index (rows, tokens) of all tokens that have a value in their row, and these values."""
+        entries = [(row, token, value) for row, of_row in enumerate(values) for token, value in of_row.items()]
         for row, token, _ in entries:
             if not 0 <= token < vocab:
-                raise ValueError(f"row {row} names token {token}, but the vocabulary has {vocab}")
-        index = [[row for row, _, _ in entries], [token for _, token, _ in entries]]
-        return torch.tensor(index, dtype=torch.long, device=logits.device).unbind(), scores.new_tensor(
-            [value for _, _, value in entries]
-        )
+                raise ValueError(f"row {row} names token {token}, but the vocabulary has {vocab} tokens")
+        index = torch.tensor([entry[:2] for entry in entries], dtype=torch.int64, device=logits.device)
+        return index.reshape(-1, 2).unbind(-1), scores.new_tensor([value for *_, value in entries])
 
     def column(values: Mapping[int, float]) -> Column:
-        return scores.new_tensor(list(values.values()))[:, None]  # a row has its number, all its tokens share it
+        return scores.new_tensor(list(values.values()))[:, None]  # [rows, 1]
 
     def drop(dropped: Callable[[Tensor, Column], Dropped], values: Mapping[int, float]) -> None:
-        """Sets what `dropped` tells to -inf, in the rows that have a value, in all of them at once."""
+        """Sets to -inf what `dropped` marks, in the rows that have a value, and in all of them at once."""
         if values:
             rows = list(values)
             scores[rows] = scores[rows].masked_fill(dropped(scores[rows], column(values)), -torch.inf)
 
-    penalties, bans = [], []
+    penalties, bans = [], []  # of each row, token -> value
     for prompt, new, p in zip(prompts, generated, params, strict=True):
         penalties.append(dict.fromkeys([*prompt, *new] if p.repetition_penalty != 1 else [], p.repetition_penalty))
-        too_short = p.eos_token is not None and len(new) < p.min_new_tokens
-        bans.append(dict.fromkeys([*p.banned, *([p.eos_token] if too_short else [])], -torch.inf))
+        early = [p.eos_token] if p.eos_token is not None and len(new) < p.min_new_tokens else []
+        bans.append(dict.fromkeys([*p.banned, *early], -torch.inf))
     seen, penalty = places(penalties)
     scores[seen] = torch.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
     biased, bias = places([p.bias for p in params])
     scores[biased] += bias
     banned, never = places(bans)
     scores[banned] = never
+    # Looking costs a pass, and on a GPU a wait: only where something was banned.
     if any(bans) and scores.amax(-1).isneginf().any():
         raise ValueError("the bans of a row leave no token")
 

@@ -190,7 +190,9 @@ def test_bans_that_leave_nothing_are_an_error():
 @pytest.mark.parametrize("lengths", [(3, 2, 2), (2, 1, 2), (2, 2, 1), (2, 2, 3), (3, 3, 3)], ids=str)
 def test_lists_of_another_length_than_the_batch_are_an_error(lengths):
     """A request that is lost on the way shifts everybody else's parameters."""
-    prompts, generated, params = (number * [each] for number, each in zip(lengths, ([0], [1], SamplingParams()), strict=True))
+    prompts, generated, params = (
+        number * [each] for number, each in zip(lengths, ([0], [1], SamplingParams()), strict=True)
+    )
     what = "process_logits of 2 rows with {} prompts, {} generated lists, {} params".format(*lengths)
     with expect_raises(ValueError, what=what, hint="compare all three with the batch; zip stops at the shortest"):
         process_logits(torch.zeros(2, 4), prompts, generated, params)
@@ -203,7 +205,9 @@ def test_a_token_outside_the_vocabulary_is_an_error(where, token):
     given = {"bias": {token: 1.0}, "banned": frozenset({token}), "eos_token": token}
     params = {where: given[where]} if where in given else {"repetition_penalty": 1.5}
     prompt, generated = ([token] if where == name else [0] for name in ("prompt", "generated"))
-    with expect_raises(ValueError, what=f"process_logits of 4 tokens with token {token} in {where}", hint="0 <= t < vocab"):
+    with expect_raises(
+        ValueError, what=f"process_logits of 4 tokens with token {token} in {where}", hint="0 <= t < vocab"
+    ):
         processed(torch.zeros(4), prompt, generated, min_new_tokens=9, **params)
 
 
