@@ -26,8 +26,8 @@ exactly p, for a token whose probability is lost in the rounding of a sum, and a
 or typical, of which all may stay or just enough.
 
 Stage 1: min-p and typical.  Stage 2: one row through the chain, bad values.  Stage 3: rows with different parameters,
--inf, half precision.  Stage 4: a step that no row uses costs nothing: by default [4, 4096] logits cost at most 8 times
-their bytes, and with every step at most 300 times. Where all rows have the same parameters, the number of operators
+-inf, half precision.  Stage 4: a step that no row uses costs nothing: by default [4, 4096] logits cost at most 16
+times their bytes, and with every step at most 1000 times. Where all rows have the same parameters, the number of operators
 does not grow with the batch.
 
 Sources: Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024); Meister et al., "Locally Typical Sampling" (2022);

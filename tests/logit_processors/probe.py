@@ -9,7 +9,7 @@ PLAIN = [0.15, 0.5, 0.05, 0.3]
 MIN_P, TYPICAL = "min_p_filter", "typical_filter"
 NAMES = {"T": "temperature", "k": "top_k", "p": "top_p", "m": "min_p", "t": "typical_p", "r": "repetition_penalty"}
 STEPS = (
-    "k=2, k=9, p=0.6, p=0.9, m=0.45, t=0.2, t=0.6, T=2, T=2 p=0.74, T=0.5 p=0.6, T=2 m=0.45, T=0.5 m=0.45, T=2 t=0.45, "
+    "k=1, k=2, k=9, p=0.6, p=0.9, m=0.45, t=0.2, t=0.6, T=2, T=2 p=0.74, T=0.5 p=0.6, T=2 m=0.45, T=0.5 m=0.45, T=2 t=0.45, "
     "k=2 p=0.56, k=2 t=0.5, p=0.6 m=0.45, p=0.7 t=0.5, m=0.45 t=0.5"
 )
 MIXED = ("k=3", "p=0.6", "m=0.45", "t=0.2", "T=0", "T=2", "r=2", "T=0.7 k=6 p=0.9 m=0.05 t=0.8 r=1.3")
@@ -100,7 +100,7 @@ def cases(rng):
             yield from ones(f"{name} of {t}", (params(t), [t], []))
     for text in MIXED:
         yield chain(
-            f"mixed {text}", rows(3), ({}, [0], [1]), (params_of(text), [2], [3]), (params_of("m=0.2"), [0], [])
+            f"mixed {text}", rows(3), ({}, [0], [1]), (params_of(text), [2], [3]), (params_of("m=0.2 k=9"), [0], [])
         )
     yield chain("mixed, bans", rows(2), ({}, [], []), ({"banned": [1], "bias": [(2, 5.0)]}, [], []))
     yield chain("mixed, penalties", rows(2), (params_of("r=2"), [0, 1], [2]), (params_of("r=3"), [3], [1]))

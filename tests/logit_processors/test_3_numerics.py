@@ -42,9 +42,11 @@ def test_each_row_has_its_own_parameters(rng, turn):
 
 def test_the_whole_chain_is_its_steps_in_order(rng):
     """Penalty and bias by hand, then your own filters: the chain computes nothing else."""
-    for logits in 2 * randn(rng, 10, 8):
+    for logits in 2 * randn(rng, 4, 8):
         logits = logits.index_fill(0, torch.tensor([5]), 9.0)
-        result = processed(logits, [1], [5], temperature=0.7, min_p=0.02, typical_p=0.8, bias={1: 3.0}, banned={5})
+        result = processed(
+            logits, [1], [5], temperature=0.7, min_p=0.02, typical_p=0.8, bias={1: 3.0}, banned=frozenset({5})
+        )
         logits = (logits + 3 * (torch.arange(8) == 1)) / 0.7
         logits[5] = -INF
         want = typical_filter(min_p_filter(logits, 0.02), 0.8)
