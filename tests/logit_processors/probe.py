@@ -78,8 +78,8 @@ def cases(rng):
     yield chain("bias, T", some(1, 6), ({"bias": [(0, 1.5)], "temperature": 4.0}, [], []))
     yield from ones("bans", ({"banned": [0, 3]}, [], []))
     yield from ones("bans, bias", ({"banned": [0], "bias": [(0, 60.0)]}, [], []))
-    yield from ones("bans, top-k", *[({"banned": [t], "top_k": 2}, [], []) for t in range(4)])
-    yield from ones("bans, min-p", *[({"banned": [t], "min_p": 0.45}, [], []) for t in range(4)])
+    yield chain("bans, top-k", rows(4), *[({"banned": [t], "top_k": 2}, [], []) for t in range(4)])
+    yield chain("bans, min-p", rows(4), *[({"banned": [t], "min_p": 0.45}, [], []) for t in range(4)])
     eos = {"eos_token": 0, "min_new_tokens": 3}
     for new in (0, 2, 3, 4):
         yield from ones(f"eos {new}", (eos, [1, 2, 1, 2, 1], [2] * new))
@@ -87,7 +87,7 @@ def cases(rng):
     ties = torch.tensor([[3.0, 3.0, 3.0, 0.0, 0.0]])[:, torch.randperm(5, generator=rng)]
     yield chain("greedy", ties + 2, (params_of("T=0"), [], []))
     for name, params in OF_TOKEN.items():
-        yield from ones(f"greedy, {name}", *[({"temperature": 0.0} | params(t), [t], []) for t in range(4)])
+        yield chain(f"greedy, {name}", rows(4), *[({"temperature": 0.0} | params(t), [t], []) for t in range(4)])
     yield from ones("bans leave nothing", ({"banned": [0, 1, 2, 3]}, [], []))
     yield from ones("eos leaves nothing", ({"banned": [1, 2, 3]} | eos, [], []))
     empty = torch.tensor([[1.0, -torch.inf]])[:, torch.randperm(2, generator=rng)]
