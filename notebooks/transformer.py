@@ -213,7 +213,7 @@ left.set(xlabel="step", ylim=(0, 7.6), title="loss per token")
 left.legend(frameon=False, fontsize=9, loc="lower left")
 for values, name, colour in ((normed, "normed", "tab:orange"), (sizes, "stream", "tab:blue")):
     right.plot(values, color=colour, marker="o", markersize=4)
-    right.text(0, values[0] + 0.05, name, color=colour, va="bottom", fontsize=9)
+    right.text(2, values[-1] + 0.05, name, color=colour, ha="right", va="bottom", fontsize=9)
 right.set_xticks(range(LAYERS + 1), ["embedding", "block 1", "block 2"], fontsize=9)
 right.set(xlim=(-0.3, 2.3), ylim=(0, 1.2), title="root mean square of a vector")
 plt.show()
@@ -282,7 +282,8 @@ small_gpt.draw_maps(pictures)
 # %% [markdown]
 # Two sums find all three: each row adds up to 1, and what is above the diagonal to 0.
 #
-# In the loss curve: six mistakes, each trained for 100 steps from the same seed and on the same windows.
+# In the loss curve: six mistakes, each trained for 100 steps from the same seed and on the same windows. Grey is the right
+# model, and the dotted lines are those of above.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -328,7 +329,7 @@ for name in chosen:
 # - **Future seen**: the loss is too good, on held-out text as well, which nobody can learn by heart. What the model writes
 #   is rubbish, because when it writes there is no future to look at.
 # - **No shift**: the loss begins too low and goes to 0. The model repeats the last token that it has read.
-# - **No residual**: the loss stops at the second dotted line. A token's own vector is only one in an average over all that
+# - **No residual**: the loss stops near the second dotted line. A token's own vector is only one in an average over all that
 #   came before, and what can be learned from that is little more than how often tokens occur.
 # - **Softmax twice**: the loss hardly leaves the first dotted line. Probabilities are between 0 and 1, and as logits they
 #   never let a token have much more than the others.
