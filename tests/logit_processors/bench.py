@@ -1,5 +1,6 @@
 """The floor is reading and writing the logits once. With defaults that is all; a sort for each of top-p and typical costs far
-more than the rest together."""
+more than the rest together. On a CPU one row after the other is faster, because a row stays in the cache from step to step; a
+GPU starts an operator for each row and step instead."""
 
 from functools import partial
 
