@@ -70,7 +70,7 @@ def cases(rng):
     for text in STEPS.split(", "):
         yield from ones(text, (params_of(text), [], []))
     yield chain("penalty", some(1, 6), ({"repetition_penalty": 2.0}, [0, 1, 0, 4], [1, 2, 0]))
-    yield chain("prompt", some(1, 6), ({"repetition_penalty": 2.0}, [0, 1, 5, 2], []))
+    yield chain("prompt", some(1, 6), ({"repetition_penalty": 0.5}, [0, 1, 5, 2], []))
     yield chain("generated", some(1, 6), ({"repetition_penalty": 2.0}, [], [0, 1, 5, 2]))
     yield chain("bias", some(1, 6), ({"bias": [(0, 1.5), (4, -2.25)]}, [1], []))
     both = {"bias": [(t, (-1) ** t * 3.0) for t in range(6)], "repetition_penalty": 2.0}
@@ -88,7 +88,7 @@ def cases(rng):
     yield chain("greedy", ties + 2, (params_of("T=0"), [], []))
     for name, params in OF_TOKEN.items():
         yield chain(f"greedy, {name}", rows(4), *[({"temperature": 0.0} | params(t), [t], []) for t in range(4)])
-    yield from ones("bans leave nothing", ({"banned": [0, 1, 2, 3]}, [], []))
+    yield chain("bans leave nothing", rows(2), ({}, [], []), ({"banned": [0, 1, 2, 3]}, [], []))
     yield from ones("eos leaves nothing", ({"banned": [1, 2, 3]} | eos, [], []))
     empty = torch.tensor([[1.0, -torch.inf]])[:, torch.randperm(2, generator=rng)]
     yield chain("bans leave -inf", empty, ({"banned": [int(empty.argmax())]}, [], []))
@@ -104,7 +104,7 @@ def cases(rng):
         )
     yield chain("mixed, bans", rows(2), ({}, [], []), ({"banned": [1], "bias": [(2, 5.0)]}, [], []))
     yield chain("mixed, penalties", rows(2), (params_of("r=2"), [0, 1], [2]), (params_of("r=3"), [3], [1]))
-    yield chain("off", rows(1) * torch.tensor([[-40.0]]), ({}, [0], [1]))
+    yield chain("off", rows(1) * torch.tensor([[-40.0]]), ({"eos_token": 9}, [-1], [9]))
     for dtype in (torch.float16, torch.bfloat16):
         yield chain(f"{dtype}", rows(2).to(dtype), ({}, [], []), ({"temperature": 2.0, "min_p": 0.45}, [], []))
     wide = torch.zeros(1, 4090).half(), torch.full((1, 4090), float(randint(rng, 1, 9))).bfloat16()

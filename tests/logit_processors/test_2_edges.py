@@ -61,6 +61,12 @@ def test_the_penalty_in_the_chain():
         what="the logits [8, -2, 4, 5, -1] after prompt [0, 1, 0], generated [2, 0], repetition_penalty=2",
         hint="divide positive logits and multiply negative ones, once for each token of prompt or generated",
     )
+    expect_close(
+        processed(numbers(8, -2, 4), [0, 1], [], repetition_penalty=0.5),
+        numbers(16, -1, 4),
+        what="the logits [8, -2, 4] after prompt [0, 1], repetition_penalty=0.5",
+        hint="only a penalty of 1 is off; below 1, it favours repetition",
+    )
 
 
 def test_the_bias_comes_after_the_penalty():
@@ -186,6 +192,10 @@ def test_bans_that_leave_nothing_are_an_error():
             processed(logits, banned=banned)
     with expect_raises(ValueError, what="process_logits([1, 2, 3, 4], banned={1, 2, 3}, eos 0 not yet allowed)"):
         processed(numbers(1, 2, 3, 4), banned=frozenset({1, 2, 3}), eos_token=0, min_new_tokens=1)
+    params = [SamplingParams(), SamplingParams(banned=one[0])]
+    what = "process_logits of two rows, all tokens of the second one banned"
+    with expect_raises(ValueError, what=what, hint="one empty row is enough, whatever the others have left"):
+        process_logits(torch.zeros(2, 4), [[], []], [[], []], params)
 
 
 @pytest.mark.parametrize("lengths", [(3, 2, 2), (2, 1, 2), (2, 2, 1), (2, 2, 3), (3, 3, 3)], ids=str)
@@ -210,6 +220,14 @@ def test_a_token_outside_the_vocabulary_is_an_error(where, token):
         ValueError, what=f"process_logits of 4 tokens with token {token} in {where}", hint="0 <= t < vocab"
     ):
         processed(torch.zeros(4), prompt, generated, min_new_tokens=9, **params)
+
+
+def test_tokens_that_no_step_uses_are_not_looked_at():
+    """Without a penalty nobody reads the prompt, which may be padded with -100; nor eos, once enough tokens were generated."""
+    logits = numbers(5, 4, 3)
+    for prompt, generated, params in (([-100, 9], [-1], {}), ([0], [1], {"eos_token": 9, "min_new_tokens": 1})):
+        what = f"the logits [5, 4, 3] of 3 tokens, prompt {prompt}, generated {generated}, with {params}"
+        expect_close(processed(logits, prompt, generated, **params), logits, what=what, hint="check what a step uses")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.001, float("nan")])

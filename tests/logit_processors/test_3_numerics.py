@@ -13,7 +13,7 @@ from .helpers import INF, LOGITS, expect, expect_logits, only, processed
 EVERYTHING = SamplingParams(0.7, 6, 0.9, 0.05, 0.8, 1.3, {0: 1.0, 3: -2.0}, frozenset({5}), 2, 4)
 REQUESTS = [  # params, prompt, generated
     (SamplingParams(), [0, 1], [2]),
-    (EVERYTHING, [1, 1, 7], [4, 6]),
+    (EVERYTHING, [7, 1, 1], [6, 4]),
     (SamplingParams(temperature=0.0, banned=frozenset({0, 1, 2})), [], []),
     (SamplingParams(top_k=3, bias={2: 4.0}), [3], []),
     (SamplingParams(temperature=2.0, top_p=0.7, eos_token=0, min_new_tokens=1), [2, 2, 2], []),
