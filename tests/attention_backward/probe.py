@@ -1,0 +1,142 @@
+"""What can be seen of the backward passes: values, shapes, dtypes, what is kept, and what they cost."""
+
+import torch
+
+from dojo.testing import randn
+from dojo.testing.alive import Alive
+from dojo.testing.cost import measure
+from dojo.testing.probes import Case, Pairs
+
+FORBIDDEN = (
+    "scaled_dot_product_attention",
+    "_scaled_dot_product_attention_math",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention_for_cpu_backward",
+    "_scaled_dot_product_flash_attention_backward",
+    "_scaled_dot_product_efficient_attention_backward",
+    "_softmax_backward_data",
+    "requires_grad_",
+    "backward",
+    "torch.autograd",
+    "torch.func",
+    "torch.nn.attention",
+)
+MATMUL, SOFTMAX, FORWARD, BACKWARD = "matmul_backward", "softmax_backward", "attention_forward", "attention_backward"
+HALF = torch.float16
+
+
+def some(rng, *shape):
+    """A random mask, True at the last place of each row."""
+    return (torch.rand(*shape, generator=rng) < 0.5) | (torch.arange(shape[-1]) == shape[-1] - 1)
+
+
+def product(name, rng, grad, a, b, dtype=torch.float64, **given):
+    shapes = {"grad": grad, "a": a, "b": b}
+    return Case(f"matmul: {name}", of=MATMUL, **{n: randn(rng, *s).to(dtype) for n, s in shapes.items()} | given)
+
+
+def softmax(name, rng, grad, probs=None, scale=1.0, dtype=torch.float64):
+    probs = (scale * randn(rng, *(probs or grad))).softmax(-1)
+    return Case(f"softmax: {name}", of=SOFTMAX, grad=randn(rng, *grad).to(dtype), probs=probs.to(dtype))
+
+
+def attention(name, rng, mask=None, q=(2, 4, 3), k=(2, 5, 3), v=(2, 5, 2), dtype=torch.float64, **given):
+    tensors = {n: randn(rng, *shape).to(dtype) for n, shape in (("q", q), ("k", k), ("v", v))}
+    tensors["grad"] = randn(rng, *q[:-1], v[-1]).to(dtype)
+    tensors = {"mask": mask} | tensors | given
+    return [Case(f"{of}: {name}", of=of, **tensors) for of in (FORWARD, BACKWARD)]
+
+
+def cases(rng):
+    for m, k, n in ((2, 3, 4), (3, 3, 3)):
+        for a, b in (((), ()), ((2,), (2,)), ((3,), ()), ((), (2, 3)), ((2, 1), (1, 3)), ((1,), (4,)), ((3, 3), (3, 1))):
+            shapes = (*torch.broadcast_shapes(a, b), m, n), (*a, m, k), (*b, k, n)
+            yield product(f"{[*a]} {[*b]} {m, k, n}", rng, *shapes)
+    expanded = product("an expanded grad", rng, (2, 3, 4), (2, 3, 5), (5, 4))
+    expanded.expand = [2, 3, 4]
+    expanded.grad = randn(rng, 1)
+    yield expanded
+    yield product("half", rng, (6, 3, 4), (6, 3, 5), (5, 4), HALF)
+    big = product("big, half", rng, (2, 1, 1), (2, 1, 1), (1, 1), HALF)
+    big.grad[:, 0, 0], big.a[:] = torch.tensor([512.0, -511.5]), 256.0
+    yield big
+    for grad, a, b in (
+        ((2,), (2, 3), (3,)),
+        ((4,), (3,), (3, 4)),
+        ((2, 4), (2, 1), (3, 4)),
+        ((2, 5), (2, 3), (3, 4)),
+        ((1, 4), (2, 3), (3, 4)),
+        ((1, 2, 4), (2, 3), (3, 4)),
+        ((6, 2, 4), (6, 2, 3), (5, 3, 4)),
+    ):
+        yield product(f"wrong {[*grad]} {[*a]} {[*b]}", rng, grad, a, b)
+    yield product("cost", rng, (6, 8, 10), (6, 8, 9), (9, 10))
+    for shape in ((4,), (3, 3), (2, 3, 5)):
+        yield softmax(f"{[*shape]}", rng, shape)
+    yield softmax("sure", rng, (3, 4), scale=2e4)
+    zero = softmax("zeros", rng, (3, 4))
+    zero.probs[1] = 0.0
+    yield zero
+    loud = softmax("big, half", rng, (2, 3), dtype=HALF)
+    loud.grad[:], loud.probs[:] = torch.tensor([6e4, -6e4, 0.0]), torch.tensor([0.5, 0.25, 0.25])
+    yield loud
+    for shape in ((4,), (3, 1), (2, 3, 4)):
+        yield softmax(f"wrong {[*shape]}", rng, shape, (3, 4))
+    yield softmax("cost", rng, (3, 40))
+    yield from attention("plain", rng)
+    yield from attention("a single matrix", rng, q=(4, 3), k=(5, 3), v=(5, 2))
+    yield from attention("all of one size", rng, q=(3, 3, 3), k=(3, 3, 3), v=(3, 3, 3))
+    for shape in ((2, 4, 5), (5,), (2, 1, 5)):
+        yield from attention(f"mask {[*shape]}", rng, some(rng, *shape))
+    empty = some(rng, 2, 4, 5)
+    empty[1, 2] = False
+    yield from attention("a query that sees nothing", rng, empty)
+    hidden = some(rng, 4, 5) & (torch.arange(5) != 1)
+    yield from attention("a key that nobody sees", rng, hidden)
+    expand = {"grad": randn(rng, 1), "expand": [2, 4, 2]}
+    yield from attention("an expanded grad", rng, **expand)
+    signs, v = torch.tensor([1.0, 1.0, -1.0])[:, None].expand(3, 16), randn(rng, 3, 1)
+    for dtype in (HALF, torch.float32):
+        high = {"q": 117 * signs, "k": 64 * signs, "v": 4 + v, "grad": torch.zeros(3, 1)}
+        yield from attention(f"scores of 3e4 in {dtype}", rng, **{n: x.to(dtype) for n, x in high.items()})
+    big = {"q": torch.full((1, 1), 0.0625), "k": torch.zeros(2, 1), "v": torch.tensor([[256.0], [258.0]])}
+    big["grad"] = 512 + torch.zeros(1, 1)
+    yield from attention("big, half", rng, **{n: x.half() for n, x in big.items()})
+    yield from attention("half", rng, some(rng, 2, 4, 5), dtype=HALF)
+    wrong = {"dim": ((2, 5, 4), (2, 5, 2)), "keys": ((2, 5, 3), (2, 6, 2)), "batch": ((3, 5, 3), (3, 5, 2))}
+    for name, (k, v) in wrong.items():
+        yield attention(f"wrong {name}", rng, k=k, v=v)[0]
+    masks = {"float": torch.ones(4, 5), "shape": torch.ones(5, 4).bool(), "batch": torch.ones(2, 2, 4, 5).bool()}
+    for name, mask in masks.items():
+        yield attention(f"wrong mask: {name}", rng, mask)[0]
+    for shape in ((4, 2), (2, 4, 1), (2, 1, 2)):
+        yield attention(f"wrong grad {[*shape]}", rng, grad=randn(rng, *shape))[1]
+    yield from attention("cost", rng, q=(2, 32, 2), k=(2, 30, 2), v=(2, 30, 2))
+
+
+def run(kata, case):
+    names = {MATMUL: ("grad", "a", "b"), SOFTMAX: ("grad", "probs")}.get(case.of, ("q", "k", "v", "mask", "grad"))
+    own = {name: None if getattr(case, name) is None else getattr(case, name).clone() for name in names}
+    given = own | ({"grad": own["grad"].expand(case.expand)} if hasattr(case, "expand") else {})
+    with torch.inference_mode(), measure() as spent:
+        if case.of in (MATMUL, SOFTMAX):
+            results = getattr(kata, case.of)(**given)
+        else:
+            grad = given.pop("grad")
+            with Alive() as alive:
+                out, saved = kata.attention_forward(*given.values())
+                kept = alive.elements()
+            results = out
+            if case.of == BACKWARD:
+                spent.flops = 0
+                results = [r.clone() for r in kata.attention_backward(grad, saved)]
+                results += [r.clone() for r in kata.attention_backward(grad, saved)] if "plain" in case.name else []
+    results = [r.clone() for r in results] if isinstance(results, tuple | list) else results.clone()
+    seen = {f"{n} after": Pairs(x, getattr(case, n)) for n, x in own.items() if x is not None}
+    if not case.name.endswith("cost"):
+        return {"results": results} | seen
+    if case.of == FORWARD:
+        kept = kept <= 2 * (case.q.numel() + case.k.numel() + case.v.numel() + case.grad.numel())
+        return {"kept": kept, "out": results}
+    flops, largest = {MATMUL: (17_280, 600), SOFTMAX: (0, 120), BACKWARD: (38_400, 1920)}[case.of]
+    return {"lean": [0.99 * flops <= spent.flops <= 1.06 * flops, spent.largest <= largest]}
