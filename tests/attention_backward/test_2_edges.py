@@ -79,19 +79,26 @@ def test_attention_has_any_leading_dimensions(rng, batch):
 
 
 def test_inputs_may_be_expanded_or_transposed(rng):
-    """The gradient of a sum is one number, expanded: .view() fails on it, and so does a change in place."""
-    one = randn(rng, 1)
-    for words, more in (("grad expanded from one number", ()), ("grad expanded from one number, for a batch", (3,))):
-        q, k, v = (x.mT.contiguous().mT for x in qkv(rng, *more, **ONE))
-        grad = one.expand(*more, 3, 3)
-        with called_for(words, hint="reshape in place of view, and nothing in place"):
-            got = [*product_gradients(grad, q, k[0] if more else k), softmax_backward(grad, v.softmax(-1))]
-            got += gradients(grad, q, k, v).values()
-            q, k, v, grad = (x.clone(memory_format=torch.contiguous_format) for x in (q, k, v, grad))
-            want = [*product_gradients(grad, q, k[0] if more else k), softmax_backward(grad, v.softmax(-1))]
-            want += gradients(grad, q, k, v).values()
-        for name, a, b in zip(("grad_a", "grad_b", "softmax_backward", *NAMES), got, want, strict=True):
-            expect_close(a, b, what=f"{name} for {words}, against contiguous inputs", hint="work on logical shapes")
+    """The gradient of a sum is one number, expanded: .view() fails on such inputs, and so does a change in place."""
+    grads = {
+        "grad expanded from one number": randn(rng, 1).expand(3, 3),
+        "one row for a grad of a batch": randn(rng, 3).expand(2, 3, 3),
+        "a transposed grad": randn(rng, 2, 3, 3).mT,
+    }
+    for words, grad in grads.items():
+        transposed = [x.mT.contiguous().mT for x in qkv(rng, *grad.shape[:-2], **ONE)]
+        results = []
+        for q, k, v, g in (
+            (*transposed, grad),
+            [x.clone(memory_format=torch.contiguous_format) for x in (*transposed, grad)],
+        ):
+            with called_for(words, hint="reshape in place of view, and nothing in place"):
+                results.append([*product_gradients(g, q, k), softmax_backward(g, v.softmax(-1))])
+                results[-1] += gradients(g, q, k, v).values()
+        for name, got, want in zip(("grad_a", "grad_b", "softmax_backward", *NAMES), *results, strict=True):
+            expect_close(
+                got, want, what=f"{name} for {words}, against contiguous inputs", hint="work on logical shapes"
+            )
 
 
 @pytest.mark.parametrize(

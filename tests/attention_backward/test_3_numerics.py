@@ -7,7 +7,7 @@ from dojo.testing import FLOATS, HALVES, expect_close, expect_equal, numbers, ra
 from dojo.testing.attention import some_mask
 from katas.attention_backward import softmax_backward
 
-from .helpers import NAMES, by_autograd, forward, gradients, product_gradients, qkv, torch_attention
+from .helpers import NAMES, by_autograd, forward, gradients, product_gradients, torch_attention
 
 EVERY = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 WIDE = "convert to float32 before the products and sums, and back at the end"
@@ -131,4 +131,6 @@ def test_small_numbers_do_not_vanish_in_half_precision():
     expect_close(got, torch.full((1, 1), 4096 * tiny**2).half(), what=what, hint=WIDE, rtol=0.01, atol=0.0)
     close = {"rtol": 0.0, "atol": 1e-12}
     got = softmax_backward(numbers(1, -1, 0), numbers(1e-10, 1e-10, 1))
-    expect_close(got, numbers(1e-10, -1e-10, 0), what="softmax_backward of tiny probabilities", hint="p * (...)", **close)
+    expect_close(
+        got, numbers(1e-10, -1e-10, 0), what="softmax_backward of tiny probabilities", hint="p * (...)", **close
+    )

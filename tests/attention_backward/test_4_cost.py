@@ -57,11 +57,11 @@ def test_every_product_is_done_once(rng, cost):
 
 
 def expect_flops(spent, want, what, products):
-    """The products of the docstring, with 6 % on top for a sum that runs as a product."""
+    """The products of the docstring, with 10 % on top for sums that run as products."""
     sentence = f"torch should do the products of {what}, {want} FLOPs, but only {spent.flops} were seen"
     expect(spent.flops >= 0.99 * want, sentence, hint=f"{products}; numpy and elementwise products are not counted")
     sentence = f"{what} should cost at most {want} FLOPs ({products}), but cost {spent.flops}"
-    expect(spent.flops <= 1.06 * want, sentence, hint="each product once")
+    expect(spent.flops <= 1.1 * want, sentence, hint="each product once")
 
 
 def test_matmul_backward_costs_two_products(rng, cost):
@@ -79,7 +79,9 @@ def test_softmax_backward_makes_no_jacobian(rng, cost):
     grad, probs = randn(rng, 3, 40), randn(rng, 3, 40).softmax(-1)
     with cost() as spent:
         softmax_backward(grad, probs)
-    sentence = f"no new tensor of softmax_backward should be larger than probs, of 120 numbers, but one has {spent.largest}"
+    sentence = (
+        f"no new tensor of softmax_backward should be larger than probs, of 120 numbers, but one has {spent.largest}"
+    )
     expect(spent.largest <= 120, sentence, hint="(diag(p) - p p^T) grad = p * (grad - sum(p * grad))")
     expect_flat_operators(
         softmax_backward,

@@ -21,7 +21,7 @@ def matmul_backward(grad, a, b):
         outer = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except RuntimeError:
         raise ValueError("the batches do not broadcast") from None
-    if grad.shape != outer + (a.size(-2), b.size(-1)):
+    if grad.shape != (*outer, a.size(-2), b.size(-1)):
         raise ValueError("grad has another shape")
     g, x, y = up(grad, a, b)
     return fold(torch.einsum("...mn,...kn->...mk", g, y), a), fold(torch.einsum("...mk,...mn->...kn", x, g), b)

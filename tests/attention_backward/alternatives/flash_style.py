@@ -20,7 +20,7 @@ def wide(x):
 
 
 def fits(x, shape):
-    return all(own in (1, size) for own, size in zip(x.shape[::-1], shape[::-1])) and x.ndim <= len(shape)
+    return all(own in (1, size) for own, size in zip(x.shape[::-1], shape[::-1], strict=False)) and x.ndim <= len(shape)
 
 
 def matmul_backward(grad, a, b):
@@ -29,7 +29,10 @@ def matmul_backward(grad, a, b):
     batch = grad.shape[:-2]
     if grad.ndim < 2 or grad.shape[-2:] != (a.shape[-2], b.shape[-1]) or grad.ndim != max(a.ndim, b.ndim):
         raise ValueError("grad does not fit")
-    if any(max(sizes) != g or not {*sizes} <= {1, g} for *sizes, g in zip(*(pad(x, batch) for x in (a, b)), batch)):
+    if any(
+        max(sizes) != g or not {*sizes} <= {1, g}
+        for *sizes, g in zip(*(pad(x, batch) for x in (a, b)), batch, strict=False)
+    ):
         raise ValueError("the batches do not broadcast")
     grad_a, grad_b = torch.matmul(wide(grad), wide(b).transpose(-2, -1)), wide(a).transpose(-2, -1).matmul(wide(grad))
     return unbroadcast(grad_a, a), unbroadcast(grad_b, b)

@@ -55,7 +55,7 @@ def matmul_backward(grad, a, b):
     if not (a.dim() > 1 and b.dim() > 1 and a.size(-1) == b.size(-2)):
         raise ValueError("no product")
     batch = Attention.broadcast(a.shape[:-2], b.shape[:-2])
-    if grad.shape != batch + (a.size(-2), b.size(-1)):
+    if grad.shape != (*batch, a.size(-2), b.size(-1)):
         raise ValueError("grad")
 
     def flat(x):
