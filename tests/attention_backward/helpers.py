@@ -56,8 +56,12 @@ def product_gradients(grad, a, b):
 
 
 def forward(q, k, v, mask=None):
-    """out and saved of attention_forward."""
-    return parts(attention_forward(q, k, v, mask), ("out", "saved"), "attention_forward")
+    """out, in the right shape, and saved of attention_forward."""
+    out, saved = parts(attention_forward(q, k, v, mask), ("out", "saved"), "attention_forward")
+    want = [*q.shape[:-1], v.shape[-1]]
+    sentence = f"out of attention_forward should have shape {want}, but has {list(out.shape)}"
+    expect(list(out.shape) == want, sentence, hint="a weighted mean of the values for each query")
+    return out, saved
 
 
 def gradients(grad, q, k, v, mask=None):

@@ -44,7 +44,8 @@ def test_broadcast_matrices_get_the_sum_of_their_gradients(rng, batches, size):
     (m, k, n), (more_a, more_b) = size, batches
     a, b = randn(rng, *more_a, m, k), randn(rng, *more_b, k, n)
     grad = randn(rng, *torch.broadcast_shapes(more_a, more_b), m, n)
-    with called_for(f"a {list(a.shape)}, b {list(b.shape)} and grad {list(grad.shape)}", hint=SHARED):
+    words = f"a {list(a.shape)}, b {list(b.shape)} and grad {list(grad.shape)}"
+    with called_for(words, hint=SHARED), expect_unchanged(grad, a, b, what="an argument"):
         got = product_gradients(grad, a, b)
     _, want = by_autograd(torch.matmul, (a, b), grad)
     for name, one, other in zip(("grad_a", "grad_b"), got, want, strict=True):
