@@ -48,7 +48,7 @@ def matmul_backward(
 def softmax_backward(grad: Float[Tensor, "*batch n"], probs: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     """The gradient with respect to x of probs = softmax(x) over the last dimension.
 
-    probs may hold exact zeros, also in the whole row: then the row's gradient is 0. No new tensor has more elements than probs.
+    probs may hold exact zeros. A row of zeros alone has a gradient of 0. No new tensor has more elements than probs.
     Raises ValueError if grad does not have the shape of probs.
     """
     raise NotImplementedError("attention_backward.softmax_backward: write me")
@@ -84,7 +84,8 @@ def attention_backward(
     """(grad_q, grad_k, grad_v) of out, from the `saved` of attention_forward.
 
     A query that sees nothing has a zero gradient and adds nothing to the others. A key that nobody sees has zero gradients,
-    and so has its value, whatever finite numbers they hold. It costs at most 5 products of the size of q k^T.
+    and so has its value, whatever finite numbers they hold. It costs at most 5 products of the size of q k^T, and no new
+    tensor has more elements than q k^T or the largest input.
 
     Raises ValueError if grad does not have the shape of out.
     """

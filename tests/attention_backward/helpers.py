@@ -40,19 +40,20 @@ def parts(result, names, what):
     return list(result)
 
 
-def shaped(result, inputs, names, what):
+def shaped(result, inputs, names, what, hint="in index notation: which index is missing from the result?"):
     """The gradients `result`, after a look at their shapes: those of the inputs."""
     result = parts(result, names, what)
     for name, part, x in zip(names, result, inputs, strict=True):
         sentence = f"{name} of {what} should have its input's shape {list(x.shape)}, but has {list(part.shape)}"
-        expect(part.shape == x.shape, sentence, hint="in index notation: which index is missing from the result?")
+        expect(part.shape == x.shape, sentence, hint=hint)
     return result
 
 
 def product_gradients(grad, a, b):
     """grad_a and grad_b of matmul_backward, in the right shapes."""
     what = f"matmul_backward for a {list(a.shape)} and b {list(b.shape)}"
-    return shaped(matmul_backward(grad, a, b), (a, b), ("grad_a", "grad_b"), what)
+    hint = "which index is missing from the result? A broadcast one is summed: an added one goes, one of size 1 stays"
+    return shaped(matmul_backward(grad, a, b), (a, b), ("grad_a", "grad_b"), what, hint)
 
 
 def forward(q, k, v, mask=None):

@@ -108,7 +108,7 @@ def test_scores_of_3e4_work(dtype, sign):
     grad = torch.full((1, 1), 0.125).to(dtype)
     inner = torch.promote_types(dtype, torch.float32)
     atol = roundings(8, dtype, 2.0)["atol"] + roundings(3, inner, 2 * HEIGHT)["atol"]
-    hint = "subtract each row's maximum; what is saved for the probabilities is in float32 at least"
+    hint = "products and what is saved in float32 at least (q k^T is above 65504 before it is scaled); subtract the maximum"
     what = f"with scores of {sign * HEIGHT:g}, {sign * HEIGHT:g} and {-sign * HEIGHT:g} in {dtype}"
     want = torch.tensor([[2.0]]).to(dtype)
     expect_close(forward(q, k, v)[0], want, what=f"out {what}", hint=hint, rtol=0.0, atol=atol)
