@@ -84,7 +84,7 @@ def attention_backward(
     """(grad_q, grad_k, grad_v) of out, from the `saved` of attention_forward.
 
     A query that sees nothing has a zero gradient and adds nothing to the others. A key that nobody sees has zero gradients,
-    and so has its value, whatever finite numbers they hold. It costs at most 5 products of the size of q k^T, and no new
+    and so has its value, whatever numbers up to 1e4 they hold. It costs at most 5 products of the size of q k^T, and no new
     tensor has more elements than q k^T or the largest input.
 
     Raises ValueError if grad does not have the shape of out.

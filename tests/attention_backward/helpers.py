@@ -93,10 +93,11 @@ def wrong_products():
 
 def wrong_attention():
     """(words, arguments) of calls of attention_forward that raise ValueError: q is [2, 4, 3], of 5 keys."""
-    q, mask = (2, 4, 3), torch.ones(4, 5)
+    q = (2, 4, 3)
     for k, v in (((2, 5, 4), (2, 5, 2)), ((2, 5, 3), (2, 6, 2)), ((3, 5, 3), (3, 5, 2)), ((2, 5, 3), (3, 5, 2))):
         yield f"q {[*q]}, k {[*k]}, v {[*v]}", [torch.ones(shape) for shape in (q, k, v)]
     fits = [torch.ones(shape) for shape in (q, (2, 5, 3), (2, 5, 2))]
-    yield "a mask of numbers", [*fits, mask]
+    yield "a mask of numbers", [*fits, torch.ones(4, 5)]
+    yield "a mask of integers", [*fits, torch.ones(4, 5, dtype=torch.int64)]
     for shape in ((5, 4), (3, 4, 5), (2, 2, 4, 5), (4,)):
         yield f"q {[*q]}, 5 keys and a mask {[*shape]}", [*fits, torch.ones(shape, dtype=torch.bool)]

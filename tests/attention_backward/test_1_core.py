@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_own_work, numbers, randn
+from dojo.testing import expect, expect_close, expect_own_work, expect_unchanged, numbers, randn
 from katas import attention_backward as kata
 from katas.attention_backward import softmax_backward
 
@@ -120,8 +120,9 @@ def test_what_the_gradients_add_up_to(rng):
 def test_the_gradients_are_made_by_hand(rng):
     """No graph: under torch.inference_mode() autograd records nothing, and the formulas work as before."""
     (q, k, v), grad = qkv(rng), randn(rng, 4, 2)
-    want = [*product_gradients(grad, q, q.mT @ grad), softmax_backward(grad, grad.softmax(-1))]
-    want += gradients(grad, q, k, v).values()
+    with expect_unchanged(grad, q, k, v, what="an argument"):
+        want = [*product_gradients(grad, q, q.mT @ grad), softmax_backward(grad, grad.softmax(-1))]
+        want += gradients(grad, q, k, v).values()
     try:
         with torch.inference_mode():
             q, k, v, grad = (x.clone() for x in (q, k, v, grad))

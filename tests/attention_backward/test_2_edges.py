@@ -103,12 +103,13 @@ def test_inputs_may_be_expanded_or_transposed(rng):
 
 
 @pytest.mark.parametrize(
-    "shape", [(2, 4, 5), (4, 5), (5,), (2, 1, 5), (1, 4, 5), (1, 1)], ids=lambda s: "mask " + str([*s])
+    "shape", [(2, 4, 5), (4, 5), (5,), (2, 1, 5), (1, 4, 5), (1, 1), (3, 3, 3)], ids=lambda s: "mask " + str([*s])
 )
 def test_masks_of_every_shape_hide_keys(rng, shape):
-    """True = attend. The softmax is over the keys that are seen, and so is its backward pass."""
-    q, k, v = qkv(rng, 2)
-    mask, grad = some_mask(rng, *shape), randn(rng, 2, 4, 2)
+    """True = attend. The softmax is over the keys that are seen, and so is its backward pass. [3, 3, 3] is a mask of the
+    heads: q is [3, 3, 3, 3], so that exchanged axes have the right shapes."""
+    q, k, v = qkv(rng, 3, 3, **ONE) if shape == (3, 3, 3) else qkv(rng, 2)
+    mask, grad = some_mask(rng, *shape), randn(rng, *q.shape[:-1], v.shape[-1])
     want_out, want = torch_attention(q, k, v, mask, grad)
     before = mask.clone()
     out, saved = forward(q, k, v, mask)

@@ -14,9 +14,10 @@ WIDE = "convert to float32 before the products and sums, and back at the end"
 HEIGHT = 3e4
 
 
-def eighths(rng, *shape):
-    """Multiples of 1/8 up to 2: exact in every dtype."""
-    return (8 * randn(rng, *shape)).round().clamp(-16, 16) / 8
+def exact(rng, dtype, *shape):
+    """Numbers up to 2 that are exact in dtype: in float32 and float64 some that half precision would round."""
+    steps = 8 if dtype in HALVES else 2**20
+    return (steps * randn(rng, *shape)).round().clamp(-2 * steps, 2 * steps) / steps
 
 
 def expect_like(got, want, dtype, *, what, count=8):
@@ -29,7 +30,7 @@ def expect_like(got, want, dtype, *, what, count=8):
 @EVERY
 def test_matmul_backward_works_in_every_dtype(rng, dtype):
     """The gradients have the inputs' dtype. Tolerance: 2 roundings of the largest number, and more for float32's sums."""
-    a, b, grad = eighths(rng, 6, 3, 4), eighths(rng, 4, 5), eighths(rng, 6, 3, 5)
+    a, b, grad = exact(rng, dtype, 6, 3, 4), exact(rng, dtype, 4, 5), exact(rng, dtype, 6, 3, 5)
     got = product_gradients(grad.to(dtype), a.to(dtype), b.to(dtype))
     _, want = by_autograd(torch.matmul, (a, b), grad)
     for name, one, other in zip(("grad_a", "grad_b"), got, want, strict=True):
@@ -40,7 +41,7 @@ def test_matmul_backward_works_in_every_dtype(rng, dtype):
 def test_softmax_backward_works_in_every_dtype(rng, dtype):
     """Probabilities are sixteenths, exact in every dtype, exact zeros among them."""
     probs = torch.tensor([[1, 5, 8, 2, 0], [0, 0, 16, 0, 0], [4, 4, 4, 2, 2]]).double() / 16
-    grad = eighths(rng, 3, 5)
+    grad = exact(rng, dtype, 3, 5)
     got = softmax_backward(grad.to(dtype), probs.to(dtype))
     _, (want,) = by_autograd(lambda x: x.softmax(-1), [probs.log()], grad)
     expect_like(got, want, dtype, what=f"softmax_backward in {dtype}", count=2)
@@ -56,8 +57,8 @@ def test_a_row_of_zeros_has_no_gradient(rng):
 @pytest.mark.parametrize("masked", [False, True], ids=["all keys", "masked"])
 def test_attention_works_in_every_dtype(rng, dtype, masked):
     """Everything has the inputs' dtype. Tolerance: 8 roundings of the largest number."""
-    q, k, v = (eighths(rng, 2, n, 4) for n in (5, 6, 6))
-    mask, grad = some_mask(rng, 5, 6) if masked else None, eighths(rng, 2, 5, 4)
+    q, k, v = (exact(rng, dtype, 2, n, 4) for n in (5, 6, 6))
+    mask, grad = some_mask(rng, 5, 6) if masked else None, exact(rng, dtype, 2, 5, 4)
     want_out, want = torch_attention(q, k, v, mask, grad)
     narrow = [x.to(dtype) for x in (q, k, v)]
     expect_like(forward(*narrow, mask)[0], want_out, dtype, what=f"out of attention_forward in {dtype}")
@@ -82,6 +83,11 @@ def test_sums_do_not_run_in_half_precision():
     want = torch.tensor([[22500.0, -18750.0, -3750.0]]).half()
     what = "softmax_backward([60000, -60000, 0], probs=[1/2, 1/4, 1/4]) in float16"
     expect_close(got, want, what=what, hint=f"grad - 15000 is -75000 on the way; {WIDE}")
+    for dtype, height in ((torch.float16, 2048.0), (torch.bfloat16, 256.0)):
+        got = softmax_backward(torch.tensor([height, height + 2]).to(dtype), torch.tensor([0.5, 0.5]).to(dtype))
+        what = f"softmax_backward([{height:g}, {height + 2:g}], probs=[1/2, 1/2]) in {dtype}"
+        want = torch.tensor([-0.5, 0.5]).to(dtype)
+        expect_close(got, want, what=what, hint=f"the weighted mean, {height + 1:g}, is not in {dtype}; {WIDE}")
 
 
 def test_attention_does_not_overflow_on_the_way():
@@ -119,6 +125,25 @@ def test_scores_of_3e4_work(dtype, sign):
     want = (scores * q.float() / 4).to(dtype)
     close = {"rtol": 0.0, "atol": atol * 117 / 8 + roundings(8, dtype, 4.0)["atol"]}
     expect_close(got["grad_k"], want, what=f"grad_k {what}", hint=hint, **close)
+
+
+@EVERY
+def test_rows_of_scores_are_apart(dtype):
+    """Scores [s, s, s/2, hidden], zeros, and [-s, -s, -s/2, hidden], with s near 3e4 and a scale of 1 / sqrt(2): weights
+    [1/2, 1/2, 0], [1/3, 1/3, 1/3], [0, 0, 1]. q / sqrt(2) rounded to half precision moves them by 20."""
+    q = torch.tensor([[220.0, 132.0], [0.0, 0.0], [-220.0, -132.0]]).to(dtype)
+    k = torch.tensor([[192.0, 0.0], [0.0, 320.0], [96.0, 0.0], [0.0, 0.0]]).to(dtype)
+    v, grad = torch.tensor([[4.0], [0.0], [5.0], [9.0]]).to(dtype), torch.ones(3, 1).to(dtype)
+    mask = torch.tensor([True, True, True, False])
+    hint = "q k^T / sqrt(dim) in float32; each row has its own maximum; -inf where hidden, for -1e4 is above -3e4"
+    inner = torch.promote_types(dtype, torch.float32)
+    atol = roundings(8, dtype, 5.0)["atol"] + roundings(3, inner, 2 * HEIGHT)["atol"]
+    what = f"for scores [29868, 29868, 14934, hidden], zeros, and [-29868, -29868, -14934, hidden] in {dtype}"
+    want = torch.tensor([[2.0], [3.0], [5.0]]).to(dtype)
+    expect_close(forward(q, k, v, mask)[0], want, what=f"out {what}", hint=hint, rtol=0.0, atol=atol)
+    got = gradients(grad, q, k, v, mask)
+    want = (numbers(5, 5, 8, 0)[:, None] / 6).to(dtype)
+    expect_close(got["grad_v"], want, what=f"grad_v {what}", hint=hint, rtol=0.0, atol=atol)
 
 
 def test_small_numbers_do_not_vanish_in_half_precision():
