@@ -129,21 +129,22 @@ def test_scores_of_3e4_work(dtype, sign):
 
 @EVERY
 def test_rows_of_scores_are_apart(dtype):
-    """Scores [s, s, s/2, hidden], zeros, and [-s, -s, -s/2, hidden], with s near 3e4 and a scale of 1 / sqrt(2): weights
-    [1/2, 1/2, 0], [1/3, 1/3, 1/3], [0, 0, 1]. q / sqrt(2) rounded to half precision moves them by 20."""
+    """Scores [s, s, s/2], zeros, and [-s, -s, -s/2], with s near 3e4 and a scale of 1 / sqrt(2), without and with a hidden
+    key of score 0: weights [1/2, 1/2, 0], [1/3, 1/3, 1/3], [0, 0, 1]. q / sqrt(2) rounded to half precision moves them by 20."""
     q = torch.tensor([[220.0, 132.0], [0.0, 0.0], [-220.0, -132.0]]).to(dtype)
     k = torch.tensor([[192.0, 0.0], [0.0, 320.0], [96.0, 0.0], [0.0, 0.0]]).to(dtype)
     v, grad = torch.tensor([[4.0], [0.0], [5.0], [9.0]]).to(dtype), torch.ones(3, 1).to(dtype)
-    mask = torch.tensor([True, True, True, False])
     hint = "q k^T / sqrt(dim) in float32; each row has its own maximum; -inf where hidden, for -1e4 is above -3e4"
     inner = torch.promote_types(dtype, torch.float32)
     atol = roundings(8, dtype, 5.0)["atol"] + roundings(3, inner, 2 * HEIGHT)["atol"]
-    what = f"for scores [29868, 29868, 14934, hidden], zeros, and [-29868, -29868, -14934, hidden] in {dtype}"
-    want = torch.tensor([[2.0], [3.0], [5.0]]).to(dtype)
-    expect_close(forward(q, k, v, mask)[0], want, what=f"out {what}", hint=hint, rtol=0.0, atol=atol)
-    got = gradients(grad, q, k, v, mask)
-    want = (numbers(5, 5, 8, 0)[:, None] / 6).to(dtype)
-    expect_close(got["grad_v"], want, what=f"grad_v {what}", hint=hint, rtol=0.0, atol=atol)
+    for keys, mask, last in ((3, None, ""), (4, torch.tensor([1, 1, 1, 0]).bool(), ", hidden")):
+        what = f"for scores [29868, 29868, 14934{last}], zeros, and [-29868, -29868, -14934{last}] in {dtype}"
+        want = torch.tensor([[2.0], [3.0], [5.0]]).to(dtype)
+        close = {"hint": hint, "rtol": 0.0, "atol": atol}
+        expect_close(forward(q, k[:keys], v[:keys], mask)[0], want, what=f"out {what}", **close)
+        got = gradients(grad, q, k[:keys], v[:keys], mask)
+        want = (numbers(5, 5, 8, 0)[:keys, None] / 6).to(dtype)
+        expect_close(got["grad_v"], want, what=f"grad_v {what}", **close)
 
 
 def test_small_numbers_do_not_vanish_in_half_precision():
