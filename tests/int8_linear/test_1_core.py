@@ -71,9 +71,9 @@ def test_rows_have_scales_of_their_own(rng):
 
 def test_int8_matmul_of_a_worked_example():
     """a b^T: the rows of both. int8 @ int8 gives int8 in torch, and 127 * 127 = 16129 does not fit."""
-    a = torch.tensor([[127, -127, 1], [2, 0, -3]], dtype=torch.int8)
-    b = torch.tensor([[127, -127, 5], [1, 2, 3], [0, 0, -1], [-127, 127, 0]], dtype=torch.int8)
-    want = torch.tensor([[32263, -124, -1, -32258], [239, -7, 3, -254]], dtype=torch.int32)
+    a = torch.tensor([[127, -127, 127], [2, 0, -3]], dtype=torch.int8)
+    b = torch.tensor([[127, -127, 127], [1, 2, 3], [0, 0, -1], [-127, 127, 0]], dtype=torch.int8)
+    want = torch.tensor([[48387, 254, -127, -32258], [-127, -7, 3, -254]], dtype=torch.int32)
     with expect_unchanged(a, b, what="an argument"):
         got = int8_matmul(a, b)
     what = f"int8_matmul({a.tolist()}, {b.tolist()})"
@@ -139,12 +139,12 @@ def test_dynamic_quantises_x_and_weight_only_does_not():
         expect_close(got, want, what=f"a layer with dynamic={dynamic} at [127, 0.4, 0]", hint=FORMULA)
 
 
-@pytest.mark.parametrize("outputs", [5, 4], ids=["4 tokens to 5", "4 tokens to 4"])
+@pytest.mark.parametrize(("outputs", "bias"), [(5, True), (4, True), (5, False)], ids=["to 5", "to 4", "no bias"])
 @EACH
-def test_the_output_is_that_of_the_codes(rng, dynamic, outputs):
+def test_the_output_is_that_of_the_codes(rng, dynamic, outputs, bias):
     """Rescaled integers are exactly the product of what was dequantised. With as many tokens as outputs the scales fit
     either side. Tolerance: 1e-5 of the largest, float32 sums of 6."""
-    layer, x = from_linear(linear(rng, 6, outputs), dynamic), randn(rng, 4, 6, dtype=torch.float32)
+    layer, x = from_linear(linear(rng, 6, outputs, bias), dynamic), randn(rng, 4, 6, dtype=torch.float32)
     x *= torch.tensor([1.0, 10.0, 0.1, 3.0])[:, None]
     want = wanted(layer, x, dynamic)
     with expect_unchanged(x, what="x"):

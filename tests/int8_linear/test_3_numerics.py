@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dojo.testing import FLOATS, HALVES, called_for, expect, expect_close, expect_equal, numbers, randn, roundings
+from dojo.testing.casts import UndefinedCasts
 from katas.int8_linear import dequantize, int8_matmul
 
 from .helpers import BOTH, IDS, from_linear, linear, quantized, wanted, weight_of
@@ -40,11 +41,14 @@ def test_the_smallest_numbers_of_each_dtype():
     for dtype, sizes in ((torch.float32, [1e-38, 1e-41, 1e-44, 1.4e-45]), (torch.float64, [1e-38, 1e-44, 1e-300])):
         for size in sizes:
             x = torch.tensor([[1.0, -1, 0.5]], dtype=torch.float64).mul(size).to(dtype)
-            codes, scales = quantized(x)
+            with UndefinedCasts() as casts:
+                codes, scales = quantized(x)
             what = f"{size:g} * [1, -1, 0.5] in {dtype}"
             back = codes.double() * scales.double()[:, None]
             hint = "a scale of 0 divides by zero: look at the scale as float32 has it"
             expect(scales.isfinite().all(), f"the scale of {what} should be finite, but is {scales.item()}", hint=hint)
+            sentence = f"nothing infinite should be cast to an integer for {what}, but {casts.count} numbers were"
+            expect(casts.count == 0, sentence, hint=hint)
             sentence = f"{what} should come back within 2e-36, but came back as {back.tolist()}"
             expect((back - x.double()).abs().max() <= 2e-36, sentence, hint=hint)
 
