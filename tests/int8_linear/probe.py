@@ -33,34 +33,30 @@ def layer(rng, of, name, dynamic, *shape, outputs=5, bias=True, dtype=SINGLE, x_
 
 
 def cases(rng):
-    for dtype in (SINGLE, DOUBLE):
-        yield Case(f"rows, {dtype}", of=ROW, x=near(rng, 4, 6).to(dtype))
+    yield Case("rows", of=ROW, x=near(rng, 4, 6).float())
     for dtype, size in ((HALF, 2.0**-22), (BRAIN, 1.0), (HALF, 2.0**12)):
         x = size * torch.tensor([[1.0, -1, 0], [3, 0, -3]]) * randint(rng, 1, 3, 1)
         yield Case(f"{dtype}, {size:g}", of=ROW, x=x.to(dtype))
     yield Case("ties", of=ROW, x=(randint(rng, -99, 99, 1, 9) + 0.5).index_fill(1, torch.tensor(0), 127.0))
-    yield Case("only negative", of=ROW, x=-near(rng, 3, 6).float().abs())
     yield Case("zeros", of=ROW, x=near(rng, 3, 6).float() * torch.tensor([[1.0], [0], [1]]))
     sizes = torch.tensor([2.0**-110, 2.0**-126, 2.0**-146, 2.0**-300]).double()
     yield Case("tiny", of=ROW, x=torch.tensor([1.0, -1, 0]).double() * sizes[:, None])
     for dtype in (HALF, SINGLE):
         most = torch.finfo(dtype).max
         yield Case(f"largest, {dtype}", of=ROW, x=torch.tensor([[most, -most, 0.0]], dtype=dtype))
-    for value in (float("nan"), float("inf"), float("-inf"), (4,), (2, 2, 3)):
+    for value in (float("nan"), float("inf"), (4,), (2, 2, 3)):
         x = randn(rng, *value) if isinstance(value, tuple) else torch.tensor([[1.0, 2], [value, 0]])
         yield Case(f"{value}", of=ROW, x=x)
     for dtype in (HALF, BRAIN, SINGLE, DOUBLE):  # products that are clear of a tie
         codes = torch.stack([4 * randint(rng, -31, 32, 3), *(127 * (2 * randint(rng, 0, 2, 2, 3) - 1))]).to(torch.int8)
-        yield Case(
-            f"to {dtype}", of=BACK, codes=codes, scales=torch.tensor([2.0**-26, 257 / 256, 2049 / 2048]), to=dtype
-        )
-    for m, k, n in ((2, 3, 4), (4, 4, 4), (1, 9, 2), (3, 2, 1), (0, 3, 2)):
+        scales = torch.tensor([2.0**-26, 257 / 256, 2049 / 2048])
+        yield Case(f"to {dtype}", of=BACK, codes=codes, scales=scales, to=dtype)
+    for m, k, n in ((2, 3, 4), (4, 4, 4), (1, 9, 2)):
         yield Case(f"{m} {k} {n}", of=MATMUL, a=int8(rng, m, k), b=int8(rng, n, k))
     long = 120 + randint(rng, 0, 8, 3, 4097).to(torch.int8)
     yield Case("4097", of=MATMUL, a=long[:2], b=long[2:])
-    for k in (2**17, 2**17 + 1):
-        a = torch.full((1, k), 127, dtype=torch.int8)
-        yield Case(f"{k}", of=MATMUL, a=a, b=a - 1)
+    a = torch.full((1, 2**17 + 1), 127, dtype=torch.int8)
+    yield from (Case(f"{k}", of=MATMUL, a=a[:, :k].clone(), b=a[:, :k] - 1) for k in (2**17, 2**17 + 1))
     for a, b in (((3,), (2, 3)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((1, 2, 3), (2, 3)), ((2, 3), (1, 2, 3))):
         yield Case(f"{list(a)} {list(b)}", of=MATMUL, a=int8(rng, *a), b=int8(rng, *b))
     for dynamic in (False, True):
@@ -68,7 +64,7 @@ def cases(rng):
             yield layer(rng, FROM, f"buffers {bias}", dynamic, 2, bias=bias)
         yield layer(rng, FROM, "half layer", dynamic, 2, dtype=HALF)
         yield layer(rng, LAYER, "cast", dynamic, 2)
-        for shape in ((), (2, 3), (0,), (5,)):
+        for shape in ((), (2, 3), (0,)):
             yield layer(rng, FORWARD, f"{list(shape)}", dynamic, *shape)
         for dtype in (HALF, BRAIN, DOUBLE):
             yield layer(rng, FORWARD, f"{dtype}", dynamic, 3, bias=False, x_dtype=dtype)
@@ -86,18 +82,14 @@ def run(kata, case):
         with UndefinedCasts() as casts:
             codes, scales = kata.quantize_per_row(x)
         back, some = codes.double() * scales.double()[:, None], case.x.abs().amax(1) > 0
-        seen = {
-            "after": Pairs(x, case.x),
-            "finite": [scales.isfinite(), casts.count],
-            "dtypes": [str(codes.dtype), str(scales.dtype)],
-        }
+        seen = {"after": Pairs(x, case.x), "finite": [scales.isfinite(), casts.count]}
         close = {"near": (back - case.x).abs() <= 2e-36}  # tiny rows may count as zeros
         return seen | (close if case.name == "tiny" else {"codes": codes, "scales": scales[some], "back": back.float()})
     if case.of == BACK:
         back = kata.dequantize(case.codes, case.scales, case.to)
         return {"dtype": str(back.dtype), "numbers": back.double() * 2.0**26}
     if case.of == MATMUL:
-        return {"product": kata.int8_matmul(case.a.clone(), case.b.clone())}
+        return {"product": kata.int8_matmul(case.a, case.b)}
     kind = case.name.split()[0]
     if kind == "ones":
         codes, scales = torch.full((2, 1024), 127, dtype=torch.int8), torch.full((2,), 1 / 128)
@@ -113,21 +105,20 @@ def play(kata, case, kind):
             source.bias.copy_(case.bias)
     before = {name: parameter.detach().clone() for name, parameter in source.named_parameters()}
     made = type("Special", (kata.Int8Linear,), {}).from_linear(source, dynamic=case.dynamic)
+    seen = {f"{name} after": Pairs(p.detach().clone(), before[name]) for name, p in source.named_parameters()}
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.zero_()
     if case.of == FROM:
-        seen = {f"{name} after": Pairs(p.detach().clone(), before[name]) for name, p in source.named_parameters()}
-        with torch.no_grad():
-            for parameter in source.parameters():
-                parameter.zero_()
         buffers = {name: buffer.requires_grad for name, buffer in sorted(made.named_buffers())}
-        counts = [len(list(made.parameters())), sum(p.requires_grad for p in source.parameters())]
-        seen |= {"state": dict(sorted(made.state_dict().items())), "buffers": buffers, "class": type(made).__name__}
-        return seen | {"parameters": counts}
+        trains = [parameter.requires_grad for parameter in source.parameters()]
+        seen |= {"trains": trains, "made": [type(made).__name__, len(list(made.parameters()))]}
+        return seen | {"state": dict(sorted(made.state_dict().items())), "buffers": buffers}
     x = case.x.clone() if case.x.dim() < 3 else case.x.transpose(0, 1).contiguous().transpose(0, 1)
     x[1:2] = getattr(case, "fill", x[1:2])
     if kind == "cast":
-        made.bfloat16()
-        seen = {"cast": [made.codes.clone(), made.scales.clone(), str(made(x).dtype)]}
-        return seen | {"device": made.to("meta", HALF).scales.device.type}
+        seen = [made.bfloat16().codes.clone(), made.scales.clone(), str(made(x).dtype)]
+        return {"cast": seen, "device": made.to("meta", HALF).scales.device.type}
     y = made(x)
     if kind == "calls":
         modes = [made.train()(64 * x), made.eval()(64 * x)]
@@ -136,9 +127,10 @@ def play(kata, case, kind):
 
 
 def held(thing, seen):
-    if id(thing) in seen or isinstance(thing, type):
+    key = thing.data_ptr() if isinstance(thing, torch.Tensor) else id(thing)
+    if key in seen or isinstance(thing, type):
         return 0
-    seen.add(id(thing))
+    seen.add(key)
     if isinstance(thing, torch.Tensor):
         return thing.untyped_storage().nbytes()
     parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else ()
@@ -146,7 +138,8 @@ def held(thing, seen):
 
 
 def cost(kata, case):
-    made = kata.Int8Linear.from_linear(nn.Linear(512, 512), dynamic=case.dynamic)
+    codes, scales = torch.ones(512, 512, dtype=torch.int8), torch.ones(512)
+    made = kata.Int8Linear(codes, scales, None, dynamic=case.dynamic)
     sizes = [held(made, set())]
     with measure() as less:
         made(case.x[:1])
