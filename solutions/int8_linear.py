@@ -107,7 +107,7 @@ class Int8Linear(nn.Module):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, *, dynamic: bool) -> Self:
-        """The layer with the weight of `linear`, quantised per row, and its bias as it is.
+        """The layer with the weight of `linear`, quantised per row, and its bias as it is, dtype too.
 
         It shares no memory with `linear`, which is unchanged, and has no graph. Raises ValueError if the weight holds
         NaN or an infinity.
@@ -123,7 +123,7 @@ class Int8Linear(nn.Module):
 
         Dynamic: each token (row of x) is quantised with a scale of its own; the integer product is rescaled and the
         bias added in float32 at least. Both return the dtype of x, whatever that of the bias. Dynamic raises
-        ValueError if x holds NaN or an infinity.
+        ValueError if x holds NaN or an infinity; weight-only does not.
         """
         # kata: begin
         if not self.dynamic:

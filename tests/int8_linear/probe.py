@@ -51,7 +51,7 @@ def cases(rng):
         codes = torch.stack([4 * randint(rng, -31, 32, 3), *(127 * (2 * randint(rng, 0, 2, 2, 3) - 1))]).to(torch.int8)
         scales = torch.tensor([2.0**-26, 257 / 256, 2049 / 2048])
         yield Case(f"to {dtype}", of=BACK, codes=codes, scales=scales, to=dtype)
-    for m, k, n in ((2, 3, 4), (4, 4, 4), (1, 9, 2)):
+    for m, k, n in ((4, 4, 4), (1, 9, 2)):
         yield Case(f"{m} {k} {n}", of=MATMUL, a=int8(rng, m, k), b=int8(rng, n, k))
     long = 120 + randint(rng, 0, 8, 3, 4097).to(torch.int8)
     yield Case("4097", of=MATMUL, a=long[:2], b=long[2:])
@@ -66,14 +66,16 @@ def cases(rng):
         yield layer(rng, LAYER, "cast", dynamic, 2)
         for shape in ((), (2, 3), (0,)):
             yield layer(rng, FORWARD, f"{list(shape)}", dynamic, *shape)
-        for dtype in (HALF, BRAIN, DOUBLE):
+        for dtype in (HALF, BRAIN):
             yield layer(rng, FORWARD, f"{dtype}", dynamic, 3, bias=False, x_dtype=dtype)
+        yield layer(rng, FORWARD, "mixed", dynamic, 3, dtype=HALF)
         yield layer(rng, FORWARD, "calls", dynamic, 3)
         yield layer(rng, FORWARD, "zeros", dynamic, 3, fill=0.0)
+        yield layer(rng, FORWARD, "NaN", dynamic, 3, fill=float("nan"))
         yield Case(f"ones {dynamic}", of=FORWARD, dynamic=dynamic, x=torch.ones(1, 1024).half())
         yield Case(f"cost {dynamic}", of=FORWARD, dynamic=dynamic, x=randn(rng, 4, 256, dtype=SINGLE))
     yield layer(rng, FORWARD, "rounded", True, 7, x_dtype=HALF)
-    yield layer(rng, FORWARD, "NaN", True, 3, fill=float("nan"))
+    yield layer(rng, FORWARD, "fine", False, 3, x_dtype=DOUBLE)
 
 
 def run(kata, case):
@@ -81,8 +83,11 @@ def run(kata, case):
         x = case.x.clone()
         with UndefinedCasts() as casts:
             codes, scales = kata.quantize_per_row(x)
+        if not case.x.isfinite().all():
+            return {"after": Pairs(x, case.x)}
+        codes = codes + (codes.double() == -128)  # what has such a code has another scale, too
         back, some = codes.double() * scales.double()[:, None], case.x.abs().amax(1) > 0
-        seen = {"after": Pairs(x, case.x), "finite": [scales.isfinite(), casts.count]}
+        seen = {"after": Pairs(x, case.x), "finite": [scales.isfinite(), casts.count > 0]}
         close = {"near": (back - case.x).abs() <= 2e-36}  # tiny rows may count as zeros
         return seen | (close if case.name == "tiny" else {"codes": codes, "scales": scales[some], "back": back.float()})
     if case.of == BACK:
@@ -117,9 +122,12 @@ def play(kata, case, kind):
     x = case.x.clone() if case.x.dim() < 3 else case.x.transpose(0, 1).contiguous().transpose(0, 1)
     x[1:2] = getattr(case, "fill", x[1:2])
     if kind == "cast":
-        seen = [made.bfloat16().codes.clone(), made.scales.clone(), str(made(x).dtype)]
-        return {"cast": seen, "device": made.to("meta", HALF).scales.device.type}
+        seen = [made.bfloat16() is made, made.codes.clone(), made.scales.clone(), str(made(x).dtype)]
+        made.to("meta", HALF)
+        return {"cast": seen, "device": made.scales.device.type}
     y = made(x)
+    if kind == "fine":
+        return {"y": 2.0**26 * (made(x + 2.0**-26) - y)}
     if kind == "calls":
         modes = [made.train()(64 * x), made.eval()(64 * x)]
         return {"y": y, "modes": modes, "after": Pairs(x, case.x), "state": dict(sorted(made.state_dict().items()))}

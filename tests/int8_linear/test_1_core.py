@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randn
+from dojo.testing import expect, expect_close, expect_equal, expect_unchanged, randint, randn
 from dojo.testing.describe import describe
 from katas.int8_linear import dequantize, int8_matmul
 
@@ -77,6 +77,16 @@ def test_int8_matmul_of_a_worked_example():
         got = int8_matmul(a, b)
     what = f"int8_matmul({a.tolist()}, {b.tolist()})"
     expect_equal(got, want, what=what, hint="sums of int8 products need int32, on the way and in the result")
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 1), (3, 9, 5), (2, 130, 4), (17, 33, 8)], ids=str)
+def test_int8_matmul_takes_every_term(rng, sizes):
+    """Kernels take 8, 16 or 32 at a time: what is left over counts as well."""
+    m, k, n = sizes
+    a, b = (randint(rng, -127, 128, rows, k).to(torch.int8) for rows in (m, n))
+    want = (a.long() @ b.long().T).int()
+    hint = "a b^T, over all of k; pad with zeros, cut nothing off"
+    expect_equal(int8_matmul(a, b), want, what=f"int8_matmul of [{m}, {k}] and [{n}, {k}]", hint=hint)
 
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])

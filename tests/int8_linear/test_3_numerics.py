@@ -5,9 +5,10 @@ import torch
 
 from dojo.testing import FLOATS, HALVES, called_for, expect, expect_close, expect_equal, numbers, randn, roundings
 from dojo.testing.casts import UndefinedCasts
+from dojo.testing.describe import describe
 from katas.int8_linear import dequantize, int8_matmul
 
-from .helpers import BOTH, IDS, from_linear, linear, quantized, wanted, weight_of
+from .helpers import BOTH, IDS, from_linear, linear, quantized, wanted, weight_of, worked_example
 
 EACH = pytest.mark.parametrize("dynamic", BOTH, ids=IDS)
 EVERY = pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -109,8 +110,10 @@ def test_the_longest_sums_fit_into_int32():
 def test_the_output_has_the_dtype_of_x(rng, dynamic, dtype, source):
     """Tolerance: the weight may be rounded to the dtype of x, each product and the sum of 6, so 8 roundings of the
     largest that may come out; 1e-6 of it where x is wider than float32."""
-    layer = from_linear(linear(rng, dtype=source or dtype), dynamic)
-    x = randn(rng, 4, 6).to(dtype)
+    float_layer = linear(rng, dtype=source or dtype)
+    layer, x = from_linear(float_layer, dynamic), randn(rng, 4, 6).to(dtype)
+    what = f"the bias of a layer from {source or dtype}"
+    expect_equal(layer.bias, float_layer.bias.detach(), what=what, hint="as it is, in its own dtype")
     with called_for(f"x in {dtype}, a layer from {source or dtype}"):
         got = layer(x)
     what = f"the {IDS[dynamic]} output for x in {dtype}, of a layer from {source or dtype}"
@@ -119,6 +122,20 @@ def test_the_output_has_the_dtype_of_x(rng, dynamic, dtype, source):
     size = (x.double().abs() @ weight_of(layer).abs().mT).max().item() + layer.bias.abs().max().item()
     tolerance = {"rtol": 0.0, "atol": max(8 * torch.finfo(dtype).eps, 1e-6) * size}
     expect_close(got.double(), want, what=what, hint="rescale in float32, add the bias there", **tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@EACH
+def test_a_half_precision_bias_narrows_nothing(dynamic, dtype):
+    """A layer from a float16 one, at a wider x. Weight-only works in the dtype of x: every product with [127, 1/3, 3] is
+    known to 1e-12 in float64. Dynamic has the codes [127, 0, 3]: sums of 16138 and 490, and float16 has steps of 4 there."""
+    got = worked_example(dynamic, torch.float16)(torch.tensor([[127, 1 / 3, 3]], dtype=dtype))
+    third = 0 if dynamic else 1 / 3
+    want = torch.tensor([[16138 / 2 - third + 10, 490 / 4 + 31.75 * third + 20]], dtype=torch.float64)
+    hint = "the wider of float32 and the dtype of x, the bias included; float64 stays float64"
+    what = f"a {IDS[dynamic]} layer with a float16 bias at [[127, 1/3, 3]] in {dtype}"
+    rtol = 1e-12 if dtype == torch.float64 and not dynamic else 1e-6
+    expect_close(got.double(), want, what=what, hint=hint, rtol=rtol, atol=0.0)
 
 
 def test_products_with_codes_do_not_overflow_in_half_precision():
@@ -189,6 +206,9 @@ def test_a_cast_leaves_codes_and_scales_alone(rng, dynamic, name):
     expect_equal(model[0].scales, scales, what=f"scales after model.{name}", hint=hint)
     x = randn(rng, 3, 6).half()
     expect_equal(model(x).dtype, torch.float16, what=f"the dtype of the output after model.{name}", hint="that of x")
+    returned = layer.half()
+    sentence = f"layer.half() should return the layer, as for every module, but returned {describe(returned)}"
+    expect(returned is layer, sentence, hint="_apply returns self")
 
 
 def test_a_move_takes_all_buffers_along(rng):
