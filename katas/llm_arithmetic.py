@@ -24,8 +24,8 @@ Conventions, without which no two answers agree:
     roofline    computing and reading overlap perfectly, so that a step takes the longer of the two times. A step reads
                 each weight once, for the whole batch, and each sequence's cache. Writes and activations are left out
 
-Rules: plain Python. Every number given must be positive, or ValueError is raised; only a number of cached tokens may
-be 0. Decoder and Card check themselves.
+Rules: every number given must be positive, or ValueError is raised; only a number of cached tokens may be 0. Decoder
+and Card are given and check themselves. Nothing is built or measured: sizes go up to models that no machine holds.
 
 Stage 1: parameters, FLOPs.  Stage 2: grouped queries, tied weights, the KV cache, wrong values.  Stage 3: decoding on a
 roofline.  Stage 4: training.

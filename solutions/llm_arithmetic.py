@@ -24,8 +24,8 @@ Conventions, without which no two answers agree:
     roofline    computing and reading overlap perfectly, so that a step takes the longer of the two times. A step reads
                 each weight once, for the whole batch, and each sequence's cache. Writes and activations are left out
 
-Rules: plain Python. Every number given must be positive, or ValueError is raised; only a number of cached tokens may
-be 0. Decoder and Card check themselves.
+Rules: every number given must be positive, or ValueError is raised; only a number of cached tokens may be 0. Decoder
+and Card are given and check themselves. Nothing is built or measured: sizes go up to models that no machine holds.
 
 Stage 1: parameters, FLOPs.  Stage 2: grouped queries, tied weights, the KV cache, wrong values.  Stage 3: decoding on a
 roofline.  Stage 4: training.
@@ -79,12 +79,6 @@ def _positive(**values: float) -> None:
             raise ValueError(f"{name} must be positive, got {value}")
 
 
-def _not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
-
-
 def _matrices(m: Decoder) -> int:
     """The parameters that every token is multiplied with: the layers' matrices and the head."""
     attention = 2 * m.heads * m.head_dim * m.dim + 2 * m.kv_heads * m.head_dim * m.dim  # q and o, k and v
@@ -121,7 +115,8 @@ def forward_flops(m: Decoder, new: int, context: int) -> int:
     """
     # kata: begin
     _positive(new=new)
-    _not_negative(context=context)
+    if context < 0:
+        raise ValueError(f"context must not be negative, got {context}")
     pairs = new * (context + new)
     # q k^T and the sum of values: a multiply-add each, in every layer, head and dimension. kv_heads does not matter here.
     return 2 * new * _matrices(m) + 4 * m.layers * m.heads * m.head_dim * pairs
@@ -137,7 +132,8 @@ def kv_bytes(m: Decoder, tokens: int, *, dtype_bytes: int = 2) -> int:
     131072
     """
     # kata: begin
-    _not_negative(tokens=tokens)
+    if tokens < 0:
+        raise ValueError(f"tokens must not be negative, got {tokens}")
     _positive(dtype_bytes=dtype_bytes)
     return 2 * m.layers * m.kv_heads * m.head_dim * tokens * dtype_bytes
     # kata: end

@@ -35,6 +35,7 @@ def cases(rng):
     yield case("forward_flops", "one token", m, 1, 0)
     yield case("forward_flops", "a prompt", m, drawn(3, 30), 0)
     yield case("forward_flops", "no tokens", m, 0, 3)
+    yield case("forward_flops", "fewer than no tokens", m, -1, 3)
     yield case("forward_flops", "a negative context", m, 3, -1)
     yield case("kv_bytes", "an empty cache", m, 0)
     yield case("kv_bytes", "other numbers", m, drawn(2, 9), dtype_bytes=3)
@@ -42,7 +43,7 @@ def cases(rng):
     yield case("kv_bytes", "no bytes", m, 3, dtype_bytes=0)
     huge = 10**8 * drawn(1, 9) + 1
     yield case("parameters", "huge", [1, huge, 1, 1, 1, 1, huge + 2, True])
-    yield case("forward_flops", "huge", [1, huge, 1, 1, 1, 1, huge + 2, True], 1, 0)
+    yield case("forward_flops", "huge", [1, huge, 1, 1, 1, 2, huge + 2, True], 1, 0)
     yield case("kv_bytes", "huge", [1, 1, 1, 1, huge, 1, 1, True], huge, dtype_bytes=1)
 
     fast = card(2.0**200)
@@ -70,7 +71,7 @@ def cases(rng):
             yield case("training_bytes", kind, 7 * drawn(10, 99) + 3, 7, stage, mixed=mixed)
         yield case("training_bytes", f"one worker{', mixed' * mixed}", drawn(10, 99), 1, 2, mixed=mixed)
     yield case("training_bytes", "even", 8 * drawn(10, 99), 8, 3)
-    yield case("training_bytes", "huge", 2 * 10**15 * drawn(3, 9) + 1, 2, 3)
+    yield case("training_bytes", "huge", 2 * 10**16 * drawn(3, 9) + 1, 2, 3)
     for name, args in {
         "parameters": (0, 4, 1),
         "workers": (9, 0, 1),

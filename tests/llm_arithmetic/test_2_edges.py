@@ -90,7 +90,8 @@ def test_counts_are_exact_integers():
         1, odd, 1, 1, 1, 1, odd, tied=True
     )  # the head has odd x odd weights, and the layer 7 odd and 3 odd in norms
     expect_equal(parameters(m), odd**2 + 10 * odd, what=f"parameters of {shown(m)}", hint=hint)
-    expect_equal(forward_flops(m, 1, 0), 2 * odd**2 + 14 * odd + 4, what=f"FLOPs of a token of {shown(m)}", hint=hint)
+    m = replace(m, hidden=2)
+    expect_equal(forward_flops(m, 1, 0), 2 * odd**2 + 20 * odd + 4, what=f"FLOPs of a token of {shown(m)}", hint=hint)
     m = Decoder(1, 1, 1, 1, odd, 1, 1, tied=True)
     expect_equal(kv_bytes(m, odd, dtype_bytes=1), 2 * odd**2, what=f"bytes of {odd} tokens of {shown(m)}", hint=hint)
 

@@ -44,9 +44,9 @@ def test_one_worker_shards_nothing(stage, mixed):
 
 
 def test_training_bytes_are_exact_integers():
-    """Above 2 ** 53 a float is not: 5e15 + 1 parameters over two workers."""
+    """Above 2 ** 53 a float is not: 5e16 + 1 parameters over two workers."""
     expect_integers({f"training_bytes in stage {stage}": training_bytes(10, 4, stage) for stage in range(4)})
-    n = 5 * 10**15 + 1
+    n = 5 * 10**16 + 1
     for stage, want in enumerate((16 * n, 10 * n + 6, 9 * n + 7, 8 * n + 8)):
         what = f"training_bytes of {n} parameters, 2 workers, stage {stage}"
         hint = "round up in integers: -(-a // b), or (a + b - 1) // b"
