@@ -20,13 +20,13 @@ H100 = Card(989e12, 3.35e12, 80 * 10**9)
 SMALL = Decoder(
     1, 4, 2, 2, 2, 6, 10, tied=False
 )  # 64 parameters in attention, 72 in SwiGLU, 12 in norms, 40 + 40 outside
-PLAIN = [Decoder(2, 12, 3, 3, 4, 20, 17, tied=False), Decoder(3, 10, 5, 5, 2, 7, 31, tied=False)]
+PLAIN = [Decoder(1, 12, 3, 3, 4, 20, 17, tied=False), Decoder(2, 10, 5, 5, 2, 7, 31, tied=False)]
 GROUPED = {
-    "grouped queries": Decoder(2, 12, 6, 2, 2, 20, 17, tied=False),
-    "one key-value head": Decoder(3, 12, 4, 1, 3, 10, 17, tied=False),
-    "tied": Decoder(2, 12, 3, 3, 4, 20, 17, tied=True),
+    "grouped queries": Decoder(1, 12, 6, 2, 2, 20, 17, tied=False),
+    "one key-value head": Decoder(2, 16, 4, 1, 4, 10, 17, tied=False),
+    "tied": Decoder(1, 12, 3, 3, 4, 20, 17, tied=True),
     "heads wider than dim": Decoder(2, 10, 4, 2, 8, 20, 17, tied=False),
-    "heads narrower than dim": Decoder(2, 30, 3, 1, 5, 11, 7, tied=True),
+    "heads narrower than dim": Decoder(1, 30, 3, 1, 6, 11, 7, tied=True),
 }
 
 

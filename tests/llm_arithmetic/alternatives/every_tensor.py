@@ -45,7 +45,7 @@ def forward_flops(m, new, context):
         raise ValueError("new tokens after cached ones")
     keys = context + new
     products = [(new, *shape) for shape in read_tensors(m) if len(shape) == 2]
-    products += [(new, m.head_dim, keys), (new, keys, m.head_dim)] * (m.heads * m.layers)
+    products += [(m.heads, new, m.head_dim, keys), (m.heads, new, keys, m.head_dim)] * m.layers
     return 2 * sum(map(prod, products))
 
 
@@ -58,9 +58,9 @@ def kv_bytes(m, tokens, *, dtype_bytes=2):
 def decode_seconds(m, card, batch, context, *, weight_bytes=2.0, kv_bytes_each=2):
     if batch < 1 or weight_bytes <= 0:
         raise ValueError("a batch, and weights of some bytes")
-    flops = sum(forward_flops(m, 1, context) for _ in range(batch))
+    flops = sum([forward_flops(m, 1, context)] * batch)
     moved = sum(prod(shape) * weight_bytes for shape in read_tensors(m))
-    moved += sum(kv_bytes(m, context, dtype_bytes=kv_bytes_each) for _ in range(batch))
+    moved += sum([kv_bytes(m, context, dtype_bytes=kv_bytes_each)] * batch)
     times = [flops / card.flops, moved / card.bandwidth]
     return sorted(times)[-1]
 
