@@ -136,8 +136,9 @@ def test_larger_batches_are_never_faster():
 
 
 @pytest.mark.parametrize("wrong", [0, -1])
-def test_numbers_below_one_are_errors(wrong):
-    """Before a division by zero says so."""
+def test_steps_begin_at_one_sequence_and_no_context(wrong):
+    """The smallest step has an answer, and below it is an error, before a division by zero says so."""
+    expect_number(decode_seconds(SMALL, READER, 1, 0), 376, what="bytes read by the smallest step", hint=READ)
     for name in ("batch", "weight_bytes", "kv_bytes_each"):
         with expect_raises(ValueError, what=f"decode_seconds with {name}={wrong}"):
             decode_seconds(SMALL, H100, **{"batch": 1, "context": 1, name: wrong})
@@ -146,9 +147,5 @@ def test_numbers_below_one_are_errors(wrong):
             max_batch(SMALL, H100, **{"tokens": 1, name: wrong})
     with expect_raises(ValueError, what=f"critical_batch with weight_bytes={wrong}"):
         critical_batch(H100, weight_bytes=wrong)
-
-
-def test_negative_contexts_are_errors():
-    """Nothing may be cached, but not less."""
     with expect_raises(ValueError, what="decode_seconds with context=-1"):
         decode_seconds(SMALL, H100, 1, -1)

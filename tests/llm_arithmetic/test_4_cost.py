@@ -83,8 +83,9 @@ def test_longer_sequences_use_more_of_a_card_for_the_same_tokens():
 
 
 @pytest.mark.parametrize("wrong", [0, -1])
-def test_training_on_nothing_is_an_error(wrong):
-    """No parameters, workers, tokens or length."""
+def test_training_begins_at_one_parameter_and_one_worker(wrong):
+    """The smallest training has an answer; no parameters, workers, tokens or length are an error."""
+    expect_equal(training_bytes(1, 1, 3), 16, what="training_bytes of one parameter on one worker", hint=ZERO)
     with expect_raises(ValueError, what=f"training_bytes with parameter_count={wrong}"):
         training_bytes(wrong, 4, 1)
     with expect_raises(ValueError, what=f"training_bytes with workers={wrong}"):
@@ -95,8 +96,10 @@ def test_training_on_nothing_is_an_error(wrong):
         mfu(SMALL, H100, 5, wrong)
 
 
-@pytest.mark.parametrize("stage", [-1, 4])
-def test_zero_has_four_stages(stage):
-    """0 to 3."""
-    with expect_raises(ValueError, what=f"training_bytes with stage={stage}"):
-        training_bytes(10, 4, stage)
+def test_zero_has_the_stages_0_to_3():
+    """Each shards more than the one before; there is none beyond."""
+    held = [training_bytes(100, 4, stage) for stage in range(4)]
+    expect_equal(held, [1600, 700, 550, 400], what="training_bytes of 100 parameters on 4 workers, by stage", hint=ZERO)
+    for stage in (-1, 4):
+        with expect_raises(ValueError, what=f"training_bytes with stage={stage}"):
+            training_bytes(10, 4, stage)
