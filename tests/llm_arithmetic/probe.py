@@ -49,6 +49,7 @@ def cases(rng):
     fast = card(2.0**200)
     balanced = [float(2 * m[0] + 1), 2.0, 1]
     yield case("decode_seconds", "balanced", m, balanced, 2, 3)
+    yield case("decode_seconds", "computing longer than reading", m, [1.0, 2.0, 1], 2, 9)
     yield case("decode_seconds", "one sequence, no context", m, fast, 1, 0)
     yield case("decode_seconds", "weights of half a byte", m, fast, 2, 3, weight_bytes=0.5)
     yield case("decode_seconds", "a cache of 3 bytes", m, fast, 2, 3, kv_bytes_each=3)

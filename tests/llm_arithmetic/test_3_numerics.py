@@ -75,6 +75,9 @@ def test_a_step_takes_the_longer_time():
         got = decode_seconds(SMALL, Card(flops, bandwidth, 1), 1, 0)
         what = f"seconds of 368 FLOPs at {flops} per second and 376 bytes at {bandwidth} per second"
         expect_number(got, want, what=what, hint="the longer of the two: neither their sum nor the shorter")
+    got = decode_seconds(SMALL, Card(264, 536, 1), 1, 10)
+    what = "seconds of 528 FLOPs at 264 per second and 376 + 160 bytes of weights and cache at 536 per second"
+    expect_number(got, 2, what=what, hint="the cache is read while the step computes, as the weights are")
 
 
 def test_critical_batch_is_half_the_ridge_times_the_bytes():
