@@ -20,12 +20,12 @@ Conventions, without which no two answers agree:
     attention   every new token is multiplied with all cached and all new tokens. The causal mask is not taken off, as
                 for torch's FlopCounterMode and for PaLM's MFU; others halve what is among the new tokens
     training    a backward is two forwards, and recomputation does not count: MFU, not HFU
-    counts      numbers of parameters, FLOPs, bytes and sequences are exact Python integers; a byte is a byte, no GB or GiB
+    counts      numbers of parameters, FLOPs and bytes are exact Python integers; a byte is a byte, no GB or GiB
     roofline    computing and reading overlap perfectly, so that a step takes the longer of the two times. A step reads
                 each weight once, for the whole batch, and each sequence's cache. Writes and activations are left out
 
-Rules: every number given must be positive, or ValueError is raised; only a number of cached tokens may be 0. Decoder
-and Card are given and check themselves. Nothing is built or measured: sizes go up to models that no machine holds.
+Rules: every number given must be positive, or ValueError is raised; a number of cached tokens, and ZeRO's stage, may be 0.
+Decoder and Card are given and check themselves. Nothing is built or measured: sizes go up to models that no machine holds.
 
 Stage 1: parameters, FLOPs.  Stage 2: grouped queries, tied weights, the KV cache, wrong values.  Stage 3: decoding on a
 roofline.  Stage 4: training.
