@@ -25,7 +25,8 @@ REQUESTS = [  # params, prompt, generated
 
 
 def together(logits, requests):
-    result = process_logits(logits, [r[1] for r in requests], [r[2] for r in requests], [r[0] for r in requests])
+    lists = [list(r[1]) for r in requests], [list(r[2]) for r in requests], [r[0] for r in requests]
+    result = process_logits(logits, *lists)
     expect_logits(result, logits, what=f"the result for {len(requests)} requests")
     return result
 
