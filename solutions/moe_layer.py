@@ -13,8 +13,8 @@ p_i over the n tokens.
 
 Rules: everything that torch offers may be called, but no loop over tokens: operators do not grow with their number. A
 loop over experts is fine. Training and evaluation are the same: no noise, no dropout. No argument is modified.
-Results have the dtype of the input (indices int64); softmax and means run in float32 at least. Which of several equal
-probabilities is chosen is up to you.
+Results have the dtype of the input (indices int64). Softmax, weights and means are computed in float32 at least, and in
+float64 for float64. Which of several equal probabilities is chosen is up to you.
 
 Stage 1: routing.  Stage 2: dispatch and combine, experts without tokens, any leading dimensions, wrong arguments.
 Stage 3: the balancing loss, masks, every floating dtype, gradients.  Stage 4: capacity, FLOPs, no loop over tokens.

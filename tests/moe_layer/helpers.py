@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dojo.testing import expect, expect_close, expect_equal, randn
-from dojo.testing.modules import fill_at_random
+from dojo.testing.modules import fill, fill_at_random
 from katas.moe_layer import MoELayer, route
 
 DIM, EXPERTS = 4, 5
@@ -73,8 +73,20 @@ def tokens_of(chosen, i):
     return (chosen == i).any(-1)
 
 
-def logits_with(rng, chosen, experts):
-    """Random logits, in which the experts of `chosen` stand first, in that order."""
-    logits = randn(rng, len(chosen), experts).clamp(-3, 3)
-    height = torch.arange(chosen.shape[1], 0, -1, dtype=torch.float64)
-    return logits.scatter(1, chosen, 10 + 0.5 * height.expand(chosen.shape))
+def choosing_layer(experts, k, **options):
+    """A layer in float64 whose gate hands on x as it is, and whose experts answer x + 1, x + 2, ... times a factor."""
+    layer = MoELayer(experts, [Expert(answer=lambda x, i=i: (i + 2) * x + i + 1) for i in range(experts)], k, **options)
+    fill(layer.gate.weight, torch.eye(experts), what="gate.weight", hint="gate = nn.Linear(dim, experts, bias=False)")
+    return layer.double()
+
+
+def tokens_that_choose(rng, chosen, experts):
+    """x for such a layer: random numbers, of which those of the experts in `chosen` are the largest, in that order."""
+    height = 5 + torch.arange(chosen.shape[1], 0, -1) / 2
+    noise = torch.rand(chosen.shape, generator=rng, dtype=torch.float64)
+    return randn(rng, len(chosen), experts).clamp(-3, 3).scatter(1, chosen, height + noise / 4)
+
+
+def random_choices(rng, tokens, experts, k):
+    """k different experts for each token, the first ones more often than the last ones."""
+    return (randn(rng, tokens, experts) - 0.4 * torch.arange(experts)).topk(k).indices
