@@ -8,7 +8,7 @@ from dojo.testing import expect, expect_close, expect_equal, expect_raises, expe
 from dojo.testing.modules import expect_parameters, fill
 from katas.moe_layer import MoELayer, route
 
-from .helpers import DIM, EXPERTS, SINGLE, SUM, Expert, expect_tokens, given_to, random_layer, routed, tokens_of
+from .helpers import DIM, EXPERTS, SINGLE, SUM, Expert, expect_tokens, random_layer, routed, tokens_of
 
 
 def test_the_submodules_and_their_shapes():
@@ -40,12 +40,12 @@ def test_a_worked_example_of_the_layer():
     the first has 5/8 of expert 0 and 3/8 of expert 1, the second 6/8 of expert 2 and 2/8 of expert 1."""
     gate = torch.stack([numbers(5, 3, 1), numbers(1, 2, 6)], 1).log()
     x = torch.eye(2).double()
-    for renormalize, scale in ((True, (8, 8)), (False, (9, 9))):
+    for options, scale in (({}, 8), ({"renormalize": True}, 8), ({"renormalize": False}, 9)):
         experts = [Expert(2, lambda rows, c=c: rows + c) for c in (10, 20, 40)]
-        layer = MoELayer(2, experts, 2, renormalize=renormalize).double()
+        layer = MoELayer(2, experts, 2, **options).double()
         fill(layer.gate.weight, gate, what="gate.weight")
-        first, second = (5 * (x[0] + 10) + 3 * (x[0] + 20)) / scale[0], (6 * (x[1] + 40) + 2 * (x[1] + 20)) / scale[1]
-        what = f"the layer of [[1, 0], [0, 1]] with renormalize={renormalize}"
+        first, second = (5 * (x[0] + 10) + 3 * (x[0] + 20)) / scale, (6 * (x[1] + 40) + 2 * (x[1] + 20)) / scale
+        what = f"the layer of [[1, 0], [0, 1]] with {options or 'no options'}"
         expect_close(layer(x), torch.stack([first, second]), what=what, hint=SUM, **SINGLE)
 
 
@@ -103,8 +103,7 @@ def test_experts_without_tokens_do_no_harm(rng):
     hint = "skip such an expert, or give it [0, dim], and go on with the next"
     expect_close(layer(x), want, what="a layer in which two experts get nothing", hint=hint, **SINGLE)
     for i in (0, 2):
-        rows = len(given_to(layer.experts[i], f"expert {i}"))
-        expect_equal(rows, 0, what=f"the number of tokens that expert {i}, which nobody chose, is given", hint=hint)
+        expect_tokens(layer.experts[i], x[:0], f"expert {i}, which nobody chose,")
 
 
 def test_the_order_of_experts_does_not_matter(rng):

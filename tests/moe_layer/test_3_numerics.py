@@ -43,6 +43,14 @@ def test_a_worked_example_of_the_loss():
     expect_close(got, numbers(0.8825)[0], what=what, hint=LOSS, **SINGLE)
 
 
+def test_the_loss_of_one_token():
+    """One token with one choice: f is 1 at that expert, and the loss is the number of experts times its probability."""
+    for choice, want in ((0, 1.5), (1, 0.9), (2, 0.6)):
+        got = load_balancing_loss(numbers(5, 3, 2).log()[None], torch.tensor([[choice]]))
+        what = f"the loss of one token at log [5, 3, 2] that chooses expert {choice}"
+        expect_close(got, numbers(want)[0], what=what, hint=LOSS, **SINGLE)
+
+
 @pytest.mark.parametrize("k", [1, 2, EXPERTS])
 def test_the_loss_of_equal_logits_is_one(rng, k):
     """P_i = 1 / experts for all i, so that it doesn't matter what is chosen: all f_i add up to 1, whatever k is. (In
