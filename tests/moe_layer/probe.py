@@ -32,7 +32,7 @@ def eighths(rng, tokens, experts):  # exact in half precision
     return torch.stack([torch.randperm(experts, generator=rng) for _ in range(tokens)]).double() / 8
 
 
-def layer(name, rng, *batch, experts=4, k=2, dim=4, training=False, nobody=(), options=None, dtype=torch.float64):
+def layer(name, rng, *batch, experts=3, k=2, dim=4, training=False, nobody=(), options=None, dtype=torch.float64):
     given = {"weight": randn(rng, experts, dim, dim).to(dtype), "bias": randn(rng, experts, dim).to(dtype)}
     gate, x = randn(rng, experts, dim), randn(rng, *batch, dim)
     if nobody:
@@ -57,22 +57,21 @@ def cases(rng):
     for made in ((3, 2, None), (0, 1, None), (3, 0, None), (3, 4, None), (3, 1, 0.0), (3, 1, float("nan"))):
         yield Case(f"made {made}", of=INIT, made=list(made))
     yield Case("made any", of=INIT, made=[int(randint(rng, 2, 6, 1)), 1, 1.5])
-    for name, shape in {"tokens": (8,), "one": (), "texts": (2, 3)}.items():
-        yield layer(name, rng, *shape, training=name == "tokens")
-    for k, renormalize in ((1, True), (1, False), (2, False), (4, True)):
-        yield layer(f"k={k} {renormalize}", rng, 6, k=k, options={"renormalize": renormalize})
-    yield layer("nobody", rng, 6, nobody=(0, 2))
+    yield layer("tokens", rng, 6, training=True)
+    yield layer("texts", rng, 2, 3)
+    for k, renormalize in ((1, False), (2, False), (3, True)):
+        yield layer(f"k={k} {renormalize}", rng, 5, k=k, options={"renormalize": renormalize})
+    yield layer("nobody", rng, 5, k=1, nobody=(0,))
     yield layer("half", rng, 6, experts=6, dim=6, dtype=HALF)
-    for k, factor, training in ((1, 0.6, False), (2, 0.6, True), (2, 2.5, False)):
+    for k, factor, training in ((1, 0.6, False), (2, 0.6, True)):
         yield layer(f"places {k} {factor}", rng, 2, 5, k=k, training=training, options={"capacity_factor": factor})
-    yield layer("places, not renormalised", rng, 9, options={"capacity_factor": 0.6, "renormalize": False})
-    yield layer("cost", rng, 64, experts=3, dim=8, options={"capacity_factor": 1.0})
+    yield layer("cost", rng, 16, experts=2, k=1, options={"capacity_factor": 1.0})
     for tokens, k, masked in ((1, 1, 0), (6, 1, 0), (6, 2, 0), (7, 3, 3), (6, 1, 2), (4, 2, 4), (5, 2, 0)):
         mask = torch.arange(tokens) >= masked
         logits, chosen = 2 * randn(rng, tokens, 5), choices(rng, tokens, 5, k)
         yield Case(f"loss {tokens} {k} {masked}", of=LOSS, logits=logits, chosen=chosen, mask=mask if masked else None)
     yield Case("loss, equal", of=LOSS, logits=torch.zeros(6, 5), chosen=choices(rng, 6, 5, 2), mask=None)
-    many = {"logits": torch.zeros(70_000, 2, dtype=HALF), "chosen": torch.zeros(70_000, 1, dtype=torch.int64)}
+    many = {"logits": torch.zeros(66_000, 2, dtype=HALF), "chosen": torch.zeros(66_000, 1, dtype=torch.int64)}
     yield Case("loss, many", of=LOSS, mask=None, **many)
     for wrong in (-1, 5):
         yield Case(f"loss, {wrong}", of=LOSS, logits=randn(rng, 1, 5), chosen=torch.tensor([[1, wrong]]), mask=None)
@@ -106,6 +105,8 @@ def run(kata, case):
         return through_layer(kata, case)
     logits = case.logits.clone().requires_grad_()
     free = logits * 1  # no leaf, so that changing it is no error
+    if case.name == "loss, many":
+        return {"loss": kata.load_balancing_loss(case.logits, case.chosen)}
     if case.of == ROUTE:
         weights, chosen = kata.route(free, case.k, **case.options)
         seen = {
@@ -134,10 +135,10 @@ def through_layer(kata, case):
     free = x * 1 if x.dim() < 3 else x.mT.contiguous().mT
     if case.name == "cost":
         with measure() as few:
-            module(x[:32])
+            module(x[:4])
         with measure() as spent:
             y = module(x)
-        return {"y": y, "large": spent.largest > 2 * x.numel(), "loop": spent.operators > few.operators + 12}
+        return {"y": y, "large": spent.largest > 2 * x.numel(), "loop": spent.operators > few.operators + 9}
     y = module(free)
     rows = [torch.cat([*expert.given, x.detach()[:0].reshape(0, dim)]) for expert in module.experts]
     seen = {"y": y, "x after": Pairs(free, x), "once": [len(expert.given) < 2 for expert in module.experts]}

@@ -237,9 +237,9 @@ def test_weights_have_the_gradients_of_the_softmax(rng):
 def test_the_gradients_of_the_layer_are_those_of_the_function(rng, options):
     """Finite differences in float64, for x, through experts and gate, and for every weight. The gate gets its gradient
     through the weights, so it must not run under no_grad."""
-    layer, x = random_layer(rng, experts=3, **options), randn(rng, 5, DIM)
+    layer, x = random_layer(rng, experts=3, dim=2, **options), randn(rng, 4, 2)
     expect_gradients(layer, [x], what=f"the layer with {options or 'no options'}")
-    factors = randn(rng, 5, DIM)
+    factors = randn(rng, 4, 2)
 
     def loss():
         return (layer(x) * factors).sum()
