@@ -28,7 +28,6 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 def route(

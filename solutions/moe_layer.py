@@ -28,7 +28,6 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 # kata: begin
 
@@ -174,7 +173,10 @@ def within_capacity(chosen: Int64[Tensor, "tokens k"], experts: int, capacity: i
     _check_chosen(chosen, experts)
     if capacity < 0:
         raise ValueError(f"capacity must be at least 0, got {capacity}")
-    hits = F.one_hot(chosen.T.flatten(), experts)  # [k * tokens, experts], all first choices in front
-    place = (hits.cumsum(0) * hits).sum(-1)  # 1 for the first assignment of its expert
-    return (place <= capacity).view(chosen.T.shape).T
+    line = chosen.T.flatten()  # [k * tokens], all first choices in front
+    grouped, order = line.sort(stable=True)  # expert by expert, and within each in the order of the line
+    # The position in `grouped`, minus that of the first one of its group.
+    place = torch.arange(len(line), device=line.device) - torch.searchsorted(grouped, grouped)
+    kept = torch.empty_like(line, dtype=torch.bool).scatter(0, order, place < capacity)
+    return kept.view(chosen.T.shape).T
     # kata: end
