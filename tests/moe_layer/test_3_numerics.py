@@ -118,15 +118,6 @@ def test_the_loss_of_nothing_is_zero(rng):
     expect_equal(logits.grad.abs(), torch.zeros_like(logits), what="its gradient", hint=hint)
 
 
-@pytest.mark.parametrize("mask", [None, TRUE_FALSE], ids=["all tokens", "masked"])
-def test_the_loss_has_the_gradient_of_p_alone(rng, mask):
-    """Finite differences in float64. f is a count, which has no slope: the gradient comes through P, and grows with f.
-    A constant loss trains nothing."""
-    logits, chosen = choices(rng, 7, 2)
-    hint = "no detach(), and softmax in float64 for float64; f is counted, not made from probabilities"
-    expect_gradients(lambda z: load_balancing_loss(z, chosen, mask=mask), [logits], what="the loss", hint=hint)
-
-
 def test_float64_keeps_its_digits(rng):
     """logits.float(), as in many a model, halves the digits of float64. Tests of gradients need them."""
     logits = 2 * randn(rng, 5, EXPERTS)
@@ -139,6 +130,15 @@ def test_float64_keeps_its_digits(rng):
     expect_close((weights[:, 0] / weights[:, 1]).log(), z[:, 0] - z[:, 1], what=what, **digits)
     got = load_balancing_loss(numbers(1, 2).log().expand(3, 2), torch.tensor([[1], [0], [1]]))
     expect_close(got, numbers(10 / 9)[0], what="the loss of log [1, 2] three times, with choices 1, 0, 1", **digits)
+
+
+@pytest.mark.parametrize("mask", [None, TRUE_FALSE], ids=["all tokens", "masked"])
+def test_the_loss_has_the_gradient_of_p_alone(rng, mask):
+    """Finite differences in float64. f is a count, which has no slope: the gradient comes through P, and grows with f.
+    A constant loss trains nothing."""
+    logits, chosen = choices(rng, 7, 2)
+    hint = "no detach(), and softmax in float64 for float64; f is counted, not made from probabilities"
+    expect_gradients(lambda z: load_balancing_loss(z, chosen, mask=mask), [logits], what="the loss", hint=hint)
 
 
 @EVERY
