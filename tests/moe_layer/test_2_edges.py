@@ -6,7 +6,7 @@ from torch import nn
 
 from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, numbers, randn
 from dojo.testing.modules import expect_parameters, fill
-from katas.moe_layer import MoELayer, route
+from katas.moe_layer import MoELayer, expert_capacity, load_balancing_loss, route, within_capacity
 
 from .helpers import DIM, EXPERTS, SINGLE, SUM, Expert, expect_tokens, random_layer, routed, tokens_of
 
@@ -193,3 +193,25 @@ def test_wrong_capacity_factors_are_errors(factor):
     """0 is no way to say that there is no limit: None is."""
     with expect_raises(ValueError, what=f"MoELayer with capacity_factor={factor}", hint="above 0, or None"):
         MoELayer(2, [nn.Identity()], 1, capacity_factor=factor)
+
+
+@pytest.mark.parametrize("wrong", [-1, EXPERTS, 99])
+def test_wrong_choices_are_errors_in_the_loss(wrong):
+    """An index of -1 would be counted as the last expert, or crash."""
+    with expect_raises(ValueError, what=f"load_balancing_loss with expert {wrong} of {EXPERTS}", hint="check chosen"):
+        load_balancing_loss(torch.zeros(2, EXPERTS), torch.tensor([[0, 1], [wrong, 2]]))
+
+
+@pytest.mark.parametrize(("k", "factor"), [(0, 1.0), (5, 1.0), (-1, 1.0), (1, 0.0), (1, -0.5), (1, float("nan"))])
+def test_wrong_arguments_of_the_capacity_are_errors(k, factor):
+    """k in [1, experts], factor above 0."""
+    with expect_raises(ValueError, what=f"expert_capacity(8, 4, {k}, {factor})", hint="check before computing"):
+        expert_capacity(8, 4, k, factor)
+
+
+@pytest.mark.parametrize(("wrong", "capacity"), [(-1, 2), (3, 2), (99, 2), (1, -1)])
+def test_wrong_arguments_of_the_places_are_errors(wrong, capacity):
+    """An expert outside [0, experts), or less than no place."""
+    what = f"within_capacity([[0, 1], [{wrong}, 2]], 3, {capacity})"
+    with expect_raises(ValueError, what=what, hint="check chosen and capacity"):
+        within_capacity(torch.tensor([[0, 1], [wrong, 2]]), 3, capacity)

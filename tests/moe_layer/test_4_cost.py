@@ -9,7 +9,6 @@ from dojo.testing import (
     expect_close,
     expect_equal,
     expect_flat_operators,
-    expect_raises,
     expect_unchanged,
     randn,
 )
@@ -193,18 +192,3 @@ def test_operators_do_not_grow_with_the_tokens(rng):
         what = f"{name} of [tokens, ...]"
         hint = "no loop over tokens: sort, cumsum or one-hot count all places at once"
         expect_flat_operators(function, inputs, (64, 512), what=what, hint=hint, slack=4)
-
-
-@pytest.mark.parametrize(("k", "factor"), [(0, 1.0), (5, 1.0), (-1, 1.0), (1, 0.0), (1, -0.5), (1, float("nan"))])
-def test_wrong_arguments_of_the_capacity_are_errors(k, factor):
-    """k in [1, experts], factor above 0."""
-    with expect_raises(ValueError, what=f"expert_capacity(8, 4, {k}, {factor})", hint="check before computing"):
-        expert_capacity(8, 4, k, factor)
-
-
-@pytest.mark.parametrize(("wrong", "capacity"), [(-1, 2), (3, 2), (99, 2), (1, -1)])
-def test_wrong_arguments_of_the_places_are_errors(wrong, capacity):
-    """An expert outside [0, experts), or less than no place."""
-    what = f"within_capacity([[0, 1], [{wrong}, 2]], 3, {capacity})"
-    with expect_raises(ValueError, what=what, hint="check chosen and capacity"):
-        within_capacity(torch.tensor([[0, 1], [wrong, 2]]), 3, capacity)
