@@ -59,7 +59,7 @@ def cases(rng):
     yield Case("made any", of=INIT, made=[int(randint(rng, 2, 6, 1)), 1, 1.5])
     yield layer("tokens", rng, 6, training=True)
     yield layer("texts", rng, 2, 3)
-    for k, renormalize in ((1, False), (2, False), (3, True)):
+    for k, renormalize in ((1, False), (3, True)):
         yield layer(f"k={k} {renormalize}", rng, 5, k=k, options={"renormalize": renormalize})
     yield layer("nobody", rng, 5, k=1, nobody=(0,))
     yield layer("half", rng, 6, experts=6, dim=6, dtype=HALF)
@@ -71,8 +71,7 @@ def cases(rng):
         logits, chosen = 2 * randn(rng, tokens, 5), choices(rng, tokens, 5, k)
         yield Case(f"loss {tokens} {k} {masked}", of=LOSS, logits=logits, chosen=chosen, mask=mask if masked else None)
     yield Case("loss, equal", of=LOSS, logits=torch.zeros(6, 5), chosen=choices(rng, 6, 5, 2), mask=None)
-    many = {"logits": torch.zeros(66_000, 2, dtype=HALF), "chosen": torch.zeros(66_000, 1, dtype=torch.int64)}
-    yield Case("loss, many", of=LOSS, mask=None, **many)
+    yield Case("loss, many", of=LOSS, logits=torch.zeros(66_000, 1).half(), chosen=torch.zeros(66_000, 1).long())
     for wrong in (-1, 5):
         yield Case(f"loss, {wrong}", of=LOSS, logits=randn(rng, 1, 5), chosen=torch.tensor([[1, wrong]]), mask=None)
     for wrong in ([8, 4, 0, 1.0], [8, 4, 5, 1.0], [8, 4, 2, 0.0], [8, 4, 2, -1.0], [8, 4, 2, float("nan")]):
@@ -81,6 +80,7 @@ def cases(rng):
     yield Case("capacities", of=CAPACITY, given=[*given, [64, 8, 2, 1.0], [9, 4, 1, 0.5], [1, 8, 1, 1.0]])
     for tokens, k, capacity in ((9, 2, 2), (5, 1, 1), (8, 3, 3), (4, 4, 2), (6, 2, 0), (6, 2, 99)):
         yield Case(f"places {tokens} {k} {capacity}", of=PLACES, chosen=choices(rng, tokens, 4, k), capacity=capacity)
+    yield Case("places, many", of=PLACES, chosen=torch.zeros(2060, 1).long(), capacity=2052)
     for wrong, capacity in ((-1, 2), (4, 2), (1, -1)):
         yield Case(f"places {wrong}, {capacity}", of=PLACES, chosen=torch.tensor([[0], [wrong]]), capacity=capacity)
 
@@ -138,7 +138,7 @@ def through_layer(kata, case):
             module(x[:4])
         with measure() as spent:
             y = module(x)
-        return {"y": y, "large": spent.largest > 2 * x.numel(), "loop": spent.operators > few.operators + 9}
+        return {"y": y, "large": spent.largest > 2 * x.numel(), "loop": spent.operators > few.operators + 24}
     y = module(free)
     rows = [torch.cat([*expert.given, x.detach()[:0].reshape(0, dim)]) for expert in module.experts]
     seen = {"y": y, "x after": Pairs(free, x), "once": [len(expert.given) < 2 for expert in module.experts]}

@@ -201,6 +201,17 @@ def test_many_tokens_are_counted_in_half_precision(dtype):
         expect_close(got, torch.tensor(1.0, dtype=dtype), what=what, hint="counts and sums in float32 or integers")
 
 
+def test_small_probabilities_count_in_half_precision():
+    """All 6 tokens choose expert 0, whose probability of 1.3e-8 is 0 in float16. 64 times that is not."""
+    logits = torch.zeros(6, 64, dtype=torch.float16)
+    logits[:, 0] = -14.0
+    got = load_balancing_loss(logits, torch.zeros(6, 1, dtype=torch.int64))
+    hint = "softmax and mean in float32; only the loss goes back to float16"
+    want = torch.tensor(64 * 1.3197e-8)
+    what = "the float16 loss of an unlikely expert that gets all tokens"
+    expect_close(got.float(), want, what=what, hint=hint, rtol=0, atol=1.2e-7)
+
+
 @EVERY
 def test_the_layer_works_in_every_floating_dtype(rng, dtype):
     """Against float64. The gate hands on multiples of 1/2, so that it chooses alike. Tolerance: 24 roundings of the

@@ -40,6 +40,7 @@ CAPACITIES = [  # tokens, experts, k, factor, capacity
     (3, 16, 2, 0.125, 1),
     (6, 4, 4, 4.0, 24),
     (5, 2, 1, 100, 250),
+    (0, 8, 2, 1.0, 0),
 ]
 
 
@@ -91,6 +92,22 @@ def test_places_go_to_first_choices_in_token_order(rng, tokens, experts, k):
             got = places.T[chosen.T == i].tolist()
             what = f"who has one of {capacity} places at expert {i}, first choices first, for chosen={chosen.tolist()}"
             expect_equal(got, [j < capacity for j in range(len(got))], what=what, hint=ORDER)
+
+
+def test_places_are_counted_exactly():
+    """5000 tokens want expert 1. A running sum in half precision sticks at 2048 (256 in bfloat16)."""
+    chosen = torch.ones(5000, 1, dtype=torch.int64)
+    for capacity in (255, 4500):
+        count = int(kept(chosen, 2, capacity).sum())
+        what = f"how many of 5000 tokens find one of {capacity} places"
+        expect_equal(count, capacity, what=what, hint="count in integers")
+
+
+def test_no_tokens_need_no_places():
+    """An empty batch is no error: there is nothing to route, and its loss is that of no token, 0."""
+    expect_equal(kept(torch.zeros(0, 2, dtype=torch.int64), 3, 1).tolist(), [], what="the places of no tokens")
+    loss = load_balancing_loss(torch.zeros(0, 3), torch.zeros(0, 2, dtype=torch.int64))
+    expect_equal(loss, torch.tensor(0.0), what="the loss of no tokens", hint="divide by 1 if no token counts")
 
 
 def test_a_token_without_a_place_gets_zeros(rng):
