@@ -146,9 +146,10 @@ def window_attention(
 ) -> Float[Tensor, "*batch n dim"]:
     """softmax(q k^T / sqrt(dim)) v, each query with the keys of window_mask(n, n, window), at a cost that grows with n.
 
-    n need not be a multiple of `window`, and may be below it. *batch is any number of dimensions, including none. The
-    result has the dtype of q. A key outside the window gets a weight and gradients of exactly 0, and scores
-    q k^T / sqrt(dim) up to +-3e4, hidden ones too, work in every floating dtype (float16 ends at 65504).
+    n need not be a multiple of `window`; a window wider than n takes no more FLOPs than one of n. *batch is any number of
+    dimensions, including none. The result has the dtype of q. A key outside the window gets a weight and gradients of
+    exactly 0, and scores q k^T / sqrt(dim) up to +-3e4, hidden ones too, work in every floating dtype (float16 ends at
+    65504).
 
     Raises ValueError if `window` is below 1.
     """

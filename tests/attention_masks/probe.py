@@ -142,6 +142,11 @@ def cost(function, case):
         y = function(*given, case.window)
     with measure() as rows:
         function(*(t.expand(8, -1, -1) for t in given), case.window)
+    short = {}
+    for window in (8, 64):
+        with measure() as short[window]:
+            function(*(t[:8] for t in given), window)
     flops = 4 * case.q.shape[-1] * sum(min(i + 1, case.window) for i in range(n))
     lean = [0.99 * flops <= spent.flops <= 2.2 * flops, spent.largest < n * n, 0 < spent.operators < n]
+    lean += [short[64].flops <= short[8].flops]
     return {"y": y, "lean": lean, "grows": rows.operators > spent.operators}

@@ -165,6 +165,17 @@ def test_flops_grow_with_n_and_not_with_its_square(spent):
     expect(spent.flops <= 2.2 * flops, sentence, hint="a block of `window` queries needs 2 * window keys, not all")
 
 
+def test_a_window_wider_than_n_costs_no_more(rng):
+    """A short prompt in a model with a wide window: blocks filled up to the window would be mostly nothing."""
+    flops = {}
+    for window in (8, 64):
+        with measure() as spent:
+            window_attention(*qkv(rng, 8, 4), window)
+        flops[window] = spent.flops
+    sentence = f"8 tokens in a window of 64 should take the FLOPs of a window of 8, {flops[8]}, but took {flops[64]}"
+    expect(flops[64] <= flops[8], sentence, hint="a window is never wider than n: min(window, n)")
+
+
 def test_nothing_has_n_squared_elements(spent):
     """No scores of all pairs, and no mask of them either. Nor does each query need a copy of its keys."""
     sentence = f"the largest tensor should have less than n^2 = {N**2} elements, but has {spent.largest}"
