@@ -82,8 +82,8 @@ def alibi_bias(
     """What ALiBi adds to the scores: -slope * distance for the key at the query's own place and those before it.
 
     The distance is 0 at the query's own place and 1 at the key before it; in the future the bias is -inf. Queries stand
-    as in `causal_mask`. Every entry is right to two roundings of `dtype`, however far the key is; distances themselves
-    may be beyond what `dtype` can tell apart (bfloat16 above 256) or hold (float16 above 65504).
+    as in `causal_mask`. Every entry is right to two roundings of `dtype`, however far the key is, although `dtype` may
+    not tell all places apart (bfloat16 does not above 256).
 
     Raises ValueError if `heads` is below 1, or if there are more queries than keys.
     """

@@ -36,12 +36,15 @@ def distances(queries: int, keys: int, device: torch.device | None = None) -> In
 
 def check_documents(documents: Int64[Tensor, "*batch n"]) -> None:
     """Raises ValueError unless each label from 0 on is one run."""
+
+    def pairs(labels: Tensor) -> Tensor:
+        """How many tokens of a row have the label of the token before."""
+        return ((labels.diff() == 0) & (labels[..., 1:] >= 0)).sum(-1)
+
     if (documents < -1).any():
         raise ValueError("document labels should be at least 0, or -1 at padding")
-    # A stable sort brings equal labels together in order of their places: in a run each stands one behind the last.
-    labels, places = documents.sort(stable=True)
-    same = (labels.diff() == 0) & (labels[..., 1:] >= 0)
-    if (same & (places.diff() > 1)).any():
+    # Sorting brings equal labels together. A row that has more pairs then had a document in several parts.
+    if (pairs(documents.sort().values) > pairs(documents)).any():
         raise ValueError("a document comes back after it has ended; its tokens should be one run of equal labels")
 
 
@@ -108,7 +111,7 @@ def alibi_slopes(heads: int) -> Float64[Tensor, "heads"]:
 
     For any other number they are those of the power of two below it, and then as many as are missing of those of twice
     that power: every second one, from the first. 12 heads have the slopes of 8 heads, and 4 of those of 16 heads:
-    2^-0.5, 2^-1.5, 2^-2.5, 2^-3.5.
+    2^-0.5, 2^-1.5, 2^-2.5, 2^-3.5. Computed in float64.
 
     Raises ValueError if `heads` is below 1.
     """
@@ -128,8 +131,8 @@ def alibi_bias(
     """What ALiBi adds to the scores: -slope * distance for the key at the query's own place and those before it.
 
     The distance is 0 at the query's own place and 1 at the key before it; in the future the bias is -inf. Queries stand
-    as in `causal_mask`. Every entry is right to two roundings of `dtype`, however far the key is; distances themselves
-    may be beyond what `dtype` can tell apart (bfloat16 above 256) or hold (float16 above 65504).
+    as in `causal_mask`. Every entry is right to two roundings of `dtype`, however far the key is, although `dtype` may
+    not tell all places apart (bfloat16 does not above 256).
 
     Raises ValueError if `heads` is below 1, or if there are more queries than keys.
     """
@@ -158,15 +161,14 @@ def window_attention(
         raise ValueError(f"window should be at least 1, got {window}")
     n, dim = q.shape[-2:]
     w = min(window, n)
-    blocks = (n + w - 1) // w
-    fill = blocks * w - n
+    fill = -n % w
     # A block of w queries needs its own block of keys and the one before, which is zeros for the first block.
-    q = F.pad(q, (0, 0, 0, fill)).unflatten(-2, (blocks, w))  # [*batch, n, dim] -> [*batch, blocks, w, dim]
+    q = F.pad(q, (0, 0, 0, fill)).unflatten(-2, (-1, w))  # [*batch, n, dim] -> [*batch, blocks, w, dim]
     k, v = (F.pad(t, (0, 0, w, fill)).unfold(-2, 2 * w, w) for t in (k, v))  # -> [*batch, blocks, dim, 2 w]
-    visible = window_mask(w, 2 * w, w).to(q.device).repeat(blocks, 1, 1)
+    visible = window_mask(w, 2 * w, w).to(q.device).repeat(q.shape[-3], 1, 1)  # [blocks, w, 2 w]
     visible[0, :, :w] = False  # before token 0 there is nothing
     # Scaled before the product: in float16 q k^T can overflow where q k^T / sqrt(dim) does not.
     scores = (q * dim**-0.5) @ k  # [*batch, blocks, w, 2 w]
-    answers = scores.masked_fill(~visible, -torch.inf).softmax(-1) @ v.transpose(-1, -2)  # [*batch, blocks, w, dim]
+    answers = scores.masked_fill(~visible, -torch.inf).softmax(-1) @ v.mT  # [*batch, blocks, w, dim]
     return answers.flatten(-3, -2)[..., :n, :]
     # kata: end
