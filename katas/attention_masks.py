@@ -69,7 +69,7 @@ def alibi_slopes(heads: int) -> Float64[Tensor, "heads"]:
 
     For any other number they are those of the power of two below it, and then as many as are missing of those of twice
     that power: every second one, from the first. 12 heads have the slopes of 8 heads, and 4 of those of 16 heads:
-    2^-0.5, 2^-1.5, 2^-2.5, 2^-3.5.
+    2^-0.5, 2^-1.5, 2^-2.5, 2^-3.5. Computed in float64.
 
     Raises ValueError if `heads` is below 1.
     """
