@@ -110,7 +110,7 @@ def _words(item: Item) -> Text:
 def _print_left_out(out: Console, plan: Plan) -> None:
     names = [kata.name for kata in plan.left_out]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    out.print(f"\n[yellow]{humanize.count(len(names), 'kata does', 'katas do')} not fit[/yellow]: ", end="")
-    out.print(f"{', '.join(names[:SHOWN])}{more}.")
+    not_fit = humanize.count(len(names), "kata does", "katas do")
+    out.print(f"\n[yellow]{not_fit} not fit[/yellow]: {', '.join(names[:SHOWN])}{more}.")
     if enough := plan.enough_minutes():
         out.print(f"{enough} minutes a day would do: kata plan --minutes {enough}")
