@@ -4,9 +4,17 @@ import pytest
 import torch
 
 from dojo.testing import called_for, expect, expect_equal, expect_raises, expect_unchanged
-from katas.attention_masks import causal_mask, document_mask, document_positions, window_mask
+from katas.attention_masks import (
+    alibi_bias,
+    alibi_slopes,
+    causal_mask,
+    document_mask,
+    document_positions,
+    window_attention,
+    window_mask,
+)
 
-from .helpers import expect_mask, packed, picture
+from .helpers import expect_mask, packed, picture, qkv
 
 LAST = "the last query stands at the last key: query i is at place keys - queries + i"
 SINKS = "query i sees key j if j <= i and (i - j < window or j < sinks)"
@@ -210,3 +218,25 @@ def test_documents_that_come_back_are_errors(function):
         function(torch.tensor([[1, 2, 2, -1], [2, -1, 1, -1]]))
     with expect_raises(ValueError, what=f"{function.__name__}([0, -2])", hint="-1 is padding, no other number is"):
         function(torch.tensor([0, -2]))
+
+
+def test_no_heads_are_an_error():
+    """Neither slopes nor a bias."""
+    for heads in (0, -4):
+        with expect_raises(ValueError, what=f"alibi_slopes({heads})", hint="heads >= 1"):
+            alibi_slopes(heads)
+        with expect_raises(ValueError, what=f"alibi_bias({heads}, 2, 2)", hint="heads >= 1"):
+            alibi_bias(heads, 2, 2)
+
+
+def test_a_bias_for_more_queries_than_keys_is_an_error():
+    """As for the masks."""
+    with expect_raises(ValueError, what="alibi_bias(2, 4, 3)", hint="queries <= keys"):
+        alibi_bias(2, 4, 3)
+
+
+def test_a_wrong_window_is_an_error(rng):
+    """As for the mask."""
+    for window in (0, -2):
+        with expect_raises(ValueError, what=f"window_attention(q, k, v, {window})", hint="window >= 1"):
+            window_attention(*qkv(rng, 4, 2), window)
