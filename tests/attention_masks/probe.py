@@ -7,6 +7,7 @@ from dojo.testing.probes import Case, Pairs
 
 FORBIDDEN = ("torch.nn.attention",)
 WINDOW, CHECKED = "window_attention", "document"
+LARGE = (2**24, 2**24 + 1, 2**24 + 1 + 2**32)
 
 
 def packed(rng, *batch, n=12):
@@ -36,11 +37,11 @@ def cases(rng):
         for batch in ((), (3,), (2, 2)):
             yield Case(f"{of}, batch {batch}", of=of, documents=packed(rng, *batch))
         lengths = randint(rng, 1, 5, 3)
-        for labels in ((9, 5, 2), (0, 1, 2), (1, 1, 1), (0, 0, 0)):
+        for labels in ((9, 5, 2), (0, 1, 2), (0, 0, 0)):
             yield Case(
                 f"{of}, {labels} of any length", of=of, documents=torch.tensor(labels).repeat_interleave(lengths)
             )
-        for labels in ((4, -1, 4, 4), (-1, -1, 3, 3), (1, 2, 2, 1), (0, 1, 1, 0), (0, 0, -2, 1), (-1, -1, -1, -1)):
+        for labels in ((4, -1, 4, 4), (-1, -1, 3, 3), (1, 2, 2, 1), (0, 1, 1, 0), (0, 0, -2, 1), (-1, -1), LARGE):
             yield Case(f"{of}, {labels}", of=of, documents=torch.tensor(labels))
         yield Case(f"{of}, two rows, one label", of=of, documents=torch.tensor([[1, 1, 2], [2, 1, 1]]))
     some = int(randint(rng, 9, 16, 1))
@@ -66,6 +67,8 @@ def cases(rng):
     yield attend("queries of zeros", rng, 7, 3, window=3, q=torch.zeros(7, 3).double())
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         yield attend(f"in {dtype}", rng, 7, 16, window=3, dtype=dtype, v=8 + randn(rng, 7, 16))
+        if dtype is torch.float32:
+            continue  # next to 3e4 it has steps of 2^-9, so that right weights differ
         signs = torch.where(randn(rng, 9, 1) > 0, 64.0, -64.0).expand(9, 16)
         strong = {"q": torch.full((9, 16), 117.0), "v": randint(rng, 1, 99, 9, 1).expand(9, 16).double()}
         yield attend(f"scores of 3e4 in {dtype}", rng, 9, 16, window=3, dtype=dtype, k=signs, **strong)

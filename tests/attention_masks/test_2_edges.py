@@ -22,6 +22,18 @@ DOCUMENTS = "query i sees key j if both have the same label, j <= i, and the lab
 RESTART = "the place minus the place at which the document begins"
 
 
+def mask_of(documents):
+    """The mask; an error says for which labels."""
+    with called_for(f"document_mask({documents.tolist()})"):
+        return document_mask(documents)
+
+
+def positions_of(documents):
+    """The positions; an error says for which labels."""
+    with called_for(f"document_positions({documents.tolist()})"):
+        return document_positions(documents)
+
+
 def test_a_causal_mask_with_a_cache():
     """Two new tokens behind two cached ones. Aligned to the upper left, the first would see key 0 alone."""
     expect_mask(causal_mask(2, 4), picture("xxx.", "xxxx"), what="causal_mask(2, 4)", hint=LAST)
@@ -64,16 +76,16 @@ def test_sinks_add_the_first_keys_of_the_past(queries, keys):
 def test_a_mask_of_two_documents():
     """Two tokens of document 7 and three of document 3, in one row. Each document is causal in itself."""
     want = picture("x....", "xx...", "..x..", "..xx.", "..xxx")
-    found = document_mask(torch.tensor([7, 7, 3, 3, 3]))
+    found = mask_of(torch.tensor([7, 7, 3, 3, 3]))
     expect_mask(found, want, what="document_mask([7, 7, 3, 3, 3])", hint=DOCUMENTS)
 
 
 def test_positions_restart_in_each_document():
     """Masked attention with running positions is not what the document alone gets: its first token would stand at 2."""
-    found = document_positions(torch.tensor([7, 7, 3, 3, 3]))
+    found = positions_of(torch.tensor([7, 7, 3, 3, 3]))
     want = torch.tensor([0, 1, 0, 1, 2])
     expect_equal(found, want, what="document_positions([7, 7, 3, 3, 3])", hint=RESTART)
-    found = document_positions(torch.tensor([4, 9, 2]))
+    found = positions_of(torch.tensor([4, 9, 2]))
     what = "document_positions of three documents of one token"
     expect_equal(found, torch.zeros(3, dtype=torch.int64), what=what, hint=RESTART)
 
@@ -83,20 +95,31 @@ def test_one_document_is_causal():
     for label in (0, 1, 5, 2**40):
         documents = torch.full((4,), label)
         what = f"document_mask of four tokens of document {label}"
-        expect_mask(document_mask(documents), causal_mask(4, 4), what=what, hint=DOCUMENTS)
+        expect_mask(mask_of(documents), causal_mask(4, 4), what=what, hint=DOCUMENTS)
         what = f"document_positions of four tokens of document {label}"
-        expect_equal(document_positions(documents), torch.arange(4), what=what, hint=RESTART)
+        expect_equal(positions_of(documents), torch.arange(4), what=what, hint=RESTART)
+
+
+def test_large_labels_are_labels_of_their_own():
+    """float32 would round the second to the first, and int32 the third to the second."""
+    documents = torch.tensor([2**24, 2**24 + 1, 2**24 + 1 + 2**32])
+    found = mask_of(documents)
+    what = f"document_mask({documents.tolist()})"
+    expect_mask(found, torch.eye(3).bool(), what=what, hint="compare the labels as they are, in int64")
+    what = f"document_positions({documents.tolist()})"
+    want = torch.zeros(3, dtype=torch.int64)
+    expect_equal(positions_of(documents), want, what=what, hint="compare the labels as they are, in int64")
 
 
 def test_padding_sees_nothing_and_is_seen_by_nobody():
     """-1, at the end, at the beginning, in between: no document is formed of it, and a padded token does not see itself."""
     want = picture("x....", "xx...", "..x..", ".....", ".....")
-    found = document_mask(torch.tensor([1, 1, 0, -1, -1]))
+    found = mask_of(torch.tensor([1, 1, 0, -1, -1]))
     expect_mask(found, want, what="document_mask([1, 1, 0, -1, -1])", hint=DOCUMENTS)
     want = picture(".....", ".....", "..x..", ".....", "....x")
-    found = document_mask(torch.tensor([-1, -1, 0, -1, 3]))
+    found = mask_of(torch.tensor([-1, -1, 0, -1, 3]))
     expect_mask(found, want, what="document_mask([-1, -1, 0, -1, 3])", hint=DOCUMENTS)
-    found = document_mask(torch.full((3,), -1))
+    found = mask_of(torch.full((3,), -1))
     expect_mask(found, torch.zeros(3, 3).bool(), what="document_mask of padding alone", hint=DOCUMENTS)
 
 
@@ -104,7 +127,7 @@ def test_positions_count_from_the_document_behind_padding():
     """At padding they are free, but a table of n positions is looked up there, too."""
     for labels, want in (([-1, -1, 4, 4, 4], [0, 1, 2]), ([4, 4, -1, -1, 2], [0, 1, 0]), ([-1, -1, -1], [])):
         documents = torch.tensor(labels)
-        found = document_positions(documents)
+        found = positions_of(documents)
         what = f"the shape of document_positions({labels})"
         expect_equal(list(getattr(found, "shape", [])), [len(labels)], what=what)
         real = documents >= 0
@@ -122,8 +145,8 @@ def test_each_document_might_as_well_be_alone(rng):
     want = torch.zeros(16, 16).bool()
     for own in slices:
         want[own, own] = causal_mask(own.stop - own.start, own.stop - own.start)
-    expect_mask(document_mask(documents), want, what=f"document_mask({labels})", hint=DOCUMENTS)
-    positions = document_positions(documents)
+    expect_mask(mask_of(documents), want, what=f"document_mask({labels})", hint=DOCUMENTS)
+    positions = positions_of(documents)
     for own in slices:
         what = f"the positions of document {labels[own.start]} in {labels}"
         expect_equal(positions[own], torch.arange(own.stop - own.start), what=what, hint=RESTART)
@@ -133,13 +156,13 @@ def test_each_document_might_as_well_be_alone(rng):
 def test_rows_have_documents_of_their_own(rng, batch):
     """Any leading dimensions. With one row's boundaries for all, the others leak."""
     documents, slices = packed(rng, *batch)
-    mask, positions = document_mask(documents), document_positions(documents)
+    mask, positions = mask_of(documents), positions_of(documents)
     expect_equal(list(mask.shape), [*batch, 12, 12], what=f"the shape of document_mask for {[*batch, 12]}")
     expect_equal(list(positions.shape), [*batch, 12], what=f"the shape of document_positions for {[*batch, 12]}")
     rows = zip(documents.view(-1, 12), mask.reshape(-1, 12, 12), positions.reshape(-1, 12), slices, strict=True)
     for row, (labels, own_mask, own_positions, own_slices) in enumerate(rows):
         what = f"the mask of row {row} of batch {list(batch)}, beside that row alone"
-        expect_mask(own_mask, document_mask(labels), what=what, hint="compare labels within a row: [..., n, n]")
+        expect_mask(own_mask, mask_of(labels), what=what, hint="compare labels within a row: [..., n, n]")
         for own in own_slices:
             what = f"the positions of document {labels[own.start]} in row {row} of batch {list(batch)}"
             expect_equal(own_positions[own], torch.arange(own.stop - own.start), what=what, hint=RESTART)
