@@ -73,7 +73,7 @@ def cases(rng):
         strong = {"q": torch.full((9, 16), 117.0), "v": randint(rng, 1, 99, 9, 1).expand(9, 16).double()}
         yield attend(f"scores of 3e4 in {dtype}", rng, 9, 16, window=3, dtype=dtype, k=signs, **strong)
         yield attend(f"scores of -3e4 in {dtype}", rng, 9, 16, window=3, dtype=dtype, k=-signs.abs(), **strong)
-    yield attend("cost", rng, 512, 16, window=32)
+    yield attend("cost", rng, 256, 4, window=32)
 
 
 def attend(name, rng, *shape, window, dtype=torch.float64, **given):
@@ -139,5 +139,6 @@ def cost(function, case):
     two, eight = (spent(*(t.repeat(rows, 1, 1) for t in given)).operators for rows in (2, 8))
     short, wide = (spent(*(t[:8] for t in given), window=window).flops for window in (8, 64))
     flops = 4 * case.q.shape[-1] * sum(min(i + 1, case.window) for i in range(n))
-    lean = [0.99 * flops <= once.flops <= 2.2 * flops, once.largest < n * n, 0 < once.operators < n]
+    # 2.3: in so short a row the first block, half of which is wasted, weighs more than in the tests' 1024 tokens.
+    lean = [0.99 * flops <= once.flops <= 2.3 * flops, once.largest < n * n, 0 < once.operators < n]
     return {"y": function(*given, case.window), "lean": lean, "grows": [eight > two, wide > short]}
