@@ -86,10 +86,10 @@ def test_every_floating_dtype_works(rng, dtype):
 def test_scores_of_3e4_are_fine(dtype):
     """dim = 16: q k^T is +-119808, beyond float16; q k^T / 4 is +-29952. The hidden keys would win: they fit well where
     the visible ones fit badly, and their values are loud. So would a key of zeros before the first."""
-    sign = torch.tensor([1.0, -1.0, -1.0, -1.0, 1.0])[:, None]
+    sign = torch.tensor([-1.0, 1.0, -1.0, -1.0, 1.0])[:, None]
     q, k = 117 * torch.ones(5, 16), 64 * sign * torch.ones(5, 16)
-    v = torch.tensor([1e4, 2.0, 4.0, 8.0, 16.0])[:, None].expand(5, 16)
-    want = torch.tensor([1e4, 1e4, 3.0, 6.0, 16.0])[:, None].expand(5, 16).to(dtype)
+    v = torch.tensor([2.0, 1e4, 4.0, 8.0, 16.0])[:, None].expand(5, 16)
+    want = torch.tensor([2.0, 1e4, 1e4, 6.0, 16.0])[:, None].expand(5, 16).to(dtype)
     found = window_attention(q.to(dtype), k.to(dtype), v.to(dtype), 2)
     # Next to 3e4 float32 has steps of 2^-9: a weight exp(score - logsumexp) is right to about one of them.
     near = {"rtol": 2.0**-9, "atol": 0.0} if dtype is torch.float32 else {}
