@@ -91,7 +91,7 @@ def flash_attention(
     _check(q, k, v, block_q, block_k)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     wide = torch.promote_types(q.dtype, torch.float32)
-    out, lse = v.new_empty(*q.shape[:-1], v.shape[-1]), q.new_empty(q.shape[:-1], dtype=wide)
+    out, lse = v.new_zeros(*q.shape[:-1], v.shape[-1]), q.new_zeros(q.shape[:-1], dtype=wide)
     q, k, v = q.to(wide), k.to(wide), v.to(wide)
     for rows, blocks in _tiles(q.shape[-2], k.shape[-2], causal, block_q, block_k):
         # Of the keys so far: the highest score m, total = sum of exp(s - m), acc = sum of exp(s - m) v.

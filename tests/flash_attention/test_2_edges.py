@@ -9,7 +9,7 @@ from dojo.testing import expect_close, expect_equal, expect_raises, expect_uncha
 from katas.flash_attention import flash_attention, merge
 
 from .helpers import BLOCKS, attend, by_definition, merged, qkv
-from .probe import wrong_attention, wrong_merges
+from .probe import FORWARD, MERGE, wrong_calls
 
 INF = math.inf
 EACH = pytest.mark.parametrize("blocks", BLOCKS, ids=lambda b: f"blocks {b[0]}, {b[1]}")
@@ -160,7 +160,7 @@ def test_the_parts_are_not_modified(rng):
 
 def test_wrong_blocks_and_shapes_are_errors():
     """A loop over blocks of 0 or of -1 ends in an error elsewhere, or runs over nothing. A batch of 1 would be broadcast."""
-    for name, (given, options) in wrong_attention().items():
+    for name, given, options in wrong_calls(FORWARD):
         with expect_raises(
             ValueError, what=f"flash_attention with {name}", hint="block_q, block_k >= 1; equal batch, dim, keys"
         ):
@@ -169,7 +169,7 @@ def test_wrong_blocks_and_shapes_are_errors():
 
 def test_parts_that_do_not_fit_are_an_error():
     """Broadcasting would merge them silently, and zip would drop some."""
-    for name, parts in wrong_merges().items():
+    for name, parts, _ in wrong_calls(MERGE):
         with expect_raises(
             ValueError, what=f"merge with {name}", hint="at least one part, equal shapes, an lse for each"
         ):

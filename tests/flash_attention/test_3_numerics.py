@@ -86,7 +86,7 @@ def test_scores_that_all_rise_raise_lse_alone(rng):
 def test_every_floating_dtype_works(rng, dtype, causal):
     """Against float64. Tolerance: for out 2 roundings of the largest value (weights may be rounded to the inputs' dtype
     before they meet v); for lse 20 of the largest score in float32 (float64 for float64)."""
-    q, k, v = qkv(rng, dtype=dtype)
+    q, k, v = qkv(rng, dim=3, dtype=dtype)
     out, lse = attend(q, k, v, causal=causal, block_q=2, block_k=3)
     want = by_definition(q.double(), k.double(), v.double(), causal=causal)
     what = f"in {dtype}, causal={causal}"

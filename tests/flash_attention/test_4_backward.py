@@ -19,7 +19,7 @@ from dojo.testing import (
 from katas.flash_attention import flash_backward
 
 from .helpers import BLOCKS, by_definition, gradients, merged, qkv, slopes
-from .probe import wrong_backwards
+from .probe import BACKWARD, wrong_calls
 
 EVERY = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 HINT = "p = exp(s - lse); dscores = p (grad . v - grad . out); dq and dk take the scale, dv does not"
@@ -183,7 +183,7 @@ def test_gradients_survive_huge_scores(dtype):
 
 def test_wrong_arguments_of_the_backward_pass_are_errors():
     """An lse or a grad of another shape would be broadcast silently."""
-    for name, (given, options) in wrong_backwards().items():
+    for name, given, options in wrong_calls(BACKWARD):
         with expect_raises(
             ValueError, what=f"flash_backward with {name}", hint="each shape is one that flash_attention has"
         ):
