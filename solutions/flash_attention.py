@@ -12,8 +12,8 @@ than what there is, and the last one may be shorter. Results do not depend on th
     scale: None for 1 / sqrt(dim).
     A query that sees no key has out 0 and lse -inf, and no part in any gradient.
 
-Numbers: all tensors are finite (but for lse), of one floating dtype, and are computed with in float32, or float64 if they
-are float64. lse has that dtype, too; all other results have the inputs'. Scores up to +-2e5 are fine in every dtype.
+Numbers: the arguments are finite and of one floating dtype, lse excepted. All sums run in float32, or in float64 if the
+arguments are float64; lse has that dtype, all other results have the arguments'. Scores up to +-2e5 are fine in every dtype.
 `*batch` is any number of dimensions, also none, and the same in all arguments. No argument is modified.
 
 Cost, where the blocks divide queries and keys: no operator returns a tensor that has more elements than the largest of q,
@@ -161,8 +161,9 @@ def flash_backward(
     _check(q, k, v, block_q, block_k)
     if not grad.shape == out.shape == (*q.shape[:-1], v.shape[-1]) or lse.shape != q.shape[:-1]:
         raise ValueError(f"grad, out or lse does not fit: {[*grad.shape]}, {[*out.shape]}, {[*lse.shape]}")
-    dtype, scale = q.dtype, q.shape[-1] ** -0.5 if scale is None else scale
-    grad, q, k, v, out = (t.to(torch.promote_types(dtype, torch.float32)) for t in (grad, q, k, v, out))
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    dtype, wide = q.dtype, torch.promote_types(q.dtype, torch.float32)
+    grad, q, k, v, out = (t.to(wide) for t in (grad, q, k, v, out))
     dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     # The softmax needs sum_j p_j (grad . v_j) over all keys of a query, which is grad . out.
     shift, delta = _finite(lse)[..., None], (grad * out).sum(-1, keepdim=True)
