@@ -12,8 +12,8 @@ than what there is, and the last one may be shorter. Results do not depend on th
     scale: None for 1 / sqrt(dim).
     A query that sees no key has out 0 and lse -inf, and no part in any gradient.
 
-Numbers: all tensors are finite (but for lse), of one floating dtype, and are computed with in float32, or float64 if they
-are float64. lse has that dtype, too; all other results have the inputs'. Scores up to +-2e5 are fine in every dtype.
+Numbers: the arguments are finite and of one floating dtype, lse excepted. All sums run in float32, or in float64 if the
+arguments are float64; lse has that dtype, all other results have the arguments'. Scores up to +-2e5 are fine in every dtype.
 `*batch` is any number of dimensions, also none, and the same in all arguments. No argument is modified.
 
 Cost, where the blocks divide queries and keys: no operator returns a tensor that has more elements than the largest of q,

@@ -51,7 +51,7 @@ def _tiles(queries: int, keys: int, causal: bool, block_q: int, block_k: int) ->
     """Each block of queries, and the blocks of the keys that its last query sees."""
     for start in range(0, queries, block_q):
         rows = slice(start, min(start + block_q, queries))
-        seen = max(rows.stop + keys - queries, 0) if causal else keys
+        seen = rows.stop + keys - queries if causal else keys  # below 0 for a block that sees nothing
         yield rows, [slice(first, min(first + block_k, seen)) for first in range(0, seen, block_k)]
 
 

@@ -112,13 +112,14 @@ def test_the_backward_pass_modifies_nothing(rng):
 def test_the_backward_pass_is_made_by_hand(rng):
     """No graph: under torch.inference_mode() autograd records nothing."""
     q, k, v = qkv(rng)
-    grad, want = randn(rng, 2, 7, 3), by_definition(q, k, v)
+    given = randn(rng, 2, 7, 3), q, k, v, *by_definition(q, k, v)
+    want = gradients(*given)
     try:
         with torch.inference_mode():
-            got = gradients(*(t.clone() for t in (grad, q, k, v, *want)))
+            got = gradients(*(t.clone() for t in given))
     except RuntimeError as error:
         expect(False, f"flash_backward should do without autograd, but needs it: {error}", hint=HINT)
-    for name, each, right in zip("qkv", got, slopes(grad, q, k, v), strict=True):
+    for name, each, right in zip("qkv", got, want, strict=True):
         expect_close(each.clone(), right, what=f"d{name} under torch.inference_mode()", hint=HINT)
 
 
