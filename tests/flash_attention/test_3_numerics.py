@@ -24,23 +24,23 @@ def loud(signs, dtype):
 
 
 @EVERY
-@pytest.mark.parametrize("block_k", [1, 2, 64])
 @pytest.mark.parametrize(
     ("signs", "want"),
     [((1, 1, -1), (0.5, 0.5, 0)), ((-1, -1), (0.5, 0.5)), ((-1, 0), (0, 1)), ((0, 1, 0), (0, 1, 0))],
     ids=str,
 )
-def test_huge_scores_are_fine(dtype, block_k, signs, want):
+def test_huge_scores_are_fine(dtype, signs, want):
     """200 704 is more than float16 holds, and exp of it more than anything. -200 704 is the best score where all are, and
     lies below many a number that is taken for minus infinity."""
     q, k = torch.full((1, 16), 224.0, dtype=dtype), loud(signs, dtype)
     v = torch.eye(len(signs), dtype=dtype)
-    out, lse = attend(q, k, v, block_k=block_k)
-    what = f"in {dtype} for the scores {[sign * LOUD for sign in signs]}, block_k={block_k}"
-    hint = SENTINEL if max(signs) < 0 else HINT
-    expect_close(out, torch.tensor([want], dtype=dtype), what=f"out {what}", hint=hint)
-    best = numbers(max(signs) * LOUD + math.log(signs.count(max(signs))), dtype=lse.dtype)
-    expect_close(lse, best, what=f"lse {what}", hint=hint, **roundings(2, lse.dtype, LOUD))
+    for block_k in (1, 64):
+        out, lse = attend(q, k, v, block_k=block_k)
+        what = f"in {dtype} for the scores {[sign * LOUD for sign in signs]}, block_k={block_k}"
+        hint = SENTINEL if max(signs) < 0 else HINT
+        expect_close(out, torch.tensor([want], dtype=dtype), what=f"out {what}", hint=hint)
+        best = numbers(max(signs) * LOUD + math.log(signs.count(max(signs))), dtype=lse.dtype)
+        expect_close(lse, best, what=f"lse {what}", hint=hint, **roundings(2, lse.dtype, LOUD))
 
 
 @EVERY

@@ -44,7 +44,7 @@ def test_each_score_is_computed_once(rng, cost):
 
 
 @pytest.mark.parametrize(("queries", "keys"), [(32, 32), (16, 32), (32, 16)])
-@pytest.mark.parametrize("blocks", [(8, 8), (16, 8), (8, 16)], ids=lambda b: f"blocks {b[0]}, {b[1]}")
+@pytest.mark.parametrize("blocks", [(8, 8), (16, 8)], ids=lambda b: f"blocks {b[0]}, {b[1]}")
 def test_tiles_that_are_hidden_are_skipped(rng, cost, queries, keys, blocks):
     """With 4 x 4 tiles 6 of 16 lie wholly in the future, and their scores need no product."""
     q, k, v = at_scale(rng, queries, keys)
@@ -66,12 +66,12 @@ def test_tiles_that_are_hidden_are_skipped(rng, cost, queries, keys, blocks):
 def test_memory_grows_with_the_length_alone(rng, causal):
     """With twice the queries and keys, twice as much exists at a time; tiles that are kept in a list make it four times."""
     peaks = []
-    for n in (64, 128):
+    for n in (32, 64):
         with Alive() as alive:
             attend(*at_scale(rng, n, n, dim=2), causal=causal, block_q=32, block_k=16)
         peaks.append(alive.peak)
     sentence = (
-        f"{peaks[0]} numbers exist at a time for 64 queries and keys, and for 128 at most 2.5 times as many should"
+        f"{peaks[0]} numbers exist at a time for 32 queries and keys, and for 64 at most 2.5 times as many should"
     )
     hint = "forget a tile before the next, and make no mask [queries, keys]"
     expect(peaks[1] <= 2.5 * peaks[0], f"{sentence}, but {peaks[1]} do", hint=hint)
@@ -93,8 +93,8 @@ def test_the_backward_pass_is_tiled_as_well(rng, cost, causal):
     """No tensor of queries x keys, no hidden tile, and what exists at a time grows with the length alone. A tile takes 5
     products, or 7 in two loops; without lse it would need more."""
     peaks = []
-    for n in (64, 128):
-        q, k, v = at_scale(rng, n, n)
+    for n in (32, 64):
+        q, k, v = at_scale(rng, n, n, dim=2)
         given = randn(rng, *q.shape).float(), q, k, v, *by_definition(q, k, v, causal=causal)
         with Alive() as alive, cost() as spent:
             gradients(*given, causal=causal, block_q=32, block_k=16)
@@ -105,7 +105,7 @@ def test_the_backward_pass_is_tiled_as_well(rng, cost, causal):
         )
         expect(spent.largest <= most, sentence, hint=HINT_TILE)
         tiles, seen = tiles_seen(n, n, 32, 16) if causal else (n * n // (32 * 16), n * n)
-        unit = 2 * 2 * 8
+        unit = 2 * 2 * 2
         sentence = f"a score should take 5 to 7 products, but took {spent.flops / unit / seen:.2f}"
         hint = "q k^T, grad v^T, dscores k, dscores^T q, probs^T grad"
         expect(spent.flops >= 4.95 * unit * seen, sentence, hint=hint)
@@ -115,7 +115,7 @@ def test_the_backward_pass_is_tiled_as_well(rng, cost, causal):
         products = spent.flops / unit / (tiles * 32 * 16)
         expect(products <= 7.05, sentence.format(products), hint=f"{hint}, for tiles that are not hidden")
     sentence = (
-        f"{peaks[0]} numbers exist at a time for 64 queries and keys, and for 128 at most 2.5 times as many should"
+        f"{peaks[0]} numbers exist at a time for 32 queries and keys, and for 64 at most 2.5 times as many should"
     )
     expect(peaks[1] <= 2.5 * peaks[0], f"{sentence}, but {peaks[1]} do", hint="forget a tile before the next")
     expect_flat_operators(
