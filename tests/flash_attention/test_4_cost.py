@@ -68,7 +68,7 @@ def test_memory_grows_with_the_length_alone(rng, causal):
     peaks = []
     for n in (32, 64):
         with Alive() as alive:
-            attend(*at_scale(rng, n, n, dim=2), causal=causal, block_q=32, block_k=16)
+            attend(*at_scale(rng, n, n, dim=2), causal=causal, block_q=16, block_k=8)
         peaks.append(alive.peak)
     sentence = (
         f"{peaks[0]} numbers exist at a time for 32 queries and keys, and for 64 at most 2.5 times as many should"
@@ -97,14 +97,14 @@ def test_the_backward_pass_is_tiled_as_well(rng, cost, causal):
         q, k, v = at_scale(rng, n, n, dim=2)
         given = randn(rng, *q.shape).float(), q, k, v, *by_definition(q, k, v, causal=causal)
         with Alive() as alive, cost() as spent:
-            gradients(*given, causal=causal, block_q=32, block_k=16)
+            gradients(*given, causal=causal, block_q=16, block_k=8)
         peaks.append(alive.peak)
-        most = 2 * n * 16
+        most = 2 * n * 8
         sentence = (
             f"the largest tensor of {n} queries and keys should have at most {most} elements, but has {spent.largest}"
         )
         expect(spent.largest <= most, sentence, hint=HINT_TILE)
-        tiles, seen = tiles_seen(n, n, 32, 16) if causal else (n * n // (32 * 16), n * n)
+        tiles, seen = tiles_seen(n, n, 16, 8) if causal else (n * n // (16 * 8), n * n)
         unit = 2 * 2 * 2
         sentence = f"a score should take 5 to 7 products, but took {spent.flops / unit / seen:.2f}"
         hint = "q k^T, grad v^T, dscores k, dscores^T q, probs^T grad"
@@ -112,7 +112,7 @@ def test_the_backward_pass_is_tiled_as_well(rng, cost, causal):
         sentence = (
             f"a score in a tile that anything sees should take 5 to 7 products, but took {{:.2f}} of {seen} scores"
         )
-        products = spent.flops / unit / (tiles * 32 * 16)
+        products = spent.flops / unit / (tiles * 16 * 8)
         expect(products <= 7.05, sentence.format(products), hint=f"{hint}, for tiles that are not hidden")
     sentence = (
         f"{peaks[0]} numbers exist at a time for 32 queries and keys, and for 64 at most 2.5 times as many should"
