@@ -26,7 +26,7 @@ tracks = [{tracks}]
 
 katas = [
 {katas}]
-"""
+{roles}"""
 
 README = """\
 # {name}
@@ -66,7 +66,7 @@ def begin(folder: Path) -> list[Path]:
     _check_empty(folder)
     name = json.dumps(folder.resolve().name, ensure_ascii=False)
     texts = {
-        CATALOG_FILE: CATALOG.format(name=name, version=VERSION, tracks='"katas"', katas=""),
+        CATALOG_FILE: CATALOG.format(name=name, version=VERSION, tracks='"katas"', katas="", roles=""),
         Path("README.md"): README.format(name=folder.resolve().name),
         Path(".gitignore"): ".dojo/\nanswers/\n__pycache__/\n.pytest_cache/\n",
         Path("conftest.py"): CONFTEST,
@@ -91,7 +91,8 @@ def export(checkout: Checkout, catalog: Catalog, folder: Path, only: Collection[
     tracks = ", ".join(json.dumps(track) for track in dict.fromkeys(kata.track for kata in katas))
     listed = "".join(f"    {json.dumps(name)},\n" for name in names)
     name = json.dumps(catalog.name, ensure_ascii=False)
-    write(folder / CATALOG_FILE, CATALOG.format(name=name, version=VERSION, tracks=tracks, katas=listed))
+    roles = _roles(catalog, {*names, *(kata.track for kata in katas)})
+    write(folder / CATALOG_FILE, CATALOG.format(name=name, version=VERSION, tracks=tracks, katas=listed, roles=roles))
     count = "1 kata" if len(names) == 1 else f"{len(names)} katas"
     write(folder / "README.md", HANDED_OUT_README.format(name=catalog.name, count=count))
     write(folder / ".gitignore", ".dojo/\n__pycache__/\n.pytest_cache/\n")
@@ -101,6 +102,15 @@ def export(checkout: Checkout, catalog: Catalog, folder: Path, only: Collection[
         write(folder / "katas" / f"{name}.py", stub(checkout, name))
         shutil.copytree(checkout.tests(name), folder / "tests" / name, ignore=_left_out)
     return names
+
+
+def _roles(catalog: Catalog, exported: Collection[str]) -> str:
+    """The roles as the catalogue's file has them, without what is not `exported`."""
+    lines = [
+        f"{json.dumps(role)} = {json.dumps([entry for entry in entries if entry in exported])}\n"
+        for role, entries in catalog.roles.items()
+    ]
+    return f"\n[roles]\n{''.join(lines)}" if lines else ""
 
 
 def shared_lines(checkout: Checkout, names: Sequence[str], folder: Path) -> list[str]:

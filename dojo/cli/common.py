@@ -53,6 +53,17 @@ def print_notice(sentence: str) -> None:
     click.echo(sentence, err=True)
 
 
+def planned_kata(checkout: Checkout, catalog: Catalog) -> Kata | None:
+    """What the study plan, if there is one, has next that is not solved yet. A history that cannot be read is ignored."""
+    from dojo.progress.plan import make_plan, read_goal
+
+    with suppress(UserError):
+        if goal := read_goal(checkout):
+            ahead = make_plan(checkout, catalog, goal, time.time()).ahead
+            return next((item.kata for _, item in ahead if not item.again), None)
+    return None
+
+
 def print_due(checkout: Checkout, catalog: Catalog) -> None:
     """Prints how many katas are due for repetition, if any. A history that cannot be read is ignored."""
     from dojo.progress.schedule import due_now

@@ -11,6 +11,7 @@ from dojo.cli.dev import dev
 from dojo.cli.grade import check, grade
 from dojo.cli.grade_cohort import grade_cohort
 from dojo.cli.interview import drill, hunt
+from dojo.cli.plan import plan
 from dojo.cli.practise import debug, follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
 from dojo.cli.update import init, update
@@ -23,9 +24,8 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Practise": (list_katas, show, watch, test, debug, hint, solution, follow_ups, reset),
     "Set up": (init, update),
     "Interview": (drill, hunt),
-    "Remember": (due, again, show_history, report),
+    "Remember": (plan, due, again, show_history, report),
     "Grade": (check, grade, grade_cohort),
-    "Maintain": (dev,),
 }
 
 
@@ -85,7 +85,7 @@ class OldSpelling(click.Command):
     cls=KataGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Options: kata COMMAND -h    Other katas: kata --pack DIR    kata --version",
+    epilog="Options: kata COMMAND -h    Other katas: kata --pack DIR    Make katas: kata dev",
 )
 @click.version_option(package_name="katas", message="%(version)s")
 @click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
@@ -110,6 +110,7 @@ def _offer_watch(ctx: click.Context) -> None:
 for commands in SECTIONS.values():
     for command in commands:
         main.add_command(command)
+main.add_command(dev)
 for command in dev.commands.values():
     main.add_command(OldSpelling(command))
 

@@ -3,12 +3,21 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import click
 
 from dojo.cli import tables
-from dojo.cli.common import complete_kata, find_kata, find_practice, print_due, print_new_ratings, print_notice
-from dojo.core.catalog import load_catalog
+from dojo.cli.common import (
+    complete_kata,
+    find_kata,
+    find_practice,
+    planned_kata,
+    print_due,
+    print_new_ratings,
+    print_notice,
+)
+from dojo.core.catalog import ASKED, load_catalog
 from dojo.core.paths import Checkout, find_checkout
 from dojo.practice import actions
 from dojo.progress.standing import progress_or_not_started, standing_of
@@ -18,14 +27,30 @@ from dojo.progress.standing import progress_or_not_started, standing_of
 @click.option(
     "--long", is_flag=True, help="A line for each: level, minutes, how often it is asked, stages and tests that pass."
 )
-def list_katas(long: bool = False) -> None:
+@click.option("--role", help="Only what interviews for this role ask.")
+@click.option("--track", help="Only this track.")
+@click.option("--asked", type=click.Choice(ASKED), help="Only what interviews ask so often.")
+@click.option("--unsolved", is_flag=True, help="Only what is not solved yet.")
+def list_katas(
+    long: bool = False,
+    role: str | None = None,
+    track: str | None = None,
+    asked: str | None = None,
+    unsolved: bool = False,
+) -> None:
     """All katas, how far you are, and what to do next."""
     checkout, catalog = find_practice()
-    standing = standing_of(checkout, catalog.katas, print_notice)
+    listed = catalog.only(role=role, track=track, asked=asked)
+    standing = standing_of(checkout, listed.katas, print_notice)
+    if unsolved:
+        listed = replace(listed, katas=tuple(k for k in listed.katas if standing[k.name].state != "solved"))
+    if not listed.katas:
+        click.echo("No kata is like that. All of them: kata list")
+        return
     out = tables.console()
-    (tables.long_list if long else tables.short_list)(out, catalog, standing)
+    (tables.long_list if long else tables.short_list)(out, listed, standing)
     print_due(checkout, catalog)
-    tables.next_step(out, checkout, catalog, standing)
+    tables.next_step(out, checkout, listed, standing, planned_kata(checkout, catalog))
 
 
 @click.command()

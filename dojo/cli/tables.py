@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dojo.authoring.verify.report import ProofReport
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+LINES_BELOW_LIST = 10  # what `kata` prints beside the list of katas, and the prompt
 
 
 def console() -> Console:
@@ -30,22 +31,50 @@ def console() -> Console:
 
 
 def short_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
-    """Prints the names of the katas by track, several in a line, each behind the mark of its progress."""
+    """Prints the names of the katas by track, several in a line, each behind the mark of its progress.
+
+    Where they would not fit a terminal, the longest tracks get a line each, with what is not solved first.
+    """
     marks = "  ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
     _solved(out, catalog, standing, f"   [dim]{marks}   kata list --long[/dim]")
-    tracks = list(dict.fromkeys(kata.track for kata in catalog.katas))
+    tracks: dict[str, list[Kata]] = {}
+    for kata in catalog.katas:
+        tracks.setdefault(kata.track, []).append(kata)
+    width = out.width - max(map(len, tracks), default=0) - 4
+    rows = {track: _filled([_marked(kata, standing) for kata in katas], width) for track, katas in tracks.items()}
+    while out.is_terminal and sum(map(len, rows.values())) > out.height - LINES_BELOW_LIST:
+        longest = max(rows, key=lambda track: len(rows[track]))
+        if len(rows[longest]) == 1:
+            break
+        rows[longest] = [_one_line(tracks[longest], standing, width)]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
-    room = out.width - max(map(len, tracks), default=0) - 4
-    for track in tracks:
-        katas = [(MARKS[standing[kata.name].state], kata.name) for kata in catalog.katas if kata.track == track]
-        names = [Text.assemble((mark, style), " ", name) for (mark, style), name in katas]
-        table.add_row(Text(track), _filled(names, room))
+    for track, lines in rows.items():
+        table.add_row(Text(track), Text("\n").join(lines))
     out.print(table)
 
 
-def _filled(parts: list[Text], width: int) -> Text:
+def _marked(kata: Kata, standing: dict[str, Progress]) -> Text:
+    mark, style = MARKS[standing[kata.name].state]
+    return Text.assemble((mark, style), " ", kata.name)
+
+
+def _one_line(katas: list[Kata], standing: dict[str, Progress], width: int) -> Text:
+    """How many of the katas are solved, as many of the others as fit, begun ones first, and how many more there are."""
+    others = [kata for kata in katas if standing[kata.name].state != "solved"]
+    others.sort(key=lambda kata: standing[kata.name].state != "started")
+    solved = len(katas) - len(others)
+    head = [Text(f"✓ {solved}", "green")] if solved else []
+    for shown in range(len(others), -1, -1):
+        more = [Text(f"+{len(others) - shown}", "dim")] if shown < len(others) else []
+        (line, *too_many) = _filled([*head, *(_marked(kata, standing) for kata in others[:shown]), *more], width)
+        if not too_many:
+            break
+    return line
+
+
+def _filled(parts: list[Text], width: int) -> list[Text]:
     """The parts one behind the other, none of them broken, in lines of at most `width`."""
     lines = [parts[0]]
     for part in parts[1:]:
@@ -54,7 +83,7 @@ def _filled(parts: list[Text], width: int) -> Text:
             lines[-1] = longer
         else:
             lines.append(part)
-    return Text("\n").join(lines)
+    return lines
 
 
 def _solved(out: Console, catalog: Catalog, standing: dict[str, Progress], beside: str = "") -> None:
@@ -92,9 +121,11 @@ def long_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> 
         out.print()
 
 
-def next_step(out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress]) -> None:
-    """Prints which kata to do next, and the commands for it."""
-    order = sorted(catalog.katas, key=lambda kata: standing[kata.name].state != "started")
+def next_step(
+    out: Console, checkout: Checkout, catalog: Catalog, standing: dict[str, Progress], planned: Kata | None = None
+) -> None:
+    """Prints which kata to do next, and the commands for it: what is `planned`, what is begun, or the first."""
+    order = sorted(catalog.katas, key=lambda kata: (kata != planned, standing[kata.name].state != "started"))
     kata = next((k for k in order if standing[k.name].state != "solved"), None)
     if kata is None:
         out.print("[green]Everything is solved.[/green] Take one again from memory: kata again NAME")

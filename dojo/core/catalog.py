@@ -3,7 +3,8 @@
 import difflib
 import keyword
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,17 @@ class Kata:
     stages: tuple[str, ...]
     hints: tuple[str, ...]
     follow_ups: tuple[FollowUp, ...]
+    builds_on: tuple[str, ...] = ()  # the katas of this catalogue to solve before it
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All katas of a pack, in learning order, and the pack's name."""
+    """All katas of a pack, in learning order, and the pack's name. `roles` are tracks and katas by role, the first first."""
 
     katas: tuple[Kata, ...]
     tracks: tuple[str, ...] = ()
     name: str = ""
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Kata:
         """The kata called `name`. Raises UserError with similar names if there is none."""
@@ -60,6 +63,29 @@ class Catalog:
         similar = difflib.get_close_matches(lowered, names, n=3, cutoff=0.5) or [n for n in names if lowered in n]
         advice = f"Did you mean {' or '.join(similar)}?" if similar else "Run `kata list` to see them all."
         raise UserError(f"There is no kata called '{name}'. {advice}")
+
+    def for_role(self, role: str) -> dict[str, list[Kata]]:
+        """What interviews for `role` ask: its entries (tracks and katas) with their katas, the most important first."""
+        if role not in self.roles:
+            known = f"Roles: {', '.join(self.roles)}." if self.roles else f"The pack {self.name} has no roles."
+            raise UserError(f"There is no role '{role}'. {known}")
+        return {entry: [k for k in self.katas if entry in (k.track, k.name)] for entry in self.roles[role]}
+
+    def only(self, *, role: str | None = None, track: str | None = None, asked: str | None = None) -> "Catalog":
+        """The part that fits all that is given. Raises UserError for a role or a track that is not there."""
+        if track and track not in self.tracks:
+            raise UserError(f"There is no track '{track}'. Tracks: {', '.join(self.tracks)}.")
+        named = {kata.name for katas in self.for_role(role).values() for kata in katas} if role else None
+        return replace(
+            self,
+            katas=tuple(
+                kata
+                for kata in self.katas
+                if (named is None or kata.name in named)
+                and (not track or kata.track == track)
+                and (not asked or kata.asked == asked)
+            ),
+        )
 
     def find(self, text: str) -> Kata:
         """The kata that a person means by its name, its title, the beginning of one, a part of one, or one of its files.
@@ -116,7 +142,17 @@ def load_catalog(checkout: Checkout, *, may_be_empty: bool = False) -> Catalog:
                 f"{file} lists {name!r}, but there is no {checkout.shown(checkout.description(name))}. Delete the line, "
                 f"or restore the folder with `git checkout -- {checkout.shown(checkout.tests(name))}`."
             )
-    return Catalog(tuple(_kata(checkout, name, tuple(tracks)) for name in names), tuple(tracks), pack)
+    katas = tuple(_kata(checkout, name, tuple(tracks), names) for name in names)
+    return Catalog(katas, tuple(tracks), pack, _roles(file, data, {*tracks, *names}))
+
+
+def _roles(file: str, data: dict[str, Any], entries: set[str]) -> dict[str, tuple[str, ...]]:
+    roles = data.get("roles", {})
+    for role, asked in roles.items() if isinstance(roles, dict) else [("roles", roles)]:
+        unknown = [item for item in asked if item not in entries] if isinstance(asked, list) else [asked]
+        if unknown:
+            raise UserError(f"{file}: the role `{role}` should list tracks and katas, but has {unknown[0]!r}.")
+    return {role: tuple(asked) for role, asked in roles.items()}
 
 
 def pack_name(checkout: Checkout) -> str:
@@ -156,8 +192,8 @@ def _read(checkout: Checkout, path: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not valid TOML: {error}. Mend that line, or `git checkout -- {file}`.") from error
 
 
-def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...]) -> Kata:
-    """The checked description of one kata."""
+def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...], names: list[str]) -> Kata:
+    """The checked description of one kata; `names` are those of the catalogue."""
     file = checkout.shown(checkout.description(name))
     data = _read(checkout, checkout.description(name))
 
@@ -172,6 +208,10 @@ def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...]) -> Kata:
     for item in (*field("hints", list), *field("stages", list)):
         if not isinstance(item, str):
             raise UserError(f"{file}: `hints` and `stages` are lists of texts, but hold {item!r}.")
+    builds_on = field("builds_on", list) if "builds_on" in data else []
+    for item in builds_on:
+        if item in names[names.index(name) :]:
+            raise UserError(f"{file}: `builds_on` should list katas that stand before {name}, but has {item!r}.")
     try:
         answers = tuple(FollowUp(item["question"].strip(), item["answer"].strip()) for item in field("follow_up", list))
     except (KeyError, TypeError, AttributeError) as error:
@@ -187,4 +227,5 @@ def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...]) -> Kata:
         stages=tuple(stage.strip() for stage in field("stages", list)),
         hints=tuple(hint.strip() for hint in field("hints", list)),
         follow_ups=answers,
+        builds_on=tuple(item for item in builds_on if item in names),  # a copy to hand out may leave some out
     )

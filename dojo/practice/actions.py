@@ -13,7 +13,10 @@ from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
 from dojo.core.paths import Checkout
 from dojo.core.stubs import read_reference, stub, without_fences
+from dojo.engine.messages import Verdict
+from dojo.practice.live_run import LiveRun
 from dojo.progress import runs
+from dojo.progress.database import tell_of_damage
 from dojo.progress.standing import solved_in_this_try
 
 Notify = Callable[[str], object]
@@ -64,6 +67,24 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
 def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:
     """Records that the question was read: an attempt may begin here."""
     _record(checkout, kata.name, "show", notify=notify)
+
+
+def record_verdict(checkout: Checkout, live_run: LiveRun, verdict: Verdict, began: float) -> str:
+    """Records a run of the learner's file that `began` then. Returns a sentence if the history had trouble."""
+    kata = live_run.kata.name
+    try:
+        runs.record_run(
+            checkout,
+            verdict.outcomes,
+            verdict.expected,
+            sources={kata: verdict.source},
+            began=began,
+            diagnoses={kata: live_run.diagnoses},
+            how="watch",
+        )
+        return tell_of_damage()
+    except UserError as error:
+        return str(error)
 
 
 def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:

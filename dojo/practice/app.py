@@ -5,7 +5,6 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from itertools import count
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Running, Verdict
 from dojo.practice import screen
 from dojo.practice.keys import TypingGuard
-from dojo.practice.live_run import LiveRun
+from dojo.practice.live_run import JOB_NUMBERS, LiveRun
 from dojo.practice.pages import LEAVE_KEYS, SCROLL_STEPS, Actions, Page
 from dojo.practice.question import Question
 from dojo.practice.terminal import CLOSED, RESIZED, Terminal
 
-JOB_NUMBERS = count(1)  # one sequence for all apps, because they may share a fork server
 DRAW_INTERVAL_S = 0.04  # at least this long between two drawings that show no more than the progress of a run
 TYPED_TEXT = "That was typed text, and no key. One key does what it says below."
 

@@ -1,10 +1,13 @@
 """The run in progress and the last verdict, as the screens show them: messages of the fork server in, facts out."""
 
 from dataclasses import dataclass, field
+from itertools import count
 
 from dojo.core.catalog import Kata
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, JobDied, Message, Ready, Running, Verdict
+
+JOB_NUMBERS = count(1)  # one sequence for all runs, because they may share a fork server
 
 
 @dataclass

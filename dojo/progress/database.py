@@ -1,7 +1,7 @@
 """The history file `.dojo/history.sqlite`: its tables and views, and how it is opened, migrated, or set aside if damaged.
 
 Statements stand in the module of their table: runs (run, outcome, named, event), sessions (session, session_event),
-schedule (review, card). attempts reads several tables.
+schedule (review, card), plan. attempts reads several tables.
 
 Any trouble with the file becomes a UserError. Its sentence is printed and practice goes on, because no work is lost.
 """
@@ -66,6 +66,12 @@ MIGRATIONS = (
         WHERE says LIKE 'Part of your result is exactly what you get when %';
     UPDATE named SET says = substr(says, length('Your result is exactly what you get when ') + 1)
         WHERE says LIKE 'Your result is exactly what you get when %';
+    """,
+    """
+    CREATE TABLE plan(
+        id INTEGER PRIMARY KEY, role TEXT NOT NULL, first TEXT NOT NULL,  -- the first day, as 2026-03-09
+        days INTEGER NOT NULL, minutes INTEGER NOT NULL
+    );
     """,
 )
 

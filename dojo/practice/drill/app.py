@@ -13,10 +13,10 @@ from dojo.core.stubs import stub
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Job, JobDied, Verdict
 from dojo.practice import screen
-from dojo.practice.app import JOB_NUMBERS
 from dojo.practice.drill import grading, last_page, lock, view
 from dojo.practice.drill.clock import DrillClock
 from dojo.practice.drill.hints import AppWithHints
+from dojo.practice.live_run import JOB_NUMBERS
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session, SessionLog

@@ -131,20 +131,7 @@ class WatchApp(App):
         super().handle_diagnosis()
 
     def record_run(self, verdict: Verdict) -> None:
-        diagnoses = {self.kata.name: self.live_run.diagnoses}
-        try:
-            runs.record_run(
-                self.checkout,
-                verdict.outcomes,
-                verdict.expected,
-                sources={self.kata.name: verdict.source},
-                began=self.submitted_at,
-                diagnoses=diagnoses,
-                how="watch",
-            )
-            self.notice = tell_of_damage()
-        except UserError as error:
-            self.notice = str(error)
+        self.notice = actions.record_verdict(self.checkout, self.live_run, verdict, self.submitted_at)
         self.standing[self.kata.name] = progress_or_not_started(self.checkout, self.kata.name)
         self.redo_page()
 

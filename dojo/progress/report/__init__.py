@@ -44,6 +44,7 @@ def render_page(page: Page) -> str:
         page=page,
         draw=svg,
         humanize=humanize,
+        today=humanize.local(page.now).date(),
         span=span,
         longest=longest,
         mark=MARK,

@@ -2,14 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
+from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 from dojo.progress import runs
 from dojo.progress.attempts import Attempt, read_attempts
+from dojo.progress.plan import Plan, make_plan, read_goal
 from dojo.progress.runs import Progress
 from dojo.progress.schedule import Due, Review, due_dates, read_reviews
 
@@ -127,6 +130,7 @@ class Page:
     calendar: tuple[Day, ...]
     weeks: tuple[Week, ...]
     reviews: dict[tuple[str, float], Review]  # by kata and time
+    plan: Plan | None = None  # the study plan, if one is followed
 
     @property
     def solved(self) -> int:
@@ -155,7 +159,9 @@ class Page:
 
     @property
     def next_kata(self) -> Kata | None:
-        """The first kata that is started and not solved; else the first that is not started; None if all are solved."""
+        """What the plan has next; else what is started and not solved, or the first that is not; None if all are solved."""
+        if self.plan and (planned := [item.kata for _, item in self.plan.ahead if not item.again]):
+            return planned[0]
         standings = [standing for track in self.tracks for standing in track.katas]
         standings.sort(key=lambda standing: standing.progress.state != "started")
         return next((s.kata for s in standings if not s.solved), None)
@@ -181,7 +187,16 @@ def gather(checkout: Checkout, catalog: Catalog, now: float) -> Page:
         _calendar(schedule, humanize.local(now).date()),
         _weeks(attempts, humanize.local(now).date()),
         {(review.kata, review.at): review for review in read_reviews(checkout, catalog)},
+        _plan(checkout, catalog, now),
     )
+
+
+def _plan(checkout: Checkout, catalog: Catalog, now: float) -> Plan | None:
+    """The study plan; None if there is none, or if its role is no longer in the catalogue."""
+    goal = read_goal(checkout)
+    with suppress(UserError):
+        return make_plan(checkout, catalog, goal, now) if goal else None
+    return None
 
 
 def _practised(catalog: Catalog, attempts: Sequence[Attempt]) -> tuple[Practised, ...]:

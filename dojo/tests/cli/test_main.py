@@ -16,9 +16,8 @@ COMMANDS = {
     "Practise": ["list", "show", "watch", "test", "debug", "hint", "solution", "follow-ups", "reset"],
     "Set up": ["init", "update"],
     "Interview": ["drill", "hunt"],
-    "Remember": ["due", "again", "history", "report"],
+    "Remember": ["plan", "due", "again", "history", "report"],
     "Grade": ["check", "grade", "grade-cohort"],
-    "Maintain": ["dev"],
 }
 
 
@@ -33,6 +32,7 @@ def test_help_has_one_line_for_each_command_in_its_section():
         for name in names:
             assert len(re.findall(rf"^(?:{section})? +{name}  +\S.*\S$", result.output, re.MULTILINE)) == 1
             assert kata(name, "-h").exit_code == 0
+    assert "kata dev" in result.output.splitlines()[-1]
 
 
 def test_help_fits_a_terminal_of_80_columns_and_24_lines():

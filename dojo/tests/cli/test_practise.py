@@ -23,6 +23,29 @@ from dojo.tests.checkouts import REPOSITORY, add_kata, heed_ctrl_c, make_checkou
 from dojo.tests.cli.commands import environment, kata, mark_solved, program
 
 
+@pytest.mark.parametrize("height", [16, 24, 60])
+def test_a_long_list_is_folded_to_the_height_of_the_terminal(height):
+    """The longest tracks first: what is begun, how many are solved, and how many more there are. A pipe gets every name."""
+    real = load_catalog(Checkout(REPOSITORY))
+    transformer = [kata.name for kata in real.katas if kata.track == "transformer"]
+    standing = {kata.name: Progress("not started") for kata in real.katas}
+    standing |= {transformer[0]: Progress("solved"), transformer[-1]: Progress("started")}
+    out = Console(width=80, height=height, force_terminal=True, color_system=None, file=io.StringIO())
+    tables.short_list(out, real, standing)
+    lines = out.file.getvalue().splitlines()
+    assert len(lines) <= max(height - 9, 1 + len(real.tracks))
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    (row,) = [line for line in lines if line.startswith("transformer")]
+    if height == 16:
+        assert re.search(rf"transformer +✓ 1  ◐ {transformer[-1]}  · {transformer[1]}.*  \+\d+$", row.rstrip())
+    if height == 60:
+        assert f"✓ {transformer[0]}" in row
+        assert sum(line.count(" · ") + line.count(" ◐ ") + line.count(" ✓ ") for line in lines[1:]) == len(real.katas)
+    pipe = Console(width=80, height=16, file=io.StringIO())
+    tables.short_list(pipe, real, standing)
+    assert all(kata.name in pipe.file.getvalue() for kata in real.katas)
+
+
 def test_the_bare_command_lists(checkout):
     """It is what most people type first."""
     bare, listed = kata(), kata("list")

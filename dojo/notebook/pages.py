@@ -1,0 +1,162 @@
+"""What the magics display: each page as HTML for a notebook, and as plain text for a console."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from dojo.core.catalog import Catalog, FollowUp, Kata
+from dojo.core.outcome import COMPARING
+from dojo.core.pages import environment
+from dojo.core.paths import Checkout
+from dojo.core.stubs import signatures, stub
+from dojo.practice.headless import facts
+from dojo.practice.live_run import LiveRun
+from dojo.progress.runs import Progress
+from dojo.progress.standing import MARKS, describe_progress
+
+
+def render(template: str, **values: object) -> str:
+    """The HTML of a template of this folder."""
+    return environment().get_template(f"notebook/{template}.html.jinja").render(**values)
+
+
+@dataclass
+class VerdictPage:
+    """The verdict on a kata, or the run in progress."""
+
+    checkout: Checkout
+    live_run: LiveRun
+
+    def _repr_html_(self) -> str:
+        known = facts(self.checkout, self.live_run)
+        return render("verdict", **known, running=self.live_run.waiting, lines=self._lines(known))
+
+    def __repr__(self) -> str:
+        known = facts(self.checkout, self.live_run)
+        squares = "".join("■" if s["tests"] and s["passed"] == s["tests"] else "□" for s in known["stages"])
+        count = f"  {known['passed']} of {known['tests']} tests pass" if known["tests"] else ""
+        return "\n".join([f"{known['title']}  {squares}{count}", *(text for _, text in self._lines(known))])
+
+    def _lines(self, known: dict[str, Any]) -> list[tuple[str, str]]:
+        """What stands below the stages, each with its kind."""
+        lines = []
+        if known["died"]:
+            lines = [("bad", known["died"]), ("", "Nothing else was harmed. Mend it and run the cell again.")]
+        elif known["failing_test"]:
+            more = f"   and {known['failures'] - 1} more" if known["failures"] > 1 else ""
+            lines = [("bad", f"✗ {known['failing_test']}{more}"), ("", known["failure"])]
+            lines += [("named", sentence) for sentence in known["named"]]
+            if self.live_run.comparing:
+                lines.append(("quiet", COMPARING.format(self.live_run.comparing)))
+        elif self.live_run.waiting:
+            lines = [("quiet", "Running the tests ... (torch takes some seconds the first time)")]
+        elif known["solved"]:
+            lines = [
+                ("good", "Solved: every test passes."),
+                ("", f"Compare with the reference, and what an interviewer asks next: %kata solution {known['kata']}"),
+            ]
+        else:
+            lines = [("", sentence) for sentence in known["to_write"] or ["No test ran."]]
+        if known["printed"].strip():
+            lines += [("quiet", f"Printed {known['printed_when']}:"), ("printed", known["printed"].rstrip())]
+        return [*lines, *(("quiet", notice) for notice in known["notices"])]
+
+
+@dataclass
+class Sentences:
+    """Some sentences; `kind` is "note", "hint" or "error"."""
+
+    sentences: Sequence[str]
+    kind: str = "note"
+    title: str = ""
+
+    def _repr_html_(self) -> str:
+        return render("sentences", sentences=self.sentences, kind=self.kind, title=self.title)
+
+    def __repr__(self) -> str:
+        return "\n".join([*([self.title] if self.title else []), *self.sentences])
+
+
+@dataclass
+class CodePage:
+    """Text in a fixed width, and questions with their answers."""
+
+    title: str
+    text: str
+    follow_ups: Sequence[FollowUp] = field(default_factory=tuple)
+
+    def _repr_html_(self) -> str:
+        return render("code", title=self.title, text=self.text, follow_ups=self.follow_ups)
+
+    def __repr__(self) -> str:
+        questions = [f"\n{item.question}\n{item.answer}" for item in self.follow_ups]
+        return "\n".join([self.title, "", self.text, *questions])
+
+
+@dataclass
+class KataPage:
+    """The question, the rules and the stages of a kata; `docstring` is that of its stub."""
+
+    checkout: Checkout
+    kata: Kata
+    docstring: str
+    progress: Progress
+
+    def _repr_html_(self) -> str:
+        return render("kata", **self._values())
+
+    def __repr__(self) -> str:
+        values = self._values()
+        parts = [f"{self.kata.title}  ({values['standing']})", *(text for _, text in values["paragraphs"])]
+        parts += ["Write", *(f"  {signature}" for signature in values["signatures"])]
+        parts += [f"  {number}. {stage}" for number, stage in enumerate(self.kata.stages, 1)]
+        return "\n\n".join(parts)
+
+    def _values(self) -> dict[str, Any]:
+        paragraphs = self.docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
+        if not paragraphs or "?" not in paragraphs[0]:
+            paragraphs = [self.kata.question, *paragraphs]
+        return {
+            "kata": self.kata,
+            "file": self.checkout.shown(self.checkout.answer(self.kata.name)),
+            "standing": describe_progress(self.kata, self.progress),
+            "done": self.progress.stages,
+            "paragraphs": [part for paragraph in paragraphs for part in _parts(paragraph)],
+            "signatures": signatures(stub(self.checkout, self.kata.name)),
+        }
+
+
+def _parts(paragraph: str) -> list[tuple[bool, str]]:
+    """Its prose, and between that what is indented: a formula or a table, which keeps its lines (True)."""
+    return [
+        (indented, "\n".join(lines) if indented else " ".join(lines))
+        for indented, lines in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" "))
+    ]
+
+
+@dataclass
+class ListPage:
+    """All katas by track."""
+
+    catalog: Catalog
+    standing: Mapping[str, Progress]
+
+    def _repr_html_(self) -> str:
+        return render("list", tracks=self._tracks(), solved=self._solved(), katas=len(self.catalog.katas))
+
+    def __repr__(self) -> str:
+        lines = [f"{self._solved()} of {len(self.catalog.katas)} katas solved"]
+        lines += [
+            f"{track}: {'  '.join(f'{mark} {k.name}' for mark, k in row)}" for track, row in self._tracks().items()
+        ]
+        return "\n".join(lines)
+
+    def _solved(self) -> int:
+        return sum(progress.state == "solved" for progress in self.standing.values())
+
+    def _tracks(self) -> dict[str, list[tuple[str, Kata]]]:
+        tracks: dict[str, list[tuple[str, Kata]]] = {}
+        for kata in self.catalog.katas:
+            tracks.setdefault(kata.track, []).append((MARKS[self.standing[kata.name].state][0], kata))
+        return tracks
