@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dojo.testing import expect_close, expect_equal, expect_raises, expect_unchanged, numbers, randn
-from katas.flash_attention import flash_attention, merge
+from katas.flash_attention import flash_attention, flash_backward, merge
 
 from .helpers import BLOCKS, attend, by_definition, merged, qkv
-from .probe import FORWARD, MERGE, wrong_calls
+from .probe import BACKWARD, FORWARD, MERGE, wrong_calls
 
 INF = math.inf
 EACH = pytest.mark.parametrize("blocks", BLOCKS, ids=lambda b: f"blocks {b[0]}, {b[1]}")
@@ -174,3 +174,12 @@ def test_parts_that_do_not_fit_are_an_error():
             ValueError, what=f"merge with {name}", hint="at least one part, equal shapes, an lse for each"
         ):
             merge(*parts)
+
+
+def test_wrong_arguments_of_the_backward_pass_are_errors():
+    """An lse or a grad of another shape would be broadcast silently."""
+    for name, given, options in wrong_calls(BACKWARD):
+        with expect_raises(
+            ValueError, what=f"flash_backward with {name}", hint="each shape is one that flash_attention has"
+        ):
+            flash_backward(*given, **options)
