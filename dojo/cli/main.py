@@ -11,6 +11,7 @@ from dojo.cli.dev import dev
 from dojo.cli.grade import check, grade
 from dojo.cli.grade_cohort import grade_cohort
 from dojo.cli.interview import drill, hunt
+from dojo.cli.mcp import mcp
 from dojo.cli.plan import plan
 from dojo.cli.practise import debug, follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
@@ -85,7 +86,7 @@ class OldSpelling(click.Command):
     cls=KataGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Options: kata COMMAND -h    Other katas: kata --pack DIR    Make katas: kata dev",
+    epilog="Options: kata COMMAND -h   Other katas: kata --pack DIR   Also: kata dev, mcp",
 )
 @click.version_option(package_name="katas", message="%(version)s")
 @click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
@@ -111,6 +112,7 @@ for commands in SECTIONS.values():
     for command in commands:
         main.add_command(command)
 main.add_command(dev)
+main.add_command(mcp)
 for command in dev.commands.values():
     main.add_command(OldSpelling(command))
 

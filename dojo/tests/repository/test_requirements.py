@@ -43,6 +43,8 @@ NOT_FOR_LEARNERS = {
     "pexpect",
     "distributed",
     "dask",
+    "mcp",
+    "pydantic",
     "jsonschema",
     "pyyaml",
     "nbval",
@@ -139,7 +141,7 @@ def test_requirements_pin_what_a_learner_needs_and_nothing_else(platform, python
 @pytest.mark.parametrize(("platform", "python"), DEVELOPER)
 def test_the_developers_requirements_pin_what_the_checks_need(platform, python):
     """Together with the learner's, which they include. What only Python 3.11 needs is pinned for all."""
-    direct = [*PROJECT["dependencies"], *EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["dev"]]
+    direct = [*PROJECT["dependencies"], *EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["dev"]]
     pins = pinned(["requirements.txt", "requirements-dev.txt"], platform, python)
     assert closure(direct, platform, python) <= pins
     assert pins <= closure(direct, platform, "3.11")
@@ -160,7 +162,7 @@ def test_each_file_builds_on_the_one_before():
 def test_the_direct_pins_are_pyprojects_dependencies():
     """Above the line on what they bring along; markdown-it-py is a developer's tool that rich brings anyway."""
     assert direct_names("requirements.txt") == names(PROJECT["dependencies"])
-    developers = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["dev"]])
+    developers = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["dev"]])
     assert direct_names("requirements-dev.txt") | {"markdown-it-py"} == developers
     assert direct_names("requirements-peers.txt") == names(EXTRAS["peers"])
 
@@ -234,8 +236,8 @@ def test_the_fixture_hides_what_is_installed(light):
     assert run(light, "-c", "import torch, pytest, sklearn, rich, jinja2").returncode == 0
 
 
-def test_every_module_of_the_trainer_loads_but_the_one_that_draws(light):
-    """`kata bench` imports matplotlib last, and says so where it is missing."""
+def test_every_module_of_the_trainer_loads_but_those_of_extras(light):
+    """`kata bench` imports matplotlib last, and says so where it is missing, as `kata mcp` does; a notebook has IPython."""
     script = (
         "import importlib, pkgutil, dojo\n"
         "for module in pkgutil.walk_packages(dojo.__path__, 'dojo.'):\n"
@@ -247,7 +249,11 @@ def test_every_module_of_the_trainer_loads_but_the_one_that_draws(light):
     )
     loaded = run(light, "-c", script)
     assert loaded.returncode == 0, loaded.stderr
-    assert loaded.stdout == "dojo.authoring.bench.plot matplotlib\n"
+    assert loaded.stdout.splitlines() == [
+        "dojo.authoring.bench.plot matplotlib",
+        "dojo.notebook.magics IPython",
+        "dojo.tutor.server mcp",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -300,6 +306,6 @@ def test_what_is_imported_is_declared():
     modules = set().union(*map(imported_modules, files)) - sys.stdlib_module_names - {"dojo", "katas", "tests"}
     owners = metadata.packages_distributions()
     imported = {canonicalize_name(owner) for module in modules for owner in owners.get(module, [module])}
-    optional = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["peers"]])
+    optional = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["peers"]])
     # nbval and ipykernel bring the first two; the third is for the check of the links, which is the repository's own
     assert imported - names(PROJECT["dependencies"]) - optional <= {"nbformat", "jupyter-client", "markdown-it-py"}
