@@ -47,12 +47,16 @@ def _check(q: Tensor, k: Tensor, v: Tensor, block_q: int, block_k: int) -> None:
         raise ValueError(f"q, k and v do not fit each other: {[*q.shape]}, {[*k.shape]}, {[*v.shape]}")
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _tiles(queries: int, keys: int, causal: bool, block_q: int, block_k: int) -> Iterator[tuple[slice, list[slice]]]:
     """Each block of queries, and the blocks of the keys that its last query sees."""
     for start in range(0, queries, block_q):
         rows = slice(start, min(start + block_q, queries))
         seen = rows.stop + keys - queries if causal else keys  # below 0 for a block that sees nothing
-        yield rows, [slice(first, min(first + block_k, seen)) for first in range(0, seen, block_k)]
+        yield rows, [slice(first, min(first + block_k, keys)) for first in range(0, seen, block_k)]
 
 
 def _scores(q: Tensor, k: Tensor, rows: slice, cols: slice, causal: bool, scale: float) -> Tensor:
@@ -90,16 +94,16 @@ def flash_attention(
     # kata: begin
     _check(q, k, v, block_q, block_k)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    wide = torch.promote_types(q.dtype, torch.float32)
+    wide = _wide(q.dtype)
     out, lse = v.new_zeros(*q.shape[:-1], v.shape[-1]), q.new_zeros(q.shape[:-1], dtype=wide)
     q, k, v = q.to(wide), k.to(wide), v.to(wide)
     for rows, blocks in _tiles(q.shape[-2], k.shape[-2], causal, block_q, block_k):
         # Of the keys so far: the highest score m, total = sum of exp(s - m), acc = sum of exp(s - m) v.
         m = torch.full_like(lse[..., rows, None], -torch.inf)
-        total, acc = torch.zeros_like(m), torch.zeros_like(out[..., rows, :], dtype=wide)
+        total, acc = torch.zeros_like(m), torch.zeros_like(m)  # acc becomes [*batch, block_q, value_dim]
         for cols in blocks:
             scores = _scores(q, k, rows, cols, causal, scale)
-            highest = torch.maximum(m, scores.amax(-1, keepdim=True))
+            highest = scores.amax(-1, keepdim=True).maximum(m)
             kept, weights = (m - _finite(highest)).exp(), (scores - _finite(highest)).exp()
             total = total * kept + weights.sum(-1, keepdim=True)
             acc = acc * kept + weights @ v[..., cols, :]
@@ -120,16 +124,14 @@ def merge(
     Raises ValueError if there is no part, if outs and lses are not as many, or if their shapes disagree.
     """
     # kata: begin
-    if not outs or len(outs) != len(lses):
-        raise ValueError(f"each part needs an out and an lse, got {len(outs)} and {len(lses)}")
-    for out, lse in zip(outs, lses, strict=True):
-        if out.shape != outs[0].shape or lse.shape != out.shape[:-1]:
-            raise ValueError(f"the parts do not fit each other: {[*outs[0].shape]}, {[*out.shape]}, {[*lse.shape]}")
+    shapes = [out.shape for out in outs]
+    if len(set(shapes)) != 1 or [lse.shape for lse in lses] != [shape[:-1] for shape in shapes]:
+        raise ValueError(f"the parts do not fit each other: {shapes}, {[lse.shape for lse in lses]}")
     parts = torch.stack([*lses])  # [parts, *batch, queries]
     m = _finite(parts.amax(0))
     weights = (parts - m).exp()
     total = weights.sum(0)
-    acc = sum(weight[..., None] * out for weight, out in zip(weights, outs, strict=True))
+    acc = (weights[..., None] * torch.stack([*outs])).sum(0)
     return (acc / total.clamp(min=1.0)[..., None]).to(outs[0].dtype), m + total.log()
     # kata: end
 
@@ -162,7 +164,7 @@ def flash_backward(
     if not grad.shape == out.shape == (*q.shape[:-1], v.shape[-1]) or lse.shape != q.shape[:-1]:
         raise ValueError(f"grad, out or lse does not fit: {[*grad.shape]}, {[*out.shape]}, {[*lse.shape]}")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    dtype, wide = q.dtype, torch.promote_types(q.dtype, torch.float32)
+    dtype, wide = q.dtype, _wide(q.dtype)
     grad, q, k, v, out = (t.to(wide) for t in (grad, q, k, v, out))
     dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     # The softmax needs sum_j p_j (grad . v_j) over all keys of a query, which is grad . out.

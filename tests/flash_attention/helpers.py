@@ -7,8 +7,8 @@ from dojo.testing import expect, randn
 from dojo.testing.describe import describe
 from katas.flash_attention import flash_attention, flash_backward, merge
 
-# Of 7 queries and 10 keys: short last blocks, single keys, blocks that fit, one that is longer than everything.
-BLOCKS = [(2, 3), (4, 1), (7, 5), (3, 64)]
+# Of 7 queries and 10 keys: short last blocks, single keys, a block that is longer than everything.
+BLOCKS = [(2, 3), (7, 1), (3, 64)]
 
 
 def qkv(rng, queries=7, keys=10, *, batch=(2,), dim=4, value_dim=3, dtype=torch.float64):

@@ -1,11 +1,12 @@
 """Stage 1. The forward pass, for blocks of any size."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
-from dojo.testing import expect_close, expect_own_work, expect_unchanged, numbers
+from dojo.testing import expect, expect_close, expect_own_work, expect_unchanged, numbers
 from katas import flash_attention as kata
 
 from .helpers import BLOCKS, attend, by_definition, qkv
@@ -65,6 +66,11 @@ def test_blocks_of_any_size_give_exact_attention(rng, blocks):
 
 def test_block_sizes_have_defaults(rng):
     """70 keys are more than one block of 64."""
+    for name in ("flash_attention", "flash_backward"):
+        parameters = inspect.signature(getattr(kata, name)).parameters
+        for block in {"block_q", "block_k"} & set(parameters):
+            given = parameters[block].default
+            expect(given == 64, f"the default {block} of {name} should stay 64, but is {given}")
     q, k, v = qkv(rng, 66, 70, batch=())
     out, lse = attend(q, k, v)
     want = by_definition(q, k, v)
@@ -72,8 +78,7 @@ def test_block_sizes_have_defaults(rng):
     expect_close(lse, want[1], what="lse of 66 queries and 70 keys, with the default blocks", hint=HINT)
 
 
-@pytest.mark.parametrize("scale", [None, 1.0, 0.1, 0.0])
-@pytest.mark.parametrize("dim", [4, 9])
+@pytest.mark.parametrize(("dim", "scale"), [(4, None), (9, None), (9, 0.1), (4, 0.0)])
 def test_scores_are_scaled(rng, dim, scale):
     """By 1 / sqrt(dim), or by what is given; with 0 all keys weigh the same. lse is that of the scaled scores."""
     q, k, v = qkv(rng, dim=dim)
@@ -84,7 +89,7 @@ def test_scores_are_scaled(rng, dim, scale):
     expect_close(lse, want[1], what=f"lse for dim={dim}, scale={scale}", hint=hint)
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3), (2, 1, 2)], ids=lambda b: str(list(b)))
+@pytest.mark.parametrize("batch", [(), (3,), (2, 1, 2)], ids=lambda b: str(list(b)))
 def test_any_batch_dimensions(rng, batch):
     """None, or several, as batch and heads are."""
     q, k, v = qkv(rng, batch=batch)
