@@ -6,7 +6,7 @@
 # end it starts from noise that never was a picture.
 #
 # The mathematics is yours. This notebook imports `q_sample`, `predict_x0`, `q_posterior`, `p_sample` and
-# `p_sample_loop` from `katas/ddpm.py`, and brings the data, the network and the training.
+# `p_sample_loop` from `answers/ddpm.py`, and brings the data, the network and the training.
 
 # %%
 import math

@@ -5,8 +5,8 @@
 # and what that does to a page of text. Temperature, top-k, top-p, repetition penalty, beam width: an interviewer asks
 # for each of them what it does and when one would turn it.
 #
-# The decoding is yours. This notebook imports seven katas, from `katas/temperature_sampling.py` to
-# `katas/hyperparameter_search.py`, one section for each, and brings a text, a model that learns it in seconds, and a few
+# The decoding is yours. This notebook imports seven katas, from `answers/temperature_sampling.py` to
+# `answers/hyperparameter_search.py`, one section for each, and brings a text, a model that learns it in seconds, and a few
 # measures. A section runs as soon as its kata and those before it are written.
 
 # %%

@@ -6,8 +6,8 @@
 # save, and what does one lose?
 #
 # Two networks are adapted: a classifier that has only ever seen the digits 0 to 4 gets 5 to 9, and the diffusion model of
-# `diffusion.ipynb` gets a hand that nobody in its data writes. `LoRALinear` is yours, from `katas/lora_linear.py`, and so
-# are the byte counts of `katas/lora_memory.py`. The pictures need `noise_schedules`, `diffusion_training`, `ddim`
+# `diffusion.ipynb` gets a hand that nobody in its data writes. `LoRALinear` is yours, from `answers/lora_linear.py`, and so
+# are the byte counts of `answers/lora_memory.py`. The pictures need `noise_schedules`, `diffusion_training`, `ddim`
 # and `classifier_free_guidance` as well.
 
 # %%

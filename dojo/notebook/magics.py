@@ -81,26 +81,20 @@ class KataMagics(Magics):
         checkout, catalog = self._practice()
         kata = self._find(catalog, name)
         file = checkout.answer(kata.name)
-        text = cell if cell.endswith("\n") else f"{cell}\n"
-        sentences = []
-        if copy := self._copy_of_foreign(checkout, kata, text):
-            sentences.append(
-                f"{checkout.shown(file)} held something else, which is now in {checkout.shown(copy)}; this cell took its place."
+        content = f"{cell.rstrip()}\n".encode("utf-8", "backslashreplace")
+        there, new = digest(file), digest_of(content)
+        if there not in ("", new, self.seen.get(file), digest_of(stub(checkout, kata.name).encode())):
+            copy = checkout.shown(backup(checkout, file))
+            show(
+                Sentences(
+                    [f"{checkout.shown(file)} held something else, which is now in {copy}; this cell took its place."]
+                )
             )
-        if digest(file) != digest_of(text.encode()):
-            write(file.resolve(), text)
-        self.seen[file] = digest_of(text.encode())
-        if sentences:
-            show(Sentences(sentences))
+        if there != new:
+            write(file.resolve(), content)  # a link stays one
+        self.seen[file] = new
         if self._run(checkout, catalog, kata).solved:
-            self.notebook.ex(text)  # type: ignore[no-untyped-call]  # what is right can be used in further cells
-
-    def _copy_of_foreign(self, checkout: Checkout, kata: Kata, text: str) -> Path | None:
-        """A copy of the answer if it holds what neither this notebook nor the stub put there, and is about to be replaced."""
-        file = checkout.answer(kata.name)
-        there = digest(file)
-        known = {"", self.seen.get(file, ""), digest_of(text.encode()), digest_of(stub(checkout, kata.name).encode())}
-        return None if there in known else backup(checkout, file)
+            self.notebook.ex(cell)  # type: ignore[no-untyped-call]  # what is right can be used in further cells
 
     def _run(self, checkout: Checkout, catalog: Catalog, kata: Kata) -> LiveRun:
         if not self.headless or self.headless.checkout != checkout:
