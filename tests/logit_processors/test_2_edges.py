@@ -184,6 +184,14 @@ def test_temperature_zero_leaves_the_best_of_what_is_allowed():
         expect_equal(result, want, what=f"the logits [5, 8, 7, 7] at T=0, prompt [1], with {params}", hint=hint)
 
 
+def test_tokens_that_no_step_uses_are_not_looked_at():
+    """Without a penalty nobody reads the prompt, which may be padded with -100; nor eos, once enough tokens were generated."""
+    logits = numbers(5, 4, 3)
+    for prompt, generated, params in (([-100, 9], [-1], {}), ([0], [1], {"eos_token": 9, "min_new_tokens": 1})):
+        what = f"the logits [5, 4, 3] of 3 tokens, prompt {prompt}, generated {generated}, with {params}"
+        expect_close(processed(logits, prompt, generated, **params), logits, what=what, hint="check what a step uses")
+
+
 def test_bans_that_leave_nothing_are_an_error():
     """A row of -inf would become NaN in the softmax, in another file and without a name."""
     one = frozenset({0, 1, 2, 3}), numbers(1, 2, 3, 4)
@@ -220,14 +228,6 @@ def test_a_token_outside_the_vocabulary_is_an_error(where, token):
         ValueError, what=f"process_logits of 4 tokens with token {token} in {where}", hint="0 <= t < vocab"
     ):
         processed(torch.zeros(4), prompt, generated, min_new_tokens=9, **params)
-
-
-def test_tokens_that_no_step_uses_are_not_looked_at():
-    """Without a penalty nobody reads the prompt, which may be padded with -100; nor eos, once enough tokens were generated."""
-    logits = numbers(5, 4, 3)
-    for prompt, generated, params in (([-100, 9], [-1], {}), ([0], [1], {"eos_token": 9, "min_new_tokens": 1})):
-        what = f"the logits [5, 4, 3] of 3 tokens, prompt {prompt}, generated {generated}, with {params}"
-        expect_close(processed(logits, prompt, generated, **params), logits, what=what, hint="check what a step uses")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.001, float("nan")])
