@@ -26,7 +26,7 @@ def plain(q, k, v):
     return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
 
 
-@work(heads=8, tokens=1024, tiny={"heads": 2, "tokens": 64}, **SIZES)
+@work(heads=8, tokens=1024, tiny={"heads": 2, "tokens": 512}, **SIZES)
 def attention(bench, heads, tokens):
     """Forward and backward, no mask."""
     inputs = [bench.randn(1, heads, tokens, 64) for _ in range(4)]

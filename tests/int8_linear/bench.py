@@ -26,7 +26,7 @@ def runs(layer, x):
         return layer(x)
 
 
-@work(tokens=4, width=4096, tiny={"tokens": 4, "width": 128}, **SIZES)
+@work(tokens=4, width=4096, tiny={"tokens": 4, "width": 2048}, **SIZES)
 def dynamic(bench, tokens, width):
     """A dynamic layer at a few tokens: the integer product reads the codes as they are."""
     linear, x = float_layer(bench, width), bench.randn(tokens, width)
