@@ -119,7 +119,7 @@ def calendar(days: Sequence[Day], today: date) -> Markup:
 
 def track_cells(track: Track) -> Markup:
     """A square for each kata, filled from below by the fraction that is done, with a tick if it is solved."""
-    size, across = 26, 10
+    size, across = 26, 9  # which is as wide as the narrowest telephone
     parts = []
     for number, standing in enumerate(track.katas):
         x, y = (size + 5) * (number % across) + 1, (size + 5) * (number // across) + 1
