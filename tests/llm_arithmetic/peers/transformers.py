@@ -2,7 +2,7 @@
 its forward and backward by torch's FlopCounterMode. Its rotary embedding needs an even head_dim, so the FLOPs and caches of
 other models come from formulas, and so does everything about cards and workers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 
@@ -70,6 +70,9 @@ def filled(m, tokens):
 
 
 def parameters(m):
+    if m.head_dim % 2:  # their number is linear in head_dim
+        even, more = (parameters(replace(m, head_dim=m.head_dim + step)) for step in (1, 3))
+        return (3 * even - more) // 2
     return sum(p.numel() for p in built(m).parameters())
 
 
@@ -105,7 +108,7 @@ def kv_bytes(m, tokens, *, dtype_bytes=2):
 
 
 def read(m):
-    return parameters(m) - (0 if m.tied else built(m).get_input_embeddings().weight.numel())
+    return parameters(m) - (0 if m.tied else m.vocab * m.dim)
 
 
 def decode_seconds(m, card, batch, context, *, weight_bytes=2.0, kv_bytes_each=2):
