@@ -143,12 +143,14 @@ def load_catalog(checkout: Checkout, *, may_be_empty: bool = False) -> Catalog:
                 f"or restore the folder with `git checkout -- {checkout.shown(checkout.tests(name))}`."
             )
     katas = tuple(_kata(checkout, name, tuple(tracks), names) for name in names)
-    return Catalog(katas, tuple(tracks), pack, _roles(file, data, {*tracks, *names}))
+    return Catalog(katas, tuple(tracks), pack, _roles(file, data, [*tracks, *names]))
 
 
-def _roles(file: str, data: dict[str, Any], entries: set[str]) -> dict[str, tuple[str, ...]]:
+def _roles(file: str, data: dict[str, Any], entries: list[str]) -> dict[str, tuple[str, ...]]:
     roles = data.get("roles", {})
-    for role, asked in roles.items() if isinstance(roles, dict) else [("roles", roles)]:
+    if not isinstance(roles, dict):
+        raise UserError(f"{file}: `roles` should be a table of lists, but is {roles!r}.")
+    for role, asked in roles.items():
         unknown = [item for item in asked if item not in entries] if isinstance(asked, list) else [asked]
         if unknown:
             raise UserError(f"{file}: the role `{role}` should list tracks and katas, but has {unknown[0]!r}.")

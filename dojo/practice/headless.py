@@ -45,18 +45,16 @@ class Headless:
             for message in self._forkserver.messages(POLL_S):
                 if isinstance(message, Ready):
                     live_run.started_at = time.monotonic()  # the first verdict has waited for torch
-                if live_run.apply(message, time.monotonic()):
-                    changed(live_run)
-                awaits_name = isinstance(message, Verdict) and any(o.verdict == "failed" for o in message.outcomes)
-                ended = isinstance(message, Verdict | Diagnosed | JobDied) and getattr(message, "number", 0) in (
-                    0,
-                    number,
-                )
-                if ended and not awaits_name:
+                if not live_run.apply(message, time.monotonic()):
+                    continue
+                changed(live_run)
+                if isinstance(message, Diagnosed | JobDied) or (
+                    isinstance(message, Verdict) and not any(o.verdict == "failed" for o in message.outcomes)
+                ):
                     return self._recorded(live_run, began)
 
     def _recorded(self, live_run: LiveRun, began: float) -> LiveRun:
-        if live_run.verdict and not live_run.died:
+        if live_run.verdict:  # also when the fork server ended while the mistake was looked for
             notice = actions.record_verdict(self.checkout, live_run, live_run.verdict, began)
             live_run.notices += [notice] if notice else []
             with suppress(UserError):  # the history's trouble has been told

@@ -237,11 +237,16 @@ def test_a_list_of_nothing_and_unknown_filters_are_sentences(several):
 
 @pytest.mark.parametrize(
     ("roles", "says"),
-    [('x = ["nothing"]', "should list tracks and katas, but has 'nothing'"), ('x = "tiny"', "but has 'tiny'")],
+    [
+        ('[roles]\nx = ["nothing"]', "should list tracks and katas, but has 'nothing'"),
+        ('[roles]\nx = "tiny"', "but has 'tiny'"),
+        ('[roles]\nx = [["tiny"]]', r"but has \['tiny'\]"),
+        ("roles = []", r"should be a table of lists, but is \[\]"),
+    ],
 )
 def test_a_catalogue_with_a_wrong_role_is_a_sentence(checkout, roles, says):
     """A role lists tracks and katas."""
-    checkout.catalog.write_text(checkout.catalog.read_text() + f"\n[roles]\n{roles}\n")
+    checkout.catalog.write_text(checkout.catalog.read_text() + f"\n{roles}\n")
     with pytest.raises(UserError, match=says):
         load_catalog(checkout)
 
