@@ -1,0 +1,1 @@
+FORBIDDEN = ("torch.utils.checkpoint", "torch.distributed")
