@@ -1,6 +1,7 @@
 """Stage 2. Several arguments and results, None, other objects, parameters only, uneven segments, wrong arguments."""
 
 import gc
+from itertools import pairwise
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def test_a_checkpoint_keeps_to_its_own_call(rng):
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 1, 3)], ids=str)
 def test_any_shape(rng, shape):
     """A scalar, an empty batch, three dimensions, and a transposed view."""
-    x = leaf(randn(rng, *shape))
+    x = leaf(randn(rng, *shape or (1,)).reshape(shape))
     expect_as_plain(lambda x: x.sin() * 3, x, what=f"x.sin() * 3, x {[*shape]}")
     expect_as_plain(lambda x: x.mT.sin() if x.dim() > 1 else x.sin(), x, what=f"x^T.sin(), x {[*shape]}", hint=AGAIN)
 
@@ -182,7 +183,7 @@ def test_uneven_segments_lose_no_layer(rng, count, segments):
     again = order[count:]
     expect_equal(sorted(again), [*range(count)], what=f"the layers that run backward (sorted), {what}")
     starts = [0] + [i for i in range(1, count) if again[i] < again[i - 1]] + [count]
-    lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)][::-1]
+    lengths = [end - start for start, end in pairwise(starts)][::-1]
     sentence = f"{what} should make at most {segments} runs, but made {len(lengths)}, of {lengths} layers"
     expect(len(lengths) <= segments, sentence, hint="round the layers in a run up")
     longest = -(-count // segments)

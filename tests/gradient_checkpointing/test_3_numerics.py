@@ -114,7 +114,8 @@ def test_autocast_at_backward_is_not_that_of_the_second_run(rng):
 
 
 def test_gradients_under_autocast_are_those_of_the_plain_call(rng):
-    """A weight that serves inside a checkpoint and outside, forward and backward in one autocast block."""
+    """A weight that serves inside a checkpoint and outside, forward and backward in one autocast block. Tolerance: its two
+    gradients may be added in bfloat16 or after a cast to float32."""
     x, w = (leaf(randn(rng, 4, 4, dtype=FLOAT32)) for _ in range(2))
     gradients = []
     for call in (lambda function, x: function(x), checkpoint):
@@ -124,7 +125,14 @@ def test_gradients_under_autocast_are_those_of_the_plain_call(rng):
             backward(y.float().sum(), what="a product behind a checkpoint")
         gradients.append((x.grad, w.grad))
     for name, want, got in zip("xw", *gradients, strict=True):
-        expect_close(got, want, what=f"the gradient of {name}, all under autocast to bfloat16", hint=AUTOCAST)
+        expect_close(
+            got,
+            want,
+            what=f"the gradient of {name}, all under autocast to bfloat16",
+            hint=AUTOCAST,
+            rtol=0.03,
+            atol=0.03,
+        )
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
