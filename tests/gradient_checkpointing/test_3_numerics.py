@@ -21,8 +21,9 @@ def drop(x):
 
 
 def test_the_second_run_drops_what_the_first_dropped(rng):
-    """y = dropout(exp(x)) has the slope y: where y is 0, the gradient is 0. Other numbers are drawn in between."""
+    """y = dropout(exp(x)) has the slope y: where y is 0, the gradient is 0. Other numbers are drawn before it and in between."""
     x = leaf(randn(rng, 64))
+    torch.rand(3)
     y = tensor(checkpoint(drop, x), "checkpoint(dropout(exp(x)), x)", x)
     torch.rand(3)
     go_back(y, "checkpoint(dropout(exp(x)), x)")
@@ -88,7 +89,6 @@ def test_the_second_run_is_under_the_autocast_of_the_first(rng, dtype):
     expect_equal(
         runs.seen, [dtype, dtype], what=f"the dtypes of x w in both runs, forward under {dtype}", hint=AUTOCAST
     )
-    expect_equal(torch.is_autocast_enabled("cpu"), False, what="whether autocast is on after backward", hint=AUTOCAST)
 
     def function(x):
         with torch.autocast("cpu", dtype):
@@ -106,11 +106,9 @@ def test_autocast_at_backward_is_not_that_of_the_second_run(rng):
             y = checkpoint(runs, x)
         with torch.autocast("cpu", behind[1], enabled=behind[0]):
             go_back(y, "checkpoint under autocast")
-            now = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
         want = 2 * [forward[1] if forward[0] else FLOAT32]
         what = f"the dtypes of x w in both runs, forward under {want[0]}, backward under autocast to {behind[1]}"
         expect_equal(runs.seen, want, what=what, hint=AUTOCAST)
-        expect_equal(now, behind, what="autocast (on, dtype) after backward", hint="a context manager puts it back")
 
 
 def test_gradients_under_autocast_are_those_of_the_plain_call(rng):
@@ -202,15 +200,16 @@ def test_training_is_training_without_checkpoints(rng):
         layers = [nn.Sequential(nn.Linear(3, 3, bias=False), nn.Tanh(), nn.Dropout(0.2)).double() for _ in start]
         for layer, weight in zip(layers, start, strict=True):
             layer[0].weight.data.copy_(weight)
-        optimizer = torch.optim.SGD([p for layer in layers for p in layer.parameters()], lr=0.5)
+        weights = [layer[0].weight for layer in layers]
         torch.manual_seed(9)
         losses.append([])
         for _ in range(5):
             y = nn.Sequential(*layers)(x) if segments is None else checkpoint_sequential(layers, segments, x)
             loss = tensor(y, "checkpoint_sequential", x).pow(2).mean()
-            optimizer.zero_grad()
             backward(loss, what="checkpoint_sequential")
-            optimizer.step()
+            for weight in weights:
+                weight.data -= 0.5 * weight.grad
+                weight.grad = None
             losses[-1].append(loss.detach())
     expect(losses[0][0] != losses[0][4], "the loss should move")
     expect_close(
