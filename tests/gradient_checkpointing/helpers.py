@@ -72,6 +72,10 @@ def expect_step(plain, other, args, parameters=(), *, what, hint=AGAIN, loss=los
         loss(results).backward()
         steps.append((results, [leaf.grad if isinstance(leaf, Tensor) else None for leaf in leaves]))
         steps[-1] += ([parameter.grad for parameter in parameters], torch.rand(2))
+    for number, (leaf, arg) in enumerate(zip(leaves, args, strict=True)):
+        asks = isinstance(leaf, Tensor) and leaf.requires_grad and not arg.requires_grad
+        sentence = f"argument {number} of {what} should not require a gradient afterwards, as before, but does"
+        expect(not asks, sentence, hint="ask for gradients on a detached copy, not on the caller's tensor")
     (_, args_want, parameters_want, rand_want), (_, args_got, parameters_got, rand_got) = steps
     for number, (got, want) in enumerate(zip(args_got, args_want, strict=True)):
         expect_gradient(got, want, f"the gradient of argument {number} of {what}", hint)

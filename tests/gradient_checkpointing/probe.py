@@ -24,10 +24,8 @@ def drop(x):
 # and d (data), i (integers), s (a number in a dict) and n (None) don't.
 FUNCTIONS = {
     "cube": (lambda call, w: lambda x: x * x * x, "x"),
-    "layer": (lambda call, w: lambda x: torch.tanh(x * w), "x"),
     "around": (lambda call, w: lambda x: call(lambda x: x.sin() * w, x * x).exp() + x, "x"),
     "slots": (lambda call, w: lambda a, b, c: a.sin() * b + c * c * c, "xxx"),
-    "data between": (lambda call, w: lambda a, b, c: a.sin() * b + c * c * c, "xdx"),
     "objects": (lambda call, w: lambda s, x, n, y: x.sin() * s["by"] + y.exp() * (n is None), "sxnx"),
     "integers": (lambda call, w: lambda i, x: x[i % 5] * w, "ix"),
     "tuple": (lambda call, w: lambda x: (x * x, None, x.exp(), "name", 7, x > 0), "x"),
