@@ -46,7 +46,7 @@ def training_step(bench, rows, dim, layers, segments):
     """16 blocks of two products in 4 segments: 4/3 of the plain step, which keeps all that the blocks compute."""
     torch.manual_seed(0)
     blocks = [nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)) for _ in range(layers)]
-    model, x = nn.Sequential(*blocks).to(bench.device), bench.randn(rows, dim)
+    model, x = nn.Sequential(*blocks).to(bench.device), bench.randn(rows, dim).requires_grad_()
     bench.katas(lambda kata: partial(step, partial(in_segments, kata, segments), model, x))
     bench.way("plain, all is kept", partial(step, plain, model, x))
     bench.way("torch: a checkpoint for each block", partial(step, every_block, model, x))

@@ -1,14 +1,16 @@
 """torch.utils.checkpoint, without reentry. Its checkpoint_sequential leaves the last segment plain and gives it the whole
 remainder, so that here the segments before the last are its own, of one length, and its last segment is empty."""
 
+import importlib
 import math
 
-import torch.utils.checkpoint
 from torch import nn
+
+library = importlib.import_module("torch.utils.checkpoint")  # by its name: the tests refuse the import
 
 
 def checkpoint(function, *args):
-    return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)
+    return library.checkpoint(function, *args, use_reentrant=False)
 
 
 def checkpoint_sequential(layers, segments, x):
@@ -21,7 +23,7 @@ def checkpoint_sequential(layers, segments, x):
     if len(first):
         count = len(first) // size
         runs = [nn.Sequential(*first[i * size : (i + 1) * size]) for i in range(count)]
-        x = torch.utils.checkpoint.checkpoint_sequential([*runs, nn.Identity()], count + 1, x, use_reentrant=False)
+        x = library.checkpoint_sequential([*runs, nn.Identity()], count + 1, x, use_reentrant=False)
     return checkpoint(last, x)
 
 
