@@ -39,7 +39,7 @@ def in_segments(kata, segments, layers, x):
     tiny={"rows": 64, "dim": 16},
     gpu={"rows": 16384, "dim": 2048, "layers": 32},
     sweep={"rows": (512, 1024), "layers": (4, 8), "segments": (1, 16)},
-    grows={"rows": 1, "dim": 2, "layers": 1, "segments": 0},
+    grows={"rows": 1, "dim": 2},
     counts="flops",
 )
 def training_step(bench, rows, dim, layers, segments):
