@@ -169,7 +169,7 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
         then.append(trial(trials.try_slip, slip, add=results.add_slip, about=(slip,)))
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):
-        then.append(trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant.change)))
+        then.append(trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant)))
     return _Plan(first, then)
 
 
