@@ -72,10 +72,11 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Tensor | tuple[Any, 
     """function(*args), of which only the arguments are kept for the backward pass; that runs `function` again.
 
     Arguments are tensors of any dtype and any other objects, in any order. A result is a tensor, or a tuple of tensors,
-    None and any other objects; it is what the plain call gives. So are all gradients: of each tensor argument that
-    requires one, and of every leaf tensor that `function` closes over, also where no argument requires a gradient (as
-    in a model's first layer). Tensors inside lists or other objects need no gradient. A result that the loss doesn't
-    use passes nothing back, not even where its slope is infinite.
+    None and any other objects; it is what the plain call gives, but may carry a graph where that carries none. The
+    gradients are those of the plain call, too: of each tensor argument that requires one, and of every leaf tensor that
+    `function` closes over, also where no argument requires a gradient (as in a model's first layer). Tensors inside
+    lists or other objects need no gradient. A result that the loss doesn't use passes nothing back, not even where its
+    slope is infinite.
 
     `function` runs once in the forward pass and once more in a backward pass, even where several results are used.
     Without a backward pass it runs once, and under torch.no_grad() and torch.inference_mode() this is a plain call.
@@ -84,7 +85,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Tensor | tuple[Any, 
     The second run sees the random stream of torch (on all devices) as it was before the first run, so that dropout
     drops the same; afterwards the stream stands where it stood before the second run. It also runs under the autocast
     state of the first (on or off, and its dtype, on the CPU and on CUDA), whatever the state at backward is. The call
-    leaves both as a plain call does.
+    leaves both as a plain call does, and the backward pass leaves them alone.
     """
     # kata: begin
     # apply records a graph only if a tensor that it is given requires a gradient, and parameters are not given to it.
@@ -96,7 +97,7 @@ def checkpoint_sequential(layers: Sequence[nn.Module], segments: int, x: Tensor)
     """layers[-1](...layers[1](layers[0](x))), in at most `segments` runs of consecutive layers, each under a checkpoint.
 
     No run is longer than ceil(len(layers) / segments) layers, and the last one is under a checkpoint, too. Between the
-    passes nothing but the runs' inputs is kept.
+    passes nothing but the runs' inputs is kept; in the backward pass, beside them only what one run computes.
 
     Raises ValueError unless 1 <= segments <= len(layers), before any layer runs.
     """

@@ -28,7 +28,7 @@ FUNCTIONS = {
     "slots": (lambda call, w: lambda a, b, c: a.sin() * b + c * c * c, "xxx"),
     "objects": (lambda call, w: lambda s, x, n, y: x.sin() * s["by"] + y.exp() * (n is None), "sxnx"),
     "integers": (lambda call, w: lambda i, x: x[i % 5] * w, "ix"),
-    "tuple": (lambda call, w: lambda x: (x * x, None, x.exp(), "name", 7, x > 0), "x"),
+    "tuple": (lambda call, w: lambda x: (lambda h: (h * h, None, h.sin(), "name", 7, x > 0))(x.exp()), "x"),
     "tuple of one": (lambda call, w: lambda x: (x * x,), "x"),
     "the second of three": (lambda call, w: lambda x, y: (x * x, x * y, y.exp()), "xx"),
     "a steep one unused": (lambda call, w: lambda x: (x * w, (x - x).sqrt()), "x"),
@@ -123,7 +123,7 @@ def autocast(kata, case, x, w):
         y = kata.checkpoint(function, x)
     with torch.autocast("cpu", behind, enabled=behind is not None):
         y.sum().backward()
-    return {"y": y, "runs": runs, "x": x.grad, "w": w.grad}
+    return {"y": y, "runs": runs, "x": x.grad, "w": w.grad, "after": str(torch.get_autocast_dtype("cpu"))}
 
 
 def sequential(kata, case):

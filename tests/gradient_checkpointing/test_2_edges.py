@@ -76,6 +76,18 @@ def test_results_in_a_tuple(rng):
     expect_as_plain(lambda x: (x * x,), args[0], what="a tuple of one", hint="a tuple of one stays a tuple of one")
 
 
+def test_results_that_share_a_part(rng):
+    """As two heads on one layer. What both have in common goes backward once, with the sum of their gradients."""
+
+    def function(x):
+        hidden = x.exp()
+        return hidden * hidden, hidden.sin()
+
+    hint = "one inner backward pass, from all results together: after it the graph of the second run is gone"
+    with called_for("backward through (h * h, sin(h)) with h = exp(x)", hint=hint):
+        expect_as_plain(function, leaf(randn(rng, 3)), what="(h * h, sin(h)) with h = exp(x)", hint=hint)
+
+
 @pytest.mark.parametrize("used", [0, 1, 2])
 def test_a_loss_that_uses_one_of_three_results(rng, used):
     """The others have no gradient."""
