@@ -23,14 +23,14 @@ class RunningRoom:
         self.start()
 
     def start(self) -> None:
-        self.log = self.checkout.root / "room.log"
+        self.log = self.checkout.work / "room.log"
         # NiceGUI behaves otherwise in a process that looks like a test.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environment = {**inherited, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dojo.cli", "room", "--no-open", *self.arguments],
-                cwd=self.checkout.root,
+                cwd=self.checkout.work,
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
