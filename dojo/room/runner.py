@@ -80,6 +80,10 @@ class Runner:
             self.headless.run(kata, self._show, live_run, lambda: self._closed or kata.name in self._waiting)
         except UserError as error:
             live_run.notices = [str(error)]
+        except Exception as error:  # the next save gets a new fork server
+            live_run.notices = [f"The run ended by a fault of the trainer ({error!r}). The next save runs again."]
+            live_run.waiting = False
+            self.headless.close()
         self._show(live_run)
 
     def _show(self, live_run: LiveRun) -> None:

@@ -34,7 +34,9 @@ def draw() -> None:
                 person.look(*SIZE)
                 person.enter(f"/kata/{KATA}")
                 person.reads("Your result is exactly what you get when")
-                chrome.execute_script("getElement(kata.id).editor.scrollDOM.scrollTop = 780; document.activeElement.blur()")
+                chrome.execute_script(
+                    "getElement(kata.id).editor.scrollDOM.scrollTop = 780; document.activeElement.blur()"
+                )
                 person.until(lambda: "running" not in person.page)
                 PICTURE.parent.mkdir(exist_ok=True)
                 chrome.save_screenshot(str(PICTURE))
