@@ -8,6 +8,7 @@ from dojo.core import answers, humanize
 from dojo.core.errors import UserError
 from dojo.practice.drill.clock import clock_text
 from dojo.practice.reading import by_track
+from dojo.practice.rounds import ROLES
 from dojo.progress.schedule import due_now
 from dojo.progress.standing import MARKS, describe_progress, standing_of
 from dojo.room.frame import frame, html, trouble_page
@@ -54,6 +55,7 @@ def _content(room: Room, role: str) -> str:
         solved=sum(progress.state == "solved" for progress in standing.values()),
         role=role,
         roles=list(room.catalog.roles),
+        rounds=[name for name in ROLES if room.has_katas_of(name)],
         unfinished=unfinished,
         clocks={s.id: f"{clock_text(s.seconds_left)} of {s.minutes:g} minutes are left" for s in unfinished},
         next=next(iter([*begun, *new]), None),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from nicegui import app, ui
 
 from dojo.core.errors import UserError
-from dojo.room import kata_page, list_page, session_page, start_pages
+from dojo.room import interview_page, kata_page, list_page, session_page, start_pages
 from dojo.room.frame import SHARED_STYLE
 from dojo.room.guard import PARAMETER, Guard
 from dojo.room.state import Room
@@ -44,7 +44,7 @@ def path(secret: str, kata: str) -> str:
 def serve(room: Room, port: int, secret: str, kata: str, *, show: bool, everywhere: bool) -> None:
     """Serves until Ctrl-C. `everywhere` is for a container, whose own loopback nobody outside can reach."""
     app.add_middleware(Guard, secret=secret, port=port)
-    for page in (list_page, kata_page, start_pages, session_page):
+    for page in (list_page, kata_page, start_pages, session_page, interview_page):
         page.add(room)
     app.on_shutdown(room.close)
     ui.add_head_html(f"<style>{SHARED_STYLE.read_text(encoding='utf-8')}</style>", shared=True)

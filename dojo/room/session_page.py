@@ -30,7 +30,7 @@ def add(room: Room) -> None:
             return
         session = room.sessions.find(number)
         try:
-            if session is None:
+            if session is None or session.kind == "mock":
                 raise UserError(f"There is no drill and no hunt with the number {number}.")
             if session.ended is None:
                 _go_on(room, session)
@@ -50,7 +50,15 @@ def _over(room: Room, session: Session) -> None:
     kata = room.catalog[session.kata]
     with frame(kata.title):
         html(last_page_of(room.checkout, kata, session, SessionLog(room.checkout)))
-        link_button("All katas", "/")
+        ways_on(session)
+
+
+def ways_on(session: Session) -> None:
+    """Links behind the last page."""
+    if session.state.round_id is not None:
+        link_button("On with the interview", f"/interview/{session.state.round_id}")
+    link_button("To the kata", f"/kata/{session.kata}")
+    link_button("All katas", "/")
 
 
 class SessionPage:
@@ -121,8 +129,7 @@ class SessionPage:
                 for number, words in enumerate(RATINGS):
                     button(f"{number} {words}", partial(press, f"rate {number}"))
             elif view.phase == "done":
-                link_button("To the kata", f"/kata/{self.kata.name}")
-                link_button("All katas", "/")
+                ways_on(self.running.session)
 
     def pause(self) -> None:
         self.editor.flush()

@@ -251,32 +251,32 @@ class Sessions:
         self._lock = threading.Lock()
         self._unrecorded = 0
 
-    def begin_drill(self, kata: Kata, minutes: float) -> int:
+    def begin_drill(self, kata: Kata, minutes: float, round_id: int | None = None) -> int:
         log = SessionLog(self.checkout)
-        return self._open(kata, log.begin_drill(kata, minutes), log)
+        return self._open(kata, log.begin_drill(kata, minutes, round_id), log)
 
-    def begin_hunt(self, kata: Kata, bugs: int) -> int:
+    def begin_hunt(self, kata: Kata, bugs: int, minutes: float | None = None, round_id: int | None = None) -> int:
         """Plants the bugs, which takes some seconds, and begins."""
         log, seed = SessionLog(self.checkout), any_seed()
         with ForkServer(self.checkout) as forkserver:
             planted = plant_bugs(self.checkout, kata, bugs, seed, forkserver)
-        return self._open(kata, begin_hunt(log, kata, planted, seed, hunt_minutes(bugs)), log)
+        hunt = begin_hunt(log, kata, planted, seed, minutes or hunt_minutes(bugs), round_id)
+        return self._open(kata, hunt, log)
 
     def unfinished(self) -> list[Session]:
-        """What can be gone on with here; the newest first. The parts of a mock interview belong to their round."""
+        """What can be gone on with; the newest first. The parts of a mock interview belong to it."""
         sessions = SessionLog(self.checkout).sessions()
         return [
             session
             for session in reversed(sessions)
             if session.ended is None
-            and session.kind != "mock"
             and session.state.round_id is None
             and session.folder.is_dir()
-            and session.kata in {kata.name for kata in self.catalog.katas}
+            and (session.kind == "mock" or session.kata in {kata.name for kata in self.catalog.katas})
         ]
 
     def find(self, number: int) -> Session | None:
-        return next((s for s in SessionLog(self.checkout).sessions() if s.id == number and s.kind != "mock"), None)
+        return next((session for session in SessionLog(self.checkout).sessions() if session.id == number), None)
 
     def running(self, number: int) -> OpenSession | None:
         """The session, if this room runs it."""

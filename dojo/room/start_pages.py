@@ -46,7 +46,8 @@ def show(
     page: StartPage,
     begin: Callable[[], int],
     meanwhile: str = "Starting ...",
-    choose: Callable[[], None] = lambda: None,
+    choose: Callable[[], object] = lambda: None,
+    leads_to: str = "/session/{}",
 ) -> None:
     """The page, and a button that begins and leads to the session."""
 
@@ -59,7 +60,7 @@ def show(
             trouble.content = sentences([str(error)], "bad")
             start_button.props(remove="disabled")
             return
-        ui.navigate.to(f"/session/{number}")
+        ui.navigate.to(leads_to.format(number))
 
     with frame(page.title):
         html(sentences(page.sentences, ""))

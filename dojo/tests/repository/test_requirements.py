@@ -263,7 +263,16 @@ def test_every_module_of_the_trainer_loads_but_those_of_extras(light):
         "dojo.notebook.magics IPython",
         *(
             f"dojo.room.{module} nicegui"
-            for module in ("editor", "frame", "kata_page", "list_page", "server", "session_page", "start_pages")
+            for module in (
+                "editor",
+                "frame",
+                "interview_page",
+                "kata_page",
+                "list_page",
+                "server",
+                "session_page",
+                "start_pages",
+            )
         ),
         "dojo.tutor.server mcp",
     ]
