@@ -87,7 +87,7 @@ class OldSpelling(click.Command):
     cls=KataGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Options: kata COMMAND -h   Other katas: kata --pack DIR   Also: kata check, dev, mcp",
+    epilog="Options: kata COMMAND -h   Packs: kata --pack DIR   Also: kata dev, check, mcp",
 )
 @click.version_option(package_name="katas", message="%(version)s")
 @click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
