@@ -11,19 +11,19 @@ from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
-from dojo.practice.drill import last_page
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.drill.clock import clock_text
-from dojo.practice.drill.grading import stage_points
 from dojo.practice.hunt import view as hunt_view
 from dojo.practice.hunt.app import HuntApp
 from dojo.practice.hunt.start import any_seed, begin_hunt, hunt_minutes, plant_bugs
+from dojo.practice.interview import check_folder
 from dojo.practice.pages import Actions
 from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session, SessionLog
 from dojo.room.html import render, render_verdict
+from dojo.room.last_pages import last_page_of
 
-AWAY_S = 20.0  # after which a drill that no window shows is paused
+AWAY_S = 20.0  # after which a drill that no window shows is left
 START_TIMEOUT_S = 30.0
 
 
@@ -101,8 +101,8 @@ class RoomDrill(DrillApp):
         return {"leave": self.leave}
 
     def tick(self) -> None:
-        if self.phase == "work" and time.monotonic() - self.looked_at > AWAY_S:
-            self.pause()  # the window was closed, or the computer sleeps
+        if self.phase != "grading" and time.monotonic() - self.looked_at > AWAY_S:
+            self.leave()  # the window was closed: `kata drill --resume` may go on with it
         super().tick()
 
 
@@ -155,35 +155,6 @@ def _clock(session: Session) -> str:
     if phase in ("work", "paused"):
         return f"{clock_text(left)} left" + (", paused" if phase == "paused" else "")
     return "time is up" if not left else f"done in {clock_text(session.elapsed)}"
-
-
-def last_page_of(checkout: Checkout, kata: Kata, session: Session, log: SessionLog) -> str:
-    """The last page of a drill or hunt that is over, as HTML."""
-    if session.state.hunt:
-        facts = hunt_view.facts(session, session.state.hunt)
-        return render("last_hunt", kata=kata, session=session, facts=facts, bugs=session.state.hunt.bugs)
-    summary = last_page.summarise(session, kata, log)
-    rows = [
-        {
-            "stage": result.stage,
-            "asks": kata.stages[result.stage - 1] if result.stage <= len(kata.stages) else "",
-            "tests": f"{result.passed}/{result.tests}" if result.tests else "-",
-            "points": f"{points:.0f}",
-            "at": clock_text(result.first_passed) if result.first_passed is not None else "-",
-            "passes": result.share == 1,
-        }
-        for result, points in zip(summary.stages, stage_points(summary.stages), strict=True)
-    ]
-    return render(
-        "last_drill",
-        kata=kata,
-        session=session,
-        facts=last_page.facts(summary),
-        rows=rows,
-        advice=[*last_page.sentences(summary), *filter(None, [session.state.repeat_advice])],
-        attempt=checkout.shown(session.attempt),
-        failures=session.state.failures,
-    )
 
 
 class OpenSession:
@@ -285,6 +256,7 @@ class Sessions:
 
     def resume(self, session: Session) -> int:
         log = SessionLog(self.checkout)
+        check_folder(log, session)
         return self._open(self.catalog[session.kata], session, log)
 
     def close(self) -> None:

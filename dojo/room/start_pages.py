@@ -26,7 +26,7 @@ def add(room: Room) -> None:
         except UserError as error:
             trouble_page(error)
             return
-        minutes = min(max(minutes, MINUTES[0]), MINUTES[1]) if minutes else kata.minutes
+        minutes = min(max(minutes, MINUTES[0]), MINUTES[1]) if minutes > 0 else kata.minutes  # NaN is not
         show(drill_page(kata, minutes), lambda: room.sessions.begin_drill(kata, minutes))
 
     @ui.page("/hunt/{name}")
@@ -55,10 +55,13 @@ def show(
         trouble.content = sentences([meanwhile])
         try:
             number = await run.io_bound(begin)
-        except UserError as error:
-            trouble.content = sentences([str(error)], "bad")
+        except Exception as error:
+            known = isinstance(error, UserError)
+            trouble.content = sentences([str(error) if known else f"A fault of the trainer: {error!r}"], "bad")
             start_button.props(remove="disabled")
-            return
+            if known:
+                return
+            raise
         ui.navigate.to(f"/session/{number}")
 
     with frame(page.title):
@@ -68,7 +71,7 @@ def show(
         choose()
         with ui.element("div").classes("buttons"):
             start_button = button("Start the clock", start, "main")
-            ui.link("Go back; nothing is recorded", "/")
+            ui.link(page.leaving.replace("leave", "Go back", 1), "/")
         trouble = html("").props("role=status")
 
 
