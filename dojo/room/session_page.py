@@ -26,11 +26,12 @@ def add(room: Room) -> None:
 
     @ui.page("/session/{number}")
     async def session_page(number: int) -> None:
-        if found := room.sessions.running(number):
-            await SessionPage(room, number, found).begin()
-            return
-        session = room.sessions.find(number)
         try:
+            if found := room.sessions.running(number):
+                Sheet(room.checkout, found.session.file).read()
+                await SessionPage(room, number, found).begin()
+                return
+            session = room.sessions.find(number)
             if session is None:
                 raise UserError(f"There is no drill and no hunt with the number {number}.")
             if session.ended is None:
@@ -60,14 +61,14 @@ class SessionPage:
     def __init__(self, room: Room, number: int, running: OpenSession) -> None:
         self.room, self.number, self.running, self.kata = room, number, running, running.kata
         self.view = SessionView(phase="grading", seconds_left=LOW_S)
-        self.left = False
+        self.left = self.missed = False
         with frame(self.kata.title, wide=True) as self.lights:
             with ui.element("section").classes("question").props("aria-label=Question"):
                 self.clock = html("").props("role=timer").classes("clock")
                 self.asked = html("").props("aria-live=polite")
                 self.text = html("").props("aria-live=polite").classes("page")
             with ui.element("section").classes("answer").props('aria-label="Your answer"') as self.answer:
-                self.editor = Editor(Sheet(room.checkout, running.session.file), lambda again: None)
+                self.editor = Editor(Sheet(room.checkout, running.session.file), self.saved)
             with ui.element("section").classes("verdict").props("aria-label=Verdict"):
                 self.verdict = html("").props("role=status aria-live=polite")
                 self.notes = html("").props("role=status")
@@ -89,6 +90,7 @@ class SessionPage:
             return
         if view.phase == "work":
             await self.editor.tick()
+            self.missed = self.missed or view.missing
         for element, now in (
             (self.clock, view.clock),
             (self.asked, view.asked),
@@ -107,6 +109,11 @@ class SessionPage:
         if (view.seconds_left < LOW_S) != (old.seconds_left < LOW_S):
             self.clock.classes(toggle="low")
         self.view = view
+
+    def saved(self, again: bool) -> None:
+        if self.missed:  # with its folder, perhaps, and then nobody watches that any more
+            self.missed = False
+            self.running.press("look again")
 
     def show_buttons(self, view: SessionView) -> None:
         self.buttons.clear()

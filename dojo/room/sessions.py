@@ -88,7 +88,7 @@ class RoomDrill(DrillApp):
                 "explain": self.explain,
                 "pause": self.pause,
                 "finish": self.grade,
-                "restore": self.restore,
+                "look again": self.look_again,
                 "leave": self.leave,
             }
         if self.phase == "paused":
@@ -99,6 +99,12 @@ class RoomDrill(DrillApp):
             ratings = {f"rate {number}": lambda key=str(number): self.do_key_action(key) for number in range(4)}
             return {**ratings, "leave": self.leave}
         return {"leave": self.leave}
+
+    def look_again(self) -> None:
+        """Watches the folder anew: it was deleted, and the file was put back."""
+        self.saves.close()
+        self.watch_folder(self.session.folder)
+        self.start_run()
 
     def tick(self) -> None:
         if self.phase != "grading" and time.monotonic() - self.looked_at > AWAY_S:

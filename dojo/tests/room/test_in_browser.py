@@ -367,13 +367,18 @@ def test_what_one_window_leaves_the_other_leaves_too(person, kata):
     person.reads("The drill that you left")
 
 
-def test_a_drill_whose_folder_is_gone_costs_a_sentence(person, room, kata):
+def test_a_drill_whose_folder_is_gone_goes_on_or_costs_a_sentence(person, room, kata):
     person.enter(f"/drill/{kata.name}")
     person.click("Start the clock")
     person.reads("Stage 1 of 2")
+    session = kata.session
+    shutil.rmtree(session.folder)
+    person.reads("is gone. Put back what stands here?")
+    person.click("Put it back")
+    person.write(kata.reference.replace("if x < 0", "if x < -9"))
+    person.reads("Stage 2 of 2")
     person.click("Leave")
     person.reads("Left unfinished")
-    session = kata.session
     shutil.rmtree(session.folder)
     person.enter(f"/session/{session.id}")
     person.click("Start the clock")
