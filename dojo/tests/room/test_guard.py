@@ -52,17 +52,11 @@ def test_another_cookie_is_no_secret(room, cookie):
     assert room.get("/", with_secret=False, Cookie=cookie).status == 403
 
 
-@pytest.mark.parametrize("other", ['a={"b": "c, d"}', "a b=c", "=", "{cookie}x", "\x7f=1"])
+@pytest.mark.parametrize("other", ['a={"b": "c, d"}', "a b=c", "=", "{cookie}x", "=;;="])
 def test_the_cookies_of_other_servers_of_this_machine_do_no_harm(room, other):
     """Cookies do not know ports."""
-    assert (
-        room.get(
-            "/",
-            with_secret=False,
-            Cookie=f"{other.format(cookie=room.cookie) if '{cookie}' in other else other}; {room.cookie}",
-        ).status
-        == 200
-    )
+    cookies = f"{other.replace('{cookie}', room.cookie)}; {room.cookie}"
+    assert room.get("/", with_secret=False, Cookie=cookies).status == 200
 
 
 def test_the_address_gives_a_cookie_and_leads_to_the_page_without_the_secret(room):
