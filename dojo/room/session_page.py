@@ -43,6 +43,7 @@ def add(room: Room) -> None:
 
 
 def _go_on(room: Room, session: Session) -> None:
+    room.sessions.spare.warm_up()
     left = f"{clock_text(session.seconds_left)} of {session.minutes:g} minutes are left. The clock has stood since."
     title = f"The {session.kind} that you left: {room.catalog[session.kata].title}"
     show(StartPage(title, [left], leaving="leave; the clock stands"), lambda: room.sessions.resume(session))

@@ -10,7 +10,6 @@ from multiprocessing import Pipe
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.engine.forkserver import ForkServer
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.drill.clock import clock_text
 from dojo.practice.hunt import view as hunt_view
@@ -22,6 +21,7 @@ from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session, SessionLog
 from dojo.room.html import render, render_verdict
 from dojo.room.last_pages import last_page_of
+from dojo.room.spare import Spare
 
 AWAY_S = 20.0  # after which a drill that no window shows is left
 START_TIMEOUT_S = 30.0
@@ -166,8 +166,8 @@ def _clock(session: Session) -> str:
 class OpenSession:
     """A drill or hunt that this room runs, in a thread of its own until it is over or left."""
 
-    def __init__(self, checkout: Checkout, kata: Kata, session: Session, log: SessionLog) -> None:
-        self.kata, self.session = kata, session
+    def __init__(self, checkout: Checkout, kata: Kata, session: Session, log: SessionLog, spare: Spare) -> None:
+        self.kata, self.session, self.spare = kata, session, spare
         self.buttons = Buttons()
         self.trouble = ""
         self.app: RoomDrill | None = None
@@ -180,8 +180,9 @@ class OpenSession:
 
     def _run(self, checkout: Checkout, kata: Kata, session: Session, log: SessionLog) -> None:
         make = RoomHunt if session.kind == "hunt" else RoomDrill
+        forkserver = self.spare.take()
         try:
-            app = make(checkout, kata, session, log, self.buttons)  # type: ignore[arg-type]  # no terminal is needed
+            app = make(checkout, kata, session, log, self.buttons, forkserver=forkserver)  # type: ignore[arg-type]  # no terminal
             app.looked_at = time.monotonic()
             app.draw()
             self.app = app
@@ -196,6 +197,7 @@ class OpenSession:
             raise
         finally:
             self._begun.set()
+            self.spare.give_back(forkserver)
 
     @property
     def view(self) -> SessionView:
@@ -225,6 +227,7 @@ class Sessions:
     def __init__(self, checkout: Checkout, catalog: Catalog) -> None:
         self.checkout, self.catalog = checkout, catalog
         self.open: dict[int, OpenSession] = {}
+        self.spare = Spare(checkout)
         self._lock = threading.Lock()
         self._unrecorded = 0
 
@@ -235,8 +238,11 @@ class Sessions:
     def begin_hunt(self, kata: Kata, bugs: int) -> int:
         """Plants the bugs, which takes some seconds, and begins."""
         log, seed = SessionLog(self.checkout), any_seed()
-        with ForkServer(self.checkout) as forkserver:
+        forkserver = self.spare.take()
+        try:
             planted = plant_bugs(self.checkout, kata, bugs, seed, forkserver)
+        finally:
+            self.spare.give_back(forkserver)
         return self._open(kata, begin_hunt(log, kata, planted, seed, hunt_minutes(bugs)), log)
 
     def unfinished(self) -> list[Session]:
@@ -269,6 +275,7 @@ class Sessions:
         """Leaves them all: their clocks stand."""
         for session in self.open.values():
             session.leave()
+        self.spare.close()
 
     def _open(self, kata: Kata, session: Session, log: SessionLog) -> int:
         with self._lock:
@@ -276,5 +283,5 @@ class Sessions:
                 return session.id  # another window was faster
             self._unrecorded -= not session.id
             number = session.id or self._unrecorded
-            self.open[number] = OpenSession(self.checkout, kata, session, log)
+            self.open[number] = OpenSession(self.checkout, kata, session, log, self.spare)
             return number

@@ -27,6 +27,7 @@ def add(room: Room) -> None:
             trouble_page(error)
             return
         minutes = min(max(minutes, MINUTES[0]), MINUTES[1]) if minutes > 0 else kata.minutes  # NaN is not
+        room.sessions.spare.warm_up()
         show(drill_page(kata, minutes), lambda: room.sessions.begin_drill(kata, minutes))
 
     @ui.page("/hunt/{name}")
@@ -38,6 +39,7 @@ def add(room: Room) -> None:
             return
         bugs = min(max(bugs, BUGS[0]), BUGS[-1])
         page = start_page(room.checkout, kata, bugs, hunt_minutes(bugs), "")
+        room.sessions.spare.warm_up()
         meanwhile = "Planting, and making sure that tests find it ..."
         show(page, lambda: room.sessions.begin_hunt(kata, bugs), meanwhile, lambda: choose_bugs(kata, bugs))
 

@@ -39,3 +39,18 @@ def test_a_drill_that_no_window_shows_is_free_for_the_terminal(checkout, catalog
     assert room.running(number).view.phase == "work"
     room.close()
     assert not lock.is_open(session.folder)
+
+
+def test_the_next_drill_finds_torch_loaded(checkout, catalog):
+    """The process that ran one drill runs the next; two at a time have one each, and none outlives the room."""
+    room = Sessions(checkout, catalog)
+    first = room.running(room.begin_drill(catalog["tiny"], 5))
+    process = first.app.forkserver.process
+    second = room.running(room.begin_drill(catalog["tiny"], 5))
+    assert second.app.forkserver.process is not process
+    first.leave()
+    third = room.running(room.begin_drill(catalog["tiny"], 5))
+    assert third.app.forkserver.process is process
+    room.close()
+    assert not process.is_alive()
+    assert not second.app.forkserver.process.is_alive()
