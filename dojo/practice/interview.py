@@ -61,7 +61,7 @@ def resume(checkout: Checkout, catalog: Catalog) -> list[str]:
         raise UserError("No drill was left unfinished. Begin one: kata drill")
     session = resumable[-1]
     if session.kind != "mock":
-        _check_folder(log, session)
+        check_folder(log, session)
     with Terminal("kata drill") as terminal, ForkServer(checkout) as forkserver:
         if session.kind == "mock":
             return _run_round(checkout, catalog, log, session, terminal, forkserver)
@@ -109,7 +109,7 @@ def _run_round(
             break
         title = f"{number + 1} of {len(parts)}: "
         if len(started) > number:
-            _check_folder(log, started[-1])
+            check_folder(log, started[-1])
             session = started[-1] if _goes_on(catalog, started[-1], terminal, title) else None
         else:
             session = _begin_part(catalog, log, terminal, forkserver, round_session, parts[number], title, begun)
@@ -156,7 +156,7 @@ def _app(
     return app(checkout, catalog[session.kata], session, log, terminal, part, forkserver)
 
 
-def _check_folder(log: SessionLog, session: Session) -> None:
+def check_folder(log: SessionLog, session: Session) -> None:
     """Ends a session whose folder was deleted, and raises UserError."""
     if not session.folder.is_dir():
         session.ended = clock.now()

@@ -1,13 +1,14 @@
 """Who may talk to the room: the browser of the person who started it, and nobody else.
 
-The room runs code, so each request needs a secret. The address that `kata room` opens holds it; it is exchanged for a cookie
+The room runs code, so each request needs a secret. The address that `kata room` prints holds it; it is exchanged for a cookie
 that the browser sends with requests of the room's own pages only (SameSite=Strict). A page of another site that points at
 this port, by its own name (DNS rebinding) or by ours, is refused by its Host or its Origin before anything else is looked at.
 """
 
+import os
 import secrets
+import stat
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -46,7 +47,7 @@ def read_secret(checkout: Checkout) -> str:
     file = checkout.state / SECRET_FILE
     try:
         known = file.read_text(encoding="ascii").strip()
-        if len(known) >= 32 and not _others_may_read(file):
+        if len(known) >= 32 and _is_ours_alone(file):
             return known
     except (OSError, UnicodeDecodeError):
         pass
@@ -61,15 +62,19 @@ def read_secret(checkout: Checkout) -> str:
     return secret
 
 
-def _others_may_read(file: Path) -> bool:
-    return bool(file.stat().st_mode & 0o077)
+def _is_ours_alone(file: Path) -> bool:
+    """Whether nobody else can read or could have written it: a link, or a file of somebody else's, is none of ours."""
+    status = file.lstat()
+    ours = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return stat.S_ISREG(status.st_mode) and ours and not status.st_mode & 0o077
 
 
 class Guard:
     """ASGI middleware around everything that the room serves, its websocket included."""
 
-    def __init__(self, app: App, secret: str, port: int) -> None:
+    def __init__(self, app: App, secret: str, port: int, ticket: str = "") -> None:
         self.app, self.secret, self.port = app, secret, port
+        self.ticket = ticket  # opens the room once
         self.hosts = {f"{name}:{port}" for name in NAMES}
         self.cookie = f"kata_room_{port}"  # cookies do not know ports
 
@@ -80,9 +85,9 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if refusal := self.refusal(headers):
             await _refuse(scope, receive, send, refusal)
-        elif self._is_secret(self._cookie_of(headers)):
+        elif any(map(self._is_secret, self._cookies(headers))):
             await self.app(scope, receive, _with_headers(send))
-        elif scope["type"] == "http" and self._is_secret(_parameter(scope)):
+        elif scope["type"] == "http" and self._opens(_parameter(scope)):
             await self._exchange(scope, send)
         else:
             await _refuse(scope, receive, send, NO_SECRET)
@@ -95,15 +100,20 @@ class Guard:
             return FOREIGN
         return ""
 
+    def _opens(self, parameter: str) -> bool:
+        """Whether this parameter of an address is the secret, or the ticket, which is then used up."""
+        if self.ticket and secrets.compare_digest(parameter.encode(), self.ticket.encode()):
+            self.ticket = ""
+            return True
+        return self._is_secret(parameter)
+
     def _is_secret(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), self.secret.encode())
 
-    def _cookie_of(self, headers: Mapping[str, str]) -> str:
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return ""
-        return str(cookies[self.cookie].value) if self.cookie in cookies else ""
+    def _cookies(self, headers: Mapping[str, str]) -> list[str]:
+        """The values of our cookie. Others, of other servers of this machine, may be written as they like."""
+        pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+        return [value for name, _, value in pairs if name == self.cookie]
 
     async def _exchange(self, scope: Scope, send: Send) -> None:
         """Gives the cookie for the secret in the address, and leads to the same page without it."""

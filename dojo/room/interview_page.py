@@ -29,6 +29,7 @@ def add(room: Room) -> None:
 
     @ui.page("/interview")
     def interview(role: str = "") -> None:
+        room.sessions.spare.warm_up()
         try:
             _before(room, role)
         except UserError as error:

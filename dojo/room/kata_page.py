@@ -28,6 +28,7 @@ def add(room: Room) -> None:
             answers.prepare(room.checkout)
             kata = room.catalog.find(name)
             rules = actions.rules(room.checkout, kata)
+            Sheet(room.checkout, room.checkout.answer(kata.name)).read()
         except UserError as error:
             trouble_page(error)
             return
@@ -69,21 +70,21 @@ class KataPage:
         """Starts the first run, and then shows what is new several times a second."""
         actions.record_reading(self.room.checkout, self.kata, self.note)
         self.room.runner.submit(self.kata)
-        self.tick()
+        await self.tick()
         await ui.context.client.connected(timeout=30)
         await self.editor.begin()
         ui.timer(TICK_S, self.tick)
 
-    def tick(self) -> None:
-        self.editor.tick()
+    async def tick(self) -> None:
+        await self.editor.tick()
         shown = self.room.runner.shown.get(self.kata.name, Shown())
         if shown.version != self.shown.version:
             self.shown = shown
             self.verdict.content, self.lights.content = shown.verdict, shown.lights
             self.next_failure.set_visibility(shown.failures > 1)
 
-    def saved(self) -> None:
-        self.room.runner.submit(self.kata)
+    def saved(self, again: bool) -> None:
+        self.room.runner.submit(self.kata, again=again)
 
     def note(self, sentence: str) -> None:
         self.notes.content = sentences([sentence])
@@ -103,7 +104,9 @@ class KataPage:
     def show(self, content: str) -> None:
         """Adds a page below the verdict, the newest first."""
         with self.pages:
-            html(content).classes("page").move(target_index=0)
+            page = html(content).classes("page")
+        page.move(target_index=0)
+        ui.run_javascript(f"getHtmlElement({page.id})?.scrollIntoView({{block: 'nearest'}})")
 
     def hint(self) -> None:
         self.hints, text = actions.next_hint(self.room.checkout, self.kata, self.note, after=self.hints)

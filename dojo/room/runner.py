@@ -75,8 +75,8 @@ class Runner:
 
     def _run(self, kata: Kata) -> None:
         live_run = self._live_runs.setdefault(kata.name, LiveRun(kata))
-        live_run.solved_before = solved_in_this_try(self.checkout, kata.name)
         try:
+            live_run.solved_before = solved_in_this_try(self.checkout, kata.name)
             self.headless.run(kata, self._show, live_run, lambda: self._closed or kata.name in self._waiting)
         except UserError as error:
             live_run.notices = [str(error)]

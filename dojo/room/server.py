@@ -1,6 +1,7 @@
 """Starts the room: its pages, on a port of this machine that nobody else can reach."""
 
 import os
+import secrets
 import socket
 from contextlib import suppress
 
@@ -43,13 +44,14 @@ def path(secret: str, kata: str) -> str:
 
 def serve(room: Room, port: int, secret: str, kata: str, *, show: bool, everywhere: bool) -> None:
     """Serves until Ctrl-C. `everywhere` is for a container, whose own loopback nobody outside can reach."""
-    app.add_middleware(Guard, secret=secret, port=port)
+    ticket = secrets.token_urlsafe(32)  # a browser's command line can be read by every user of this machine
+    app.add_middleware(Guard, secret=secret, port=port, ticket=ticket)
     for page in (list_page, kata_page, start_pages, session_page, interview_page):
         page.add(room)
     app.on_shutdown(room.close)
     ui.add_head_html(f"<style>{SHARED_STYLE.read_text(encoding='utf-8')}</style>", shared=True)
     with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has shut everything down
-        _run(port, path(secret, kata) if show else False, EVERYWHERE if everywhere else LOOPBACK)
+        _run(port, path(ticket, kata) if show else False, EVERYWHERE if everywhere else LOOPBACK)
 
 
 def _run(port: int, show: str | bool, host: str) -> None:
@@ -57,6 +59,7 @@ def _run(port: int, show: str | bool, host: str) -> None:
         host=host,
         port=port,
         title="katas",
+        language="en-US",
         favicon=FAVICON,
         dark=None,
         reload=False,

@@ -10,7 +10,8 @@ from dojo.practice.start_page import StartPage
 from dojo.progress.sessions import Session, SessionLog
 from dojo.room.editor import Editor
 from dojo.room.frame import button, confirmed, frame, html, link_button, sentences, trouble_page
-from dojo.room.sessions import OpenSession, SessionView, last_page_of
+from dojo.room.last_pages import last_page_of
+from dojo.room.sessions import OpenSession, SessionView
 from dojo.room.sheet import Sheet
 from dojo.room.start_pages import show
 from dojo.room.state import Room
@@ -25,11 +26,12 @@ def add(room: Room) -> None:
 
     @ui.page("/session/{number}")
     async def session_page(number: int) -> None:
-        if found := room.sessions.running(number):
-            await SessionPage(room, found).begin()
-            return
-        session = room.sessions.find(number)
         try:
+            if found := room.sessions.running(number):
+                Sheet(room.checkout, found.session.file).read()
+                await SessionPage(room, number, found).begin()
+                return
+            session = room.sessions.find(number)
             if session is None or session.kind == "mock":
                 raise UserError(f"There is no drill and no hunt with the number {number}.")
             if session.ended is None:
@@ -41,9 +43,10 @@ def add(room: Room) -> None:
 
 
 def _go_on(room: Room, session: Session) -> None:
+    room.sessions.spare.warm_up()
     left = f"{clock_text(session.seconds_left)} of {session.minutes:g} minutes are left. The clock has stood since."
     title = f"The {session.kind} that you left: {room.catalog[session.kata].title}"
-    show(StartPage(title, [left]), lambda: room.sessions.resume(session))
+    show(StartPage(title, [left], leaving="leave; the clock stands"), lambda: room.sessions.resume(session))
 
 
 def _over(room: Room, session: Session) -> None:
@@ -64,32 +67,39 @@ def ways_on(session: Session) -> None:
 class SessionPage:
     """One window on a session that runs."""
 
-    def __init__(self, room: Room, running: OpenSession) -> None:
-        self.room, self.running, self.kata = room, running, running.kata
+    def __init__(self, room: Room, number: int, running: OpenSession) -> None:
+        self.room, self.number, self.running, self.kata = room, number, running, running.kata
         self.view = SessionView(phase="grading", seconds_left=LOW_S)
+        self.left = self.missed = False
         with frame(self.kata.title, wide=True) as self.lights:
             with ui.element("section").classes("question").props("aria-label=Question"):
                 self.clock = html("").props("role=timer").classes("clock")
                 self.asked = html("").props("aria-live=polite")
                 self.text = html("").props("aria-live=polite").classes("page")
             with ui.element("section").classes("answer").props('aria-label="Your answer"') as self.answer:
-                self.editor = Editor(Sheet(room.checkout, running.session.file), lambda: None)
+                self.editor = Editor(Sheet(room.checkout, running.session.file), self.saved)
             with ui.element("section").classes("verdict").props("aria-label=Verdict"):
                 self.verdict = html("").props("role=status aria-live=polite")
                 self.notes = html("").props("role=status")
                 self.buttons = ui.element("div").classes("buttons")
 
     async def begin(self) -> None:
-        self.tick()
+        await self.tick()
         await ui.context.client.connected(timeout=30)
         await self.editor.begin()
         ui.timer(TICK_S, self.tick)
 
-    def tick(self) -> None:
+    async def tick(self) -> None:
         """Shows what is new. Only what changed is sent, so that a screen reader is left in peace."""
         view, old = self.running.view, self.view
+        if self.left:
+            return
+        if view.phase != "done" and not self.running.runs and not self.running.trouble:
+            ui.navigate.to(f"/session/{self.number}")  # another window has left it
+            return
         if view.phase == "work":
-            self.editor.tick()
+            await self.editor.tick()
+            self.missed = self.missed or view.missing
         for element, now in (
             (self.clock, view.clock),
             (self.asked, view.asked),
@@ -108,6 +118,11 @@ class SessionPage:
         if (view.seconds_left < LOW_S) != (old.seconds_left < LOW_S):
             self.clock.classes(toggle="low")
         self.view = view
+
+    def saved(self, again: bool) -> None:
+        if self.missed:  # with its folder, perhaps, and then nobody watches that any more
+            self.missed = False
+            self.running.press("look again")
 
     def show_buttons(self, view: SessionView) -> None:
         self.buttons.clear()
@@ -143,5 +158,6 @@ class SessionPage:
 
     async def leave(self) -> None:
         self.editor.flush()
+        self.left = True
         await run.io_bound(self.running.leave)
         ui.navigate.to("/")

@@ -10,20 +10,20 @@ from multiprocessing import Pipe
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout
-from dojo.engine.forkserver import ForkServer
-from dojo.practice.drill import last_page
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.drill.clock import clock_text
-from dojo.practice.drill.grading import stage_points
 from dojo.practice.hunt import view as hunt_view
 from dojo.practice.hunt.app import HuntApp
 from dojo.practice.hunt.start import any_seed, begin_hunt, hunt_minutes, plant_bugs
+from dojo.practice.interview import check_folder
 from dojo.practice.pages import Actions
 from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session, SessionLog
 from dojo.room.html import render, render_verdict
+from dojo.room.last_pages import last_page_of
+from dojo.room.spare import Spare
 
-AWAY_S = 20.0  # after which a drill that no window shows is paused
+AWAY_S = 20.0  # after which a drill that no window shows is left
 START_TIMEOUT_S = 30.0
 
 
@@ -88,7 +88,7 @@ class RoomDrill(DrillApp):
                 "explain": self.explain,
                 "pause": self.pause,
                 "finish": self.grade,
-                "restore": self.restore,
+                "look again": self.look_again,
                 "leave": self.leave,
             }
         if self.phase == "paused":
@@ -100,9 +100,15 @@ class RoomDrill(DrillApp):
             return {**ratings, "leave": self.leave}
         return {"leave": self.leave}
 
+    def look_again(self) -> None:
+        """Watches the folder anew: it was deleted, and the file was put back."""
+        self.saves.close()
+        self.watch_folder(self.session.folder)
+        self.start_run()
+
     def tick(self) -> None:
-        if self.phase == "work" and time.monotonic() - self.looked_at > AWAY_S:
-            self.pause()  # the window was closed, or the computer sleeps
+        if self.phase != "grading" and time.monotonic() - self.looked_at > AWAY_S:
+            self.leave()  # the window was closed: `kata drill --resume` may go on with it
         super().tick()
 
 
@@ -157,40 +163,11 @@ def _clock(session: Session) -> str:
     return "time is up" if not left else f"done in {clock_text(session.elapsed)}"
 
 
-def last_page_of(checkout: Checkout, kata: Kata, session: Session, log: SessionLog) -> str:
-    """The last page of a drill or hunt that is over, as HTML."""
-    if session.state.hunt:
-        facts = hunt_view.facts(session, session.state.hunt)
-        return render("last_hunt", kata=kata, session=session, facts=facts, bugs=session.state.hunt.bugs)
-    summary = last_page.summarise(session, kata, log)
-    rows = [
-        {
-            "stage": result.stage,
-            "asks": kata.stages[result.stage - 1] if result.stage <= len(kata.stages) else "",
-            "tests": f"{result.passed}/{result.tests}" if result.tests else "-",
-            "points": f"{points:.0f}",
-            "at": clock_text(result.first_passed) if result.first_passed is not None else "-",
-            "passes": result.share == 1,
-        }
-        for result, points in zip(summary.stages, stage_points(summary.stages), strict=True)
-    ]
-    return render(
-        "last_drill",
-        kata=kata,
-        session=session,
-        facts=last_page.facts(summary),
-        rows=rows,
-        advice=[*last_page.sentences(summary), *filter(None, [session.state.repeat_advice])],
-        attempt=checkout.shown(session.attempt),
-        failures=session.state.failures,
-    )
-
-
 class OpenSession:
     """A drill or hunt that this room runs, in a thread of its own until it is over or left."""
 
-    def __init__(self, checkout: Checkout, kata: Kata, session: Session, log: SessionLog) -> None:
-        self.kata, self.session = kata, session
+    def __init__(self, checkout: Checkout, kata: Kata, session: Session, log: SessionLog, spare: Spare) -> None:
+        self.kata, self.session, self.spare = kata, session, spare
         self.buttons = Buttons()
         self.trouble = ""
         self.app: RoomDrill | None = None
@@ -203,8 +180,9 @@ class OpenSession:
 
     def _run(self, checkout: Checkout, kata: Kata, session: Session, log: SessionLog) -> None:
         make = RoomHunt if session.kind == "hunt" else RoomDrill
+        forkserver = self.spare.take()
         try:
-            app = make(checkout, kata, session, log, self.buttons)  # type: ignore[arg-type]  # no terminal is needed
+            app = make(checkout, kata, session, log, self.buttons, forkserver=forkserver)  # type: ignore[arg-type]  # no terminal
             app.looked_at = time.monotonic()
             app.draw()
             self.app = app
@@ -219,6 +197,7 @@ class OpenSession:
             raise
         finally:
             self._begun.set()
+            self.spare.give_back(forkserver)
 
     @property
     def view(self) -> SessionView:
@@ -248,6 +227,7 @@ class Sessions:
     def __init__(self, checkout: Checkout, catalog: Catalog) -> None:
         self.checkout, self.catalog = checkout, catalog
         self.open: dict[int, OpenSession] = {}
+        self.spare = Spare(checkout)
         self._lock = threading.Lock()
         self._unrecorded = 0
 
@@ -258,8 +238,11 @@ class Sessions:
     def begin_hunt(self, kata: Kata, bugs: int, minutes: float | None = None, round_id: int | None = None) -> int:
         """Plants the bugs, which takes some seconds, and begins."""
         log, seed = SessionLog(self.checkout), any_seed()
-        with ForkServer(self.checkout) as forkserver:
+        forkserver = self.spare.take()
+        try:
             planted = plant_bugs(self.checkout, kata, bugs, seed, forkserver)
+        finally:
+            self.spare.give_back(forkserver)
         hunt = begin_hunt(log, kata, planted, seed, minutes or hunt_minutes(bugs), round_id)
         return self._open(kata, hunt, log)
 
@@ -285,12 +268,14 @@ class Sessions:
 
     def resume(self, session: Session) -> int:
         log = SessionLog(self.checkout)
+        check_folder(log, session)
         return self._open(self.catalog[session.kata], session, log)
 
     def close(self) -> None:
         """Leaves them all: their clocks stand."""
         for session in self.open.values():
             session.leave()
+        self.spare.close()
 
     def _open(self, kata: Kata, session: Session, log: SessionLog) -> int:
         with self._lock:
@@ -298,5 +283,5 @@ class Sessions:
                 return session.id  # another window was faster
             self._unrecorded -= not session.id
             number = session.id or self._unrecorded
-            self.open[number] = OpenSession(self.checkout, kata, session, log)
+            self.open[number] = OpenSession(self.checkout, kata, session, log, self.spare)
             return number

@@ -26,7 +26,8 @@ def add(room: Room) -> None:
         except UserError as error:
             trouble_page(error)
             return
-        minutes = min(max(minutes, MINUTES[0]), MINUTES[1]) if minutes else kata.minutes
+        minutes = min(max(minutes, MINUTES[0]), MINUTES[1]) if minutes > 0 else kata.minutes  # NaN is not
+        room.sessions.spare.warm_up()
         show(drill_page(kata, minutes), lambda: room.sessions.begin_drill(kata, minutes))
 
     @ui.page("/hunt/{name}")
@@ -38,6 +39,7 @@ def add(room: Room) -> None:
             return
         bugs = min(max(bugs, BUGS[0]), BUGS[-1])
         page = start_page(room.checkout, kata, bugs, hunt_minutes(bugs), "")
+        room.sessions.spare.warm_up()
         meanwhile = "Planting, and making sure that tests find it ..."
         show(page, lambda: room.sessions.begin_hunt(kata, bugs), meanwhile, lambda: choose_bugs(kata, bugs))
 
@@ -56,10 +58,13 @@ def show(
         trouble.content = sentences([meanwhile])
         try:
             number = await run.io_bound(begin)
-        except UserError as error:
-            trouble.content = sentences([str(error)], "bad")
+        except Exception as error:
+            known = isinstance(error, UserError)
+            trouble.content = sentences([str(error) if known else f"A fault of the trainer: {error!r}"], "bad")
             start_button.props(remove="disabled")
-            return
+            if known:
+                return
+            raise
         ui.navigate.to(leads_to.format(number))
 
     with frame(page.title):
@@ -69,7 +74,7 @@ def show(
         choose()
         with ui.element("div").classes("buttons"):
             start_button = button("Start the clock", start, "main")
-            ui.link("Go back; nothing is recorded", "/")
+            ui.link(page.leaving.replace("leave", "Go back", 1), "/")
         trouble = html("").props("role=status")
 
 

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 from dojo.core.paths import Checkout
-from dojo.tests.checkouts import REPOSITORY
+from dojo.tests.checkouts import REPOSITORY, add_kata, make_checkout
 
 START_S = 60
 
@@ -78,9 +79,9 @@ class RunningRoom:
         return self.process.wait(30)
 
 
-def room_of(folder: Path, *arguments: str) -> RunningRoom:
-    from dojo.tests.checkouts import add_kata, make_checkout
-
+def room_of(folder: Path, *arguments: str, katas: Sequence[str] = ("tiny",)) -> RunningRoom:
+    """A room in a new checkout with these katas, which are all alike."""
     checkout = make_checkout(folder)
-    add_kata(checkout)
+    for name in katas:
+        add_kata(checkout, name)
     return RunningRoom(checkout, *arguments)

@@ -1,5 +1,6 @@
 """Who may talk to the room: each way in that a stranger could try."""
 
+import asyncio
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from dojo.cli import main
 from dojo.core.paths import Checkout
-from dojo.room.guard import HEADERS, SECRET_FILE, read_secret
+from dojo.room.guard import HEADERS, SECRET_FILE, Guard, read_secret
 from dojo.tests.checkouts import REPOSITORY
 from dojo.tests.room.rooms import room_of
 
@@ -51,6 +52,13 @@ def test_another_cookie_is_no_secret(room, cookie):
     assert room.get("/", with_secret=False, Cookie=cookie).status == 403
 
 
+@pytest.mark.parametrize("other", ['a={"b": "c, d"}', "a b=c", "=", "{cookie}x", "=;;="])
+def test_the_cookies_of_other_servers_of_this_machine_do_no_harm(room, other):
+    """Cookies do not know ports."""
+    cookies = f"{other.replace('{cookie}', room.cookie)}; {room.cookie}"
+    assert room.get("/", with_secret=False, Cookie=cookies).status == 200
+
+
 def test_the_address_gives_a_cookie_and_leads_to_the_page_without_the_secret(room):
     """So that it is in no history entry, and in no Referer."""
     answer = room.get(f"/kata/tiny?secret={room.secret}", with_secret=False)
@@ -84,6 +92,42 @@ def test_the_secret_is_its_owners_and_stays(tmp_path):
     file.chmod(0o644)
     assert read_secret(checkout) != secret
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_link_in_the_secrets_place_is_not_followed(tmp_path):
+    checkout = Checkout(tmp_path)
+    elsewhere = tmp_path / "known to others"
+    elsewhere.write_text("x" * 43)
+    elsewhere.chmod(0o600)
+    file = checkout.state / SECRET_FILE
+    file.parent.mkdir()
+    file.symlink_to(elsewhere)
+    assert read_secret(checkout) != "x" * 43
+    assert not file.is_symlink()
+    assert elsewhere.read_text() == "x" * 43
+
+
+def test_what_the_browser_is_opened_with_works_once():
+    """It stands in a command line, which the other users of the machine can read."""
+    statuses = []
+
+    async def app(scope, receive, send):
+        raise AssertionError("it has no cookie")
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    guard = Guard(app, "the secret", 8722, ticket="a ticket")
+    scope = {
+        "type": "http",
+        "headers": [(b"host", b"127.0.0.1:8722")],
+        "query_string": b"secret=a+ticket",
+        "raw_path": b"/",
+    }
+    asyncio.run(guard(scope, None, send))
+    asyncio.run(guard(scope, None, send))
+    asyncio.run(guard({**scope, "query_string": b"secret="}, None, send))
+    assert [status for status in statuses if status] == [303, 403, 403]
 
 
 # Other sites

@@ -1,7 +1,15 @@
-"""The room as a person uses it: a kata from the stub, a drill to its end, a hunt, two windows, a server that is lost."""
+"""The room as a person uses it: a kata from the stub, a drill to its end, a hunt, two windows, a server that is lost.
 
+The tests share one room, because torch takes seconds to load. Each has a kata of its own; those that end the room come last.
+"""
+
+import re
+import shutil
 import signal
 import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -11,16 +19,53 @@ pytest.importorskip("selenium")
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from dojo.core.catalog import load_catalog
-from dojo.progress.attempts import read_attempts
+from dojo.core.paths import Checkout
+from dojo.progress.attempts import Attempt, read_attempts
 from dojo.progress.runs import progress
-from dojo.progress.sessions import SessionLog
+from dojo.progress.sessions import Session, SessionLog
 from dojo.tests.browser import CONTRAST, headless_chromium
 from dojo.tests.checkouts import solve
 from dojo.tests.room.person import EDITOR, Person
 from dojo.tests.room.rooms import room_of
 
 MIN_CONTRAST = 4.5  # WCAG 2.2, level AA
+KATAS = [f"tiny{number:02}" for number in range(40)]
+NUMBERS = count()
+
+
+@dataclass(frozen=True)
+class OneKata:
+    """A kata that no other test touches."""
+
+    checkout: Checkout
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"/kata/{self.name}"
+
+    @property
+    def file(self) -> Path:
+        return self.checkout.answer(self.name)
+
+    @property
+    def reference(self) -> str:
+        return self.checkout.reference(self.name).read_text()
+
+    @property
+    def session(self) -> Session:
+        """The drill or hunt of this kata."""
+        return next(s for s in reversed(SessionLog(self.checkout).sessions()) if s.kata == self.name)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return [attempt for attempt in read_attempts(self.checkout) if attempt.kata == self.name]
+
+    @property
+    def copies(self) -> list[str]:
+        """What lies in .dojo/backups/."""
+        folder = self.checkout.state / "backups"
+        return [copy.read_bytes().decode("utf-8", "replace") for copy in sorted(folder.glob(f"{self.name}-*.py"))]
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +74,17 @@ def chrome(tmp_path_factory):
         yield chrome
 
 
-@pytest.fixture
-def room(tmp_path):
-    room = room_of(tmp_path / "checkout")
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    room = room_of(tmp_path_factory.mktemp("room") / "checkout", katas=KATAS)
     yield room
     room.process.kill()
     room.process.wait()
+
+
+@pytest.fixture
+def kata(room):
+    return OneKata(room.checkout, KATAS[next(NUMBERS)])
 
 
 @pytest.fixture
@@ -45,60 +95,52 @@ def person(chrome, room):
     chrome.get("about:blank")
 
 
-@pytest.fixture
-def reference(room):
-    return room.checkout.reference("tiny").read_text()
-
-
-def file_of(room):
-    return room.checkout.answer("tiny")
-
-
 # A kata
 
 
-def test_a_kata_from_the_stub_to_solved(person, room, reference):
+def test_a_kata_from_the_stub_to_solved(person, room, kata):
     """The mistake is named, the file is saved, what was done is in the history, and nothing came from elsewhere."""
     person.enter()
-    person.reads("0 of 1 katas solved")
-    person.click("· tiny in two functions")
-    person.reads("tiny.double: write me")
-    person.write(reference.replace("x * 2", "x * x"))
+    person.reads(f"of {len(KATAS)} katas solved")
+    solved = int(re.search(r"(\d+) of \d+ katas solved", person.page)[1])
+    person.click(f"· {kata.name} in two functions")
+    person.reads(f"{kata.name}.double: write me")
+    person.write(kata.reference.replace("x * 2", "x * x"))
     person.reads("Your result is exactly what you get when x is multiplied by itself")
     assert "add x to itself" in person.page
-    assert "x * x" in file_of(room).read_text()
-    person.write(reference)
+    assert "x * x" in kata.file.read_text()
+    person.write(kata.reference)
     person.reads("Solved: every test passes.")
-    assert file_of(room).read_text() == reference
-    person.until(lambda: progress(room.checkout, "tiny").state == "solved")
+    assert kata.file.read_text() == kata.reference
+    person.until(lambda: progress(room.checkout, kata.name).state == "solved")
     person.click("katas")
-    person.reads("1 of 1 katas solved")
+    person.reads(f"{solved + 1} of {len(KATAS)} katas solved")
     assert person.errors() == []
     assert person.foreign_requests() == []
 
 
-def test_ctrl_enter_runs_at_once(person, room, reference):
-    person.enter("/kata/tiny")
-    person.reads("tiny.double: write me")
-    person.write(reference)
+def test_ctrl_enter_runs_at_once(person, kata):
+    person.enter(kata.path)
+    person.reads(f"{kata.name}.double: write me")
+    person.write(kata.reference)
     person.press(Keys.CONTROL, Keys.ENTER)
     person.reads("Solved: every test passes.")
-    assert file_of(room).read_text() == reference  # Ctrl-Enter left no line behind
+    assert kata.file.read_text() == kata.reference  # Ctrl-Enter left no line behind
 
 
-def test_hints_come_one_at_a_time_and_are_recorded(person, room):
-    person.enter("/kata/tiny")
+def test_hints_come_one_at_a_time_and_are_recorded(person, kata):
+    person.enter(kata.path)
     person.click("Hint")
     person.reads("Hint 1 of 3")
     assert "the structure" not in person.page
     person.click("Hint")
     person.reads("the structure")
-    assert [attempt.hints for attempt in read_attempts(room.checkout)] == [2]
+    assert [attempt.hints for attempt in kata.attempts] == [2]
 
 
-def test_the_solution_keeps_its_gate(person, room):
+def test_the_solution_keeps_its_gate(person, kata):
     """It asks first, going back shows nothing, and giving up is recorded."""
-    person.enter("/kata/tiny")
+    person.enter(kata.path)
     person.click("Solution")
     person.reads("Show the solution all the same?")
     person.click("Go back")
@@ -107,41 +149,40 @@ def test_the_solution_keeps_its_gate(person, room):
     person.click("Solution")
     person.click("Show it")
     person.reads("return x * 2")
-    assert [attempt.state for attempt in read_attempts(room.checkout)] == ["gave up"]
+    assert [attempt.state for attempt in kata.attempts] == ["gave up"]
 
 
-def test_starting_afresh_keeps_a_copy(person, room, reference):
-    person.enter("/kata/tiny")
-    person.write(reference)
+def test_starting_afresh_keeps_a_copy(person, room, kata):
+    person.enter(kata.path)
+    person.write(kata.reference)
     person.reads("Solved")
     person.click("Start afresh")
     person.click("Put it back")
     person.reads("The stub is back. What you wrote is in .dojo/backups/")
-    assert person.written == room.checkout.stub("tiny").read_text()
-    copies = list((room.checkout.state / "backups").glob("tiny-*.py"))
-    assert [copy.read_text() for copy in copies] == [reference]
+    assert person.written == room.checkout.stub(kata.name).read_text()
+    assert kata.copies == [kata.reference]
 
 
-def test_a_kata_that_hangs_or_crashes_costs_a_sentence(person, room, reference):
+def test_a_kata_that_hangs_or_crashes_costs_a_sentence(person, kata):
     """And the next save runs as if nothing had been."""
-    person.enter("/kata/tiny")
+    person.enter(kata.path)
     person.reads("write me")
-    person.write(reference.replace("return x * 2", "import os; os._exit(3)"))
+    person.write(kata.reference.replace("return x * 2", "import os; os._exit(3)"))
     person.reads("Nothing else was harmed")
-    person.write(reference.replace("return x * 2", "while True: pass"))
-    person.until(lambda: "while True" in file_of(room).read_text())
+    person.write(kata.reference.replace("return x * 2", "while True: pass"))
+    person.until(lambda: "while True" in kata.file.read_text())
     time.sleep(0.5)
     began = time.monotonic()
-    person.write(reference)
+    person.write(kata.reference)
     person.reads("Solved")
     assert time.monotonic() - began < 10  # it did not wait for the hanging run, which is ended after 20
 
 
-def test_what_a_kata_prints_or_says_is_no_html(person, reference):
-    person.enter("/kata/tiny")
+def test_what_a_kata_prints_or_says_is_no_html(person, kata):
+    person.enter(kata.path)
     person.reads("write me")
     hostile = "<img src=x onerror=document.title='bad'>"
-    person.write(reference.replace("return x * 2", f'print("{hostile}"); raise RuntimeError("{hostile}")'))
+    person.write(kata.reference.replace("return x * 2", f'print("{hostile}"); raise RuntimeError("{hostile}")'))
     person.reads(hostile)
     assert person.chrome.title != "bad"
     assert person.chrome.find_elements(By.CSS_SELECTOR, "main img") == []
@@ -150,193 +191,226 @@ def test_what_a_kata_prints_or_says_is_no_html(person, reference):
 # The file is the truth
 
 
-def test_a_change_made_outside_appears(person, room, reference):
-    person.enter("/kata/tiny")
+def test_a_change_made_outside_appears(person, room, kata):
+    person.enter(kata.path)
     person.reads("write me")
-    solve(room.checkout)
+    solve(room.checkout, name=kata.name)
     person.reads("Solved")
-    person.until(lambda: person.written == reference)
+    person.until(lambda: person.written == kata.reference)
 
 
-def test_two_windows_never_overwrite_each_other_silently(person, room, reference):
+def test_two_windows_never_overwrite_each_other_silently(person, room, kata):
     """What is saved in one appears in the other; what both have typed is asked about, and the loser is kept."""
     first = person.chrome.current_window_handle
-    person.enter("/kata/tiny")
+    person.enter(kata.path)
     person.reads("write me")
     person.chrome.switch_to.new_window("tab")
     second = person.chrome.current_window_handle
     person.look(1280)
-    person.enter("/kata/tiny")
-    person.write("# from the second\n" + reference)
+    person.enter(kata.path)
+    person.write("# from the second\n" + kata.reference)
     person.reads("Solved")
     person.chrome.switch_to.window(first)
     person.until(lambda: person.written.startswith("# from the second"))
-    person.write("# from the first\n" + reference)
-    file_of(room).write_text("# from an editor\n" + reference)  # before the pause after which the window saves
+    person.write("# from the first\n" + kata.reference)
+    kata.file.write_text("# from an editor\n" + kata.reference)  # before the pause after which the window saves
     person.reads("was changed elsewhere since you typed here")
-    assert file_of(room).read_text().startswith("# from an editor")
+    assert kata.file.read_text().startswith("# from an editor")
     person.click("Mine")
-    person.until(lambda: file_of(room).read_text().startswith("# from the first"))
-    copies = [copy.read_text() for copy in (room.checkout.state / "backups").glob("tiny-*.py")]
-    assert copies == ["# from an editor\n" + reference]
-    person.write("# mine again\n" + reference)
-    file_of(room).write_text("# theirs again\n" + reference)
+    person.until(lambda: kata.file.read_text().startswith("# from the first"))
+    assert kata.copies == ["# from an editor\n" + kata.reference]
+    person.write("# mine again\n" + kata.reference)
+    kata.file.write_text("# theirs again\n" + kata.reference)
     person.reads("was changed elsewhere since you typed here")
     person.click("That one")
     person.until(lambda: person.written.startswith("# theirs again"))
-    copies = {copy.read_text() for copy in (room.checkout.state / "backups").glob("tiny-*.py")}
-    assert "# mine again\n" + reference in copies
+    assert "# mine again\n" + kata.reference in kata.copies
     person.chrome.switch_to.window(second)
     person.until(lambda: person.written.startswith("# theirs again"))
     person.chrome.close()
     person.chrome.switch_to.window(first)
 
 
-def test_a_file_that_is_gone_can_be_put_back(person, room, reference):
-    person.enter("/kata/tiny")
-    person.write(reference)
+def test_a_file_that_is_gone_can_be_put_back(person, kata):
+    person.enter(kata.path)
+    person.write(kata.reference)
     person.reads("Solved")
-    file_of(room).unlink()
-    person.reads("answers/tiny.py is gone. Put back what stands here?")
+    kata.file.unlink()
+    person.reads(f"answers/{kata.name}.py is gone. Put back what stands here?")
     person.click("Put it back")
-    person.until(lambda: file_of(room).is_file() and file_of(room).read_text() == reference)
+    person.until(lambda: kata.file.is_file() and kata.file.read_text() == kata.reference)
 
 
-def test_a_reload_in_the_middle_of_a_word_loses_nothing(person, room, reference):
-    person.enter("/kata/tiny")
+def test_what_was_typed_outlives_its_window_and_the_question_in_it(person, kata):
+    """Both have changed, the page asks, and the window is closed instead of an answer."""
+    person.enter(kata.path)
     person.reads("write me")
-    person.write(reference)
+    person.write("# mine\n" + kata.reference)
+    kata.file.write_text("# theirs\n" + kata.reference)
+    person.reads("was changed elsewhere since you typed here")
+    person.chrome.get("about:blank")
+    person.until(lambda: kata.copies == ["# mine\n" + kata.reference])
+    assert kata.file.read_text().startswith("# theirs")
+
+
+def test_typing_while_an_editor_saves_mixes_nothing(person, kata):
+    """Each text is in the file, or in a copy, as it was written: none is made of both."""
+    person.enter(kata.path)
+    person.reads("write me")
+    person.write(kata.reference)
+    person.reads("Solved")
+    for number in range(20):
+        person.press(Keys.END)
+        kata.file.write_text(f"# theirs {number}\n" * 5 + kata.reference)
+        person.press("#", "m")
+        time.sleep(0.02 * (number % 7))
+        if "changed elsewhere" in person.page:
+            person.click("That one")
+    person.until(lambda: person.written == kata.file.read_text() or "changed elsewhere" in person.page)
+    for text in [kata.file.read_text(), *kata.copies]:
+        rest = re.sub(r"(#m)+", "", text)
+        assert re.fullmatch(r"(# theirs (\d+)\n(# theirs \2\n){4})?", rest.removesuffix(kata.reference)), text
+
+
+def test_a_save_that_fails_is_tried_again_at_the_next_pause(person, kata):
+    person.enter(kata.path)
+    person.reads("write me")
+    stub = kata.file.read_text()
+    person.write("# half\n")
+    kata.file.unlink()  # before the pause after which the window saves
+    kata.file.mkdir()
+    person.reads("is no file, so nobody can write in it.")
+    kata.file.rmdir()
+    kata.file.write_text(stub)
+    person.write(kata.reference)
+    person.until(lambda: kata.file.read_text() == kata.reference)
+    person.does_not_read("nobody can write in it")
+
+
+def test_windows_line_ends_stay(person, kata):
+    kata.file.write_bytes(kata.reference.replace("\n", "\r\n").encode())
+    person.enter(kata.path)
+    person.reads("Solved")
+    person.chrome.find_element(By.CSS_SELECTOR, EDITOR).click()
+    person.press(Keys.CONTROL, Keys.END)
+    person.press("# end")
+    person.until(lambda: kata.file.read_bytes() == kata.reference.replace("\n", "\r\n").encode() + b"# end")
+    assert kata.copies == []
+
+
+def test_a_file_that_is_not_utf8_is_copied_before_it_is_saved(person, kata):
+    old = kata.reference.encode() + b"# caf\xe9\n"
+    kata.file.write_bytes(old)
+    person.enter(kata.path)
+    person.reads("is not UTF-8")
+    assert kata.file.read_bytes() == old
+    person.write(kata.reference)
+    person.reads("Solved")
+    assert [copy.read_bytes() for copy in (kata.checkout.state / "backups").glob(f"{kata.name}-*.py")] == [old]
+
+
+def test_a_reload_in_the_middle_of_a_word_loses_nothing(person, kata):
+    person.enter(kata.path)
+    person.reads("write me")
+    person.write(kata.reference)
     person.chrome.refresh()
     person.reads("Solved")
-    assert person.written == reference
-    assert file_of(room).read_text() == reference
-
-
-def test_a_server_that_was_lost_comes_back_with_what_was_typed(person, room, reference):
-    """The page reconnects by itself, and what was typed meanwhile is saved and judged."""
-    room.arguments = ("--port", str(room.port))
-    person.enter("/kata/tiny")
-    person.reads("write me")
-    room.process.kill()
-    room.process.wait()
-    time.sleep(0.5)
-    person.write(reference)
-    room.start()
-    person.reads("Solved")
-    assert file_of(room).read_text() == reference
+    assert person.written == kata.reference
+    assert kata.file.read_text() == kata.reference
 
 
 # Drills and hunts
 
 
-def test_a_drill_to_its_end(person, room, reference):
-    """Stages open, the clock stands in a pause and goes on after a reload, the follow-up is rated, and the last page stays."""
-    person.enter("/drill/tiny")
-    person.reads("5 minutes on a fresh copy of the stub")
-    person.click("Start the clock")
-    person.reads("left")
-    person.reads("Stage 1 of 2")
-    person.write(reference.replace("if x < 0", "if x < -9"))
-    person.reads("Stage 2 of 2")
-    person.reads("Good. And now:")
-    person.click("Hint (-5)")
-    person.reads("Hint 1 of 3")
-    person.click("Pause")
-    person.reads("The clock stands.")
-    stands = person.chrome.find_element(By.CSS_SELECTOR, ".clock").text
-    person.chrome.refresh()
-    person.reads("The clock stands.")
-    assert person.chrome.find_element(By.CSS_SELECTOR, ".clock").text == stands
-    person.click("Go on")
-    person.reads("✗", ".verdict")
-    person.write(reference)
-    person.reads("Follow-up question 1 of 1")
-    assert "Add once more." not in person.page
-    person.click("The model answer")
-    person.reads("Add once more.")
-    person.click("2 most of it")
-    person.reads("All stages stand after")
-    person.reads("95 points")
-    person.chrome.refresh()
-    person.reads("95 points")
-    session = SessionLog(room.checkout).sessions()[-1]
-    assert (session.points, session.state.hints, session.state.ratings, session.state.phase) == (95.0, 1, [2], "done")
-    assert file_of(room).read_text() == room.checkout.stub("tiny").read_text()  # a drill leaves the answers alone
-    assert room.stop() == 0
-    room.start()
-    person.enter(f"/session/{session.id}")
-    person.reads("95 points")
-
-
-def test_a_drill_that_was_killed_goes_on(person, room, reference):
-    """Nothing of it is lost with the server, and its clock has stood."""
-    person.enter("/drill/tiny")
-    person.click("Start the clock")
-    person.reads("Stage 1 of 2")
-    person.write("# half\n" + reference.replace("x + by", "x - by"))
-    session = person.until(lambda: SessionLog(room.checkout).sessions()[-1])
-    person.until(lambda: session.file.read_text().startswith("# half"))
-    room.stop(signal.SIGKILL)
-    room.start()
-    person.enter()
-    person.reads("Left unfinished")
-    person.click("The drill of tiny")
-    person.reads("The clock has stood since.")
-    person.click("Start the clock")
-    person.reads("Stage 1 of 2")
-    assert person.written.startswith("# half")
-
-
-def test_a_finished_drill_is_graded_on_what_is_typed(person, room, reference):
+def test_a_finished_drill_is_graded_on_what_is_typed(person, kata):
     """What was typed just before Finish counts."""
-    person.enter("/drill/tiny")
+    person.enter(f"/drill/{kata.name}")
     person.click("Start the clock")
     person.reads("Stage 1 of 2")
     person.click("Finish")
     person.reads("Finish now and be graded?")
     person.click("Go back")
-    person.write(reference.replace("x + by", "x - by"))
+    person.write(kata.reference.replace("x + by", "x - by"))
     person.click("Finish")
     person.until(lambda: person._clicked("//div[@role='alertdialog']//button[normalize-space()='Finish']"))
     person.reads("points. Follow-up question")
-    attempt = SessionLog(room.checkout).sessions()[-1].attempt.read_text()
+    attempt = kata.session.attempt.read_text()
     assert "x - by" in attempt
 
 
-def test_a_drill_that_no_window_shows_is_paused_when_the_room_ends(person, room):
-    person.enter("/drill/tiny")
-    person.click("Start the clock")
-    person.reads("Stage 1 of 2")
-    assert room.stop() == 0
-    assert SessionLog(room.checkout).sessions()[-1].state.phase == "paused"
-
-
-def test_a_hunt_to_its_end(person, room):
+def test_a_hunt_to_its_end(person, kata):
     """It warns before it shows the reference; the bug is mended, and the last page names it."""
-    person.enter("/hunt/tiny")
-    person.reads("You have not solved tiny, and a hunt shows its reference")
+    person.enter(f"/hunt/{kata.name}")
+    person.reads(f"You have not solved {kata.name}, and a hunt shows its reference")
     person.click("Start the clock")
     person.reads("One bug is planted.")
-    session = SessionLog(room.checkout).sessions()[-1]
+    session = kata.session
     assert person.written == session.state.hunt.planted
     person.write(session.state.hunt.working)
     person.reads("1 of 1 bugs mended")
-    assert SessionLog(room.checkout).sessions()[-1].state.hunt.bugs[0].mended
+    assert kata.session.state.hunt.bugs[0].mended
+
+
+def test_what_one_window_leaves_the_other_leaves_too(person, kata):
+    first = person.chrome.current_window_handle
+    person.enter(f"/drill/{kata.name}")
+    person.click("Start the clock")
+    person.reads("Stage 1 of 2")
+    person.chrome.switch_to.new_window("tab")
+    person.look(1280)
+    person.enter(f"/session/{kata.session.id}")
+    person.reads("Stage 1 of 2")
+    person.click("Leave")
+    person.reads("Left unfinished")
+    person.chrome.close()
+    person.chrome.switch_to.window(first)
+    person.reads("The drill that you left")
+
+
+def test_a_drill_whose_folder_is_gone_goes_on_or_costs_a_sentence(person, room, kata):
+    person.enter(f"/drill/{kata.name}")
+    person.click("Start the clock")
+    person.reads("Stage 1 of 2")
+    session = kata.session
+    shutil.rmtree(session.folder)
+    person.reads("is gone. Put back what stands here?")
+    person.click("Put it back")
+    person.write(kata.reference.replace("if x < 0", "if x < -9"))
+    person.reads("Stage 2 of 2")
+    person.click("Leave")
+    person.reads("Left unfinished")
+    shutil.rmtree(session.folder)
+    person.enter(f"/session/{session.id}")
+    person.click("Start the clock")
+    person.reads("is gone, so that drill cannot go on.")
 
 
 # How it looks, and without a mouse
 
 
+def test_much_that_is_printed_leaves_the_buttons_in_sight(person, kata):
+    person.enter(kata.path)
+    person.reads("write me")
+    person.write('print("much\\n" * 1000)\n' + kata.reference.replace("x * 2", "x * x"))
+    person.reads("Printed while the file was imported")
+    assert (
+        person.chrome.execute_script(
+            "return document.querySelector('.verdict .buttons').getBoundingClientRect().bottom"
+        )
+        < 900
+    )
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
-def test_it_fits_and_can_be_read(person, room, reference, width, dark):
+def test_it_fits_and_can_be_read(person, kata, width, dark):
     """Nothing is wider than the window, and text stands out from its ground (the code's colours are CodeMirror's own)."""
     person.look(width, dark=dark)
-    person.enter("/kata/tiny")
+    person.enter(kata.path)
     person.reads("write me")
-    person.write(reference.replace("x * 2", "x * x"))
+    person.write(kata.reference.replace("x * 2", "x * x"))
     person.reads("Your result is exactly")
-    pages = ["/kata/tiny", "/", "/drill/tiny", "/hunt/tiny", "/kata/nowhere"]
+    pages = [kata.path, "/", f"/drill/{kata.name}", f"/hunt/{kata.name}", "/kata/nowhere"]
     for path in pages:
         person.enter(path)
         person.reads("katas")
@@ -349,9 +423,9 @@ def test_it_fits_and_can_be_read(person, room, reference, width, dark):
         assert ratios[0][0] >= MIN_CONTRAST, (path, ratios[:3])
 
 
-def test_landmarks_and_names(person):
+def test_landmarks_and_names(person, kata):
     """What a screen reader jumps to, each with a name of its own."""
-    person.enter("/kata/tiny")
+    person.enter(kata.path)
     person.reads("write me")
     find = person.chrome.find_elements
     assert len(find(By.CSS_SELECTOR, "main")) == len(find(By.CSS_SELECTOR, "h1")) == 1
@@ -371,12 +445,12 @@ def test_landmarks_and_names(person):
     )
 
 
-def test_by_keyboard_alone(person, room, reference):
+def test_by_keyboard_alone(person, kata):
     """From the address to a solved kata and its solution, with Tab, Enter and Escape; the editor is no trap."""
     person.enter()
-    for _ in range(12):
+    for _ in range(len(KATAS) + 20):
         person.press(Keys.TAB)
-        if person.focused.endswith("tiny in two functions"):
+        if person.focused.endswith(f"{kata.name} in two functions"):
             break
     person.press(Keys.ENTER)
     person.reads("write me")
@@ -386,7 +460,7 @@ def test_by_keyboard_alone(person, room, reference):
         if person.chrome.execute_script("return document.activeElement.matches('.cm-content')"):
             break
     person.press(Keys.CONTROL, "a")
-    person.chrome.execute_cdp_cmd("Input.insertText", {"text": reference})
+    person.chrome.execute_cdp_cmd("Input.insertText", {"text": kata.reference})
     person.reads("Solved")
     person.press(Keys.ESCAPE)
     person.press(Keys.TAB)
@@ -395,7 +469,7 @@ def test_by_keyboard_alone(person, room, reference):
         person.press(Keys.TAB)
         names.append(person.focused)
     person.press(Keys.ENTER)
-    person.reads("solutions/tiny.py")
+    person.reads(f"solutions/{kata.name}.py")
 
 
 def test_the_list_follows_a_role_and_says_what_is_not_there(person, room):
@@ -403,6 +477,100 @@ def test_the_list_follows_a_role_and_says_what_is_not_there(person, room):
     person.reads("nobody")
     person.enter("/kata/nowhere")
     person.reads("Something is in the way")
-    person.enter("/session/77")
-    person.reads("There is no drill and no hunt with the number 77.")
-    assert load_catalog(room.checkout)
+    person.enter("/session/7777")
+    person.reads("There is no drill and no hunt with the number 7777.")
+
+
+# Those that end the room
+
+
+def test_a_drill_to_its_end(person, room, kata):
+    """Stages open, the clock stands in a pause and goes on after a reload, the follow-up is rated, and the last page stays."""
+    person.enter(f"/drill/{kata.name}")
+    person.reads("5 minutes on a fresh copy of the stub")
+    person.click("Start the clock")
+    person.reads("left")
+    person.reads("Stage 1 of 2")
+    person.write(kata.reference.replace("if x < 0", "if x < -9"))
+    person.reads("Stage 2 of 2")
+    person.reads("Good. And now:")
+    person.click("Hint (-5)")
+    person.reads("Hint 1 of 3")
+    person.click("Pause")
+    person.reads("The clock stands.")
+    stands = person.chrome.find_element(By.CSS_SELECTOR, ".clock").text
+    person.chrome.refresh()
+    person.reads("The clock stands.")
+    assert person.chrome.find_element(By.CSS_SELECTOR, ".clock").text == stands
+    person.click("Go on")
+    person.reads("✗", ".verdict")
+    person.write(kata.reference)
+    person.reads("Follow-up question 1 of 1")
+    assert "Add once more." not in person.page
+    person.click("The model answer")
+    person.reads("Add once more.")
+    person.click("2 most of it")
+    person.reads("All stages stand after")
+    person.reads("95 points")
+    person.chrome.refresh()
+    person.reads("95 points")
+    session = kata.session
+    assert (session.points, session.state.hints, session.state.ratings, session.state.phase) == (95.0, 1, [2], "done")
+    assert kata.file.read_text() == room.checkout.stub(kata.name).read_text()  # a drill leaves the answers alone
+    assert room.stop() == 0
+    room.start()
+    person.enter(f"/session/{session.id}")
+    person.reads("95 points")
+
+
+def test_a_server_that_was_lost_comes_back_with_what_was_typed(person, room, kata):
+    """The page reconnects by itself, and what was typed meanwhile is saved and judged, also in a window that was closed."""
+    room.arguments = ("--port", str(room.port))
+    closed = OneKata(room.checkout, KATAS[next(NUMBERS)])
+    person.enter(kata.path)
+    person.reads("write me")
+    stays = person.chrome.current_window_handle
+    person.chrome.switch_to.new_window("tab")
+    person.look(1280)
+    person.enter(closed.path)
+    person.reads("write me")
+    room.process.kill()
+    room.process.wait()
+    time.sleep(0.5)
+    person.write(closed.reference)
+    person.chrome.close()
+    person.chrome.switch_to.window(stays)
+    person.write(kata.reference)
+    room.start()
+    person.reads("Solved")
+    assert kata.file.read_text() == kata.reference
+    person.enter(closed.path)
+    person.reads("Solved")
+    assert closed.file.read_text() == closed.reference
+
+
+def test_a_drill_that_was_killed_goes_on(person, room, kata):
+    """Nothing of it is lost with the server, and its clock has stood."""
+    person.enter(f"/drill/{kata.name}")
+    person.click("Start the clock")
+    person.reads("Stage 1 of 2")
+    person.write("# half\n" + kata.reference.replace("x + by", "x - by"))
+    session = person.until(lambda: kata.session)
+    person.until(lambda: session.file.read_text().startswith("# half"))
+    room.stop(signal.SIGKILL)
+    room.start()
+    person.enter()
+    person.reads("Left unfinished")
+    person.click(f"The drill of {kata.name}")
+    person.reads("The clock has stood since.")
+    person.click("Start the clock")
+    person.reads("Stage 1 of 2")
+    assert person.written.startswith("# half")
+
+
+def test_a_drill_that_no_window_shows_is_paused_when_the_room_ends(person, room, kata):
+    person.enter(f"/drill/{kata.name}")
+    person.click("Start the clock")
+    person.reads("Stage 1 of 2")
+    assert room.stop() == 0
+    assert kata.session.state.phase == "paused"
