@@ -47,7 +47,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Tensor | tuple[Any, 
     The second run sees the random stream of torch (on all devices) as it was before the first run, so that dropout
     drops the same; afterwards the stream stands where it stood before the second run. It also runs under the autocast
     state of the first (on or off, and its dtype, on the CPU and on CUDA), whatever the state at backward is. The call
-    leaves both as a plain call does, and the backward pass leaves them alone.
+    leaves both as a plain call does.
     """
     raise NotImplementedError("gradient_checkpointing.checkpoint: write me")
 

@@ -83,16 +83,12 @@ def test_the_second_run_is_under_the_autocast_of_the_first(rng, dtype):
     """loss.backward() is called outside autocast, as it should be, and the second run multiplies in bfloat16 all the same."""
     x, w = (leaf(randn(rng, 4, 4, dtype=FLOAT32)) for _ in range(2))
     runs = product_of(w)
-    before = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", dtype), called_for(f"torch.autocast('cpu', {dtype})", hint=AUTOCAST):
         y = checkpoint(runs, x)
     go_back(y, "checkpoint under autocast")
     expect_equal(
         runs.seen, [dtype, dtype], what=f"the dtypes of x w in both runs, forward under {dtype}", hint=AUTOCAST
     )
-    state = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
-    hint = "run again inside `with torch.autocast(...)`, which puts the state back"
-    expect_equal(state, before, what="autocast on the CPU (on, dtype) after the backward pass", hint=hint)
 
     def function(x):
         with torch.autocast("cpu", dtype):
