@@ -1,0 +1,76 @@
+"""Stage 4. Passes through the model, numbers that the host waits for, and memory."""
+
+import torch
+
+from dojo.testing import expect, expect_equal, numbers
+from dojo.testing.alive import Alive
+from katas.mixed_precision_step import LossScaler
+
+from .helpers import slope_loss, stepped, trained
+
+
+def test_one_forward_and_one_backward_for_each_micro_batch():
+    """A second backward over the same graph, or a forward for the report, costs as much as the first."""
+    run, calls = trained(numbers(1, 2)), {"forwards": 0, "backwards": 0}
+
+    def count(name):
+        calls[name] += 1
+
+    def loss_fn(model, slopes):
+        count("forwards")
+        loss = slope_loss(model, slopes)
+        loss.register_hook(lambda grad: count("backwards"))
+        return loss
+
+    run.loss_fn = loss_fn
+    for slope in (1.0, 1e6):
+        stepped(run, [numbers(slope, 1)], [numbers(2, 1)], [numbers(0, 1)])
+        what = "the passes through the model in a step of three micro-batches"
+        hint = "loss_fn(model, batch) once, backward() once, also where the step is skipped"
+        expect_equal(calls, {"forwards": 3, "backwards": 3}, what=what, hint=hint)
+        calls.update(forwards=0, backwards=0)
+
+
+def test_the_host_waits_a_fixed_number_of_times(cost):
+    """if, bool(), float() and item() wait until the device has computed a number. Once for each parameter, or each
+    micro-batch, the device stands idle in between."""
+
+    def reads(parameters, batches):
+        run = trained(*[torch.ones(2)] * parameters)
+        slopes = [numbers(0.5, 1)] * parameters
+        with cost() as spent:
+            stepped(run, *[slopes] * batches, max_norm=1.0)
+        sentence = f"torch operators should do the work, but a step ran only {spent.operators}"
+        expect(spent.operators > 10, sentence, hint="compute with torch")
+        return spent.calls["aten._local_scalar_dense"] + spent.calls["aten.equal"]
+
+    few = reads(2, 1)
+    for parameters, batches in ((12, 1), (2, 6)):
+        many, size = reads(parameters, batches), f"{parameters} parameters and {batches} micro-batches"
+        sentence = f"a step with {size} should read as many numbers as with 2 and 1 ({few}), but read {many}"
+        expect(many <= few, sentence, hint="stack what you ask of each gradient, and read once; add losses as tensors")
+
+
+def test_unscale_reads_one_number(cost):
+    """One answer for the whole list."""
+    with cost() as spent:
+        LossScaler(8.0).unscale([torch.ones(3) for _ in range(9)])
+    count = spent.calls["aten._local_scalar_dense"]
+    sentence = f"unscale of 9 gradients should read at most one number from the device, but read {count}"
+    expect(count <= 1, sentence, hint="torch.stack([grad.isfinite().all() for grad in grads]).all()")
+
+
+def test_a_step_holds_two_copies_of_the_gradients_at_most():
+    """float16 gradients of the model, and float32 ones of the masters. A backup of the weights, to be put back after an
+    overflow, is a third; no backup is needed, where nothing has been changed yet. 20 parameters of 500 numbers: what a
+    single one of them takes on the way counts little."""
+    run = trained(*[torch.ones(500)] * 20)
+    slopes = [torch.full((500,), 0.5)] * 20
+    stepped(run, slopes)
+    with Alive() as alive:
+        stepped(run, slopes, slopes, max_norm=1.0)
+    copies = alive.peak / 10_000
+    sentence = f"a step should hold at most 2.75 numbers for each parameter at a time, but held {copies:.2f}"
+    expect(
+        copies <= 2.75, sentence, hint="work in place, and copy neither weights nor gradients besides take_gradients"
+    )
