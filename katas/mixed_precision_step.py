@@ -14,15 +14,15 @@ become infinite, and small updates of a weight round to nothing. Three remedies:
 The caller has built the optimizer on the masters: `masters = MasterWeights(model.parameters())`, then
 `optimizer = AdamW(masters.masters)`. The model is in float16, bfloat16 or float32, and its loss in any of them.
 
-Rules: torch.amp, and the operators that its GradScaler is made of (torch._amp_...), are the answer: write it yourself.
-torch.nn.utils and the optimizers may be used. Scales stay between 1 and 2^24 in all tests; what happens to a scale
-outside (a limit, for example) is up to you.
+Rules: GradScaler (torch.amp, and torch.cuda or torch.cpu, which have it as well) and the operators that it is made of
+(torch._amp_...) are not allowed. torch.nn.utils and the optimizers are. All scales in tests stay between 1 and 2^24;
+whether yours has limits beyond that is up to you.
 
 Stage 1: the scaler, the masters, the step.  Stage 2: overflows and what they leave alone, several micro-batches,
 clipping, the scaler's state, parameters without gradients, wrong arguments.  Stage 3: float16 at its ends, other
-dtypes.  Stage 4: one forward and one backward for each micro-batch; the host reads a number from the device a fixed
-number of times, whatever the number of parameters and micro-batches; no copy of the masters, of the optimizer's state
-or of all gradients, besides the float32 gradients of the masters.
+dtypes.  Stage 4: one forward and one backward for each micro-batch; the host reads numbers from the device (bool(),
+float(), item()) equally often for any number of parameters and micro-batches, and unscale one at most; no copy is made
+of weights or of the optimizer's state, and only one of the gradients, in float32.
 
 Source: Micikevicius et al., "Mixed Precision Training" (2018).
 """

@@ -62,7 +62,7 @@ def cases(rng):
     yield step(rng, "half loss", ["half", "half"])
     yield step(rng, "no batch", [])
     yield from (step(rng, f"max_norm={most}", [1.0], most=most) for most in (0.0, -1.0, NAN))
-    yield step(rng, "cost", [1.0], most=1.0)
+    yield step(rng, "cost", [1.0], kind="adam")
 
 
 def run(kata, case):
@@ -118,8 +118,7 @@ def built(kata, case, weights):
     masters = kata.MasterWeights(model.parameters())
     options = {"momentum": 0.5, "weight_decay": 0.25} if case.kind == "momentum" else {}
     make, lr = AdamW if case.kind == "adam" else SGD, 1e-4 if case.kind == "tiny" else 0.5
-    optimizer = make(masters.masters, lr=lr, **options)
-    return model, optimizer, masters, kata.LossScaler(case.scale, growth_interval=case.interval)
+    return model, make(masters.masters, lr=lr, **options), masters, kata.LossScaler(case.scale, 2, 0.5, case.interval)
 
 
 def play(kata, case):
@@ -144,7 +143,8 @@ def costs(kata, case):
 
     for count, repeats in ((2, 1), (2, 4), (8, 1)):
         model, *rest = built(kata, case, [torch.ones(400)] * count)
-        with measure() as spent, Alive() as alive:
-            kata.train_step(model, case.steps[0] * repeats, loss_fn, *rest, max_norm=1.0)
+        for _ in range(2):  # the first makes the optimizer's state
+            with measure() as spent, Alive() as alive:
+                kata.train_step(model, case.steps[0] * repeats, loss_fn, *rest, max_norm=1.0)
         reads.append(spent.calls["aten._local_scalar_dense"])
-    return {"reads": [each <= reads[0] for each in reads], "passes": passes, "lean": alive.peak <= 3 * 8 * 400}
+    return {"reads": [each <= reads[0] for each in reads], "passes": passes, "lean": alive.peak <= 2.9 * 3200}
