@@ -68,7 +68,7 @@ class LossScaler:
             raise ValueError(f"backoff_factor must lie between 0 and 1, got {backoff_factor}")
         if growth_interval < 1:
             raise ValueError(f"growth_interval must be at least 1, got {growth_interval}")
-        self.scale = float(init_scale)
+        self.scale = init_scale
         self.growth_factor = growth_factor
         self.backoff_factor = backoff_factor
         self.growth_interval = growth_interval
@@ -132,7 +132,7 @@ class MasterWeights:
         """Copies every parameter. No master shares memory with its parameter, not even if that is float32."""
         # kata: begin
         self.params = list(params)
-        self.masters = [nn.Parameter(param.detach().to(torch.float32, copy=True)) for param in self.params]
+        self.masters = [param.detach().to(torch.float32, copy=True) for param in self.params]
         # kata: end
 
     def take_gradients(self) -> None:

@@ -72,7 +72,7 @@ def expect_scale(scaler, want, what, hint=""):
 
 def expect_number(actual, want, what, hint=""):
     """Within 1e-5, which leaves room for an eps of 1e-6 beside a norm."""
-    close = actual == want or abs(actual - want) <= 1e-5 * abs(want)
+    close = actual == want or abs(actual - want) <= 1e-5 * min(abs(want), 1e9)
     expect(close, f"{what} should be {want:.7g}, but is {actual:.7g}", hint=hint)
 
 

