@@ -46,7 +46,7 @@ def test_the_host_waits_a_fixed_number_of_times(cost):
         return spent.calls["aten._local_scalar_dense"] + spent.calls["aten.equal"]
 
     few = reads(2, 1)
-    for parameters, batches in ((12, 1), (2, 6)):
+    for parameters, batches in ((6, 1), (2, 4)):
         many, size = reads(parameters, batches), f"{parameters} parameters and {batches} micro-batches"
         sentence = f"a step with {size} should read as many numbers as with 2 and 1 ({few}), but read {many}"
         expect(many <= few, sentence, hint="stack what you ask of each gradient, and read once; add losses as tensors")
@@ -63,13 +63,13 @@ def test_unscale_reads_one_number(cost):
 
 def test_a_step_makes_no_backup():
     """Gradients exist twice, in float16 and in float32. Weights and the optimizer's state need no copy that could be put
-    back after an overflow, because nothing has changed until then. 20 parameters of 500 numbers: what a single one of
+    back after an overflow, because nothing has changed until then. 10 parameters of 200 numbers: what a single one of
     them takes on the way counts little."""
-    run = trained(*[torch.ones(500)] * 20, make=AdamW, options={"lr": 0.125})
-    slopes = [torch.full((500,), 0.5)] * 20
+    run = trained(*[torch.ones(200)] * 10, make=AdamW, options={"lr": 0.125})
+    slopes = [torch.full((200,), 0.5)] * 10
     stepped(run, slopes)
     with Alive() as alive:
-        stepped(run, slopes, slopes, max_norm=1.0)
-    copies = alive.peak / 10_000
-    sentence = f"a step should hold at most 2.5 new numbers for each weight at a time, but held {copies:.2f}"
-    expect(copies <= 2.5, sentence, hint="copy neither weights nor the optimizer's state, and gradients only once")
+        stepped(run, slopes, max_norm=1.0)
+    copies = alive.peak / 2000
+    sentence = f"a step should hold at most 2.75 new numbers for each weight at a time, but held {copies:.2f}"
+    expect(copies <= 2.75, sentence, hint="copy neither weights nor the optimizer's state, and gradients only once")
