@@ -262,6 +262,18 @@ def test_a_scaler_goes_on_from_its_state():
     expect_equal(json.dumps(state), text, what="the state after updates of the scaler that loaded it", hint=hint)
 
 
+def test_arguments_of_the_step():
+    """Checked before anything changes."""
+    for batches, most in (([], None), ([GOOD], 0.0), ([GOOD], -1.0), ([GOOD], NAN)):
+        run = trained(numbers(1, 2), numbers(5))
+        before, what = state_of(run), f"train_step with {len(batches)} micro-batches and max_norm={most}"
+        with expect_raises(ValueError, what=what, hint="at least one micro-batch, and max_norm > 0 or None"):
+            stepped(run, *batches, max_norm=most)
+        expect_same_state(run, before, f"after {what}", hint="check first")
+        expect_no_gradients(run, f"after {what}")
+        expect_scale(run.scaler, 8, f"the scale after {what}", hint="check first")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -283,15 +295,3 @@ def test_arguments_of_the_scaler(wrong):
     hint = "init_scale > 0, growth_factor > 1, 0 < backoff_factor < 1, growth_interval >= 1"
     with expect_raises(ValueError, what=f"LossScaler with {wrong}", hint=hint):
         LossScaler(**wrong)
-
-
-def test_arguments_of_the_step():
-    """Checked before anything changes."""
-    for batches, most in (([], None), ([GOOD], 0.0), ([GOOD], -1.0), ([GOOD], NAN)):
-        run = trained(numbers(1, 2), numbers(5))
-        before, what = state_of(run), f"train_step with {len(batches)} micro-batches and max_norm={most}"
-        with expect_raises(ValueError, what=what, hint="at least one micro-batch, and max_norm > 0 or None"):
-            stepped(run, *batches, max_norm=most)
-        expect_same_state(run, before, f"after {what}", hint="check first")
-        expect_no_gradients(run, f"after {what}")
-        expect_scale(run.scaler, 8, f"the scale after {what}", hint="check first")
