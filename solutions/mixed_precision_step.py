@@ -20,9 +20,9 @@ whether yours has limits beyond that is up to you.
 
 Stage 1: the scaler, the masters, the step.  Stage 2: overflows and what they leave alone, several micro-batches,
 clipping, the scaler's state, parameters without gradients, wrong arguments.  Stage 3: float16 at its ends, other
-dtypes.  Stage 4: one forward and one backward for each micro-batch; the host reads numbers from the device (bool(),
-float(), item()) equally often for any number of parameters and micro-batches, and unscale one at most; no copy is made
-of weights or of the optimizer's state, and only one of the gradients, in float32.
+dtypes.  Stage 4: one forward and one backward for each micro-batch, before the next one begins; the host reads numbers
+from the device (bool(), float(), item()) equally often for any number of parameters and micro-batches, and unscale reads
+one at most; no copy is made of weights or of the optimizer's state, and only one of the gradients, in float32.
 
 Source: Micikevicius et al., "Mixed Precision Training" (2018).
 """

@@ -48,7 +48,7 @@ def cases(rng):
     yield step(rng, "plain", [1.0])
     yield step(rng, "momentum", [1.0], [1.0], [1.0], kind="momentum", scale=16.0)
     yield step(rng, "growing", [1.0], [1.0], [1.0], interval=1, most=64.0)
-    yield step(rng, "skips", [1.0], [INF], [1.0], [NAN], [1.0], [1.0], kind="adam", most=1.0, interval=2)
+    yield step(rng, "skips", [1.0], [INF], [1.0], [NAN], [1.0], kind="adam", most=1.0, interval=2)
     yield step(rng, "falling", *[[1.0]] * 5, scale=2.0**16, size=4.0)
     yield step(rng, "micro", [1.0, 2.0, 1.0], kind="momentum", interval=2)
     yield step(rng, "micro infs", [INF, 1.0, 1.0], [1.0, 1.0, INF], [1.0, 1.0], interval=2)
@@ -56,9 +56,9 @@ def cases(rng):
     yield step(rng, "zeros", [1.0], size=0.0, most=1.0)
     yield step(rng, "left out", [1.0], [None], kind="adam")
     yield step(rng, "vanishing", [1.0], scale=2.0**16, size=1e-8, start=0.0)
-    yield step(rng, "small updates", *[[1.0]] * 9, kind="tiny")
+    yield step(rng, "small updates", *[[1.0]] * 5, kind="tiny")
     yield step(rng, "large norm", [1.0], scale=16.0, size=1024.0)
-    yield step(rng, "float32", [1.0], [INF], [1.0], dtype=SINGLE, kind="momentum")
+    yield step(rng, "float32", [1.0], [INF], [2.0**20], dtype=SINGLE, kind="momentum")
     yield step(rng, "half loss", ["2048", "1"])
     yield step(rng, "no batch", [])
     yield from (step(rng, f"max_norm={most}", [1.0], most=most) for most in (0.0, -1.0, NAN))
@@ -140,11 +140,11 @@ def costs(kata, case):
         loss.register_hook(lambda grad: passes.append("backward"))
         return passes.append("forward") or loss
 
-    for count, repeats in ((1, 1), (1, 3), (6, 1)):
-        model, *rest = built(kata, case, [torch.ones(9)] * count)
+    for count, repeats in ((1, 1), (1, 2), (3, 1)):
+        model, *rest = built(kata, case, [torch.ones(99)] * count)
         with measure() as spent:
             kata.train_step(model, case.steps[0] * repeats, loss_fn, *rest, max_norm=1.0)
         reads.append(spent.calls["aten._local_scalar_dense"])
     with Alive() as alive:
         kata.train_step(model, case.steps[0], loss_fn, *rest, max_norm=1.0)
-    return {"reads": [each <= reads[0] for each in reads], "passes": passes, "lean": alive.peak < 2.9 * 54}
+    return {"reads": [each <= reads[0] for each in reads], "passes": passes, "lean": alive.peak < 2.9 * 297}

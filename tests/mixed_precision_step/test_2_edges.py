@@ -236,7 +236,7 @@ def test_a_transposed_weight(rng):
 def test_a_scaler_goes_on_from_its_state():
     """The count of good steps belongs to it: after 2 of 3 good steps, a new scaler grows with the next one. The state is
     saved while training goes on, and is no window on it."""
-    scaler, other = (LossScaler(8.0, growth_interval=3) for _ in range(2))
+    scaler, other = (LossScaler(9.0, growth_interval=3) for _ in range(2))
     for found in (True, False, False):
         scaler.update(found)
     state = scaler.state_dict()
@@ -257,7 +257,7 @@ def test_a_scaler_goes_on_from_its_state():
         scales.append(other.scale)
     hint = "the scale and the count of good steps, both ways"
     expect_equal(
-        scales, [4.0, 8.0, 8.0, 4.0], what="the scale after loading, and after good, good, overflow", hint=hint
+        scales, [4.5, 9.0, 9.0, 4.5], what="the scale after loading, and after good, good, overflow", hint=hint
     )
     expect_equal(json.dumps(state), text, what="the state after updates of the scaler that loaded it", hint=hint)
 

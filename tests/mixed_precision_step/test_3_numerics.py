@@ -67,6 +67,17 @@ def test_a_step_in_every_dtype(dtype):
     expect_number(result.grad_norm, 5**0.5, f"grad_norm in {dtype}")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_other_dtypes_reach_further_than_float16(dtype):
+    """Gradients of 2^20 and 2^-40 need no scale there, and must not pass through float16 on their way to the masters."""
+    run = trained(numbers(0, 0), dtype=dtype)
+    result = stepped(run, [numbers(2.0**20, 2.0**-40)])
+    what, hint = f"of a {dtype} model after the gradient [2^20, 2^-40]", "from its dtype to float32, directly"
+    sentence = f"a gradient of [2^20, 2^-40] is finite in {dtype}, but its step was skipped"
+    expect(not result.skipped, sentence, hint=hint)
+    expect_weights(run, [-(2.0**20), -(2.0**-40)], what=what, hint=hint, rtol=1e-6, atol=0.0)
+
+
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 def test_masters_share_no_memory_with_parameters(dtype):
     """.float() of a float32 tensor is that tensor. A shared master would move the weights before write_back."""
