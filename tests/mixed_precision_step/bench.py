@@ -24,9 +24,7 @@ def step(kata, model, optimizer, masters, scaler):
     return torch.tensor([result.loss, result.grad_norm])
 
 
-@work(
-    layers=24, width=1024, tiny={"layers": 4, "width": 256}, sweep={"layers": (6, 12)}, grows={"layers": 1, "width": 2}
-)
+@work(layers=24, width=1024, tiny={"layers": 4, "width": 256}, sweep={"layers": (6, 12)}, grows={"width": 2})
 def one_step(bench, layers, width):
     """float16 gradients are read once and float32 ones written once, at least."""
     model = weights(bench, layers, width)

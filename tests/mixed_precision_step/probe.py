@@ -140,11 +140,11 @@ def costs(kata, case):
         loss.register_hook(lambda grad: passes.append("backward"))
         return passes.append("forward") or loss
 
-    for count, repeats in ((1, 1), (1, 2), (3, 1)):
-        model, *rest = built(kata, case, [torch.ones(99)] * count)
+    for count, repeats in ((1, 1), (1, 2), (6, 1)):
+        model, *rest = built(kata, case, [torch.ones(9)] * count)
         with measure() as spent:
             kata.train_step(model, case.steps[0] * repeats, loss_fn, *rest, max_norm=1.0)
         reads.append(spent.calls["aten._local_scalar_dense"])
     with Alive() as alive:
         kata.train_step(model, case.steps[0], loss_fn, *rest, max_norm=1.0)
-    return {"reads": [each <= reads[0] for each in reads], "passes": passes, "lean": alive.peak < 2.9 * 297}
+    return {"reads": [each <= reads[0] for each in reads], "passes": passes, "lean": alive.peak < 2.9 * 54}
