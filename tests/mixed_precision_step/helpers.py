@@ -41,8 +41,11 @@ def trained(*weights, dtype=HALF, make=SGD, loss_fn=slope_loss, options=None, **
 
 def stepped(run, *batches, max_norm=None):
     """The result of a step on these micro-batches."""
-    result = train_step(
-        run.model, list(batches), run.loss_fn, run.optimizer, run.masters, run.scaler, max_norm=max_norm
+    given = list(batches)
+    result = train_step(run.model, given, run.loss_fn, run.optimizer, run.masters, run.scaler, max_norm=max_norm)
+    same = len(given) == len(batches) and all(map(lambda got, sent: got is sent, given, batches))
+    expect(
+        same, "train_step should leave the list of micro-batches as it is, but changed it", hint="no pop() or reverse()"
     )
     kinds = [type(part) for part in result] if isinstance(result, tuple) else []
     sentence = f"train_step should return StepResult(float, float, bool), but returned {describe(result)}"

@@ -91,7 +91,7 @@ def test_unscale_sees_what_is_not_finite(value, place):
 
 def test_unscale_of_large_finite_gradients_finds_nothing():
     """A sum of them is infinite in float32, and none of them is."""
-    found = LossScaler(8.0).unscale([torch.full((4,), 3e38), torch.full((4,), -3e38)])
+    found = LossScaler(8.0).unscale([torch.full((40,), 3e38), torch.full((40,), -3e38)])
     sentence = f"unscale of gradients of 3e38 should return False, but returned {describe(found)}"
     expect(found is False, sentence, hint="isfinite() of each number; a sum or a norm may overflow by itself")
 
@@ -136,6 +136,8 @@ def test_masters_are_float32_copies(rng):
         )
         kept = weight.dtype == HALF and weight.requires_grad and isinstance(weight, nn.Parameter)
         expect(kept, f"parameter {number} should stay a float16 parameter, but is {describe(weight)}")
+    model.weights[0].requires_grad_(False)
+    expect_masters(MasterWeights(model.parameters()), model)  # a frozen one has a master as well
 
 
 def test_take_gradients_hands_them_over_in_float32():

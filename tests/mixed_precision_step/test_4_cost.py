@@ -2,6 +2,7 @@
 
 import torch
 from torch.optim import AdamW
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dojo.testing import expect, expect_equal, numbers
 from dojo.testing.alive import Alive
@@ -71,3 +72,36 @@ def test_a_step_makes_no_backup():
     copies = alive.peak / 2000
     sentence = f"a step should hold at most 2.75 new numbers for each weight at a time, but held {copies:.2f}"
     expect(copies <= 2.75, sentence, hint="copy neither weights nor the optimizer's state, and gradients only once")
+
+
+class Copies(TorchDispatchMode):
+    """Counts the float32 copies that operators make of these tensors."""
+
+    def __init__(self, tensors):
+        super().__init__()
+        self.storages, self.count = {tensor.untyped_storage()._cdata for tensor in tensors}, 0
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # otherwise torch imports its compiler, which takes a second
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        source = {"aten.clone": 0, "aten._to_copy": 0, "aten.copy_": 1}.get(str(func.overloadpacket))
+        if source is not None and out.dtype == torch.float32:
+            self.count += args[source].untyped_storage()._cdata in self.storages
+        return out
+
+
+def test_a_step_copies_no_weights():
+    """Neither for a while: a good step would pay for what only a skipped one could need, and that one needs it not."""
+    run = trained(numbers(1, 2), numbers(5), make=AdamW, options={"lr": 0.125})
+    stepped(run, [numbers(0.5, 1), numbers(2)])
+    states = [
+        part for state in run.optimizer.state.values() for part in state.values() if isinstance(part, torch.Tensor)
+    ]
+    for slope in (1.0, 1e6):
+        with Copies([*run.masters.masters, *states]) as copies:
+            stepped(run, [numbers(slope, 1), numbers(2)], max_norm=1.0)
+        sentence = f"a step should copy no master and no state of the optimizer, but made {copies.count} copies of them"
+        expect(copies.count == 0, sentence, hint="nothing has changed until unscale has answered: no backup is needed")
