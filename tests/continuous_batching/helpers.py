@@ -232,7 +232,7 @@ class Server:
     def run(self):
         """What engine.run() returns."""
         hint = "stop when nobody runs and nobody waits"
-        outputs = expect_lines(self.engine.run, continuous_batching, 20_000, what="run()", hint=hint)
+        outputs = expect_lines(self.engine.run, continuous_batching, 100_000, what="run()", hint=hint)
         expect(
             isinstance(outputs, dict), f"run() should return a dict from ids to lists, but returned {describe(outputs)}"
         )

@@ -86,6 +86,11 @@ def test_run_takes_the_same_steps():
     expect_steps(server, [{1: (0, 3)}, {1: (3, 1)}, {1: (4, 1)}])
 
 
+def test_a_long_answer_takes_as_many_steps_as_it_needs():
+    """A run that calls itself for each step is too deep for Python after a thousand."""
+    Server(Request(0, (1,), 1200), kv_capacity=1200).run()
+
+
 def test_nothing_to_serve_is_no_call_of_the_model():
     """A server that idles takes steps, too."""
     server = Server()

@@ -16,6 +16,11 @@ def test_answers_of_unequal_length_are_those_of_each_request_alone(rng):
     Server(*(request(rng, id, prompt, new) for id, (prompt, new) in enumerate(sizes))).finish()
 
 
+def test_each_answer_has_its_own_id_whoever_ends_first(rng):
+    """The last to arrive is the first to end."""
+    Server(*(request(rng, id, 3, 6 - id) for id in range(5))).run()
+
+
 def test_one_new_token_needs_the_prefill_only():
     """It is there after the first step."""
     server = Server(Request(0, (1, 2, 3), 1))
@@ -149,6 +154,7 @@ def test_a_request_that_cannot_be_served_is_an_error(prompt, new):
     hint = "prompt + max_new_tokens - 1 known tokens have to fit into kv_capacity"
     with expect_raises(ValueError, what=f"add of {len(prompt)} + {new} tokens, kv_capacity=8", hint=hint):
         server.engine.add(Request(1, prompt, new))
+    expect_equal(server.engine.outputs, {}, what="outputs after an add that raised", hint="check before you change")
     server.add(Request(1, (1, 2), 2))
     server.finish()
 

@@ -27,6 +27,14 @@ def test_the_memory_may_be_filled_to_the_last_place(rng):
     expect_steps(server, [{0: (0, 5), 1: (0, 5)}], "as long as they are not more than kv_capacity")
 
 
+def test_a_small_request_does_not_overtake_one_that_waits_for_room(rng):
+    """Else a large one would wait for ever on a busy server."""
+    server = Server(request(rng, 0, 5, 3), request(rng, 1, 5, 2), request(rng, 2, 1, 2), kv_capacity=9)
+    server.finish()
+    wanted = [{0: (0, 5)}, {0: (5, 1)}, {0: (6, 1)}, {1: (0, 5), 2: (0, 1)}, {1: (5, 1), 2: (1, 1)}]
+    expect_steps(server, wanted, "if the first of the queue does not fit, nobody is admitted")
+
+
 def test_room_is_for_all_known_tokens_not_for_the_first_chunk(rng):
     """A prompt of eight in chunks of three: if only the first chunk had to fit, it would be evicted at the second."""
     server = Server(request(rng, 0, 4, 5), request(rng, 1, 8, 2), token_budget=7, kv_capacity=12)
@@ -69,9 +77,9 @@ def test_a_preempted_request_comes_before_those_who_wait():
     server.step(3)
     server.add(Request(9, (1,), 1))
     server.finish()
-    firsts = [next(iter(step)) for step in server.steps[4:6]]
+    firsts = [min(step) for step in server.steps[4:6]]
     hint = "put it back to the front of the queue"
-    expect_equal(firsts, [1, 1], what="who is served when request 0 has ended", hint=hint)
+    expect_equal(firsts, [1, 1], what="the oldest who is served when request 0 has ended", hint=hint)
 
 
 def test_two_are_preempted_in_one_step_and_keep_their_order(rng):
