@@ -1,5 +1,6 @@
 """What can be seen of an engine: the chunks of each step, who ends, what is generated and what the model keeps."""
 
+from itertools import product
 from zlib import crc32
 
 from dojo.testing import randint
@@ -34,7 +35,10 @@ LOADS = {
     "half computed": ([(2, 9), (9, 2)], {"kv_capacity": 12, "token_budget": 3}),
     "preempted twice": ([(3, 9)] * 3, {"kv_capacity": 14}),
 }
-WRONG = {"no prompt": (0, 3), "no new token": (2, 0), "-1 new tokens": (2, -1), "too long": (5, 5), "new ones": (1, 9)}
+SIZES = {
+    **{"no prompt": (0, 3), "no new token": (2, 0), "-1 new tokens": (2, -1), "too long": (5, 5), "new ones": (1, 9)},
+    **{"just fits": (5, 4), "a prompt that just fits": (8, 1)},
+}
 
 
 def next_token(tokens):
@@ -89,25 +93,22 @@ def cases(rng):
     for name, (sizes, limits) in LOADS.items():
         requests = drawn(rng, sizes)
         yield Case(name, of=STEP, requests=requests, limits=limits)
-        if name in ("two places", "preempted twice", "one request"):
+        if name in ("two places", "neighbours", "one request"):
             yield Case(f"run: {name}", of=RUN, requests=requests, limits=limits)
-    for place in range(3):
+    for place in range(-1, 3):  # -1: the prompt's last token
         requests = drawn(rng, [(3, 5), (2, 6), (2, 3)])
         text = list(requests[0][1])
         for _ in range(place + 1):
             text.append(next_token(text))
         yield Case(f"eos {place}", of=STEP, requests=requests, limits={"eos_token": text[-1], "max_batch": 2})
     requests = drawn(rng, [(2, 6), (2, 4)])
-    requests[0][1] = next([a, b] for a in range(VOCAB) for b in range(VOCAB) if next_token([a, b]) == 0)
-    yield Case("eos 0", of=STEP, requests=requests, limits={"eos_token": 0})
+    requests[0][1] = next([*pair] for pair in product(range(VOCAB), repeat=2) if not next_token(pair))
+    yield Case("eos token 0", of=STEP, requests=requests, limits={"eos_token": 0})
     yield Case("run, add, run", of=RUN, requests=drawn(rng, [(3, 2), (2, 2)]), limits={"late": 1})
     yield Case("limits", of=INIT, requests=drawn(rng, [(5, 2), (4, 2), (3, 2)]), limits={"token_budget": 6})
-    for name in ("max_batch", "token_budget", "kv_capacity"):
-        for value in (0, -1):
-            yield Case(f"{name} {value}", of=INIT, requests=[], limits={name: value})
-    for name, size in WRONG.items():
-        yield Case(name, of=ADD, requests=drawn(rng, [size]), limits={"kv_capacity": 8})
-    for name, size in {"just fits": (5, 4), "a prompt that just fits": (8, 1)}.items():
+    for name, value in product(("max_batch", "token_budget", "kv_capacity"), (0, -1)):
+        yield Case(f"{name} {value}", of=INIT, requests=[], limits={name: value})
+    for name, size in SIZES.items():
         yield Case(name, of=ADD, requests=drawn(rng, [size]), limits={"kv_capacity": 8})
     for steps in (0, 1, 3):
         requests = drawn(rng, [(2, 3)]) * 2
@@ -115,7 +116,7 @@ def cases(rng):
     yield Case("a queue", of=STEP, requests=drawn(rng, [(3, 3)] * 6), limits={"max_batch": 2}, queue=True)
 
 
-def seen(engine):
+def outputs(engine):
     return [[id, list(output)] for id, output in sorted(engine.outputs.items())]
 
 
@@ -126,27 +127,29 @@ def run(kata, case):
     prompts = [Tokens(prompt) for _, prompt, _ in case.requests]
     requests = [kata.Request(id, prompt, new) for (id, _, new), prompt in zip(case.requests, prompts, strict=True)]
     for request in requests[: len(requests) - late]:
-        engine.add(request)
+        try:
+            engine.add(request)
+        except ValueError:
+            return {"refused": request.id, "outputs": outputs(engine)}
         for _ in range(getattr(case, "again", 0)):
             engine.step()
     if hasattr(case, "queue"):
-        for prompt in prompts:
-            prompt.read = 0
+        before = [prompt.read for prompt in prompts[3:]]
         ended = [engine.step(), engine.step()]
-        return {"ended": ended, "reads of those who wait": [prompt.read for prompt in prompts[3:]]}
+        return {"ended": ended, "reads": [p.read - n for p, n in zip(prompts[3:], before, strict=True)]}
     if case.of == RUN:
         results = [sorted(engine.run().items())]
         for request in requests[len(requests) - late :]:
             engine.add(request)
         return {"outputs": [*results, sorted(engine.run().items())], "steps": model.steps, "kept": sorted(model.memory)}
-    evidence = {"after": []}
+    after = []
     for number in range(MOST_STEPS):
         if number and number % 2 == 0 and late:
             engine.add(requests[-late])
             late -= 1
         before = len(model.steps)
         ended = engine.step()
-        evidence["after"].append([sorted(ended), seen(engine)])
+        after.append([sorted(ended), outputs(engine)])
         if len(model.steps) == before and not late:
             break
-    return evidence | {"steps": model.steps, "kept": sorted(model.memory)}
+    return {"after": after, "steps": model.steps, "kept": sorted(model.memory)}
