@@ -6,7 +6,7 @@ from zlib import crc32
 from dojo.testing import randint
 from dojo.testing.probes import Case
 
-VOCAB, MOST_STEPS = 50, 60
+VOCAB, MOST_STEPS = 50, 40
 STEP, RUN, ADD, INIT = (f"Engine.{name}" for name in ("step", "run", "add", "__init__"))
 # name -> (prompt, new tokens) of each request, and the limits. `late` requests arrive after two steps each
 LOADS = {
@@ -37,12 +37,12 @@ LOADS = {
 }
 SIZES = {
     **{"no prompt": (0, 3), "no new token": (2, 0), "-1 new tokens": (2, -1), "too long": (5, 5), "new ones": (1, 9)},
-    **{"just fits": (5, 4), "a prompt that just fits": (8, 1)},
+    **{"just fits": (5, 4), "a prompt that just fits": (8, 1), "a prompt too long": (9, 1)},
 }
 
 
 def next_token(tokens):
-    return crc32(",".join(map(str, tokens)).encode()) % VOCAB
+    return crc32(repr([*tokens]).encode()) % VOCAB
 
 
 class Tokens(tuple):

@@ -7,7 +7,7 @@ from dojo.testing.lines import expect_lines
 from katas import continuous_batching
 from katas.continuous_batching import Engine, Request
 
-from .helpers import Server, expect_steps, request
+from .helpers import Quick, Server, expect_steps, request
 
 HINT = "look at those that run and at the front of the queue; keep sums and ids where they are found in one step"
 
@@ -137,23 +137,13 @@ def test_answers_do_not_depend_on_preemptions(rng, capacity, budget):
     server.finish()
 
 
-class Quick:
-    """A model that answers 1 to every chunk."""
-
-    def step(self, chunks):
-        return [1 for _ in chunks]
-
-    def free(self, id):
-        pass
-
-
 def test_the_work_of_a_step_does_not_grow_with_the_queue():
-    """Two thousand requests wait. A step costs what its four chunks cost."""
+    """A thousand requests wait. A step costs what its four chunks cost."""
     engine = Engine(Quick(), max_batch=4, token_budget=16, kv_capacity=48)
-    for id in range(2000):
+    for id in range(1000):
         engine.add(Request(id, (1,) * 6, 9))
     for number in range(1, 41):
-        expect_lines(engine.step, continuous_batching, 500, what=f"step {number} beside 2000 requests", hint=HINT)
+        expect_lines(engine.step, continuous_batching, 500, what=f"step {number} beside 1000 requests", hint=HINT)
 
 
 def test_the_work_of_add_does_not_grow_with_the_queue():
