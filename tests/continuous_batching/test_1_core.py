@@ -88,7 +88,7 @@ def test_run_takes_the_same_steps():
 
 def test_a_long_answer_takes_as_many_steps_as_it_needs():
     """A run that calls itself for each step is too deep for Python after a thousand."""
-    engine = Engine(Quick(), max_batch=1, token_budget=1, kv_capacity=1000)
+    engine = Engine(Quick(), max_batch=1, token_budget=1, kv_capacity=2000)
     engine.add(Request(0, (1,), 1000))
     expect_equal(engine.run(), {0: [1] * 1000}, what="run()", hint="run is a loop")
 
