@@ -137,14 +137,6 @@ def test_a_request_that_just_fits_is_served(rng):
     Server(request(rng, 1, 8, 1), **LIMITS).finish()
 
 
-@pytest.mark.parametrize("name", ["max_batch", "token_budget", "kv_capacity"])
-@pytest.mark.parametrize("value", [0, -1])
-def test_a_limit_below_1_is_an_error(name, value):
-    """Nobody could ever be served."""
-    with expect_raises(ValueError, what=f"Engine with {name}={value}"):
-        Engine(Server().model, **{**LIMITS, name: value})
-
-
 @pytest.mark.parametrize(
     ("prompt", "new"), [((), 3), ((1, 2), 0), ((1, 2), -1), ((1,) * 9, 1), ((1,) * 5, 5), ((1,), 9)], ids=str
 )
@@ -157,6 +149,14 @@ def test_a_request_that_cannot_be_served_is_an_error(prompt, new):
     expect_equal(server.engine.outputs, {}, what="outputs after an add that raised", hint="check before you change")
     server.add(Request(1, (1, 2), 2))
     server.finish()
+
+
+@pytest.mark.parametrize("name", ["max_batch", "token_budget", "kv_capacity"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_limit_below_1_is_an_error(name, value):
+    """Nobody could ever be served."""
+    with expect_raises(ValueError, what=f"Engine with {name}={value}"):
+        Engine(Server().model, **{**LIMITS, name: value})
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3], ids=["waits", "runs", "has ended"])
