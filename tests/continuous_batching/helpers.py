@@ -85,7 +85,11 @@ class FakeModel:
             self.check_chunk(chunk, when)
         total = sum(sizes.values())
         hint = "the budget counts tokens, of decodes and of prefills together"
-        expect(total <= self.token_budget, f"{when} {total} tokens are computed: {self.token_budget=}", hint=hint)
+        expect(
+            total <= self.token_budget,
+            f"{when} {total} tokens are computed, but token_budget={self.token_budget}",
+            hint=hint,
+        )
         sentence = f"{when} {len(chunks)} requests are served, but max_batch={self.max_batch}"
         expect(len(chunks) <= self.max_batch, sentence, hint="a place is free when its request has ended")
         self.check_preemption(when)
