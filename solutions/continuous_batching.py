@@ -24,8 +24,9 @@ A step with no request to serve does not call the model. Free: the order of the 
 and how you store it all.
 
 Stage 1: decoding of requests of equal length.  Stage 2: unequal lengths, free places are filled again, late requests,
-eos, wrong arguments.  Stage 3: prompts in chunks, the token budget.  Stage 4: memory and preemption; work that does not
-grow with the queue: a step executes at most 100 lines of this file for each of its chunks and 100 besides, add 100.
+eos, wrong arguments.  Stage 3: prompts in chunks, the token budget.  Stage 4: memory and preemption; work that grows
+neither with the queue nor with the texts: a step of up to four chunks executes at most 100 lines of this file for each
+and 100 besides, add 100. A round of a comprehension counts as a line.
 
 Sources: Yu et al., "Orca" (2022), for scheduling by iteration; Kwon et al., "Efficient Memory Management for Large
 Language Model Serving with PagedAttention" (2023), for preemption by recomputation; Agrawal et al., "Taming

@@ -9,6 +9,7 @@ from katas.continuous_batching import Engine, Request
 
 from .helpers import Quick, Server, expect_steps, request
 
+SLICES = "take the tokens of a chunk as a slice"
 HINT = "look at those that run and at the front of the queue; keep sums and ids where they are found in one step"
 
 
@@ -125,16 +126,16 @@ def test_eos_frees_the_room_of_others(rng):
 
 
 @pytest.mark.parametrize("capacity", [18, 25, 40])
-@pytest.mark.parametrize("budget", [3, 8, 100])
-def test_answers_do_not_depend_on_preemptions(rng, capacity, budget):
+def test_answers_do_not_depend_on_preemptions(rng, capacity):
     """Random requests that arrive while others run, in little memory."""
-    sizes = zip(randint(rng, 1, 10, 9).tolist(), randint(rng, 1, 10, 9).tolist(), strict=True)
-    requests = [request(rng, id, prompt, new) for id, (prompt, new) in enumerate(sizes)]
-    server = Server(*requests[:5], max_batch=5, token_budget=budget, kv_capacity=capacity, eos_token=7)
-    for late in requests[5:]:
-        server.step(2)
-        server.add(late)
-    server.finish()
+    for budget in (3, 8, 100):
+        sizes = zip(randint(rng, 1, 10, 9).tolist(), randint(rng, 1, 10, 9).tolist(), strict=True)
+        requests = [request(rng, id, prompt, new) for id, (prompt, new) in enumerate(sizes)]
+        server = Server(*requests[:5], max_batch=5, token_budget=budget, kv_capacity=capacity, eos_token=7)
+        for late in requests[5:]:
+            server.step(2)
+            server.add(late)
+        server.finish()
 
 
 def test_the_work_of_a_step_does_not_grow_with_the_queue():
@@ -144,6 +145,23 @@ def test_the_work_of_a_step_does_not_grow_with_the_queue():
         engine.add(Request(id, (1,) * 6, 9))
     for number in range(1, 41):
         expect_lines(engine.step, continuous_batching, 500, what=f"step {number} beside 1000 requests", hint=HINT)
+
+
+def test_the_work_of_a_step_does_not_grow_with_the_text():
+    """A chunk of a thousand tokens is a slice, and so is the newest token behind them. That holds for add, too."""
+    engine = Engine(Quick(), max_batch=4, token_budget=1500, kv_capacity=4000)
+    for id in range(2):
+        request = Request(id, (1,) * 1000, 3)
+        expect_lines(
+            lambda request=request: engine.add(request),
+            continuous_batching,
+            100,
+            what="add of 1000 tokens",
+            hint=SLICES,
+        )
+    for number in range(1, 5):
+        what = f"step {number} of two requests of 1000 tokens"
+        expect_lines(engine.step, continuous_batching, 300, what=what, hint=SLICES)
 
 
 def test_the_work_of_add_does_not_grow_with_the_queue():
