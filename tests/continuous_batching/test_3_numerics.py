@@ -3,8 +3,9 @@
 import pytest
 
 from dojo.testing import expect_equal, randint
+from katas.continuous_batching import Request
 
-from .helpers import Server, expect_steps, request
+from .helpers import Server, expect_steps, next_token, request
 
 
 def test_a_long_prompt_is_computed_in_chunks(rng):
@@ -15,6 +16,12 @@ def test_a_long_prompt_is_computed_in_chunks(rng):
     expect_equal(server.engine.outputs[0], [], what="outputs[0] after 8 of 10 tokens of the prompt", hint=hint)
     server.finish()
     expect_steps(server, [{0: (0, 4)}, {0: (4, 4)}, {0: (8, 2)}, {0: (10, 1)}, {0: (11, 1)}])
+
+
+def test_eos_for_the_middle_of_a_prompt_means_nothing():
+    """It is dropped like any other token that the model returns there."""
+    prompt = (3, 1, 4, 1)
+    Server(Request(0, prompt, 3), token_budget=2, eos_token=next_token(prompt[:2])).finish()
 
 
 def test_the_first_token_comes_after_so_many_steps(rng):
