@@ -30,7 +30,7 @@ LOADS = {
     "room for a long prompt": ([(4, 5), (8, 2)], {"token_budget": 7, "kv_capacity": 12}),
     "preempted": ([(3, 4), (3, 4)], {"kv_capacity": 8}),
     "preempted before others": ([(3, 4)] * 4, {"max_batch": 2, "kv_capacity": 8}),
-    "two preempted": ([(6, 2), (6, 2), (2, 2), (1, 2)], {"kv_capacity": 15}),
+    "two preempted": ([(2, 2), (8, 4), (2, 2), (2, 2)], {"kv_capacity": 14}),
     "preempted and cut": ([(3, 6), (3, 6)], {"kv_capacity": 10, "token_budget": 4}),
     "half computed": ([(2, 9), (9, 2)], {"kv_capacity": 12, "token_budget": 3}),
     "preempted twice": ([(3, 9)] * 3, {"kv_capacity": 14}),
@@ -87,7 +87,7 @@ def cases(rng):
     for name, (sizes, limits) in LOADS.items():
         requests = drawn(rng, sizes)
         yield Case(name, of=STEP, requests=requests, limits=limits)
-        if name in ("two places", "neighbours", "one request"):
+        if name in ("two places", "neighbours", "one place"):
             yield Case(f"run: {name}", of=RUN, requests=requests, limits=limits)
     for place in range(-1, 3):  # -1: the prompt's last token
         requests = drawn(rng, [(3, 5), (2, 6), (2, 3)])

@@ -81,6 +81,11 @@ def test_a_request_after_the_end_is_served(rng):
     server.run()
 
 
+def test_run_goes_on_when_nobody_runs(rng):
+    """The place is empty after each step, while others wait."""
+    Server(*(request(rng, id, 3, 1) for id in range(3)), max_batch=1).run()
+
+
 def test_requests_with_equal_prompts_get_equal_answers():
     """They are two requests, nevertheless."""
     server = Server(*(Request(id, (1, 2, 3), 4) for id in (1, 2)))

@@ -46,17 +46,17 @@ def test_room_is_for_all_known_tokens_not_for_the_first_chunk(rng):
 
 
 def test_the_newest_is_preempted_and_recomputed():
-    """Room for eight. After two steps 5 + 5 tokens are known: request 1 has to go. When request 0 has ended, it comes back
-    with its prompt and the two tokens that it had generated, and goes on with the third."""
-    server = Server(Request(0, (1, 2, 3), 4), Request(1, (4, 5, 6), 4), kv_capacity=8)
+    """Room for eight. After two steps 5 + 5 tokens are known: request 2 has to go, which came last. When request 4 has ended,
+    it comes back with its prompt and the two tokens that it had generated, and goes on with the third."""
+    server = Server(Request(4, (1, 2, 3), 4), Request(2, (4, 5, 6), 4), kv_capacity=8)
     server.finish()
     wanted = [
-        {0: (0, 3), 1: (0, 3)},
-        {0: (3, 1), 1: (3, 1)},
-        {0: (4, 1)},
-        {0: (5, 1)},
-        {1: (0, 5)},
-        {1: (5, 1)},
+        {4: (0, 3), 2: (0, 3)},
+        {4: (3, 1), 2: (3, 1)},
+        {4: (4, 1)},
+        {4: (5, 1)},
+        {2: (0, 5)},
+        {2: (5, 1)},
     ]
     expect_steps(server, wanted, "preempt the newest; later it computes its prompt and all that it has generated anew")
 
@@ -84,12 +84,18 @@ def test_a_preempted_request_comes_before_those_who_wait():
 
 
 def test_two_are_preempted_in_one_step_and_keep_their_order(rng):
-    """Four requests grow by a token each in a step: 7 + 7 + 3 + 2 known tokens, of 15. The newest has two of the four
-    that are too many."""
-    server = Server(*(request(rng, id, size, 2) for id, size in enumerate((6, 6, 2, 1))), kv_capacity=15)
+    """Four requests grow by a token each in a step: 3 + 9 + 3 + 3 known tokens, of 14. The newest has three of the four
+    that are too many. When request 0 has ended, there is room for one of those two."""
+    sizes = ((2, 2), (8, 4), (2, 2), (2, 2))
+    server = Server(*(request(rng, id, *size) for id, size in enumerate(sizes)), kv_capacity=14)
     server.finish()
-    wanted = [{0: (0, 6), 1: (0, 6), 2: (0, 2), 3: (0, 1)}, {0: (6, 1), 1: (6, 1)}, {2: (0, 3), 3: (0, 2)}]
-    expect_steps(server, wanted, "preempt the newest again and again, until the others fit")
+    wanted = [
+        {0: (0, 2), 1: (0, 8), 2: (0, 2), 3: (0, 2)},
+        {0: (2, 1), 1: (8, 1)},
+        {1: (9, 1), 2: (0, 3)},
+        {1: (10, 1), 3: (0, 3)},
+    ]
+    expect_steps(server, wanted, "preempt the newest again and again, until the others fit; the older one comes first")
 
 
 def test_a_preempted_prompt_is_recomputed_in_chunks():
