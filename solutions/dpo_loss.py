@@ -93,8 +93,8 @@ def dpo_loss(
     if not 0 <= label_smoothing < 0.5:
         raise ValueError(f"label_smoothing must be in [0, 0.5), got {label_smoothing}")
     wide = torch.promote_types(policy_chosen.dtype, torch.float32)
-    chosen = beta * (policy_chosen.to(wide) - reference_chosen.detach().to(wide))
-    rejected = beta * (policy_rejected.to(wide) - reference_rejected.detach().to(wide))
+    chosen = beta * (policy_chosen.to(wide) - reference_chosen.detach())
+    rejected = beta * (policy_rejected.to(wide) - reference_rejected.detach())
     margin = chosen - rejected
     losses = -(1 - label_smoothing) * F.logsigmoid(margin) - label_smoothing * F.logsigmoid(-margin)
     accuracy = (chosen > rejected).to(wide).mean()

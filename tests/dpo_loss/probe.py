@@ -47,7 +47,10 @@ def responses(rng):
     yield banned
     yield case("gradient", [[0, 1, 1, 0, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 0]], gradient=True)
     yield case("gradient, -100", [[0, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 0, 0, 1, 0]], -100, gradient=True)
-    yield case("single", [[0, 1, 1, 1], [0, 0, 1, 1]], dtype=SINGLE)
+    yield case("gradient, nothing scored", [[0, 0, 0], [1, 0, 0]], gradient=True)
+    high = case("high, float32", [[0, 1, 1, 1], [0, 0, 1, 1]], dtype=SINGLE)
+    high.logits += torch.tensor([120.0, -120])[:, None, None]
+    yield high
     for dtype in (HALF, BRAIN):
         long = case(f"long, {dtype}", [[0] + [1] * 1024], vocab=34, scale=0.0, dtype=dtype)
         long.logits += randint(rng, -2, 3, 1, 1025, 1)
@@ -77,7 +80,7 @@ def losses(rng):
     yield case("gradient", "of huge margins", 4, scale=3000.0)
     for kind in SEEN:
         yield case(kind, "in float32", 5, SINGLE)
-        yield case(kind, "in bfloat16", 16, BRAIN)
+        yield case(kind, "in bfloat16", 16, BRAIN, scale=60.0)
     yield case("graphs", "", 3)
     for options in WRONG_OPTIONS:
         yield case("loss", f"with {options}", 3, **options)

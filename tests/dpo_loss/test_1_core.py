@@ -121,10 +121,11 @@ def test_what_both_responses_share_cancels(rng):
 
 
 def test_accuracy_counts_larger_chosen_rewards():
-    """Rewards decide, not log-probabilities: the first two pairs are right although, in the first, the policy finds the
+    """Rewards decide, not log-probabilities: the first three pairs are right although, in the first, the policy finds the
     rejected response likelier and, in the second, both rewards are negative. The others are a wrong one, a tie, and a
-    wrong one with a positive chosen reward."""
-    given = numbers(-30, -12, -10, -9, -7), numbers(-20, -15, -15, -6, -8), numbers(-36, -11, -9, -11, -9)
-    got = dpo(*given, numbers(-22, -11, -15, -8, -12))  # log-ratios 6, -1, -1, 2, 2 and 2, -4, 0, 2, 4
+    wrong one with a positive chosen reward. beta is 0.5, so that the tie is one however it is computed."""
+    given = numbers(-30, -12, -8, -10, -9, -7), numbers(-20, -15, -9, -15, -6, -8), numbers(-36, -11, -11, -9, -11, -9)
+    # log-ratios 6, -1, 3, -1, 2, 2 and 2, -4, 1, 0, 2, 4
+    got = dpo(*given, numbers(-22, -11, -10, -15, -8, -12), beta=0.5)
     hint = "the share of pairs with chosen_rewards > rejected_rewards; a tie is wrong"
-    expect_close(got.accuracy, numbers(0.4)[0], what="the accuracy of 2 right pairs of 5", hint=hint)
+    expect_close(got.accuracy, numbers(0.5)[0], what="the accuracy of 3 right pairs of 6", hint=hint)

@@ -61,6 +61,20 @@ def test_differences_are_taken_in_float32(dtype):
     expect_close(got.loss, want, what=f"the loss of margin -257.984375 in {dtype}", hint=WIDEN, **close)
 
 
+def test_float64_keeps_its_digits():
+    """float32 has 7 of them. Tolerance: 4 roundings of the largest number in float64."""
+    close = roundings(4, torch.float64, 80)
+    got = dpo(*(numbers(-value / 7) for value in (100, 300, 200, 500)), beta=1.0)
+    for name, sevenths in (("chosen_rewards", 100), ("rejected_rewards", 200)):
+        what = f"{name}, {sevenths}/7 in float64"
+        expect_close(getattr(got, name), numbers(sevenths / 7), what=what, hint=WIDEN, **close)
+    want = numbers(100 / 7 + math.log1p(math.exp(-100 / 7)))[0]
+    expect_close(got.loss, want, what="the loss of margin -100/7 in float64", hint=WIDEN, **close)
+    logits = numbers(1, 2, 5).log().expand(1, 2, 3)
+    got = sequence_log_probs(logits, table((0, 1)), masks((0, 1)))
+    expect_close(got, numbers(math.log(2 / 8)), what="log 2/8 in float64", hint=WIDEN, **close)
+
+
 @EVERY
 def test_a_thousand_tokens_lose_no_digits(dtype):
     """1024 tokens of probability 1/34. Rounded to bfloat16, log 34 is off by 0.005, to float16 by 0.001, and their sum
@@ -149,7 +163,7 @@ def test_empty_responses_have_a_graph(rng):
 @EVERY
 @pytest.mark.parametrize("smoothing", [0.0, 0.25])
 def test_huge_margins_stay_finite(dtype, smoothing):
-    """The logarithm of sigmoid(-104) is -inf in float32, where the loss is 104. Tolerance: 3 roundings of 8192."""
+    """In float32 the sigmoid of -104 is 0, whose logarithm is -inf, where the loss is 104. Tolerance: 3 roundings of 8192."""
     hint = "logsigmoid(m), or softplus(-m): never exponentiate a margin, never clamp it"
     for margin, want in ((HUGE, smoothing * HUGE), (-HUGE, (1 - smoothing) * HUGE)):
         given = numbers(min(margin, 0), dtype=dtype), numbers(-1024, dtype=dtype), numbers(min(-margin, 0), dtype=dtype)
