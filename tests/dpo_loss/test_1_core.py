@@ -14,14 +14,26 @@ from .helpers import ALIGN, dpo, each_token, masks, of_margin, pairs, responses,
 LOGITS = torch.tensor([[[1.0, 2, 5], [2, 2, 4], [5, 2, 1], [1, 6, 1]]]).double().log()  # rows add up to 8
 
 
+SUM = "log_softmax at each position, of it the element of the next token, and the sum over the scored tokens"
+
+
+@pytest.mark.parametrize(("token", "probability"), [(0, 1 / 8), (1, 2 / 8), (2, 5 / 8)])
+def test_a_token_is_predicted_by_the_position_before(token, probability):
+    """A prompt of one token and a response of one: the first position's logits, log [1, 2, 5], are about the second."""
+    got = sequence_log_probs(LOGITS[:, :2], table((1, token)), masks((0, 1)))
+    what = f"the log-probability of the response [{token}] to the prompt [1]"
+    hint = "the token's logit minus the log-sum-exp of its position. " + ALIGN
+    expect_close(got, numbers(math.log(probability)), what=what, hint=hint)
+
+
 @pytest.mark.parametrize(
     ("tokens", "probability"), [((1, 2, 1, 0), 5 / 8 * 2 / 8 * 5 / 8), ((0, 0, 2, 2), 1 / 8 * 4 / 8 * 1 / 8)], ids=str
 )
 def test_a_worked_log_probability(tokens, probability):
-    """The first position's logits, log [1, 2, 5], are about the second token: it has probability 1/8, 2/8 or 5/8."""
+    """The probabilities of three tokens, each under the logits of the position before: their product's logarithm."""
     got = sequence_log_probs(LOGITS, table(tokens), masks((0, 1, 1, 1)))
     what = f"the log-probability of the last three of the tokens {list(tokens)}"
-    expect_close(got, numbers(math.log(probability)), what=what, hint=ALIGN)
+    expect_close(got, numbers(math.log(probability)), what=what, hint=SUM)
 
 
 def test_the_probabilities_of_all_responses_add_up_to_one(rng):
@@ -37,7 +49,8 @@ def test_the_probabilities_of_all_responses_add_up_to_one(rng):
 def test_the_log_probability_is_a_sum_over_the_tokens(rng):
     """The ratio of policy and reference is of whole sequences. A mean would make a margin of pairs that differ in length
     no difference of rewards."""
-    logits, tokens, mask = responses(rng, 3, 7, 4)
+    logits, tokens, _ = responses(rng, 3, 7, 4)
+    mask = masks((0, 1, 1, 1, 1, 1, 1)).expand(3, -1)
     got = sequence_log_probs(logits, tokens, mask)
     hint = "sum over the scored tokens of a row; do not divide by their number"
     want = each_token(logits, tokens, mask).sum(1)
@@ -46,7 +59,8 @@ def test_the_log_probability_is_a_sum_over_the_tokens(rng):
 
 def test_each_row_has_its_own_response(rng):
     """3 rows of 5 tokens over a vocabulary of 4, against each row alone."""
-    logits, tokens, mask = responses(rng, 3, 5, 4)
+    logits, tokens, _ = responses(rng, 3, 5, 4)
+    mask = masks((0, 1, 1, 1, 1)).expand(3, -1)
     want = torch.cat([sequence_log_probs(logits[i : i + 1], tokens[i : i + 1], mask[i : i + 1]) for i in range(3)])
     got = sequence_log_probs(logits, tokens, mask)
     expect_close(got, want, what="the log-probabilities of 3 rows, against each row alone", hint="dim=-1 in both sums")

@@ -49,6 +49,35 @@ def test_results_are_float32_at_least(rng, dtype):
 
 
 @EVERY
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+def test_huge_margins_stay_finite(dtype, smoothing):
+    """In float32 the sigmoid of -104 is 0, whose logarithm is -inf, where the loss is 104. Tolerance: 3 roundings of 8192."""
+    hint = "logsigmoid(m), or softplus(-m): never exponentiate a margin, never clamp it"
+    for margin, want in ((HUGE, smoothing * HUGE), (-HUGE, (1 - smoothing) * HUGE)):
+        given = numbers(min(margin, 0), dtype=dtype), numbers(-1024, dtype=dtype), numbers(min(-margin, 0), dtype=dtype)
+        policy = [each.requires_grad_() for each in given[:2]]
+        got = dpo(*policy, given[2], given[1].detach(), beta=1.0, label_smoothing=smoothing)
+        what, close = f"margin {margin:g} with label_smoothing={smoothing} in {dtype}", roundings(3, wide(dtype), HUGE)
+        expect_close(got.loss, numbers(want, dtype=wide(dtype))[0], what=f"the loss of {what}", hint=hint, **close)
+        backward(got.loss, what="the loss")
+        slope = smoothing if margin > 0 else smoothing - 1
+        for name, leaf, sign in (("policy_chosen", policy[0], 1), ("policy_rejected", policy[1], -1)):
+            want_slope = numbers(sign * slope, dtype=dtype)
+            expect_close(leaf.grad, want_slope, what=f"the gradient of {name} at {what}", hint=hint)
+
+
+def test_moderate_margins_keep_their_digits():
+    """At a margin of 25 the loss is exp(-25), 1.4e-11, and at -25 as much more than 25. An epsilon inside a logarithm,
+    or a clamp, would change both. Tolerance: 4 roundings of 50 in float64."""
+    hint = "logsigmoid(m): no epsilon, no clamp"
+    for margin in (15.0, 25.0, -15.0, -25.0):
+        want = numbers(max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))))[0]
+        # softplus leaves out what is below exp(-20)
+        got = dpo(*of_margin(margin, beta=1.0), beta=1.0).loss
+        expect_close(got, want, what=f"the loss of margin {margin:g}", hint=hint, rtol=0.0, atol=3e-9)
+
+
+@EVERY
 def test_differences_are_taken_in_float32(dtype):
     """-130 and -1.0078125 are exact in every dtype, and their difference is not in half precision: bfloat16 has steps
     of 1 there, float16 of 1/8."""
@@ -82,7 +111,7 @@ def test_a_thousand_tokens_lose_no_digits(dtype):
     sum of 1024 numbers makes in float32."""
     logits, tokens = torch.zeros(1, 1025, 34, dtype=dtype), torch.full((1, 1025), 3)
     got = sequence_log_probs(logits, tokens, torch.ones(1, 1025).bool())
-    want, hint = 1024 * math.log(34), "logits.float() before the log-softmax, not after; and the sum in float32"
+    want, hint = 1024 * math.log(34), "logits.float() before the log-softmax, and a sum of logarithms in float32"
     what, close = f"the log-probability of 1024 tokens in {dtype}", roundings(260, wide(dtype), want)
     expect_close(got, numbers(-want, dtype=wide(dtype)), what=what, hint=hint, **close)
 
@@ -158,35 +187,6 @@ def test_empty_responses_have_a_graph(rng):
         backward(got.sum(), what=f"the result of length {length} with nothing scored", hint="sum what is selected")
         grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         expect_equal(grad.abs(), torch.zeros_like(leaf), what=f"the gradient at length {length} with nothing scored")
-
-
-@EVERY
-@pytest.mark.parametrize("smoothing", [0.0, 0.25])
-def test_huge_margins_stay_finite(dtype, smoothing):
-    """In float32 the sigmoid of -104 is 0, whose logarithm is -inf, where the loss is 104. Tolerance: 3 roundings of 8192."""
-    hint = "logsigmoid(m), or softplus(-m): never exponentiate a margin, never clamp it"
-    for margin, want in ((HUGE, smoothing * HUGE), (-HUGE, (1 - smoothing) * HUGE)):
-        given = numbers(min(margin, 0), dtype=dtype), numbers(-1024, dtype=dtype), numbers(min(-margin, 0), dtype=dtype)
-        policy = [each.requires_grad_() for each in given[:2]]
-        got = dpo(*policy, given[2], given[1].detach(), beta=1.0, label_smoothing=smoothing)
-        what, close = f"margin {margin:g} with label_smoothing={smoothing} in {dtype}", roundings(3, wide(dtype), HUGE)
-        expect_close(got.loss, numbers(want, dtype=wide(dtype))[0], what=f"the loss of {what}", hint=hint, **close)
-        backward(got.loss, what="the loss")
-        slope = smoothing if margin > 0 else smoothing - 1
-        for name, leaf, sign in (("policy_chosen", policy[0], 1), ("policy_rejected", policy[1], -1)):
-            want_slope = numbers(sign * slope, dtype=dtype)
-            expect_close(leaf.grad, want_slope, what=f"the gradient of {name} at {what}", hint=hint)
-
-
-def test_moderate_margins_keep_their_digits():
-    """At a margin of 25 the loss is exp(-25), 1.4e-11, and at -25 as much more than 25. An epsilon inside a logarithm,
-    or a clamp, would change both. Tolerance: 4 roundings of 50 in float64."""
-    hint = "logsigmoid(m): no epsilon, no clamp"
-    for margin in (15.0, 25.0, -15.0, -25.0):
-        want = numbers(max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))))[0]
-        # softplus leaves out what is below exp(-20)
-        got = dpo(*of_margin(margin, beta=1.0), beta=1.0).loss
-        expect_close(got, want, what=f"the loss of margin {margin:g}", hint=hint, rtol=0.0, atol=3e-9)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
