@@ -26,10 +26,10 @@ def responses(rng, batch, length, vocab, dtype=torch.float64):
     return 2 * randn(rng, batch, length, vocab, dtype=dtype), randint(rng, 0, vocab, batch, length), mask
 
 
-def each_token(logits, tokens, mask):
-    """The log-probability of each scored token alone, by masks with one True."""
-    single = torch.eye(mask.shape[1]).bool()[:, None] & mask
-    return torch.stack([sequence_log_probs(logits, tokens, one) for one in single], 1)
+def each_token(logits, tokens):
+    """The log-probability of each token but the first alone, as a response of one to a prompt of one."""
+    mask, ends = masks((0, 1)).expand(len(tokens), -1), range(2, tokens.shape[1] + 1)
+    return torch.stack([sequence_log_probs(logits[:, i - 2 : i], tokens[:, i - 2 : i], mask) for i in ends], 1)
 
 
 def dpo(*log_probs, **options):

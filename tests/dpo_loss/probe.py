@@ -115,11 +115,17 @@ def of_pairs(kata, case):
         graphs = [value.requires_grad for value in (got.loss, got.chosen_rewards, got.rejected_rewards, got.accuracy)]
         return {"graphs": graphs, "after": [Pairs(a, b) for a, b in zip(free, case.given, strict=True)]}
     if case.kind != "gradient":
-        return {field: getattr(got, field) for field in SEEN[case.kind]}
+        return {field: finite(getattr(got, field)) for field in SEEN[case.kind]}
     if not got.loss.requires_grad:
         return {"graph": False}
     gradients = torch.autograd.grad(got.loss, leaves, allow_unused=True)
-    return {"gradients": [torch.zeros_like(a) if g is None else g for g, a in zip(gradients, leaves, strict=True)]}
+    each = [torch.zeros_like(a) if g is None else g for g, a in zip(gradients, leaves, strict=True)]
+    return {"gradients": finite(torch.stack(each))}
+
+
+def finite(value):
+    """The value, or a word if it has an infinity or NaN: which of them, and where, depends on how it is written."""
+    return value if not isinstance(value, torch.Tensor) or value.isfinite().all() else "not finite"
 
 
 def cost(kata, logits, tokens, mask):
