@@ -39,7 +39,8 @@ def sequence_log_probs(
 
     logits[:, i] predicts tokens[:, i + 1]. mask[:, j] is True where token j belongs to the response and is scored.
     Token 0 is never scored, whatever its mask, because nothing predicts it. Prompt and padding are False, at either
-    end or both; there a token may be any number, such as -100, and has no influence. Scored tokens lie in [0, vocab).
+    end or both. A token that is not scored may be any number, such as -100, and has no influence; scored ones lie in
+    [0, vocab).
     A row without a scored token gives 0, also where the length is 1; there is a graph all the same.
 
     A logit of -inf is a banned token; no position has only those, and no logit is +inf or NaN. A response with a banned

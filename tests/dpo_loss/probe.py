@@ -9,7 +9,9 @@ from dojo.testing.probes import Case, Pairs
 LOG_PROBS, LOSS = "sequence_log_probs", "dpo_loss"
 INF, HALF, BRAIN, SINGLE, DOUBLE = float("inf"), torch.float16, torch.bfloat16, torch.float32, torch.float64
 WRONG_SHAPES = [([2, 3], [2, 3]), ([2, 4], [2, 3]), ([2, 3], [2, 4]), ([1, 4], [2, 4]), ([2, 4], [1, 4]), ([2, 4], [4])]
+WRONG_SHAPES += [([4, 2], [4, 2])]  # as many numbers as there should be
 WRONG_PAIRS = [((3,), (3,), (3,), (3, 1)), ((3,), (3,), (1,), (3,)), ((3,), (1,), (3,), (3,)), ((1,), (3,), (3,), (3,))]
+WRONG_PAIRS += [((3,), (3,), (1,), (1,)), ((3,), (1,), (3,), (1,))]
 WRONG_OPTIONS = [{"beta": 0.0}, {"beta": -0.1}, {"beta": float("nan")}]
 WRONG_OPTIONS += [{"label_smoothing": wrong} for wrong in (0.5, 0.7, -0.1, float("nan"))]
 SEEN = {"loss": ("loss",), "rewards": ("chosen_rewards", "rejected_rewards"), "accuracy": ("accuracy",)}
@@ -78,6 +80,7 @@ def losses(rng):
     yield case("gradient", "by default", 4, beta=0.3)
     yield case("gradient", "smoothed", 3, beta=0.3, label_smoothing=0.2)
     yield case("gradient", "of huge margins", 4, scale=3000.0)
+    yield case("gradient", "where policy and reference agree", 3, agree=True)
     for kind in SEEN:
         yield case(kind, "in float32", 5, SINGLE)
         yield case(kind, "in bfloat16", 16, BRAIN, scale=60.0)
@@ -102,7 +105,7 @@ def run(kata, case):
         if not got.requires_grad:
             return {"log-probs": got}
         weights = torch.arange(1.0, 1.0 + len(got)).to(got)
-        return {"log-probs": got, "gradient": torch.autograd.grad((weights * got).sum(), leaf)[0]}
+        return {"log-probs": got, "gradient": torch.autograd.grad((weights * got).sum(), leaf)[0].to(got)}
     got = kata.sequence_log_probs(logits, tokens, mask)
     return {"log-probs": got, "after": [Pairs(logits, case.logits), Pairs(tokens, case.tokens), Pairs(mask, case.mask)]}
 
@@ -120,7 +123,7 @@ def of_pairs(kata, case):
         return {"graph": False}
     gradients = torch.autograd.grad(got.loss, leaves, allow_unused=True)
     each = [torch.zeros_like(a) if g is None else g for g, a in zip(gradients, leaves, strict=True)]
-    return {"gradients": finite(torch.stack(each))}
+    return {"gradients": finite(torch.stack(each).to(got.loss))}
 
 
 def finite(value):

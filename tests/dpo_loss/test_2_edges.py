@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from dojo.testing import expect, expect_close, expect_equal, expect_raises, expect_unchanged, numbers, randint, randn
+from dojo.testing import (
+    called_for,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_raises,
+    expect_unchanged,
+    numbers,
+    randint,
+    randn,
+)
 from katas.dpo_loss import dpo_loss, sequence_log_probs
 
 from .helpers import ALIGN, dpo, masks, of_margin, pairs, responses
@@ -61,8 +71,9 @@ def test_padding_on_either_side_has_no_influence(rng, number):
     padded = 3 * randn(rng, 3, 8, 5)
     for row, start in enumerate((4, 2, 0)):
         padded[row, start : start + 4] = logits[0]
-    got = sequence_log_probs(padded, torch.cat(rows), counts)
     what = f"the log-probability with padding of {number} on the left, on both sides, on the right"
+    with called_for(what, hint=INDEX):
+        got = sequence_log_probs(padded, torch.cat(rows), counts)
     expect_close(got, want.expand(3), what=what, hint=INDEX)
 
 
@@ -74,9 +85,10 @@ def test_only_the_mask_says_what_counts(rng, number):
     mask = masks((0, 1, 1, 0, 0, 1, 1), (0, 1, 0, 1, 0, 0, 1))
     last = torch.arange(7) > 3
     want = sequence_log_probs(logits, tokens, mask & last) + sequence_log_probs(logits, tokens, mask & ~last)
-    got = sequence_log_probs(logits, tokens.where(mask, number), mask)
-    hint = "score where the mask is True, and nowhere else"
-    expect_close(got, want, what=f"the log-probability of two answers, with {number} between them", hint=hint)
+    what, hint = f"the log-probability of two answers, with {number} between them", "score where the mask is True alone"
+    with called_for(what, hint=INDEX):
+        got = sequence_log_probs(logits, tokens.where(mask, number), mask)
+    expect_close(got, want, what=what, hint=hint)
 
 
 @pytest.mark.parametrize("number", [2, -100])
@@ -86,8 +98,10 @@ def test_nothing_predicts_token_0(rng, number):
     logits, tokens, _ = responses(rng, 3, 5, 4)
     want = sequence_log_probs(logits, tokens, masks((0, 1, 1, 1, 1)).expand(3, -1))
     tokens[:, 0] = number
-    got = sequence_log_probs(logits, tokens, masks((1, 1, 1, 1, 1)).expand(3, -1))
-    expect_close(got, want, what=f"the log-probability with a mask that is True at token 0, {number}", hint=ALIGN)
+    what = f"the log-probability with a mask that is True at token 0, {number}"
+    with called_for(what, hint=ALIGN):
+        got = sequence_log_probs(logits, tokens, masks((1, 1, 1, 1, 1)).expand(3, -1))
+    expect_close(got, want, what=what, hint=ALIGN)
 
 
 def test_a_row_without_a_scored_token_gives_zero(rng):
@@ -102,10 +116,10 @@ def test_a_row_without_a_scored_token_gives_zero(rng):
         sequence_log_probs(logits, tokens, mask), want, what="the result with nothing scored in row 1", hint=hint
     )
     for mask in (masks((0,), (0,)), masks((1,), (0,))):
-        got = sequence_log_probs(logits[:2, :1], tokens[:2, :1], mask)
-        expect_equal(
-            got, torch.zeros(2).double(), what=f"the result of length 1 with the mask {mask.tolist()}", hint=hint
-        )
+        what = f"the result of length 1, where no position predicts anything, with the mask {mask.tolist()}"
+        with called_for(what, hint=hint):
+            got = sequence_log_probs(logits[:2, :1], tokens[:2, :1], mask)
+        expect_equal(got, torch.zeros(2).double(), what=what, hint=hint)
 
 
 def test_arguments_are_not_modified(rng):
