@@ -103,8 +103,6 @@ def test_the_nearest_level_needs_no_table_of_distances(rng, cost):
     )
     hint = "the levels are sorted: torch.bucketize or searchsorted with their 15 midpoints"
     expect(share <= 2, sentence, hint=hint)
-    sentence = f"torch operators should do the work, but moved only {spent.bytes} bytes, less than the weight"
-    expect(spent.bytes >= weight.nbytes, sentence, hint="compute with torch: Python loops are not counted")
 
 
 def test_all_groups_are_taken_at_once(rng):

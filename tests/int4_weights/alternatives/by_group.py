@@ -36,7 +36,7 @@ def quantize_groups(weight, group_size):
 def dequantize_groups(codes, scales, zeros, dtype):
     group = torch.arange(codes.shape[1], device=codes.device) // (codes.shape[1] // scales.shape[1])
     scales = scales[:, group]
-    return torch.addcmul(-(zeros[:, group] * scales), codes, scales).to(dtype)
+    return torch.mul(torch.sub(codes.int(), zeros[:, group].int()), scales).to(dtype)
 
 
 def pack(codes):

@@ -1,5 +1,7 @@
 """float64 inside, einsum for scales and products, levels counted by 15 comparisons, nibbles by arithmetic."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -47,7 +49,7 @@ def quantize_nf4(weight, block_size=64):
     absmax = torch.linalg.vector_norm(rows, float("inf"), dim=1).float()
     rows = rows / torch.where(absmax > 0, absmax, torch.ones_like(absmax)).double()[:, None]
     codes = torch.zeros_like(rows, dtype=torch.uint8)
-    for left, right in zip(NF4, NF4[1:], strict=False):
+    for left, right in pairwise(NF4):
         codes += rows > (left + right) / 2
     return codes.reshape(-1)[: flat.numel()], absmax
 
