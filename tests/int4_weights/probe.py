@@ -28,7 +28,8 @@ def uint8(rng, high, *shape):
 def layer(rng, of, name, *shape, bias=True, dtype=SINGLE, x_dtype=SINGLE, outputs=5):
     state = {"weight": (near(rng, outputs, 2) * (1.1 if of == FROM else 1)).to(dtype)}
     state |= {"bias": randn(rng, outputs).to(dtype)} if bias else {}
-    return Case(f"layer {name}", of=of, x=randint(rng, -8, 9, *shape, 8).to(x_dtype) / 4, before=state)
+    x = randint(rng, -2, 3, *shape, 8) * (1 if x_dtype in (SINGLE, DOUBLE) else torch.arange(8) == 3)
+    return Case(f"layer {name}", of=of, x=x.to(x_dtype), before=state)
 
 
 def group(name, w, size=4, of=GROUPS):
@@ -40,8 +41,7 @@ def plain(of, name, *args):
 
 
 def cases(rng):
-    yield from (group(f"{rows}", near(rng, rows, 3)) for rows in (3, 12))
-    yield group("of 8", near(rng, 2, 2, 8), 8)
+    yield from (group(f"of {n}", near(rng, 3, 3, n), n) for n in (4, 8))
     yield group("of 1", near(rng, 2, 2) + 200, 1)
     yield group("turned", near(rng, 8, 2))
     yield group("of zeros", near(rng, 2, 3) * torch.tensor([1.0, 0, 1]).repeat_interleave(4))
@@ -51,16 +51,16 @@ def cases(rng):
     few = ((HALF, 2.0**-24, (2, -1, 0, 1)), (HALF, 8192, (-7.75, 7.25, 3, 1)), (BRAIN, 1, (1.1, -0.7, 0.33, 0)))
     for dtype, size, w in few:
         yield group(f"{dtype} {size:g}", size * torch.tensor([w])[:, torch.randperm(4, generator=rng)].to(dtype))
-    yield from (group(f"tiny {s:g}", torch.tensor([[1.0, -1, 0, 0.5]]).double() * s) for s in (1e-41, 3e-45, 1e-300))
+    yield group("tiny", torch.tensor([[1.0, -1, 0, 0.5]]).double() * 3e-45)
     for shape, size in (((2, 6), 4), ((2, 4), 0), ((4,), 2), ((2, 2, 4), 2), ((2, 4), -2)):
         yield group(f"wrong {shape} {size}", randn(rng, *shape), size)
     scales, absmax = torch.tensor([[0.3, 1e-6], [1.0035, 2.0]]), torch.tensor([0.3, 1e-6, 1.0035])
-    for to in (HALF, BRAIN, SINGLE, DOUBLE):
+    for to in (HALF, BRAIN, SINGLE):
         yield plain(BACK, f"{to}", uint8(rng, 16, 2, 8), scales, uint8(rng, 16, 2, 2), to)
         yield plain(BACK_NF4, f"{to}", uint8(rng, 16, 10), absmax, [2, 5], to, 4)
     yield plain(BACK_NF4, "64", uint8(rng, 16, 70), randn(rng, 2).float(), [70], SINGLE)
     yield from (plain(PACK, f"{s}", uint8(rng, 16, *s)) for s in ((6,), (4, 4), (2, 3, 2), (2, 3)))
-    yield from (plain(PACK, f"{n}", uint8(rng, 16, 1, 4).index_fill(1, torch.tensor(1), n)) for n in (16, 200))
+    yield plain(PACK, "16", uint8(rng, 16, 1, 4).index_fill(1, torch.tensor(1), 16))
     yield from (plain(UNPACK, f"{s}", uint8(rng, 256, *s)) for s in ((4,), (4, 4), (2, 3, 2)))
     for shape, size in (((4, 16), 16), ((3, 10), 8), ((6, 6), 4), ((7,), 64), ((5,), 1), ((4,), 0), ((4,), -1)):
         yield group(f"{shape} {size}", randn(rng, *shape, dtype=SINGLE), size, NF4)
@@ -110,7 +110,7 @@ def groups(case, codes, scales, zeros):
 def play(kata, case):
     if case.name.startswith("scale"):
         packed, zeros = (torch.full((1, n), fill, dtype=torch.uint8) for n, fill in ((4096, 255), (1, 7)))
-        return {"y": kata.Int4Linear(packed, torch.full((1, 1), case.s), zeros, None)(case.x).double()}
+        return {"y": kata.Int4Linear(packed, torch.full((1, 1), case.s), zeros, None)(case.x) != 0}
     source = nn.Linear(8, len(case.before["weight"]), "bias" in case.before, dtype=case.before["weight"].dtype)
     source.load_state_dict(case.before)
     made = type("Special", (kata.Int4Linear,), {}).from_linear(source, 4)
