@@ -111,7 +111,7 @@ class PrefixIndex:
     """Which blocks hold the prefixes of earlier prompts.
 
     A block is known by its tokens and by all tokens before them, for its keys and values depend on those too. Tokens are
-    compared, not hashes alone. The index holds no references: before a block is used anew, its owner calls `evict`.
+    compared, not hashes alone; they are ints, and negative ones, as placeholders of images, are tokens too. The index holds no references: before a block is used anew, its owner calls `evict`.
     """
 
     def __init__(self, block_size: int) -> None:

@@ -37,7 +37,9 @@ def test_pool_and_queries_have_any_dtypes(rng, stored, dtype):
 def test_a_copied_block_keeps_every_bit(rng, dtype):
     """One token of a shared block that is then copied: with one token the answer is its value."""
     cache = PagedKVCache(3, 4, HEADS, HEAD_DIM, dtype=dtype)
-    k, v, q = (randn(rng, *shape, dtype=dtype) for shape in ((HEADS, 1, HEAD_DIM), (HEADS, 1, HEAD_DIM), (1, HEADS, HEAD_DIM)))
+    k, v, q = (
+        randn(rng, *shape, dtype=dtype) for shape in ((HEADS, 1, HEAD_DIM), (HEADS, 1, HEAD_DIM), (1, HEADS, HEAD_DIM))
+    )
     cache.create("a")
     cache.append("a", k, v)
     cache.fork("a", "b")

@@ -90,7 +90,9 @@ def test_a_shared_block_outlives_each_of_its_sequences(rng):
         tracked.answers(second, hint="a block is free when nobody holds it: count, do not ask who created it")
         tracked.append(second, 1)
         hint = "this sequence alone holds its last block by now, so it writes there"
-        expect_equal(table_of(tracked, second), table, what=f"table({second!r}), the last owner's, after append", hint=hint)
+        expect_equal(
+            table_of(tracked, second), table, what=f"table({second!r}), the last owner's, after append", hint=hint
+        )
         blocks = tracked.free(second)
         expect_blocks(blocks, table, what=f"what free({second!r}) returns", hint="nobody else holds them any more")
         expect_free(tracked, 2, hint="each block is free once")
@@ -152,7 +154,9 @@ def test_a_sequence_begins_with_blocks_of_another(rng):
     expect_free(tracked, 5, hint="create shares the blocks")
     given.clear()
     tracked.append("b", 3)
-    expect_equal(table_of(tracked, "b")[:2], prefix, what="the beginning of table('b')", hint="the blocks that were given")
+    expect_equal(
+        table_of(tracked, "b")[:2], prefix, what="the beginning of table('b')", hint="the blocks that were given"
+    )
     tracked.check()
     (last,) = table_of(tracked, "a")[2:]
     expect_blocks(tracked.free("a"), [last], what="what free returns for the first owner", hint="two blocks are shared")
