@@ -1,13 +1,192 @@
-"""What can be seen of paged_kv_cache. No answers here: the reference runs the same probe."""
+"""What can be seen of a paged cache: lengths, which tables share which blocks, answers, free blocks, and found prefixes.
 
+Which free block is taken next is free, so blocks are renumbered in the order in which the tables show them. In scripts, "a5"
+appends 5 tokens to a, "a>b" forks, "-a" frees, "b<a2" creates b with two blocks of a. For the index, letters are tokens:
+"abcd=40" inserts, "abcde?" looks up, "-4" evicts.
+"""
+
+import torch
+
+from dojo.testing import randint, randn
+from dojo.testing.cost import measure
 from dojo.testing.probes import Case
-from dojo.testing import randn
+
+CREATE, APPEND, FORK, FREE, ATTEND = (f"PagedKVCache.{name}" for name in ("create", "append", "fork", "free", "attend"))
+HALF, SINGLE, DOUBLE = torch.float16, torch.float32, torch.float64
+SCRIPTS = {  # function: scripts; behind a comma the number of blocks, if it is not 8
+    "PagedKVCache": ["a1 a1 a1 a1 a1", "a3 b1 c9 a2 b5", "a1 ?x"],
+    APPEND: ["a3 a7 a0", "a4 a7", "a7 b5 a1 a1 b4 -b a1,4", "a3 a10 a9 a1,3", "a0 a>b b3 b>c c0 -a", "x1"]
+    + ["a2 a>b c1 b1 -c b1,2", "a2 a>b c1 b3 -c b3,3"],
+    FREE: ["a9 -a b5 a2,3", "a5 b9 c1 -b -a b11 -b -c", "a6 a>b -a c8 b1 -b,4", "a6 a>b -b c8 a1 -a,4", "a6 -x b1 -a"],
+    FORK: [f"a{n} a>b {one}1 {two}1 {one}4 -a -b" for n in (6, 8) for one, two in ("ab", "ba")]
+    + ["a5 a>b b>c c1 b1 a1 -b", "a6 b1 a>b -a,4", "a6 a>a -a,4", "a6 x>c -a,4"],
+    CREATE: ["a10 b<a1 b3 -a c8 -b,7", "a10 b<a2 b3 -a c8 -b,7", "a6 a<a0 -a", "a6 b1 b<a1 -a,4"]
+    + [f"a6 b1 c<{bad}1 -a,4" for bad in "!+~"],
+}
+LONGEST, GROWN = "abcdefj?", "abcdghj?"
+INDEX = {
+    "lookup": [
+        f"abcdef=407 {text}?" for text in ("abcdefj", "abcdef", "abcde", "abc", "a", "", "cdj", "abjdefg", "bac")
+    ],
+    "insert": [
+        f"abcde=407 {LONGEST} abcdeji?",
+        "g=3 ghi?",
+        f"abcdef=407 ghcd=12 {LONGEST} ghcdj? cdcdj?",
+        "abab=10 abababj?",
+    ]
+    + [f"abcdef=407 abcdgh=123 {LONGEST} {GROWN} -1 {LONGEST}", "kf=4 lfj? lf=6 kfj?", "ab=4 bac?"],
+    "evict": [f"abcdef=407 -{block} {LONGEST} -7 {LONGEST}" for block in (4, 0, 7, 9)]
+    + [f"abcdef=407 -4 gh=4 ghcdj? {LONGEST}", f"abcdef=407 -0 -7 -0 abcdef=407 {LONGEST}"],
+}
 
 
 def cases(rng):
-    yield Case("plain", of="paged_kv_cache", x=randn(rng, 2, 3))
+    for of, scripts in SCRIPTS.items():
+        for text in scripts:
+            yield case_of(rng, text, of)
+    for size in (1, 2):
+        yield case_of(rng, "a2 a1 b2 a>c c3", APPEND, size=size)
+    yield case_of(rng, "a8 b3 c4 a3", ATTEND, loud=1e4)
+    yield case_of(rng, "a9 -a b5 a2,3", ATTEND, loud=1e4)
+    for dtype, stored in ((HALF, HALF), (SINGLE, HALF), (HALF, SINGLE), (DOUBLE, SINGLE)):
+        yield case_of(rng, "a5 a>b b2", ATTEND, dtype=dtype, stored=stored, loud=3)
+    for flag in ("fill", "grad", "given", "list", "twin", "empty", "unknown"):
+        yield case_of(rng, "a5 b1", APPEND if flag in {"grad", "given", "twin"} else ATTEND, flag=flag)
+    for sizes in (
+        [0, 1, 1, 1],
+        [1, 0, 1, 1],
+        [1, 1, 0, 1],
+        [1, 1, 1, 0],
+        [-1, 1, 1, 1],
+        randint(rng, 1, 9, 4).tolist(),
+    ):
+        yield Case(f"sizes {sizes if min(sizes) < 1 else 'right'}", of="PagedKVCache", sizes=sizes)
+    yield Case("cost", of=ATTEND, kv=randn(rng, 2, 2, 128, 8, dtype=SINGLE))
+    for of, scripts in INDEX.items():
+        for steps in scripts:
+            words = [*(3 * torch.randperm(50, generator=rng)[:10] + 5).tolist(), -1, -2]
+            yield Case(f"index {steps}", of=f"PrefixIndex.{of}", steps=steps, words=words)
+    for size in (0, -1, int(randint(rng, 1, 9, 1))):
+        yield Case(f"index of {size if size < 1 else 'some size'}", of="PrefixIndex", size=size)
+
+
+def case_of(rng, text, of, *, size=4, loud=1.0, dtype=DOUBLE, stored=None, flag=None):
+    steps, _, blocks = text.partition(",")
+    kv = randn(rng, 2, 2, 32, 4, dtype=dtype) * torch.tensor([loud] * 8 + [1.0] * 24, dtype=dtype)[:, None]
+    given = {"kv": kv, "q": randn(rng, 3, 2, 4, dtype=dtype), "steps": steps, "sizes": [int(blocks or 8), size, 2, 4]}
+    name = f"{text} size {size} loud {loud} {dtype} {stored} {flag}"
+    return Case(name, of=of, **given, stored=stored or dtype, flag=flag)
 
 
 def run(kata, case):
-    x = case.x.clone()
-    return {"result": kata.paged_kv_cache(x), "input after": x}
+    if case.name == "cost":
+        return cost(kata, case)
+    if case.of.startswith("PrefixIndex"):
+        return index(kata, case)
+    if hasattr(case, "steps"):
+        return play(kata, case)
+    cache = attempt(kata.PagedKVCache, *case.sizes)
+    return {"free": cache if cache == "ValueError" else [cache.free_blocks, cache.create("a"), cache.table("a")]}
+
+
+def attempt(call, *arguments):
+    try:
+        return call(*arguments)
+    except (ValueError, MemoryError) as error:
+        return "MemoryError" if isinstance(error, MemoryError) else "ValueError"
+
+
+def play(kata, case):
+    torch.set_deterministic_debug_mode("error" if case.flag == "fill" else "default")  # "error": torch.empty gives NaN
+    try:
+        cache, twin = (kata.PagedKVCache(*case.sizes, dtype=case.stored) for _ in range(2))
+    finally:
+        torch.set_deterministic_debug_mode("default")
+    names, seen, start, tables = [], {}, 0, {}
+    for number, step in enumerate(case.steps.split()):
+        seq, before, made = step[0], tables, None
+        if seq == "?":
+            result = [attempt(cache.length, step[1]), attempt(cache.table, step[1])]
+        elif seq == "-":
+            result = attempt(cache.free, step[1])
+            if result != "ValueError":
+                names.remove(step[1])
+                result = sorted(before[step[1]].index(block) for block in result)
+        elif step[1] in "<>":
+            source, made = (step[2], seq) if step[1] == "<" else (seq, step[2])
+            call = (
+                (cache.create, seq, blocks_of(cache, case, names, *step[2:]))
+                if step[1] == "<"
+                else (cache.fork, seq, made)
+            )
+            result = attempt(*call)
+        else:
+            n, made = int(step[1:]), seq if seq not in names and seq != "x" else None
+            k, v = case.kv[:, :, start : start + n].clone().requires_grad_(case.flag == "grad")
+            result = [attempt(cache.create, seq) if made else None, attempt(cache.append, seq, k, v)]
+            if case.flag == "twin":
+                result += [twin.create(seq), twin.append(seq, v, k), twin.table(seq) == cache.table(seq)]
+            result += [
+                torch.equal(torch.stack([k, v]), case.kv[:, :, start : start + n]),
+                case.flag == "given" and k.zero_(),
+            ]
+            start += n if result[1] is None else 0
+        names += [made] if made and result != "ValueError" else []
+        tables, order = {name: cache.table(name) for name in names}, {}
+        labels = [[order.setdefault(block, len(order)) for block in table] for table in tables.values()]
+        moved = [[old != new for old, new in zip(before.get(name, []), tables[name], strict=False)] for name in names]
+        inside = all(0 <= block < case.sizes[0] for block in order)
+        seen[str(number)] = [result, [*map(cache.length, names)], labels, moved, cache.free_blocks, inside]
+        seqs = [name for name in names[::-1] if cache.length(name)]
+        seen[f"{number} answers"] = cache.attend(seqs, case.q[: len(seqs)]) if seqs else None
+    return {**seen, **(flagged(cache, case) if case.flag else {})}
+
+
+def blocks_of(cache, case, names, source, count):
+    """The first `count` blocks of a table; or one that is free, too high, or negative."""
+    unused = {*range(case.sizes[0])} - {block for name in names for block in cache.table(name)}
+    odd = {"!": [min(unused, default=0)], "+": [case.sizes[0]], "~": [-1]}
+    return odd[source] if source in odd else cache.table(source)[: int(count)]
+
+
+def flagged(cache, case):
+    cache.table("a").clear()
+    if case.flag == "empty":
+        cache.create("x")
+    last = "x" if case.flag in {"empty", "unknown"} else "a"
+    return {"last": attempt(cache.attend, ["a", "b", last], case.q), "table": len(cache.table("a"))}
+
+
+def index(kata, case):
+    if not hasattr(case, "steps"):
+        made = attempt(kata.PrefixIndex, case.size)
+        return {"made": made if made == "ValueError" else [made.insert([1] * 9, [0] * 9), made.lookup([1] * 9)]}
+    made, other, seen = kata.PrefixIndex(2), kata.PrefixIndex(2), {}
+    for number, step in enumerate(case.steps.split()):
+        tokens = [case.words[ord(letter) - 97] for letter in step if letter.isalpha()]
+        blocks = [int(digit) for digit in step if digit.isdigit()]
+        do = made.evict if step[0] == "-" else made.lookup if step[-1] == "?" else made.insert
+        result = do(*([blocks[0]] if step[0] == "-" else [tokens, blocks] if blocks else [tokens]))
+        seen[str(number)] = [list(result) if isinstance(result, list) else result, list(tokens), list(blocks)]
+        for part in (tokens, blocks, *([result] if isinstance(result, list) else [])):
+            part.clear()
+    return {**seen, "other": other.lookup(case.words), "words": case.words}
+
+
+def cost(kata, case):
+    cache, (k, v), spent = kata.PagedKVCache(400, 16, 2, 8), case.kv, []
+    for seq, start, n in (("a", 0, 120), ("b", 0, 20), ("a", 120, 1), ("c", 121, 1)):
+        _ = cache.fork("a", "c") if seq == "c" else cache.create(seq) if not start else None
+        with measure() as one:
+            cache.append(seq, k[:, start : start + n], v[:, start : start + n])
+        spent.append(one)
+    with measure() as read:
+        answers = cache.attend(["a", "b"], k[:, :2].transpose(0, 1))
+    block = k.nbytes // 4  # of the keys and values of 16 tokens
+    lean = read.bytes < 200 * block, spent[2].bytes < 4 * block, spent[3].bytes < 9 * block
+    return {
+        "answers": answers,
+        "lean": lean,
+        "flat": spent[0].operators <= spent[1].operators + 4,
+        "free": cache.free_blocks,
+    }

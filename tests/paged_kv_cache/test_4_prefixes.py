@@ -112,7 +112,7 @@ def test_a_block_that_is_used_anew_has_no_children():
     expect_lookup(index, [1, 2, 3, 4, 9], [], note=note, hint="block 0 holds other tokens by now")
 
 
-@pytest.mark.parametrize("one, other", [([-1, 5], [-2, 5]), ([3, 5], [5, 3]), ([4, 4], [3, 5])], ids=str)
+@pytest.mark.parametrize(("one", "other"), [([-1, 5], [-2, 5]), ([3, 5], [5, 3]), ([4, 4], [3, 5])], ids=str)
 def test_tokens_are_compared_not_hashes(one, other):
     """Placeholders of images are negative, and hash(-1) is hash(-2) in Python; the others have equal sums. Another user's prompt
     would be found."""
