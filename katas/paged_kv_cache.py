@@ -111,7 +111,8 @@ class PrefixIndex:
     """Which blocks hold the prefixes of earlier prompts.
 
     A block is known by its tokens and by all tokens before them, for its keys and values depend on those too. Tokens are
-    compared, not hashes alone; they are ints, and negative ones, as placeholders of images, are tokens too. The index holds no references: before a block is used anew, its owner calls `evict`.
+    compared, not hashes alone; they are ints, and negative ones, as placeholders of images, are tokens too. The index
+    holds no references: before a block is used anew, its owner calls `evict`.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -126,9 +127,9 @@ class PrefixIndex:
         raise NotImplementedError("paged_kv_cache.PrefixIndex.lookup: write me")
 
     def insert(self, tokens: Sequence[int], blocks: Sequence[int]) -> None:
-        """Makes known the full blocks of `tokens`, which lie in `blocks`, a sequence's table; one that is not full is left out.
+        """Makes the full blocks of `tokens` known, which lie in `blocks`, a sequence's table.
 
-        A prefix that is known already keeps the block that it has.
+        A last block that is not full is left out. A prefix that is known already keeps the block that it has.
         """
         raise NotImplementedError("paged_kv_cache.PrefixIndex.insert: write me")
 

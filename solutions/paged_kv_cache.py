@@ -62,8 +62,7 @@ class PagedKVCache:
             raise ValueError("blocks, block_size, heads and head_dim must be at least 1")
         self.block_size = block_size
         # Zeros: a masked slot has the weight 0, and 0 times a NaN from uninitialised memory would be NaN.
-        self.keys = torch.zeros(blocks, block_size, heads, head_dim, dtype=dtype, device=device)
-        self.values = torch.zeros_like(self.keys)
+        self.memory = torch.zeros(2, blocks, block_size, heads, head_dim, dtype=dtype, device=device)  # keys, values
         self.unused = list(range(blocks))
         self.references: Counter[int] = Counter()  # how many tables hold a block
         self.tables: dict[Hashable, list[int]] = {}
@@ -135,22 +134,23 @@ class PagedKVCache:
         """
         # kata: begin
         table, length, new = self._existing(seq), self.length(seq), k.shape[1]
+        if new == 0:
+            return
         first, slot = divmod(length, self.block_size)  # where the first new token goes
-        shared = new > 0 and slot > 0 and self.references[table[-1]] > 1
+        shared = slot > 0 and self.references[table[-1]] > 1
         missing = -(-(length + new) // self.block_size) - len(table)
         if missing + shared > len(self.unused):
             raise MemoryError(f"{missing + shared} blocks are needed, {len(self.unused)} are free")
         if shared:
             copy = self._take()
-            for memory in (self.keys, self.values):
-                memory[copy] = memory[table[-1]]
+            self.memory[:, copy] = self.memory[:, table[-1]]
             self._drop(table[-1])
             table[-1] = copy
         table.extend(self._take() for _ in range(missing))
-        place = slot + torch.arange(new, device=self.keys.device)
-        block = torch.tensor(table[first:], dtype=torch.int64, device=self.keys.device)[place // self.block_size]
-        for memory, given in ((self.keys, k), (self.values, v)):
-            memory[block, place % self.block_size] = given.detach().transpose(0, 1).to(memory.dtype)
+        place = slot + torch.arange(new, device=self.memory.device)
+        block = torch.tensor(table[first:], device=self.memory.device)[place // self.block_size]
+        tokens = torch.stack([k, v]).detach().transpose(1, 2)  # [2, n, heads, head_dim]
+        self.memory[:, block, place % self.block_size] = tokens.to(self.memory.dtype)
         self.lengths[seq] = length + new
         # kata: end
 
@@ -177,13 +177,13 @@ class PagedKVCache:
         A sequence may be named several times, each time with a query of its own. Raises ValueError if one is empty.
         """
         # kata: begin
-        tables = [torch.tensor(self._existing(seq), dtype=torch.int64, device=q.device) for seq in seqs]
-        lengths = torch.tensor([self.lengths[seq] for seq in seqs], device=q.device)
+        lengths = torch.tensor([self.length(seq) for seq in seqs], device=q.device)
         if not lengths.all():
             raise ValueError("a sequence without tokens has no answer")
+        tables = [torch.tensor(self.tables[seq], device=q.device) for seq in seqs]
         padded = nn.utils.rnn.pad_sequence(tables, batch_first=True)  # [batch, blocks]; the padding is masked below
-        # [batch, blocks, slots, heads, head_dim] -> [batch, heads, tokens, head_dim]
-        keys, values = (m[padded].flatten(1, 2).transpose(1, 2).to(q.dtype) for m in (self.keys, self.values))
+        # [2, batch, blocks, slots, heads, head_dim] -> two of [batch, heads, tokens, head_dim]
+        keys, values = self.memory[:, padded].flatten(2, 3).transpose(2, 3).to(q.dtype)
         stored = torch.arange(keys.shape[2], device=q.device) < lengths[:, None]  # [batch, tokens]
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=stored[:, None, None])[:, :, 0]
         # kata: end
@@ -193,7 +193,8 @@ class PrefixIndex:
     """Which blocks hold the prefixes of earlier prompts.
 
     A block is known by its tokens and by all tokens before them, for its keys and values depend on those too. Tokens are
-    compared, not hashes alone; they are ints, and negative ones, as placeholders of images, are tokens too. The index holds no references: before a block is used anew, its owner calls `evict`.
+    compared, not hashes alone; they are ints, and negative ones, as placeholders of images, are tokens too. The index
+    holds no references: before a block is used anew, its owner calls `evict`.
     """
 
     def __init__(self, block_size: int) -> None:
@@ -232,9 +233,9 @@ class PrefixIndex:
         # kata: end
 
     def insert(self, tokens: Sequence[int], blocks: Sequence[int]) -> None:
-        """Makes known the full blocks of `tokens`, which lie in `blocks`, a sequence's table; one that is not full is left out.
+        """Makes the full blocks of `tokens` known, which lie in `blocks`, a sequence's table.
 
-        A prefix that is known already keeps the block that it has.
+        A last block that is not full is left out. A prefix that is known already keeps the block that it has.
         """
         # kata: begin
         parent = 0

@@ -1,92 +1,63 @@
 """What can be seen of a paged cache: lengths, which tables share which blocks, answers, free blocks, and found prefixes.
-
 Which free block is taken next is free, so blocks are renumbered in the order in which the tables show them. In scripts, "a5"
-appends 5 tokens to a, "a>b" forks, "-a" frees, "b<a2" creates b with two blocks of a. For the index, letters are tokens:
-"abcd=40" inserts, "abcde?" looks up, "-4" evicts.
-"""
+appends 5 tokens to a, "a>b" forks, "-a" frees, "b<a2" creates b with two blocks of a; behind a comma stands the number of
+blocks, if it is not 8. For the index, letters are tokens: "abcd=40" inserts, "abcde?" looks up, "-4" evicts."""
 
 import torch
 
-from dojo.testing import randint, randn
-from dojo.testing.cost import measure
+from dojo.testing import measure, randn
 from dojo.testing.probes import Case
 
-CREATE, APPEND, FORK, FREE, ATTEND = (f"PagedKVCache.{name}" for name in ("create", "append", "fork", "free", "attend"))
 HALF, SINGLE, DOUBLE = torch.float16, torch.float32, torch.float64
-SCRIPTS = {  # function: scripts; behind a comma the number of blocks, if it is not 8
-    "PagedKVCache": ["a1 a1 a1 a1 a1", "a3 b1 c9 a2 b5", "a1 ?x"],
-    APPEND: ["a3 a7 a0", "a4 a7", "a7 b5 a1 a1 b4 -b a1,4", "a3 a10 a9 a1,3", "a0 a>b b3 b>c c0 -a", "x1"]
-    + ["a2 a>b c1 b1 -c b1,2", "a2 a>b c1 b3 -c b3,3"],
-    FREE: ["a9 -a b5 a2,3", "a5 b9 c1 -b -a b11 -b -c", "a6 a>b -a c8 b1 -b,4", "a6 a>b -b c8 a1 -a,4", "a6 -x b1 -a"],
-    FORK: [f"a{n} a>b {one}1 {two}1 {one}4 -a -b" for n in (6, 8) for one, two in ("ab", "ba")]
-    + ["a5 a>b b>c c1 b1 a1 -b", "a6 b1 a>b -a,4", "a6 a>a -a,4", "a6 x>c -a,4"],
-    CREATE: ["a10 b<a1 b3 -a c8 -b,7", "a10 b<a2 b3 -a c8 -b,7", "a6 a<a0 -a", "a6 b1 b<a1 -a,4"]
-    + [f"a6 b1 c<{bad}1 -a,4" for bad in "!+~"],
-}
-LONGEST, GROWN = "abcdefj?", "abcdghj?"
-INDEX = {
-    "lookup": [
-        f"abcdef=407 {text}?" for text in ("abcdefj", "abcdef", "abcde", "abc", "a", "", "cdj", "abjdefg", "bac")
-    ],
-    "insert": [
-        f"abcde=407 {LONGEST} abcdeji?",
-        "g=3 ghi?",
-        f"abcdef=407 ghcd=12 {LONGEST} ghcdj? cdcdj?",
-        "abab=10 abababj?",
-    ]
-    + [f"abcdef=407 abcdgh=123 {LONGEST} {GROWN} -1 {LONGEST}", "kf=4 lfj? lf=6 kfj?", "ab=4 bac?"],
-    "evict": [f"abcdef=407 -{block} {LONGEST} -7 {LONGEST}" for block in (4, 0, 7, 9)]
-    + [f"abcdef=407 -4 gh=4 ghcdj? {LONGEST}", f"abcdef=407 -0 -7 -0 abcdef=407 {LONGEST}"],
-}
+SCRIPTS = """PagedKVCache: a1 a1 a1 a1 a1; a3 b1 c9 a2 b5
+PagedKVCache.append: a3 a7 a0; a4 a7; a7 b5 a1 a1 b4 -b a1,4; a3 a10 a9 a1,3; a0 a>b b3 b>c c0 -a; x1; a2 a>b c1 b1 -c b1,2; a2 a>b c1 b3 -c b3,3
+PagedKVCache.free: a9 -a b5 a2,3; a5 b9 c1 -b -a b11 -b -c; a6 a>b -a c8 b1 -b,4; a6 a>b -b c8 a1 -a,4; a6 -x b1 -a
+PagedKVCache.fork: a6 a>b a1 b1 a4 -a -b; a6 a>b b1 a1 b4 -a -b; a8 a>b a1 b1 a4 -a -b; a8 a>b b1 a1 b4 -a -b; a5 a>b b>c c1 b1 a1 -b
+PagedKVCache.fork: a6 b1 a>b -a,4; a6 a>a -a,4; a6 x>c -a,4
+PagedKVCache.create: a10 b<a1 b3 -a c8 -b,7; a10 b<a2 b3 -a c8 -b,7; a6 a<a0 -a; a6 b1 b<a1 -a,4; a6 b1 c<!1 -a,4; a6 b1 c<+1 -a,4; a6 b1 c<~1 -a,4
+PrefixIndex.lookup: abcdef=407 abcdefj?; abcdef=407 abcdef?; abcdef=407 abcde?; abcdef=407 abc?; abcdef=407 a?; abcdef=407 ?; abcdef=407 cdj?
+PrefixIndex.lookup: abcdef=407 abjdefg?; abcdef=407 bac?
+PrefixIndex.insert: abcde=407 abcdefj? abcdeji?; g=3 ghi?; abcdef=407 ghcd=12 abcdefj? ghcdj? cdcdj?; abab=10 abababj?; kf=4 lfj? lf=6 kfj?
+PrefixIndex.insert: abcdef=407 abcdgh=123 abcdefj? abcdghj? -1 abcdefj?; ab=4 bac?
+PrefixIndex.evict: abcdef=407 -4 abcdefj? -7 abcdefj?; abcdef=407 -0 abcdefj? -7 abcdefj?; abcdef=407 -7 abcdefj?; abcdef=407 -9 abcdefj?
+PrefixIndex.evict: abcdef=407 -4 gh=4 ghcdj? abcdefj?; abcdef=407 -0 -7 -0 abcdef=407 abcdefj?"""
 
 
 def cases(rng):
-    for of, scripts in SCRIPTS.items():
-        for text in scripts:
-            yield case_of(rng, text, of)
+    for line in SCRIPTS.splitlines():
+        function, scripts = line.split(": ")
+        for steps in scripts.split("; "):
+            yield (index_case if function.startswith("PrefixIndex") else case_of)(rng, steps, function)
     for size in (1, 2):
-        yield case_of(rng, "a2 a1 b2 a>c c3", APPEND, size=size)
-    yield case_of(rng, "a8 b3 c4 a3", ATTEND, loud=1e4)
-    yield case_of(rng, "a9 -a b5 a2,3", ATTEND, loud=1e4)
+        yield case_of(rng, "a2 a1 b2 a>c c3", "PagedKVCache.append", size=size)
+    yield case_of(rng, "a8 b3 c4 a3 -a b9,6", "PagedKVCache.attend", loud=1e4)
     for dtype, stored in ((HALF, HALF), (SINGLE, HALF), (HALF, SINGLE), (DOUBLE, SINGLE)):
-        yield case_of(rng, "a5 a>b b2", ATTEND, dtype=dtype, stored=stored, loud=3)
+        yield case_of(rng, "a5 a>b b2", "PagedKVCache.attend", dtype=dtype, stored=stored, loud=3)
     for flag in ("fill", "grad", "given", "list", "twin", "empty", "unknown"):
-        yield case_of(rng, "a5 b1", APPEND if flag in {"grad", "given", "twin"} else ATTEND, flag=flag)
-    for sizes in (
-        [0, 1, 1, 1],
-        [1, 0, 1, 1],
-        [1, 1, 0, 1],
-        [1, 1, 1, 0],
-        [-1, 1, 1, 1],
-        randint(rng, 1, 9, 4).tolist(),
-    ):
-        yield Case(f"sizes {sizes if min(sizes) < 1 else 'right'}", of="PagedKVCache", sizes=sizes)
-    yield Case("cost", of=ATTEND, kv=randn(rng, 2, 2, 128, 8, dtype=SINGLE))
-    for of, scripts in INDEX.items():
-        for steps in scripts:
-            words = [*(3 * torch.randperm(50, generator=rng)[:10] + 5).tolist(), -1, -2]
-            yield Case(f"index {steps}", of=f"PrefixIndex.{of}", steps=steps, words=words)
-    for size in (0, -1, int(randint(rng, 1, 9, 1))):
-        yield Case(f"index of {size if size < 1 else 'some size'}", of="PrefixIndex", size=size)
+        yield case_of(rng, "a5 b1", "PagedKVCache.attend", flag=flag)
+    for place, size in ((0, 0), (1, 0), (2, 0), (3, 0), (0, -1), (0, 5)):
+        yield case_of(rng, "", "PagedKVCache", sizes=[size if number == place else 1 for number in range(4)])
+    yield Case("cost", of="PagedKVCache.attend", kv=randn(rng, 2, 2, 128, 8, dtype=SINGLE))
+    for size in (0, -1, 1, 3):
+        yield index_case(rng, "abcdef=123456 abcdefg? abcde?", "PrefixIndex", size)
 
 
-def case_of(rng, text, of, *, size=4, loud=1.0, dtype=DOUBLE, stored=None, flag=None):
+def index_case(rng, steps, of, size=2):
+    words = [*(3 * torch.randperm(50, generator=rng)[:10] + 5).tolist(), -1, -2]
+    return Case(f"index {steps} {size}", of=of, steps=steps, words=words, size=size)
+
+
+def case_of(rng, text, of, *, size=4, sizes=None, loud=1.0, dtype=DOUBLE, stored=None, flag=None):
     steps, _, blocks = text.partition(",")
     kv = randn(rng, 2, 2, 32, 4, dtype=dtype) * torch.tensor([loud] * 8 + [1.0] * 24, dtype=dtype)[:, None]
-    given = {"kv": kv, "q": randn(rng, 3, 2, 4, dtype=dtype), "steps": steps, "sizes": [int(blocks or 8), size, 2, 4]}
-    name = f"{text} size {size} loud {loud} {dtype} {stored} {flag}"
-    return Case(name, of=of, **given, stored=stored or dtype, flag=flag)
+    sizes = sizes or [int(blocks or 8), size, 2, 4]
+    name = f"{text} sizes {sizes} loud {loud} {dtype} {stored} {flag}"
+    q = randn(rng, 3, 2, 4, dtype=dtype)
+    return Case(name, of=of, kv=kv, q=q, steps=steps, sizes=sizes, stored=stored or dtype, flag=flag)
 
 
 def run(kata, case):
-    if case.name == "cost":
-        return cost(kata, case)
-    if case.of.startswith("PrefixIndex"):
-        return index(kata, case)
-    if hasattr(case, "steps"):
-        return play(kata, case)
-    cache = attempt(kata.PagedKVCache, *case.sizes)
-    return {"free": cache if cache == "ValueError" else [cache.free_blocks, cache.create("a"), cache.table("a")]}
+    return (index if case.of.startswith("PrefixIndex") else cost if case.name == "cost" else play)(kata, case)
 
 
 def attempt(call, *arguments):
@@ -100,36 +71,30 @@ def play(kata, case):
     torch.set_deterministic_debug_mode("error" if case.flag == "fill" else "default")  # "error": torch.empty gives NaN
     try:
         cache, twin = (kata.PagedKVCache(*case.sizes, dtype=case.stored) for _ in range(2))
+    except ValueError:
+        return {"made": "ValueError"}
     finally:
         torch.set_deterministic_debug_mode("default")
-    names, seen, start, tables = [], {}, 0, {}
+    names, seen, start, tables = [], {"free": cache.free_blocks}, 0, {}
     for number, step in enumerate(case.steps.split()):
         seq, before, made = step[0], tables, None
-        if seq == "?":
-            result = [attempt(cache.length, step[1]), attempt(cache.table, step[1])]
-        elif seq == "-":
+        if seq == "-":
             result = attempt(cache.free, step[1])
             if result != "ValueError":
                 names.remove(step[1])
                 result = sorted(before[step[1]].index(block) for block in result)
-        elif step[1] in "<>":
-            source, made = (step[2], seq) if step[1] == "<" else (seq, step[2])
-            call = (
-                (cache.create, seq, blocks_of(cache, case, names, *step[2:]))
-                if step[1] == "<"
-                else (cache.fork, seq, made)
-            )
-            result = attempt(*call)
+        elif step[1] == ">":
+            result, made = attempt(cache.fork, seq, step[2]), step[2]
+        elif step[1] == "<":
+            result, made = attempt(cache.create, seq, blocks_of(cache, case, names, *step[2:])), seq
         else:
             n, made = int(step[1:]), seq if seq not in names and seq != "x" else None
             k, v = case.kv[:, :, start : start + n].clone().requires_grad_(case.flag == "grad")
             result = [attempt(cache.create, seq) if made else None, attempt(cache.append, seq, k, v)]
             if case.flag == "twin":
                 result += [twin.create(seq), twin.append(seq, v, k), twin.table(seq) == cache.table(seq)]
-            result += [
-                torch.equal(torch.stack([k, v]), case.kv[:, :, start : start + n]),
-                case.flag == "given" and k.zero_(),
-            ]
+            result.append(torch.equal(torch.stack([k, v]), case.kv[:, :, start : start + n]))
+            result.append(k.zero_() if case.flag == "given" else None)
             start += n if result[1] is None else 0
         names += [made] if made and result != "ValueError" else []
         tables, order = {name: cache.table(name) for name in names}, {}
@@ -142,26 +107,24 @@ def play(kata, case):
     return {**seen, **(flagged(cache, case) if case.flag else {})}
 
 
-def blocks_of(cache, case, names, source, count):
-    """The first `count` blocks of a table; or one that is free, too high, or negative."""
+def blocks_of(cache, case, names, source, count):  # of a table; or one that is free, too high, or negative
     unused = {*range(case.sizes[0])} - {block for name in names for block in cache.table(name)}
     odd = {"!": [min(unused, default=0)], "+": [case.sizes[0]], "~": [-1]}
     return odd[source] if source in odd else cache.table(source)[: int(count)]
 
 
-def flagged(cache, case):
+def flagged(cache, case):  # the table that the caller has changed, and what cannot be told of "x"
     cache.table("a").clear()
-    if case.flag == "empty":
-        cache.create("x")
+    _ = cache.create("x") if case.flag == "empty" else None
+    asked = [attempt(call, "x") for call in (cache.length, cache.table)] if case.flag == "unknown" else []
     last = "x" if case.flag in {"empty", "unknown"} else "a"
-    return {"last": attempt(cache.attend, ["a", "b", last], case.q), "table": len(cache.table("a"))}
+    return {"last": attempt(cache.attend, ["a", "b", last], case.q), "table": len(cache.table("a")), "asked": asked}
 
 
 def index(kata, case):
-    if not hasattr(case, "steps"):
-        made = attempt(kata.PrefixIndex, case.size)
-        return {"made": made if made == "ValueError" else [made.insert([1] * 9, [0] * 9), made.lookup([1] * 9)]}
-    made, other, seen = kata.PrefixIndex(2), kata.PrefixIndex(2), {}
+    made, other, seen = attempt(kata.PrefixIndex, case.size), attempt(kata.PrefixIndex, case.size), {}
+    if made == "ValueError":
+        return {"made": made}
     for number, step in enumerate(case.steps.split()):
         tokens = [case.words[ord(letter) - 97] for letter in step if letter.isalpha()]
         blocks = [int(digit) for digit in step if digit.isdigit()]
@@ -184,9 +147,4 @@ def cost(kata, case):
         answers = cache.attend(["a", "b"], k[:, :2].transpose(0, 1))
     block = k.nbytes // 4  # of the keys and values of 16 tokens
     lean = read.bytes < 200 * block, spent[2].bytes < 4 * block, spent[3].bytes < 9 * block
-    return {
-        "answers": answers,
-        "lean": lean,
-        "flat": spent[0].operators <= spent[1].operators + 4,
-        "free": cache.free_blocks,
-    }
+    return {"answers": answers, "lean": lean, "flat": spent[0].operators <= spent[1].operators + 4}
