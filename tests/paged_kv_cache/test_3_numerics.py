@@ -41,7 +41,10 @@ def test_fork_and_diverge(rng, length, first):
     expect_free(tracked, 12 - 3, hint="the write took one block: a copy, or a new one behind full ones")
     tracked.append(second, 1)
     own = 12 - (3 if length == 6 else 4)
-    expect_free(tracked, own, hint="a block that one table holds is written to where it is: it is not shared any more")
+    hint = "a block that one table holds is written to where it is: it is not shared any more"
+    expect_free(tracked, own, hint=hint)
+    what = f"the beginning of table({second!r}) after the {second} wrote"
+    expect_equal(table_of(tracked, second)[: len(shared)], shared, what=what, hint=hint)
     for seq, n in ((first, 5), (second, 2)):
         tracked.append(seq, n)
     tracked.check(hint=COPY)

@@ -33,6 +33,8 @@ def test_lookup_finds_the_longest_prefix():
         tokens[place] = 11
         want = [4, 0, 7, 2, 9][: place // 2]
         expect_lookup(index, tokens, want, note=note, hint="stop at the first block that is not known")
+    gap = [*TEXT[:2], 11, 12, *TEXT[2:6]]
+    expect_lookup(index, gap, [4], note=note, hint="nothing is found behind a block that is not known")
     expect_lookup(PrefixIndex(2), TEXT, [], note="in a new index", hint="an index begins empty, and shares nothing")
     expect_lookup(index, [8, 1, 9, 2], [], note=note, hint="a prefix begins at the first token")
 
@@ -54,8 +56,9 @@ def test_only_full_blocks_are_known():
         want = [4, 0, 7][: length // 2]
         note = f"after {length} tokens were inserted with block_size=2"
         expect_lookup(index, TEXT, want, note=note, hint="the last block is full only at a multiple of block_size")
-        other = [*TEXT[:length], 11, 12]
-        expect_lookup(index, other, want, note=note, hint="the last block is full only at a multiple of block_size")
+        for more in ([11], [11, 12]):
+            hint = "the last block is full only at a multiple of block_size"
+            expect_lookup(index, [*TEXT[:length], *more], want, note=note, hint=hint)
 
 
 def test_a_block_is_known_by_all_tokens_before_it():
