@@ -27,30 +27,28 @@ def cases(rng):
     for line in SCRIPTS.splitlines():
         function, scripts = line.split(": ")
         for steps in scripts.split("; "):
-            yield (index_case if function.startswith("PrefixIndex") else case_of)(rng, steps, function)
+            yield case_of(rng, steps, function)
     for size in (1, 2):
         yield case_of(rng, "a2 a1 b2 a>c c3", "PagedKVCache.append", size=size)
     yield case_of(rng, "a8 b3 c4 a3 -a b9,6", "PagedKVCache.attend", loud=1e4)
     for steps, dtype, stored in (("a5 b2", SINGLE, HALF), ("a1 b1", HALF, SINGLE), ("a5 a>b b2", DOUBLE, SINGLE)):
         yield case_of(rng, steps, "PagedKVCache.attend", dtype=dtype, stored=stored)
     for flag in ("fill", "grad", "given", "list", "twin", "empty", "unknown"):
-        yield case_of(rng, "a5 b1", "PagedKVCache.attend", flag=flag)
+        yield case_of(rng, "a5 b1 c0" if flag == "empty" else "a5 b1", "PagedKVCache.attend", flag=flag)
     for place, size in ((0, 0), (1, 0), (2, 0), (3, 0), (0, -1), (0, 5)):
         yield case_of(rng, "", "PagedKVCache", sizes=[size if number == place else 1 for number in range(4)])
     yield Case("cost", of="PagedKVCache.attend", kv=randn(rng, 2, 2, 128, 8, dtype=SINGLE))
     for size in (0, -1, 1, 3):
-        yield index_case(rng, "abcdef=123456 abcdefg? abcde?", "PrefixIndex", size)
+        yield case_of(rng, "abcdef=123456 abcdefg? abcde?", "PrefixIndex", size=size)
 
 
-def index_case(rng, steps, of, size=2):
-    words = [*(3 * torch.randperm(50, generator=rng)[:10] + 5).tolist(), -1, -2]
-    return Case(f"index {steps} {size}", of=of, steps=steps, words=words, size=size)
-
-
-def case_of(rng, text, of, *, size=4, sizes=None, loud=1.0, dtype=DOUBLE, stored=None, flag=None):
+def case_of(rng, text, of, *, size=None, sizes=None, loud=1.0, dtype=DOUBLE, stored=None, flag=None):
+    if of.startswith("PrefixIndex"):
+        words = [*(3 * torch.randperm(50, generator=rng)[:10] + 5).tolist(), -1, -2]
+        return Case(f"index {text} {size}", of=of, steps=text, words=words, size=2 if size is None else size)
     steps, _, blocks = text.partition(",")
     kv = randn(rng, 2, 2, 32, 4, dtype=dtype) * torch.tensor([loud] * 8 + [1.0] * 24, dtype=dtype)[:, None]
-    sizes = sizes or [int(blocks or 8), size, 2, 4]
+    sizes = sizes or [int(blocks or 8), size or 4, 2, 4]
     name = f"{text} sizes {sizes} loud {loud} {dtype} {stored} {flag}"
     q = randn(rng, 3, 2, 4, dtype=dtype)
     return Case(name, of=of, kv=kv, q=q, steps=steps, sizes=sizes, stored=stored or dtype, flag=flag)
@@ -113,11 +111,10 @@ def blocks_of(cache, case, names, source, count):  # of a table; or one that is 
     return odd[source] if source in odd else cache.table(source)[: int(count)]
 
 
-def flagged(cache, case):  # the table that the caller has changed, and what cannot be told of "x"
+def flagged(cache, case):  # the table that the caller has changed, and what cannot be told of others
     cache.table("a").clear()
-    _ = cache.create("x") if case.flag == "empty" else None
     asked = [attempt(*call) for call in ((cache.length, "x"), (cache.table, "x"), (cache.create, 0), (cache.length, 0))]
-    last = attempt(cache.attend, ["a", "b", "x" if case.flag in {"empty", "unknown"} else "a"], case.q)
+    last = attempt(cache.attend, ["a", "b", "c" if case.flag in {"empty", "unknown"} else "a"], case.q)
     return {"last": last, "graph": getattr(last, "requires_grad", None), "table": len(cache.table("a")), "asked": asked}
 
 
