@@ -31,7 +31,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 

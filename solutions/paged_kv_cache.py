@@ -31,7 +31,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
@@ -180,10 +180,11 @@ class PagedKVCache:
         lengths = torch.tensor([self.length(seq) for seq in seqs], device=q.device)
         if not lengths.all():
             raise ValueError("a sequence without tokens has no answer")
-        tables = [torch.tensor(self.tables[seq], device=q.device) for seq in seqs]
-        padded = nn.utils.rnn.pad_sequence(tables, batch_first=True)  # [batch, blocks]; the padding is masked below
+        tables = [self.tables[seq] for seq in seqs]
+        longest = max(map(len, tables))
+        padded = [table + [0] * (longest - len(table)) for table in tables]  # any block will do: it is masked below
         # [2, batch, blocks, slots, heads, head_dim] -> two of [batch, heads, tokens, head_dim]
-        keys, values = self.memory[:, padded].flatten(2, 3).transpose(2, 3).to(q.dtype)
+        keys, values = self.memory[:, torch.tensor(padded, device=q.device)].flatten(2, 3).transpose(2, 3).to(q.dtype)
         stored = torch.arange(keys.shape[2], device=q.device) < lengths[:, None]  # [batch, tokens]
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=stored[:, None, None])[:, :, 0]
         # kata: end
