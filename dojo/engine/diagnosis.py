@@ -92,7 +92,11 @@ def diagnose(
     """
     functions = {case.name: case.of for case in cases}
     written = {name for name in functions if not probes.not_started(evidence[name])}
-    wrong = {name for name in written if not probes.same(evidence[name], known.reference[name])}
+    wrong = {
+        name
+        for name in written
+        if evidence[name] is not known.reference[name] and not probes.same(evidence[name], known.reference[name])
+    }
     passed = _passed(outcomes)
     fits: dict[Mistake, set[str]] = {}
     # The likeliest first, and of these the cheapest.
@@ -142,7 +146,7 @@ def _explained(
     shown = [name for name in functions if name in known.shown[mistake]]
     first = [name for name in shown if functions[name] == functions[shown[0]]]
     # Asking for a mistake's evidence may run a case, so what the code gets right excludes mistakes before that.
-    if not wrong.issuperset(first) or any(name in written - wrong for name in shown):
+    if not wrong.issuperset(first) or any(name in written and name not in wrong for name in shown):
         return set()
     if not all(_alike(evidence[name], theirs[name]) for name in first):
         return set()

@@ -1,12 +1,19 @@
 """Imports, before a fork, what every forked child would otherwise import for itself."""
 
 import ast
+import ctypes
 import gc
 import importlib
 import os
+import re
 from contextlib import suppress
+from pathlib import Path
 
 from dojo.core.paths import Checkout
+
+HUGE_PAGE_BYTES = 2**21
+MADV_COLLAPSE = 25
+UNNAMED_MEMORY = re.compile(r"(\w+)-(\w+) rw-p \w+ \w+:\w+ 0 *(?:\[heap\])?$", re.M)  # a line of /proc/self/maps
 
 
 def preload() -> None:
@@ -59,3 +66,20 @@ def freeze() -> None:
     """Keeps the garbage collector away from all present objects, so that children do not copy their memory."""
     gc.collect()
     gc.freeze()
+
+
+def collapse() -> None:
+    """Moves this process's memory into huge pages, so that a fork copies, and an exit frees, one entry in place of 512.
+
+    Does nothing before Linux 6.1, and on other systems. It takes 0.1 s, so it is for a process that forks hundreds of children.
+    """
+    try:
+        madvise = ctypes.CDLL(None).madvise
+        maps = Path("/proc/self/maps").read_text()
+    except (OSError, AttributeError, TypeError):
+        return
+    for match in UNNAMED_MEMORY.finditer(maps):
+        begin, end = (int(address, 16) for address in match.groups())
+        first = -(-begin // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        for address in range(first, end - HUGE_PAGE_BYTES + 1, HUGE_PAGE_BYTES):
+            madvise(ctypes.c_void_p(address), ctypes.c_size_t(HUGE_PAGE_BYTES), MADV_COLLAPSE)  # it may be refused

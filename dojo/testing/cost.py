@@ -12,11 +12,13 @@ Operators are counted below autograd, so a `backward()` inside the block counts 
 loops over `.tolist()`) is not counted, so a test that sets an upper limit should set a lower one as well.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +50,7 @@ FILLS = {
 }
 # Views that torch does not declare as views.
 VIEWS = {torch.ops.aten.detach, torch.ops.aten._unsafe_view}
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 @dataclass
@@ -87,45 +90,80 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        packet = func._overloadpacket
-        if packet not in FLOPS:
+        kind = _kind_of(func)
+        if not kind.flops and (kind.is_composite or COMPOSITE in func.py_kernels):
             # In inference mode composite operators arrive undivided: count the operators that they consist of.
             with self:  # torch deactivates the mode while it handles an operator
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
         out = func(*args, **kwargs)
+        if kind.flops:
+            self.spent.flops += int(kind.flops(*args, **kwargs, out_val=out))
+        if kind.is_view:
+            return out
         read = tensors_in((args, kwargs))
         written = tensors_in(out)
-        if packet in FLOPS:
-            self.spent.flops += int(FLOPS[packet](*args, **kwargs, out_val=out))
-        if func.is_view or packet in VIEWS or not (read or written):
+        if not (read or written):
             return out
-        name = packet._qualified_op_name.split("::")[-1]
-        self.spent.calls[f"aten.{name}"] += 1
-        outputs = sum(map(_size, written))
-        inputs = set(map(_memory, read))
-        fresh = [t for t in written if _memory(t) not in inputs]
-        self.spent.allocated += sum(map(_size, fresh))
-        self.spent.largest = max([self.spent.largest, *(_size(t) // t.element_size() for t in fresh)])
-        if name in GATHERS:
-            self.spent.bytes += 2 * outputs + sum(_size(t) for t in read[1:])
-        elif name in SCATTERS:
-            self.spent.bytes += 2 * sum(_size(t) for t in read[1:])
-        elif name.startswith("empty") or name == "_local_scalar_dense":
-            pass
-        else:
-            self.spent.bytes += outputs + (0 if name in FILLS else sum(map(_size, read)))
+        self.spent.calls[kind.call] += 1
+        inputs = {_memory(t) for t in read}
+        outputs = 0
+        for tensor in written:
+            size = _size(tensor)
+            outputs += size
+            if _memory(tensor) not in inputs:
+                self.spent.allocated += size
+                self.spent.largest = max(self.spent.largest, size // tensor.element_size())
+        self.spent.bytes += kind.written * outputs
+        if kind.read:
+            self.spent.bytes += kind.read * sum(map(_size, read[kind.first_read :]))
         return out
+
+
+class _Kind(NamedTuple):
+    """How one operator is counted."""
+
+    call: str  # its name in `Cost.calls`
+    flops: Callable[..., int] | None
+    is_view: bool
+    is_composite: bool
+    written: int = 1  # how often the bytes of its results count
+    read: int = 1  # and those of its tensors, from the one of this index on
+    first_read: int = 0
+
+
+@cache  # a loop over tiles dispatches tens of thousands
+def _kind_of(func: Any) -> _Kind:
+    packet = func._overloadpacket
+    name = packet._qualified_op_name.split("::")[-1]
+    is_composite = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE)
+    kind = _Kind(f"aten.{name}", FLOPS.get(packet), func.is_view or packet in VIEWS, is_composite)
+    if name in GATHERS:
+        return kind._replace(written=2, first_read=1)
+    if name in SCATTERS:
+        return kind._replace(written=0, read=2, first_read=1)
+    if name.startswith("empty") or name == "_local_scalar_dense":
+        return kind._replace(written=0, read=0)
+    return kind._replace(read=0) if name in FILLS else kind
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
     """All tensors in nested lists, tuples and dicts."""
+    tensors: list[Tensor] = []
+    _collect(tree, tensors)
+    return tensors
+
+
+def _collect(tree: Any, tensors: list[Tensor]) -> None:
     if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tuple(tree.values())
-    return [tensor for part in tree for tensor in tensors_in(part)] if isinstance(tree, list | tuple) else []
+        tensors.append(tree)
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            _collect(part, tensors)
+    elif isinstance(tree, dict):
+        for part in tree.values():
+            _collect(part, tensors)
 
 
 def _memory(tensor: Tensor) -> int:
@@ -135,9 +173,7 @@ def _memory(tensor: Tensor) -> int:
 
 def _size(tensor: Tensor) -> int:
     """Bytes of the distinct elements: the elements along an expanded dimension (stride 0) are one in memory."""
-    if tensor.is_sparse or tensor.layout is not torch.strided:
-        return tensor.numel() * tensor.element_size()
-    count = 1
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        count *= 1 if stride == 0 and size > 1 else size
+    count = tensor.numel()
+    if tensor.layout is torch.strided and count and 0 in (strides := tensor.stride()):
+        count = math.prod(size for size, stride in zip(tensor.shape, strides, strict=True) if stride)
     return count * tensor.element_size()

@@ -53,6 +53,11 @@ class Mutant:
     source: str
     lines: range  # of the reference; a test that runs none of them cannot see the change. Empty: every test may
 
+    @property
+    def function(self) -> str:
+        """The function or class that holds the change."""
+        return self.change.partition(":")[0]
+
 
 def mutants(source: str, name: str) -> list[Mutant]:
     """Returns every mutant of the reference called `name`, in the order of its lines. No two have the same code."""

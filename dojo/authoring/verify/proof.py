@@ -34,8 +34,9 @@ from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render, require_solutions
 from dojo.engine.pool import require_fork, run_forked
-from dojo.engine.preload import freeze, preload
+from dojo.engine.preload import collapse, freeze, preload
 from dojo.engine.warm_pytest import WarmPytest, with_warm_pytest
+from dojo.engine.warm_up import warm_up
 
 SEEDS = (0, 1, 2, 3, 4)
 TRIAL_TIMEOUT_S = 60.0
@@ -74,6 +75,7 @@ def verify(
     def prove(warm: WarmPytest) -> None:
         planned = [_planned(warm, checkout, report, with_mutants, sample, peers) for report in fresh]
         freeze()
+        collapse()
         total = sum(len(plan.first) + len(plan.then) for plan in planned)
         done = 0
         # What the first trials tell (which test reaches which line) orders the tests of the later ones.
@@ -88,6 +90,7 @@ def verify(
     if fresh:
         require_fork()
         preload()
+        warm_up()  # here, so that no child has to
         with _scratch_folder():
             with_warm_pytest(checkout, prove)
     for report in fresh:
@@ -169,7 +172,7 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
         then.append(trial(trials.try_slip, slip, add=results.add_slip, about=(slip,)))
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):
-        then.append(trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant.change)))
+        then.append(trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant)))
     return _Plan(first, then)
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dojo.authoring.verify.mutants import Mutant
 from dojo.authoring.verify.slips import Slip
 from dojo.authoring.verify.trials import EvidenceTrial, MistakeTrial, MutantTrial, RightTrial, Trials
 from dojo.core.mistakes import Mistake, Mistakes, load_mistakes
@@ -128,16 +129,17 @@ def add_right(report: ProofReport, path: str, seed: int, result: RightTrial | Ta
 
 
 def add_mutant(
-    report: ProofReport, trials: Trials, mistakes: Mistakes, change: str, result: MutantTrial | TaskDied
+    report: ProofReport, trials: Trials, mistakes: Mistakes, mutant: Mutant, result: MutantTrial | TaskDied
 ) -> None:
     report.mutants += 1
     if isinstance(result, TaskDied):  # a mutant that hangs or crashes is dead as well
         report.killed += 1
     elif result.killed_by:
         report.killed += 1
-        trials.count_kill(result.killed_by)
+        trials.count_kill(mutant, result.killed_by)
     else:
-        report.survivors.append(Survivor(change, result.differs, mistakes.survivors.get(change, "")))
+        why = mistakes.survivors.get(mutant.change, "")
+        report.survivors.append(Survivor(mutant.change, result.differs, why))
 
 
 def conclude(checkout: Checkout, report: ProofReport, with_mutants: bool, *, complete: bool) -> None:

@@ -19,6 +19,7 @@ from dojo.engine.warm_pytest import TestRun, TestTrace, WarmPytest
 from dojo.testing import probes
 
 EQUIVALENCE_SEEDS = (0, 1)
+NEARBY = 50  # as many kills elsewhere weigh as much as one of a mutant of the same statement
 MIN_CPU_S, CPU_FACTOR = 2.0, 20.0  # what one test may use on a mutant, beside what it used on the reference
 
 
@@ -81,6 +82,7 @@ class Trials:
         self.mistakes = mistakes if sample is None else sample
         self.traces: dict[str, TestTrace] = {}  # of each test on the reference
         self.kills = Counter(mistake.caught_by for mistake in mistakes)  # by test function
+        self.kills_nearby: Counter[tuple[str, range, str]] = Counter()  # of mutants, by function, lines and test
         self.evidence: EvidenceTrial | None = None
 
     def try_right(self, source: str, seed: int, trace: bool = False) -> RightTrial:
@@ -109,7 +111,7 @@ class Trials:
     def try_mutant(self, mutant: Mutant) -> MutantTrial:
         """Runs the tests that can see the change until one fails, the likeliest killers first."""
         reaching = [test for test, trace in self.traces.items() if _runs(trace.lines | trace.at_import, mutant)]
-        reaching.sort(key=self._kills_a_second, reverse=True)
+        reaching.sort(key=lambda test: self._kills_a_second(test, mutant), reverse=True)
         # The others do with the mutant what they do with the reference, but for what they do out of the trace's sight.
         elsewhere = [test for test, trace in self.traces.items() if trace.elsewhere and test not in set(reaching)]
         run = self._run(
@@ -145,8 +147,9 @@ class Trials:
         unseen = {mistake.name for mistake in wrong if not known.shown[mistake]}
         return EvidenceTrial(frozenset(unseen), frozenset(named), reference, lines)
 
-    def count_kill(self, test: str) -> None:
+    def count_kill(self, mutant: Mutant, test: str) -> None:
         self.kills[_function(test)] += 1
+        self.kills_nearby[mutant.function, mutant.lines, test] += 1
 
     def _run(self, source: str, tests: list[str], **options: object) -> TestRun:
         limits_s = {test: MIN_CPU_S + CPU_FACTOR * trace.seconds for test, trace in self.traces.items()}
@@ -156,8 +159,9 @@ class Trials:
     def _cheapest_first(self, tests: Iterable[str]) -> list[str]:
         return sorted(tests, key=lambda test: self.traces[test].seconds)
 
-    def _kills_a_second(self, test: str) -> float:
-        return (self.kills[_function(test)] + 0.2) / (self.traces[test].seconds + 0.002)
+    def _kills_a_second(self, test: str, mutant: Mutant) -> float:
+        nearby = self.kills_nearby[mutant.function, mutant.lines, test]
+        return (self.kills[_function(test)] + NEARBY * nearby + 0.2) / (self.traces[test].seconds + 0.002)
 
     def _differs(self, mutant: Mutant, seed: int) -> bool:
         """Whether a case that runs a changed line gives other evidence than the reference; no other case can."""

@@ -105,9 +105,10 @@ def max_batch(m, card, tokens, *, weight_bytes=2.0, kv_bytes_each=2):
     each = kv_bytes(m, tokens, dtype_bytes=kv_bytes_each)
     used = parameters(m) * weight_bytes
     sequences = 0
-    while used + each <= card.memory:
-        used += each
-        sequences += 1
+    for several in (1000, 1):  # one by one it takes a second
+        while used + several * each <= card.memory:
+            used += several * each
+            sequences += several
     return sequences
 
 
