@@ -164,3 +164,5 @@ def test_a_wrong_block_size_is_an_error():
     for block_size in (0, -1):
         with expect_raises(ValueError, what=f"PrefixIndex({block_size})"):
             PrefixIndex(block_size)
+    index = index_of(([7, 8], [1, 0]), block_size=1)
+    expect_equal(index.lookup([7, 8, 9]), [1, 0], what="lookup with block_size=1", hint="blocks of one token are right")
