@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dojo.testing import FLOATS, expect, expect_close, expect_equal, expect_no_graph, randn, roundings
+from dojo.testing import FLOATS, called_for, expect, expect_close, expect_equal, expect_no_graph, randn, roundings
 from katas.paged_kv_cache import PagedKVCache
 
 from .helpers import HEAD_DIM, HEADS, dense
@@ -20,17 +20,18 @@ def filled(rng, stored, given, lengths=(5, 2)):
 
 
 @pytest.mark.parametrize("stored", FLOATS, ids=lambda dtype: f"pool {dtype}")
-@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: f"queries {dtype}")
-def test_pool_and_queries_have_any_dtypes(rng, stored, dtype):
+def test_pool_and_queries_have_any_dtypes(rng, stored):
     """Keys and values are rounded to the pool's dtype; the attention is computed in q's. Tolerance: 8 roundings."""
-    cache, held = filled(rng, stored, dtype)
-    q = randn(rng, len(held), HEADS, HEAD_DIM, dtype=dtype)
-    got = cache.attend(list(held), q)
-    hint = "cast k and v to the pool's dtype in append, and back to q's in attend"
-    want = [dense(q[seq].double(), *(part.to(stored).double() for part in held[seq])) for seq in held]
-    what = f"the answers to queries in {dtype} from a pool in {stored}"
-    largest = max(float(v.abs().max()) for _, v in held.values())
-    expect_close(got, torch.stack(want).to(dtype), what=what, hint=hint, **roundings(8, dtype, largest))
+    for dtype in FLOATS:
+        cache, held = filled(rng, stored, dtype)
+        q = randn(rng, len(held), HEADS, HEAD_DIM, dtype=dtype)
+        what = f"the answers to queries in {dtype} from a pool in {stored}"
+        with called_for(f"queries in {dtype} and a pool in {stored}"):
+            got = cache.attend(list(held), q)
+        hint = "cast k and v to the pool's dtype in append, and back to q's in attend"
+        want = [dense(q[seq].double(), *(part.to(stored).double() for part in held[seq])) for seq in held]
+        largest = max(float(v.abs().max()) for _, v in held.values())
+        expect_close(got, torch.stack(want).to(dtype), what=what, hint=hint, **roundings(8, dtype, largest))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -52,13 +53,15 @@ def test_a_copied_block_keeps_every_bit(rng, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_huge_logits_stay_finite(rng, dtype):
-    """Logits around 2e4: float16 holds them, but not their exponentials. The largest takes all the weight."""
-    cache, v = PagedKVCache(2, 2, 1, 4, dtype=dtype), randn(rng, 1, 3, 4, dtype=dtype)
-    k = torch.tensor([1.0, 25.0, -50.0], dtype=dtype)[:, None].expand(1, 3, 4)
-    cache.create("a")
-    cache.append("a", k, v)
-    got = cache.attend(["a"], torch.full((1, 1, 4), 200.0, dtype=dtype))
-    expect_close(got, v[None, :, 1], what=f"the answer where one logit is far ahead, in {dtype}", hint="torch.softmax")
+    """Logits up to 2e4, and all below -1e4: float16 holds them, not their exponentials. The largest takes all the weight."""
+    for keys, hint in (([1.0, 25.0, -50.0], "torch.softmax"), ([-50.0, -30.0, -55.0], "mask with -inf, not with -1e4")):
+        cache, v = PagedKVCache(2, 2, 1, 4, dtype=dtype), randn(rng, 1, 3, 4, dtype=dtype)
+        k = torch.tensor(keys, dtype=dtype)[:, None].expand(1, 3, 4)
+        cache.create("a")
+        cache.append("a", k, v)
+        got = cache.attend(["a"], torch.full((1, 1, 4), 200.0, dtype=dtype))
+        what = f"the answer where the logits are {[400 * key for key in keys]}, in {dtype}"
+        expect_close(got, v[None, :, 1], what=what, hint=hint)
 
 
 def test_uninitialised_memory_has_no_influence(rng):

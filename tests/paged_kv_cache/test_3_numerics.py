@@ -209,5 +209,10 @@ def test_wrong_forks_are_errors(rng):
     with expect_raises(ValueError, what="length of a sequence whose create or fork was refused"):
         cache.length("c")
     tracked.check(hint="an error changes nothing, no count either")
+    tracked.append("b", 4)
+    with expect_raises(
+        ValueError, what="create('c', [-1]) where all blocks are held", hint="blocks are numbered from 0"
+    ):
+        cache.create("c", [-1])
     tracked.free("a")
-    expect_free(tracked, 3, hint="an error changes nothing, no count either")
+    expect_free(tracked, 2, hint="an error changes nothing, no count either")

@@ -24,8 +24,8 @@ def loaded(rng, stored, blocks=256):
     return cache
 
 
-def attended(rng, stored, blocks):
-    cache, q = loaded(rng, stored, blocks), randn(rng, BATCH, HEADS, HEAD_DIM, dtype=torch.float32)
+def attended(rng, stored, blocks, dtype=torch.float32):
+    cache, q = loaded(rng, stored, blocks), randn(rng, BATCH, HEADS, HEAD_DIM, dtype=dtype)
     with measure() as spent:
         cache.attend(list(range(BATCH)), q)
     return spent
@@ -37,18 +37,20 @@ def expect_bytes(spent, most, *, what, of, hint):
     expect(spent.bytes <= most, sentence, hint=hint)
 
 
-def test_attend_reads_the_blocks_of_its_sequences_not_the_pool(rng):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_attend_reads_the_blocks_of_its_sequences_not_the_pool(rng, dtype):
     """A pool is as large as the GPU's memory. Gathering the blocks reads and writes them, attention reads them again; eight
     times leaves room for other layouts, and for softmax by hand."""
     stored = 100  # 7 blocks
-    spent, used = attended(rng, stored, 32 * BATCH * 7), BATCH * 7 * BLOCK
+    spent, used = attended(rng, stored, 32 * BATCH * 7, dtype), BATCH * 7 * BLOCK * dtype.itemsize // 4
     least = BATCH * stored * TOKEN
     sentence = (
         f"torch operators should do the work of attend, but moved {spent.bytes} bytes, of {least} that are stored"
     )
     expect(spent.bytes >= least, sentence, hint="compute with torch: numpy and Python loops are not counted")
-    hint = "index the pool with the tables, so that only their blocks are read"
-    what, of = f"attend to {BATCH} sequences of {stored} tokens", f"8 times all of their blocks ({used} bytes)"
+    hint = "index the pool with the tables first, and convert what that gives: so only their blocks are read"
+    what = f"attend to {BATCH} sequences of {stored} tokens in a pool of float32 with queries in {dtype}"
+    of = f"8 times all of their blocks ({used} bytes)"
     expect_bytes(spent, 8 * used, what=what, of=of, hint=hint)
 
 

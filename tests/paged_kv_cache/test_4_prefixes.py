@@ -80,10 +80,10 @@ def test_prefixes_branch_and_grow():
     hint = "insert adds to what is known"
     for tokens, want in (([1, 2, 3, 4, 7, 8, 9], [0, 1, 3]), ([1, 2, 5, 6, 7, 8, 9], [0, 2])):
         expect_lookup(index, tokens, want, note="after three inserts", hint=hint)
-    index.insert([1, 2, 3, 4], [8, 9])
-    index.insert([1, 2, 3, 4], [0, 1])
     note, hint = "after the prefix was inserted with blocks [8, 9] too", "a known prefix keeps the block that it has"
-    expect_lookup(index, [1, 2, 3, 4, 9], [0, 1], note=note, hint=hint)
+    for blocks in ([8, 9], [0, 1]):
+        index.insert([1, 2, 3, 4], blocks)
+        expect_lookup(index, [1, 2, 3, 4, 9], [0, 1], note=note, hint=hint)
     index.evict(9)
     expect_lookup(index, [1, 2, 3, 4, 9], [0, 1], note="after evict(9), which is not known", hint=hint)
 
@@ -96,6 +96,7 @@ def test_an_evicted_block_is_not_found():
         index.evict(11)  # of a sequence that was never inserted
         note = f"after blocks [4, 0, 7] were inserted and evict({block})"
         expect_lookup(index, TEXT, want, note=note, hint="forget the block; the chain ends before it")
+        expect_lookup(index, TEXT[2:], [], note=note, hint="a block is found only behind all tokens before it")
         index.evict(7)
         index.evict(block)
         note = f"after blocks [4, 0, 7] were inserted, and evict({block}) and evict(7)"
@@ -115,10 +116,21 @@ def test_a_block_that_is_used_anew_has_no_children():
     expect_lookup(index, [1, 2, 3, 4, 9], [], note=note, hint="block 0 holds other tokens by now")
 
 
-@pytest.mark.parametrize(("one", "other"), [([-1, 5], [-2, 5]), ([3, 5], [5, 3]), ([4, 4], [3, 5])], ids=str)
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([-1, 5], [-2, 5]),
+        ([3, 5], [5, 3]),
+        ([4, 4], [3, 5]),
+        ([-3, 5], [3, 5]),
+        ([1, 12], [11, 2]),
+        ([3, 5], [65539, 5]),
+    ],
+    ids=str,
+)
 def test_tokens_are_compared_not_hashes(one, other):
-    """Placeholders of images are negative, and hash(-1) is hash(-2) in Python; the others have equal sums. Another user's prompt
-    would be found."""
+    """Placeholders of images are negative, and hash(-1) is hash(-2) in Python; the others have equal sums,
+    digits or lowest bits. Another user's prompt would be found."""
     index = index_of((one, [4]))
     hint = "compare the tokens themselves, as a dict does with a tuple of them for its key"
     expect_lookup(index, [*other, 9], [], note=f"after insert({one}, [4])", hint=hint)
@@ -137,6 +149,9 @@ def test_what_lookup_returns_belongs_to_the_caller():
         found = index.lookup(tuple(TEXT))
         expect_equal(found, [3, 1], what="lookup of the tokens as a tuple", hint="keep copies, and return a new list")
         found.clear()
+    found = index.lookup(TEXT)
+    index.lookup([9])
+    expect_equal(found, [3, 1], what="an earlier list of lookup after another lookup", hint="return a new list")
 
 
 def test_a_prefix_is_served_from_the_cache(rng):
