@@ -15,6 +15,7 @@ from dojo.cli.mcp import mcp
 from dojo.cli.plan import plan
 from dojo.cli.practise import debug, follow_ups, hint, list_katas, reset, show, solution, test, watch
 from dojo.cli.remember import again, due, report, show_history
+from dojo.cli.room import room
 from dojo.cli.update import init, update
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
@@ -22,11 +23,11 @@ from dojo.core.printing import print_anything
 from dojo.progress.database import tell_of_damage
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Practise": (list_katas, show, watch, test, debug, hint, solution, follow_ups, reset),
+    "Practise": (list_katas, show, watch, room, test, debug, hint, solution, follow_ups, reset),
     "Set up": (init, update),
     "Interview": (drill, hunt),
     "Remember": (plan, due, again, show_history, report),
-    "Grade": (check, grade, grade_cohort),
+    "Grade": (grade, grade_cohort),
 }
 
 
@@ -86,7 +87,7 @@ class OldSpelling(click.Command):
     cls=KataGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Options: kata COMMAND -h   Other katas: kata --pack DIR   Also: kata dev, mcp",
+    epilog="Options: kata COMMAND -h   Packs: kata --pack DIR   Also: kata dev, check, mcp",
 )
 @click.version_option(package_name="katas", message="%(version)s")
 @click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
@@ -113,6 +114,7 @@ for commands in SECTIONS.values():
         main.add_command(command)
 main.add_command(dev)
 main.add_command(mcp)
+main.add_command(check)
 for command in dev.commands.values():
     main.add_command(OldSpelling(command))
 

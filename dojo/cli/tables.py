@@ -14,6 +14,7 @@ from rich.text import Text
 from dojo.core import stubs
 from dojo.core.catalog import ASKED, Catalog, Kata
 from dojo.core.paths import Checkout
+from dojo.practice.reading import by_track
 from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
@@ -37,9 +38,7 @@ def short_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) ->
     """
     marks = "  ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
     _solved(out, catalog, standing, f"   [dim]{marks}   kata list --long[/dim]")
-    tracks: dict[str, list[Kata]] = {}
-    for kata in catalog.katas:
-        tracks.setdefault(kata.track, []).append(kata)
+    tracks = by_track(catalog)
     width = out.width - max(map(len, tracks), default=0) - 4
     rows = {track: _filled([_marked(kata, standing) for kata in katas], width) for track, katas in tracks.items()}
     while out.is_terminal and sum(map(len, rows.values())) > out.height - LINES_BELOW_LIST:

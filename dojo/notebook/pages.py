@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 from dojo.core.catalog import Catalog, FollowUp, Kata
@@ -10,15 +9,19 @@ from dojo.core.outcome import COMPARING
 from dojo.core.pages import environment
 from dojo.core.paths import Checkout
 from dojo.core.stubs import signatures, stub
+from dojo.practice.formulas import typeset
 from dojo.practice.headless import facts
 from dojo.practice.live_run import LiveRun
+from dojo.practice.reading import by_track, paragraphs
 from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
 
 def render(template: str, **values: object) -> str:
     """The HTML of a template of this folder."""
-    return environment().get_template(f"notebook/{template}.html.jinja").render(**values)
+    pages = environment()
+    pages.filters["typeset"] = typeset
+    return pages.get_template(f"notebook/{template}.html.jinja").render(**values)
 
 
 @dataclass
@@ -114,25 +117,14 @@ class KataPage:
         return "\n\n".join(parts)
 
     def _values(self) -> dict[str, Any]:
-        paragraphs = self.docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
-        if not paragraphs or "?" not in paragraphs[0]:
-            paragraphs = [self.kata.question, *paragraphs]
         return {
             "kata": self.kata,
             "file": self.checkout.shown(self.checkout.answer(self.kata.name)),
             "standing": describe_progress(self.kata, self.progress),
             "done": self.progress.stages,
-            "paragraphs": [part for paragraph in paragraphs for part in _parts(paragraph)],
+            "paragraphs": paragraphs(self.kata, self.docstring),
             "signatures": signatures(stub(self.checkout, self.kata.name)),
         }
-
-
-def _parts(paragraph: str) -> list[tuple[bool, str]]:
-    """Its prose, and between that what is indented: a formula or a table, which keeps its lines (True)."""
-    return [
-        (indented, "\n".join(lines) if indented else " ".join(lines))
-        for indented, lines in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" "))
-    ]
 
 
 @dataclass
@@ -156,7 +148,7 @@ class ListPage:
         return sum(progress.state == "solved" for progress in self.standing.values())
 
     def _tracks(self) -> dict[str, list[tuple[str, Kata]]]:
-        tracks: dict[str, list[tuple[str, Kata]]] = {}
-        for kata in self.catalog.katas:
-            tracks.setdefault(kata.track, []).append((MARKS[self.standing[kata.name].state][0], kata))
-        return tracks
+        return {
+            track: [(MARKS[self.standing[kata.name].state][0], kata) for kata in katas]
+            for track, katas in by_track(self.catalog).items()
+        }

@@ -1,4 +1,4 @@
-"""Runs katas without a screen, for notebook cells and for a tutor: one fork server that stays, and each verdict recorded."""
+"""Runs katas without a terminal, for notebook cells, a tutor and the browser: one fork server that stays, and each verdict recorded."""
 
 import time
 from collections.abc import Callable
@@ -17,6 +17,11 @@ from dojo.practice.live_run import JOB_NUMBERS, LiveRun
 from dojo.progress.schedule import describe_new_ratings
 
 POLL_S = 1.0
+SUPERSEDED_POLL_S = 0.05
+
+
+def always_wanted() -> bool:
+    return False
 
 
 class Headless:
@@ -26,36 +31,53 @@ class Headless:
         self.checkout, self.catalog = checkout, catalog
         self._forkserver: ForkServer | None = None
 
+    def warm_up(self) -> None:
+        """Starts the fork server, so that the first run does not wait for torch."""
+        self._forkserver = self._forkserver or ForkServer(self.checkout)
+
     def close(self) -> None:
         if self._forkserver:
             self._forkserver.close()
             self._forkserver = None
 
-    def run(self, kata: Kata, changed: Callable[[LiveRun], object] = lambda live_run: None) -> LiveRun:
+    def run(
+        self,
+        kata: Kata,
+        changed: Callable[[LiveRun], object] = lambda live_run: None,
+        live_run: LiveRun | None = None,
+        superseded: Callable[[], bool] = always_wanted,
+    ) -> LiveRun:
         """Runs the tests on the learner's file, waits for the verdict and its diagnosis, and records them.
 
-        Calls `changed` whenever there is news. What stopped nothing, such as a full disk, is in `notices`.
+        Calls `changed` whenever there is news. What stopped nothing, such as a full disk, is in `notices`. `live_run` is one
+        of the same kata whose verdict stays until there is a new one. Returns early, with what is known, once `superseded`.
         """
-        self._forkserver = self._forkserver or ForkServer(self.checkout)
-        live_run = LiveRun(kata)
+        self.warm_up()
+        assert self._forkserver
+        live_run = live_run or LiveRun(kata)
         began, number = time.time(), next(JOB_NUMBERS)
+        live_run.notices = []
         live_run.start(number, time.monotonic())
+        changed(live_run)
         self._forkserver.submit(Job(number, kata.name, self.checkout.answers))
-        while True:
-            for message in self._forkserver.messages(POLL_S):
+        verdict: Verdict | None = None
+        while not superseded():
+            for message in self._forkserver.messages(POLL_S if superseded is always_wanted else SUPERSEDED_POLL_S):
                 if isinstance(message, Ready):
                     live_run.started_at = time.monotonic()  # the first verdict has waited for torch
                 if not live_run.apply(message, time.monotonic()):
                     continue
                 changed(live_run)
+                verdict = message if isinstance(message, Verdict) else verdict
                 if isinstance(message, Diagnosed | JobDied) or (
                     isinstance(message, Verdict) and not any(o.verdict == "failed" for o in message.outcomes)
                 ):
-                    return self._recorded(live_run, began)
+                    return self._recorded(live_run, verdict, began)
+        return self._recorded(live_run, verdict, began)
 
-    def _recorded(self, live_run: LiveRun, began: float) -> LiveRun:
-        if live_run.verdict:  # also when the fork server ended while the mistake was looked for
-            notice = actions.record_verdict(self.checkout, live_run, live_run.verdict, began)
+    def _recorded(self, live_run: LiveRun, verdict: Verdict | None, began: float) -> LiveRun:
+        if verdict:  # also when the fork server ended while the mistake was looked for
+            notice = actions.record_verdict(self.checkout, live_run, verdict, began)
             live_run.notices += [notice] if notice else []
             with suppress(UserError):  # the history's trouble has been told
                 live_run.notices += describe_new_ratings(self.checkout, self.catalog, time.time())

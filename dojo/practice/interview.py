@@ -1,8 +1,5 @@
 """`kata drill`: begins or resumes a drill, a hunt or a mock interview. Returns what to print when it is over."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from dojo.core import clock
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
@@ -10,42 +7,18 @@ from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.practice.drill import lock
 from dojo.practice.drill.app import DrillApp
-from dojo.practice.drill.choose import choose, least_recent
+from dojo.practice.drill.choose import choose
 from dojo.practice.drill.clock import clock_text
 from dojo.practice.drill.grading import HINT_POINTS
 from dojo.practice.drill.view import leaving_sentences
 from dojo.practice.hunt.app import HuntApp
-from dojo.practice.hunt.grading import HINT_POINTS as HUNT_HINT_POINTS
-from dojo.practice.hunt.start import new_hunt, solved_of
+from dojo.practice.hunt.start import new_hunt
+from dojo.practice.rounds import ROLES, ROUND, begin_round, end_round, parts_of, plan_round, round_intro, round_page
 from dojo.practice.start_page import LEAVE, LEAVE_ROUND, NOT_BEGUN, StartPage, wants_to_begin
 from dojo.practice.terminal import Terminal
-from dojo.progress.session_state import DrillState, RoundPart
+from dojo.progress.session_state import RoundPart
 from dojo.progress.sessions import Session, SessionLog
 
-
-@dataclass(frozen=True)
-class PartPlan:
-    """What a part of a mock interview asks for."""
-
-    name: str
-    kind: str
-    level: str
-    minutes: float
-    kata: str = ""  # this one, not one of the level
-    bugs: int = 1  # of a hunt
-
-
-ROUND = (
-    PartPlan("a warm-up", "drill", "warm-up", 15.0),
-    PartPlan("a core kata", "drill", "core", 30.0),
-    PartPlan("a bug hunt", "hunt", "core", 15.0),
-)
-ROLES = {  # the round that is really asked
-    "llm": (
-        PartPlan("four bugs in a small GPT", "hunt", "core", 25.0, kata="gpt_model", bugs=4),
-        PartPlan("then a KV cache with the same output", "drill", "core", 40.0, kata="kv_cache"),
-    ),
-}
 ROUND_LEFT = "Left; the clock stands. Go on with the round: kata drill --resume"
 
 
@@ -69,14 +42,10 @@ def start_round(checkout: Checkout, catalog: Catalog, track: str | None, role: s
     log = SessionLog(checkout)
     choose(log, catalog, track, None)  # raises for an unknown track before the screen is taken over
     parts = plan_round(log, catalog, track, ROLES[role] if role else ROUND)
-    minutes = sum(part.minutes for part in parts)
     with Terminal("kata drill --mock") as terminal, ForkServer(checkout) as forkserver:
         if not wants_to_begin(terminal, round_intro(checkout, catalog, parts)):
             return [NOT_BEGUN]
-        session = Session(0, "mock", "", minutes, checkout.state, clock.now(), state=DrillState(parts=parts))
-        log.add(session)
-        if not session.id:
-            raise UserError(f"{log.trouble} A round needs it to know its parts; a single drill does not: kata drill")
+        session = begin_round(log, parts)
         return _run_round(checkout, catalog, log, session, terminal, forkserver, begun=True)
 
 
@@ -92,7 +61,7 @@ def resume(checkout: Checkout, catalog: Catalog) -> list[str]:
         raise UserError("No drill was left unfinished. Begin one: kata drill")
     session = resumable[-1]
     if session.kind != "mock":
-        _check_folder(log, session)
+        check_folder(log, session)
     with Terminal("kata drill") as terminal, ForkServer(checkout) as forkserver:
         if session.kind == "mock":
             return _run_round(checkout, catalog, log, session, terminal, forkserver)
@@ -112,24 +81,6 @@ def drill_page(kata: Kata, minutes: float, part: str = "") -> StartPage:
     return StartPage(f"{part}A drill: {kata.title}", sentences, leaving=LEAVE_ROUND if part else LEAVE)
 
 
-def round_intro(checkout: Checkout, catalog: Catalog, parts: Sequence[RoundPart]) -> StartPage:
-    """The page before a mock interview. It says if the hunt will show the reference of a kata that is not solved."""
-    minutes = sum(part.minutes for part in parts)
-    names = ", ".join(f"{part.name} ({part.minutes:g})" for part in parts)
-    sentences = [
-        f"{len(parts)} parts in {minutes:g} minutes: {names}. Before each further part the clock stands until you "
-        "go on; q leaves a part, and kata drill --resume goes on with it.",
-        f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100 "
-        f"({HUNT_HINT_POINTS} in the hunt).",
-    ]
-    for part in parts:
-        if part.kind == "hunt" and not solved_of(checkout, [catalog[part.kata]]):
-            sentences.append(
-                f"The hunt shows the reference of {part.kata}, which you have not solved; it will ask before."
-            )
-    return StartPage("A mock interview", sentences)
-
-
 def _goes_on(catalog: Catalog, session: Session, terminal: Terminal, part: str = "") -> bool:
     """Asks before the clock of a session that was left goes on; True if it has no clock any more."""
     if session.state.phase not in ("work", "paused"):
@@ -137,29 +88,6 @@ def _goes_on(catalog: Catalog, session: Session, terminal: Terminal, part: str =
     sentence = f"{clock_text(session.seconds_left)} of {session.minutes:g} minutes are left. The clock has stood since."
     title = f"{part}The {session.kind} that you left: {catalog[session.kata].title}"
     return wants_to_begin(terminal, StartPage(title, [sentence], leaving="leave; the clock stands"))
-
-
-def plan_round(
-    log: SessionLog, catalog: Catalog, track: str | None, plans: Sequence[PartPlan] = ROUND
-) -> list[RoundPart]:
-    """The parts: katas of the level that a plan asks for, those met least recently, no kata twice if that is possible.
-
-    The hunt is in a kata that is solved, if there is one.
-    """
-    sessions = log.sessions()
-    parts: list[RoundPart] = []
-    for plan in plans:
-        if plan.kata:
-            parts.append(RoundPart(plan.kind, catalog[plan.kata].name, plan.minutes, plan.bugs, plan.name))
-            continue
-        used = {part.kata for part in parts}
-        unused = [k for k in catalog.katas if k.name not in used and (not track or k.track == track)]
-        fitting: list[Kata] = [k for k in unused if k.level == plan.level] or unused or list(catalog.katas)
-        if plan.kind == "hunt":
-            fitting = solved_of(log.checkout, fitting) or solved_of(log.checkout, unused) or fitting
-        kata = least_recent(fitting, sessions).name
-        parts.append(RoundPart(plan.kind, kata, plan.minutes, plan.bugs, plan.name))
-    return parts
 
 
 def _run_round(
@@ -174,14 +102,14 @@ def _run_round(
     """Runs the parts that are left. Before each it asks, unless the round has just `begun`."""
     parts = round_session.state.parts
     while True:
-        started = [s for s in log.sessions() if s.state.round_id == round_session.id]
+        started = parts_of(log, round_session)
         finished = [s for s in started if s.ended]
         number = len(finished)
         if number == len(parts):
             break
         title = f"{number + 1} of {len(parts)}: "
         if len(started) > number:
-            _check_folder(log, started[-1])
+            check_folder(log, started[-1])
             session = started[-1] if _goes_on(catalog, started[-1], terminal, title) else None
         else:
             session = _begin_part(catalog, log, terminal, forkserver, round_session, parts[number], title, begun)
@@ -192,10 +120,7 @@ def _run_round(
         app.run()
         if not app.next_part and not (session.ended and number + 1 == len(parts)):
             return [ROUND_LEFT]
-    round_session.elapsed = sum(s.elapsed for s in finished)
-    round_session.points = round(sum(s.points or 0.0 for s in finished) / len(finished), 1)
-    round_session.ended = clock.now()
-    log.add_event(round_session, "end")
+    end_round(log, round_session, finished)
     return round_page(catalog, round_session, finished)
 
 
@@ -231,21 +156,10 @@ def _app(
     return app(checkout, catalog[session.kata], session, log, terminal, part, forkserver)
 
 
-def _check_folder(log: SessionLog, session: Session) -> None:
+def check_folder(log: SessionLog, session: Session) -> None:
     """Ends a session whose folder was deleted, and raises UserError."""
     if not session.folder.is_dir():
         session.ended = clock.now()
         log.save(session)
         shown = log.checkout.shown(session.folder)
         raise UserError(f"{shown} is gone, so that {session.kind} cannot go on. Begin one: kata {session.kind}")
-
-
-def round_page(catalog: Catalog, round_session: Session, parts: list[Session]) -> list[str]:
-    """The points of a mock interview, a line for each part, and which kata to do again."""
-    lines = [f"The round: {round_session.points:g} points of 100."]
-    for session in parts:
-        kind = "bug hunt, " if session.kind == "hunt" else ""
-        minutes = f"{session.elapsed / 60:.0f} of {session.minutes:g} minutes"
-        lines.append(f"  {session.points or 0:5.1f}  {kind}{catalog[session.kata].title} ({minutes})")
-    weakest = min(parts, key=lambda session: session.points or 0.0)
-    return [*lines, f"Take the weakest again: kata {weakest.kind} {weakest.kata}"]

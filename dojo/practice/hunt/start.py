@@ -65,14 +65,34 @@ def new_hunt(
 
     Returns None if the learner does not want to begin; then nothing is recorded.
     """
-    if seed is None:
-        seed = random.SystemRandom().randrange(10**6)
+    seed = any_seed() if seed is None else seed
     number = count(bugs, "bug")
     terminal.draw(["", f" Planting {number} in {kata.name}, and making sure that tests find them ..."])
-    planted = plant(log.checkout, kata, bugs, seed, SourceTester(log.checkout, kata.name, forkserver).fails)
-    minutes = minutes or BASE_MINUTES + MINUTES_PER_BUG * bugs
+    planted = plant_bugs(log.checkout, kata, bugs, seed, forkserver)
+    minutes = minutes or hunt_minutes(bugs)
     if not wants_to_begin(terminal, start_page(log.checkout, kata, bugs, minutes, part)):
         return None
+    return begin_hunt(log, kata, planted, seed, minutes, round_id)
+
+
+def hunt_minutes(bugs: int) -> float:
+    """How long a hunt for so many bugs takes, unless told otherwise."""
+    return BASE_MINUTES + MINUTES_PER_BUG * bugs
+
+
+def any_seed() -> int:
+    return random.SystemRandom().randrange(10**6)
+
+
+def plant_bugs(checkout: Checkout, kata: Kata, bugs: int, seed: int, forkserver: ForkServer) -> Planted:
+    """A working file with bugs that the tests find."""
+    return plant(checkout, kata, bugs, seed, SourceTester(checkout, kata.name, forkserver).fails)
+
+
+def begin_hunt(
+    log: SessionLog, kata: Kata, planted: Planted, seed: int, minutes: float, round_id: int | None = None
+) -> Session:
+    """Records and returns the hunt; that it shows the reference is recorded as well."""
     record_hunt(log.checkout, kata, lambda sentence: setattr(log, "trouble", sentence))
     folder = new_folder(log.checkout, "hunts", kata.name)
     write(folder / f"{kata.name}.py", planted.source)

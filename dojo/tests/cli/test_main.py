@@ -13,11 +13,11 @@ from dojo.tests.checkouts import MISTAKES, add_kata, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, program
 
 COMMANDS = {
-    "Practise": ["list", "show", "watch", "test", "debug", "hint", "solution", "follow-ups", "reset"],
+    "Practise": ["list", "show", "watch", "room", "test", "debug", "hint", "solution", "follow-ups", "reset"],
     "Set up": ["init", "update"],
     "Interview": ["drill", "hunt"],
     "Remember": ["plan", "due", "again", "history", "report"],
-    "Grade": ["check", "grade", "grade-cohort"],
+    "Grade": ["grade", "grade-cohort"],
 }
 
 

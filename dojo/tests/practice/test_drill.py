@@ -11,7 +11,7 @@ from dojo.core.errors import UserError
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
-from dojo.practice import actions, interview
+from dojo.practice import actions, interview, rounds
 from dojo.practice.drill import clock as drill_clock
 from dojo.practice.drill import grading, lock
 from dojo.practice.drill.choose import choose
@@ -634,7 +634,7 @@ def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
     """60 minutes of the katas met least recently."""
     log = SessionLog(room.checkout)
     add(log, "tiny")
-    parts = interview.plan_round(log, several, None)
+    parts = rounds.plan_round(log, several, None)
     assert [part.kind for part in parts] == ["drill", "drill", "hunt"]
     assert [part.kata for part in parts] == ["bit", "dot", "jot"]
     assert sum(part.minutes for part in parts) == 60
@@ -643,10 +643,10 @@ def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
 def test_the_round_of_a_role_names_its_katas_and_bugs(room, several):
     """And keeps them when it is stored. Every role's katas are there."""
     plans = (
-        interview.PartPlan("two bugs", "hunt", "core", 20.0, kata="jot", bugs=2),
-        interview.PartPlan("then this", "drill", "core", 40.0, kata="tiny"),
+        rounds.PartPlan("two bugs", "hunt", "core", 20.0, kata="jot", bugs=2),
+        rounds.PartPlan("then this", "drill", "core", 40.0, kata="tiny"),
     )
-    parts = interview.plan_round(SessionLog(room.checkout), several, None, plans)
+    parts = rounds.plan_round(SessionLog(room.checkout), several, None, plans)
     assert [(part.kind, part.kata, part.minutes, part.bugs) for part in parts] == [
         ("hunt", "jot", 20.0, 2),
         ("drill", "tiny", 40.0, 1),
@@ -656,7 +656,7 @@ def test_the_round_of_a_role_names_its_katas_and_bugs(room, several):
     stored = DrillState.from_json(DrillState(parts=parts).to_json()).parts
     assert [(part.kata, part.bugs) for part in stored] == [("jot", 2), ("tiny", 1)]
     katas = {kata.name for kata in load_catalog(checkouts.Checkout(checkouts.REPOSITORY)).katas}
-    assert {plan.kata for plans in interview.ROLES.values() for plan in plans} <= katas
+    assert {plan.kata for plans in rounds.ROLES.values() for plan in plans} <= katas
 
 
 @pytest.mark.parametrize("options", [["--role", "llm"], ["--mock", "--role", "llm", "--track", "numbers"]])
@@ -669,7 +669,7 @@ def test_a_role_is_a_round_of_its_own(checkout, options):
 
 def test_a_round_of_one_kata_repeats_it(room, catalog):
     """If the catalogue has no other."""
-    assert [part.kata for part in interview.plan_round(SessionLog(room.checkout), catalog, None)] == ["tiny"] * 3
+    assert [part.kata for part in rounds.plan_round(SessionLog(room.checkout), catalog, None)] == ["tiny"] * 3
 
 
 def test_two_drills_of_one_second_have_folders_of_their_own(room, checkout):

@@ -3,7 +3,7 @@
 import pytest
 
 from dojo.core.catalog import load_catalog
-from dojo.practice import actions, interview
+from dojo.practice import actions, interview, rounds
 from dojo.practice.hunt import start
 from dojo.practice.hunt.plant import SourceTester
 from dojo.practice.start_page import StartPage, wants_to_begin
@@ -111,13 +111,13 @@ def test_a_hunt_and_a_round_prefer_a_solved_kata(checkout):
         add_kata(checkout, name)
     catalog, log = load_catalog(checkout), SessionLog(checkout)
     assert start.choose(log, catalog).name == "tiny"
-    unsolved = interview.round_intro(checkout, catalog, interview.plan_round(log, catalog, None))
+    unsolved = rounds.round_intro(checkout, catalog, rounds.plan_round(log, catalog, None))
     assert "The hunt shows the reference of dot, which you have not solved" in unsolved.sentences[-1]
     record(checkout, "jot", "passed")
     assert start.choose(log, catalog).name == "jot"
-    parts = interview.plan_round(log, catalog, None)
+    parts = rounds.plan_round(log, catalog, None)
     assert [part.kata for part in parts] == ["tiny", "bit", "jot"]
-    assert "The hunt shows" not in " ".join(interview.round_intro(checkout, catalog, parts).sentences)
+    assert "The hunt shows" not in " ".join(rounds.round_intro(checkout, catalog, parts).sentences)
 
 
 # Drills that are resumed

@@ -44,6 +44,8 @@ NOT_FOR_LEARNERS = {
     "distributed",
     "dask",
     "mcp",
+    "nicegui",
+    "fastapi",
     "pydantic",
     "jsonschema",
     "pyyaml",
@@ -141,7 +143,14 @@ def test_requirements_pin_what_a_learner_needs_and_nothing_else(platform, python
 @pytest.mark.parametrize(("platform", "python"), DEVELOPER)
 def test_the_developers_requirements_pin_what_the_checks_need(platform, python):
     """Together with the learner's, which they include. What only Python 3.11 needs is pinned for all."""
-    direct = [*PROJECT["dependencies"], *EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["dev"]]
+    direct = [
+        *PROJECT["dependencies"],
+        *EXTRAS["notebooks"],
+        *EXTRAS["cohort"],
+        *EXTRAS["tutor"],
+        *EXTRAS["room"],
+        *EXTRAS["dev"],
+    ]
     pins = pinned(["requirements.txt", "requirements-dev.txt"], platform, python)
     assert closure(direct, platform, python) <= pins
     assert pins <= closure(direct, platform, "3.11")
@@ -162,7 +171,7 @@ def test_each_file_builds_on_the_one_before():
 def test_the_direct_pins_are_pyprojects_dependencies():
     """Above the line on what they bring along; markdown-it-py is a developer's tool that rich brings anyway."""
     assert direct_names("requirements.txt") == names(PROJECT["dependencies"])
-    developers = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["dev"]])
+    developers = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["room"], *EXTRAS["dev"]])
     assert direct_names("requirements-dev.txt") | {"markdown-it-py"} == developers
     assert direct_names("requirements-peers.txt") == names(EXTRAS["peers"])
 
@@ -252,6 +261,19 @@ def test_every_module_of_the_trainer_loads_but_those_of_extras(light):
     assert loaded.stdout.splitlines() == [
         "dojo.authoring.bench.plot matplotlib",
         "dojo.notebook.magics IPython",
+        *(
+            f"dojo.room.{module} nicegui"
+            for module in (
+                "editor",
+                "frame",
+                "interview_page",
+                "kata_page",
+                "list_page",
+                "server",
+                "session_page",
+                "start_pages",
+            )
+        ),
         "dojo.tutor.server mcp",
     ]
 
@@ -306,6 +328,6 @@ def test_what_is_imported_is_declared():
     modules = set().union(*map(imported_modules, files)) - sys.stdlib_module_names - {"dojo", "katas", "tests"}
     owners = metadata.packages_distributions()
     imported = {canonicalize_name(owner) for module in modules for owner in owners.get(module, [module])}
-    optional = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["peers"]])
+    optional = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["room"], *EXTRAS["peers"]])
     # nbval and ipykernel bring the first two; the third is for the check of the links, which is the repository's own
     assert imported - names(PROJECT["dependencies"]) - optional <= {"nbformat", "jupyter-client", "markdown-it-py"}

@@ -1,0 +1,88 @@
+"""The pages before a clock starts: of a drill, and of a hunt."""
+
+from collections.abc import Callable
+
+from nicegui import run, ui
+
+from dojo.core.catalog import Kata
+from dojo.core.errors import UserError
+from dojo.practice.hunt.start import hunt_minutes, start_page
+from dojo.practice.interview import drill_page
+from dojo.practice.start_page import StartPage
+from dojo.room.frame import button, frame, html, sentences, trouble_page
+from dojo.room.state import Room
+
+BUGS = (1, 2, 3, 4)
+MINUTES = (1.0, 180.0)  # the least and the most of a drill
+
+
+def add(room: Room) -> None:
+    """Registers both pages."""
+
+    @ui.page("/drill/{name}")
+    def drill(name: str, minutes: float = 0.0) -> None:
+        try:
+            kata = room.catalog.find(name)
+        except UserError as error:
+            trouble_page(error)
+            return
+        minutes = min(max(minutes, MINUTES[0]), MINUTES[1]) if minutes > 0 else kata.minutes  # NaN is not
+        room.sessions.spare.warm_up()
+        show(drill_page(kata, minutes), lambda: room.sessions.begin_drill(kata, minutes))
+
+    @ui.page("/hunt/{name}")
+    def hunt(name: str, bugs: int = 1) -> None:
+        try:
+            kata = room.catalog.find(name)
+        except UserError as error:
+            trouble_page(error)
+            return
+        bugs = min(max(bugs, BUGS[0]), BUGS[-1])
+        page = start_page(room.checkout, kata, bugs, hunt_minutes(bugs), "")
+        room.sessions.spare.warm_up()
+        meanwhile = "Planting, and making sure that tests find it ..."
+        show(page, lambda: room.sessions.begin_hunt(kata, bugs), meanwhile, lambda: choose_bugs(kata, bugs))
+
+
+def show(
+    page: StartPage,
+    begin: Callable[[], int],
+    meanwhile: str = "Starting ...",
+    choose: Callable[[], object] = lambda: None,
+    leads_to: str = "/session/{}",
+) -> None:
+    """The page, and a button that begins and leads to the session."""
+
+    async def start() -> None:
+        start_button.props("disabled")
+        trouble.content = sentences([meanwhile])
+        try:
+            number = await run.io_bound(begin)
+        except Exception as error:
+            known = isinstance(error, UserError)
+            trouble.content = sentences([str(error) if known else f"A fault of the trainer: {error!r}"], "bad")
+            start_button.props(remove="disabled")
+            if known:
+                return
+            raise
+        ui.navigate.to(leads_to.format(number))
+
+    with frame(page.title):
+        html(sentences(page.sentences, ""))
+        if page.warning:
+            html(sentences([page.warning], "because"))
+        choose()
+        with ui.element("div").classes("buttons"):
+            start_button = button("Start the clock", start, "main")
+            ui.link(page.leaving.replace("leave", "Go back", 1), "/")
+        trouble = html("").props("role=status")
+
+
+def choose_bugs(kata: Kata, bugs: int) -> None:
+    with ui.element("nav").props('aria-label="How many bugs"'), ui.element("ul").classes("roles"):
+        for number in BUGS:
+            with ui.element("li"):
+                text = "1 bug" if number == 1 else f"{number} bugs"
+                link = ui.link(text, f"/hunt/{kata.name}?bugs={number}")
+                if number == bugs:
+                    link.props("aria-current=page")
