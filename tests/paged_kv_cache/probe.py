@@ -100,7 +100,8 @@ def play(kata, case):
         moved = [[old != new for old, new in zip(before.get(name, []), tables[name], strict=False)] for name in names]
         inside = all(0 <= block < case.sizes[0] for block in order)
         seen[str(number)] = [result, [*map(cache.length, names)], labels, moved, cache.free_blocks, inside]
-        seqs = [name for name in names[::-1] if cache.length(name)]
+        last = f"{case.steps} -".split()[number + 1][0] == "-"  # or before something is freed
+        seqs = [name for name in names[::-1] if last and cache.length(name)]
         seen[f"{number} answers"] = cache.attend(seqs, case.q[: len(seqs)]) if seqs else None
     return {**seen, **(flagged(cache, case) if case.flag else {})}
 
@@ -144,7 +145,6 @@ def cost(kata, case):
         answers = cache.attend(["a", "b"], k[:, :2].transpose(0, 1))
     with measure() as short:
         cache.attend(["b", "b"], k[:, :2].transpose(0, 1))
-    block = k.nbytes // 4  # of the keys and values of 16 tokens
-    lean = read.bytes < 200 * block, spent[2].bytes < 4 * block, spent[3].bytes < 9 * block
+    lean = read.bytes < 50 * k.nbytes, spent[2].bytes < k.nbytes, 4 * spent[3].bytes < 9 * k.nbytes
     flat = read.operators <= short.operators + 4, spent[0].operators <= spent[1].operators + 4
     return {"answers": answers, "lean": lean, "flat": flat}
