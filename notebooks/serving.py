@@ -278,7 +278,7 @@ requests = [Request(100 - number, *each) for number, each in enumerate(zip(promp
 answers = {request.id: alone(list(request.prompt), request.max_new_tokens) for request in requests}
 
 
-def serve(requests, mistake=None, server=None, *, max_batch=4, budget=16, room=BLOCKS * BLOCK, first=0):
+def serve(requests, mistake=None, server=None, *, max_batch=4, budget=64, room=BLOCKS * BLOCK, first=0):
     """The server after it has answered all requests, and whether each answer is the one that the model gives alone.
 
     The first `first` requests come one step before the others.
@@ -367,7 +367,7 @@ plt.show()
 
 # %% [markdown]
 # Less than half of the padded cache ever holds a token, and nearly all slots of the blocks in use do. In the same bytes,
-# blocks serve up to sixteen, and a call gives one and a half times the tokens. Those who are preempted pay for it: some
+# blocks serve up to sixteen, and a call gives over one and a half times the tokens. Those who are preempted pay for it: some
 # tokens are computed twice. *Room for the whole answer* never preempts, and keeps room for tokens that come much later.
 #
 # ## Prefixes and forks
@@ -482,7 +482,7 @@ print("in fewer than half the calls:", len(target.calls) < tokens / 2)
 print("a drafted token is kept with a probability of 0.4 to 0.85:", 0.4 < acceptance < 0.85)
 print("without a draft, one token a call:", per_call[0] == 1)
 print(
-    "tokens per call are within 20 % of the formula:", all(abs(per_call[g] / promised[g] - 1) < 0.2 for g in per_call)
+    "tokens per call are within 25 % of the formula:", all(abs(per_call[g] / promised[g] - 1) < 0.25 for g in per_call)
 )
 print("they grow with the draft:", sorted(per_call.values()) == list(per_call.values()))
 print("FLOPs grow, too, to at least twice as many:", flops[8] > 2 * flops[0])
@@ -521,7 +521,7 @@ for name, (each, loss) in notes.items():
     print(f"{name}: {each:.2f} tokens per call; the model's loss of the text {loss:.2f}, of its own {own_surprise:.2f}")
 
 # %% [markdown]
-# The formula takes the acceptance to be the same everywhere, and is right within a fifth all the same. Calls fall and FLOPs
+# The formula takes the acceptance to be the same everywhere, and is right within a quarter all the same. Calls fall and FLOPs
 # rise: this pays as long as a call waits for the weights, as decoding a single text does. *Keeps everything* has the best
 # count that there is, because nobody checks.
 #
@@ -609,7 +609,7 @@ for name in ("right", "one scale for the batch"):
 
 # %%
 figure, axis = plt.subplots(figsize=(8.4, 3), layout="constrained")
-to_the_left = {"int4 in groups of 64", "one range for all", "int8, tokens too", "truncates"}
+to_the_left = {"NF4", "one range for all", "int8, tokens too", "truncates"}
 for name in bits:
     colour = "tab:red" if name in mistakes else "tab:blue"
     axis.plot(bits[name], worse[name], color=colour, marker="x" if name in mistakes else "o", linestyle="")
@@ -617,7 +617,7 @@ for name in bits:
     axis.annotate(
         name,
         (bits[name], worse[name]),
-        (8 * side, 0),
+        (8 * side, {"int4 in groups of 64": -11, "one scale for all": -8, "int8": 5}.get(name, 0)),
         textcoords="offset points",
         color=colour,
         fontsize=9,
