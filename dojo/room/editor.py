@@ -30,9 +30,8 @@ class Editor:
         self.sheet, self.saved = sheet, saved
         self._typed_at = 0.0  # when something was typed that is not saved; 0 if all is
         self._gone_at = 0.0
-        self._saved_text = self.text = (
-            sheet.read()
-        )  # what the file held when it was read or saved last; what the window shows
+        self.text = sheet.read()  # what the window shows
+        self._saved_text = self.text  # what the file held when it was read or saved last
         self._in_trouble = False  # the last save failed; the next pause tries again
         self._kept = ""  # what was put aside last, because its window went away
         self._begun, self._enabled = False, True

@@ -28,9 +28,8 @@ def frame(title: str, *, wide: bool = False) -> Iterator[ui.html]:
             ui.link("katas", "/")
         ui.html(str(escape(title)), sanitize=False, tag="h1")
         right = html("").classes("right")
-    with (
-        ui.element("div").props("id=content tabindex=-1").classes("wide" if wide else "narrow")
-    ):  # NiceGUI's page is <main>
+    content = ui.element("div")  # NiceGUI's page around it is <main>
+    with content.props("id=content tabindex=-1").classes("wide" if wide else "narrow"):
         yield right
 
 

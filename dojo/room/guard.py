@@ -117,9 +117,8 @@ class Guard:
 
     async def _exchange(self, scope: Scope, send: Send) -> None:
         """Gives the cookie for the secret in the address, and leads to the same page without it."""
-        path = "/" + scope.get("raw_path", b"/").decode("latin-1").lstrip(
-            "/"
-        )  # `//elsewhere` would lead to another site
+        path = scope.get("raw_path", b"/").decode("latin-1")
+        path = "/" + path.lstrip("/")  # `//elsewhere` would lead to another site
         rest = [(name, value) for name, value in _query(scope) if name != PARAMETER]
         path += f"?{urlencode(rest)}" if rest else ""
         cookie = f"{self.cookie}={self.secret}; HttpOnly; SameSite=Strict; Path=/"
