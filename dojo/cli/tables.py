@@ -14,7 +14,7 @@ from rich.text import Text
 from dojo.core import stubs
 from dojo.core.catalog import ASKED, Catalog, Kata
 from dojo.core.paths import Checkout
-from dojo.practice.reading import by_track
+from dojo.practice.reading import asks, by_track
 from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
@@ -145,7 +145,7 @@ def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, prog
     )
     out.print(f"{escape(checkout.shown(checkout.answer(kata.name)))}  ({describe_progress(kata, progress)})\n")
     paragraphs = docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
-    if not paragraphs or "?" not in paragraphs[0]:  # most docstrings ask the question, at greater length
+    if not asks(kata, paragraphs):
         out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
     for paragraph in paragraphs:
         laid_out = "\n " in paragraph or paragraph.startswith(" ")

@@ -4,13 +4,21 @@ from itertools import groupby
 
 from dojo.core.catalog import Catalog, Kata
 
+BEGINNING = 20  # letters that a question and a paragraph that asks it at greater length share
+
 
 def paragraphs(kata: Kata, docstring: str) -> list[tuple[bool, str]]:
     """The question and the rules, from the docstring of the stub; True for a formula or a table, which keeps its lines."""
     found = docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
-    if not found or "?" not in found[0]:  # most docstrings ask the question, at greater length
+    if not asks(kata, found):
         found = [kata.question, *found]
     return [part for paragraph in found for part in _parts(paragraph)]
+
+
+def asks(kata: Kata, paragraphs: list[str]) -> bool:
+    """Whether the first of `paragraphs`, which follow a docstring's first line, asks the kata's question: most do."""
+    first = " ".join(paragraphs[0].split()) if paragraphs else ""
+    return "?" in first or first.startswith(kata.question[:BEGINNING])
 
 
 def _parts(paragraph: str) -> list[tuple[bool, str]]:
