@@ -5,12 +5,14 @@ from pathlib import Path
 from dojo.authoring.verify.mutants import Mutant
 from dojo.authoring.verify.trials import Trials
 from dojo.core.paths import Checkout
-from dojo.engine.warm_pytest import TestTrace
+from dojo.engine import warm_pytest
 
 
 def test_a_test_that_has_killed_a_mutant_of_the_same_statement_comes_first(tmp_path):
     trials = Trials(None, Checkout(tmp_path), "tiny", [])  # type: ignore[arg-type]
-    trials.traces = {name: TestTrace(Path("test_1_core.py"), 0.01, frozenset({3, 9})) for name in ("often", "here[1]")}
+    trials.traces = {
+        name: warm_pytest.TestTrace(Path("test_1_core.py"), 0.01, frozenset({3, 9})) for name in ("often", "here[1]")
+    }
     elsewhere = Mutant("double: x -> y", "", range(9, 10))
     for _ in range(5):
         trials.count_kill(elsewhere, "often")

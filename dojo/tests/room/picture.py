@@ -17,7 +17,7 @@ from dojo.tests.room.rooms import RunningRoom
 
 PICTURE = REPOSITORY / "docs" / "pictures" / "room.png"
 SIZE = (1280, 760)
-COLOURS = 200  # which a picture of text needs
+COLOURS = 96  # which a picture of text needs
 
 
 def draw() -> None:
