@@ -88,9 +88,9 @@ class Person:
 
     @property
     def written(self) -> str:
-        """What stands in the editor."""
-        script = "return getElement(kata.id).editor.state.doc.toString()"
-        return str(self.chrome.execute_script(script))
+        """What stands in the editor, once there is one."""
+        script = "return window.kata?.id && getElement(kata.id)?.editor ? [kata.text()] : null"
+        return str(self.until(lambda: self.chrome.execute_script(script), "the editor")[0])
 
     def press(self, *keys: str) -> None:
         self.chrome.switch_to.active_element.send_keys(*keys)

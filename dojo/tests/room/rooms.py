@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,11 +17,19 @@ from dojo.tests.checkouts import REPOSITORY, add_kata, make_checkout
 START_S = 60
 
 
+def any_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class RunningRoom:
     """`kata room` in `checkout`; `address` is what it printed."""
 
     def __init__(self, checkout: Checkout, *arguments: str) -> None:
-        self.checkout, self.arguments = checkout, arguments
+        self.checkout = checkout
+        # Rooms that start at the same moment, in several processes of tests, would all find the usual port free.
+        self.arguments = arguments if "--port" in arguments else (*arguments, "--port", str(any_free_port()))
         self.start()
 
     def start(self) -> None:

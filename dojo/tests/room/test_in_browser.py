@@ -525,7 +525,6 @@ def test_a_drill_to_its_end(person, room, kata):
 
 def test_a_server_that_was_lost_comes_back_with_what_was_typed(person, room, kata):
     """The page reconnects by itself, and what was typed meanwhile is saved and judged, also in a window that was closed."""
-    room.arguments = ("--port", str(room.port))
     closed = OneKata(room.checkout, KATAS[next(NUMBERS)])
     person.enter(kata.path)
     person.reads("write me")
