@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dojo.authoring.verify.report import ProofReport
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-LINES_BELOW_LIST = 10  # what `kata` prints beside the list of katas, and the prompt
+LINES_BELOW_LIST = 12  # what `kata` prints beside the list of katas, what is due included, and the prompt
 
 
 def console() -> Console:
