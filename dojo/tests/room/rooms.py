@@ -8,13 +8,54 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
+from itertools import count
 from pathlib import Path
 
 from dojo.core.paths import Checkout
+from dojo.progress.attempts import Attempt, read_attempts
+from dojo.progress.sessions import Session, SessionLog
 from dojo.tests.checkouts import REPOSITORY, add_kata, make_checkout
 
 START_S = 60
+KATAS = [f"tiny{number:02}" for number in range(40)]
+NUMBERS = count()  # of those that no test has taken yet
+
+
+@dataclass(frozen=True)
+class OneKata:
+    """A kata that no other test touches."""
+
+    checkout: Checkout
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"/kata/{self.name}"
+
+    @property
+    def file(self) -> Path:
+        return self.checkout.answer(self.name)
+
+    @property
+    def reference(self) -> str:
+        return self.checkout.reference(self.name).read_text()
+
+    @property
+    def session(self) -> Session:
+        """The drill or hunt of this kata."""
+        return next(s for s in reversed(SessionLog(self.checkout).sessions()) if s.kata == self.name)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return [attempt for attempt in read_attempts(self.checkout) if attempt.kata == self.name]
+
+    @property
+    def copies(self) -> list[str]:
+        """What lies in .dojo/backups/."""
+        folder = self.checkout.state / "backups"
+        return [copy.read_bytes().decode("utf-8", "replace") for copy in sorted(folder.glob(f"{self.name}-*.py"))]
 
 
 def any_free_port() -> int:

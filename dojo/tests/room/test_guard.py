@@ -242,6 +242,12 @@ def test_outside_a_container_nobody_else_is_let_in(checkout, monkeypatch):
     assert "no container" in result.stderr
 
 
+def test_without_nicegui_it_says_how_to_get_it(checkout, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nicegui", None)  # as if it were not installed
+    result = CliRunner().invoke(main.main, ["room"])
+    assert (result.exit_code, result.stderr) == (2, "The room needs NiceGUI: pip install -e '.[room]'\n")
+
+
 def test_a_taken_port_is_told(room):
     command = [sys.executable, "-m", "dojo.cli", "room", "--no-open", "--port", str(room.port)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
