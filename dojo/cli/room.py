@@ -7,6 +7,7 @@ import click
 from dojo.cli.common import complete_kata, find_practice
 from dojo.core.errors import UserError
 
+ONLY_HERE = "Only this machine can reach it"
 CONTAINERS = ("/.dockerenv", "/run/.containerenv")
 
 
@@ -34,5 +35,6 @@ def room(name: str, port: int | None, no_open: bool, container: bool) -> None:
     from dojo.room.state import Room
 
     port, secret = free_port(port), read_secret(checkout)
-    click.echo(f"The room is at {address(port, secret, kata)}\nOnly this machine can reach it. To end it: Ctrl-C")
+    who = "Whoever can reach this container can knock; publish the port on 127.0.0.1 only" if container else ONLY_HERE
+    click.echo(f"The room is at {address(port, secret, kata)}\n{who}. To end it: Ctrl-C")
     serve(Room.opened(checkout, catalog), port, secret, kata, show=not no_open, everywhere=container)

@@ -6,10 +6,9 @@ from typing import Any
 
 from dojo.core.catalog import Catalog, FollowUp, Kata
 from dojo.core.outcome import COMPARING
-from dojo.core.pages import environment
 from dojo.core.paths import Checkout
 from dojo.core.stubs import signatures, stub
-from dojo.practice.formulas import typeset
+from dojo.practice import html
 from dojo.practice.headless import facts
 from dojo.practice.live_run import LiveRun
 from dojo.practice.reading import by_track, paragraphs
@@ -19,9 +18,7 @@ from dojo.progress.standing import MARKS, describe_progress
 
 def render(template: str, **values: object) -> str:
     """The HTML of a template of this folder."""
-    pages = environment()
-    pages.filters["typeset"] = typeset
-    return pages.get_template(f"notebook/{template}.html.jinja").render(**values)
+    return html.render(f"notebook/{template}", **values)
 
 
 @dataclass

@@ -20,7 +20,7 @@ POLL_S = 1.0
 SUPERSEDED_POLL_S = 0.05
 
 
-def always_wanted() -> bool:
+def never() -> bool:
     return False
 
 
@@ -45,7 +45,7 @@ class Headless:
         kata: Kata,
         changed: Callable[[LiveRun], object] = lambda live_run: None,
         live_run: LiveRun | None = None,
-        superseded: Callable[[], bool] = always_wanted,
+        superseded: Callable[[], bool] = never,
     ) -> LiveRun:
         """Runs the tests on the learner's file, waits for the verdict and its diagnosis, and records them.
 
@@ -62,7 +62,7 @@ class Headless:
         self._forkserver.submit(Job(number, kata.name, self.checkout.answers))
         verdict: Verdict | None = None
         while not superseded():
-            for message in self._forkserver.messages(POLL_S if superseded is always_wanted else SUPERSEDED_POLL_S):
+            for message in self._forkserver.messages(POLL_S if superseded is never else SUPERSEDED_POLL_S):
                 if isinstance(message, Ready):
                     live_run.started_at = time.monotonic()  # the first verdict has waited for torch
                 if not live_run.apply(message, time.monotonic()):

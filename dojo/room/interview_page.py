@@ -20,7 +20,7 @@ from dojo.progress.session_state import RoundPart
 from dojo.progress.sessions import Session, SessionLog
 from dojo.room.frame import frame, html, link_button, sentences, trouble_page
 from dojo.room.html import render
-from dojo.room.start_pages import show
+from dojo.room.start_pages import PLANTING, show
 from dojo.room.state import Room
 
 
@@ -92,10 +92,13 @@ def _offer(room: Room, session: Session, part: RoundPart, title: str, overview: 
         show(
             page,
             lambda: room.sessions.begin_hunt(kata, part.bugs, part.minutes, session.id),
-            "Planting, and making sure that tests find it ...",
+            PLANTING,
             lambda: html(overview),
         )
     else:
         page = drill_page(kata, part.minutes, title)
-        begin = lambda: room.sessions.begin_drill(kata, part.minutes, session.id)  # noqa: E731
-        show(page, begin, choose=lambda: html(overview))
+        show(
+            page,
+            lambda: room.sessions.begin_drill(kata, part.minutes, session.id),
+            choose=lambda: html(overview),
+        )

@@ -47,8 +47,6 @@ class SessionView:
 class Buttons:
     """Stands where the apps expect a terminal: what comes through `keys` are names of commands."""
 
-    size = (80, 24)
-
     def __init__(self) -> None:
         self.keys, self._sender = Pipe(duplex=False)
 
@@ -120,7 +118,7 @@ def view_of(app: RoomDrill) -> SessionView:
     """All that a window needs, from the state of the app."""
     session, phase, kata = app.session, app.phase, app.kata
     live_run = app.book.shown(app.live_run)
-    verdict, lights = render_verdict(app.checkout, live_run, in_session=True)
+    verdict, lights = render_verdict(app.checkout, live_run)
     hunt = app.hunt if isinstance(app, RoomHunt) else None
     if phase in ("asking", "answered"):
         number = len(app.state.ratings)

@@ -13,6 +13,7 @@ from dojo.room.frame import button, frame, html, sentences, trouble_page
 from dojo.room.state import Room
 
 BUGS = (1, 2, 3, 4)
+PLANTING = "Planting, and making sure that tests find it ..."
 MINUTES = (1.0, 180.0)  # the least and the most of a drill
 
 
@@ -40,8 +41,7 @@ def add(room: Room) -> None:
         bugs = min(max(bugs, BUGS[0]), BUGS[-1])
         page = start_page(room.checkout, kata, bugs, hunt_minutes(bugs), "")
         room.sessions.spare.warm_up()
-        meanwhile = "Planting, and making sure that tests find it ..."
-        show(page, lambda: room.sessions.begin_hunt(kata, bugs), meanwhile, lambda: choose_bugs(kata, bugs))
+        show(page, lambda: room.sessions.begin_hunt(kata, bugs), PLANTING, lambda: choose_bugs(kata, bugs))
 
 
 def show(
