@@ -93,7 +93,7 @@ def round_intro(checkout: Checkout, catalog: Catalog, parts: Sequence[RoundPart]
     names = ", ".join(f"{part.name} ({part.minutes:g})" for part in parts)
     sentences = [
         f"{len(parts)} parts in {minutes:g} minutes: {names}. Before each further part the clock stands until you "
-        "go on; q leaves a part, and kata drill --resume goes on with it.",
+        "go on. A part that you leave waits, and so does the round: kata drill --resume.",
         f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100 "
         f"({HUNT_HINT_POINTS} in the hunt).",
     ]
