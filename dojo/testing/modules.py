@@ -1,4 +1,4 @@
-"""The parameters that a module has, weights that are set by hand, and what a graph keeps alive."""
+"""The parameters that a module has, weights that are set by hand, and what a module or a graph keeps alive."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -76,6 +76,26 @@ def fill_at_random(parameters: Iterable[nn.Parameter], rng: torch.Generator, siz
     """Overwrites parameters with normal numbers of this size: a module in the middle of its training has no zeros."""
     for parameter in parameters:
         fill(parameter, size * randn(rng, *parameter.shape))
+
+
+def bytes_held(thing: Any) -> int:
+    """Bytes of all tensors that can be reached from an object by its attributes, what they contain and what they close over.
+
+    Memory that several tensors share counts once. The parts of classes do not count.
+    """
+    return _bytes_held(thing, set())
+
+
+def _bytes_held(thing: Any, seen: set[Any]) -> int:
+    key = thing.untyped_storage()._cdata if isinstance(thing, Tensor) else id(thing)
+    if key in seen or isinstance(thing, type):
+        return 0
+    seen.add(key)
+    if isinstance(thing, Tensor):
+        return thing.untyped_storage().nbytes()
+    parts = list(thing.values()) if isinstance(thing, dict) else list(thing) if isinstance(thing, list | tuple) else []
+    parts += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
+    return sum(_bytes_held(part, seen) for part in [*parts, *getattr(thing, "__dict__", {}).values()])
 
 
 class Traced(torch.autograd.Function):

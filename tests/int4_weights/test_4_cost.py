@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dojo.testing import expect, expect_flat_operators, expect_raises, randn
 from dojo.testing.describe import describe
+from dojo.testing.modules import bytes_held
 from katas.int4_weights import bits_per_weight, dequantize_groups, quantize_groups, quantize_nf4
 
 from .helpers import from_linear, grouped, output
@@ -19,20 +20,6 @@ def bits(*args, **kwargs):
     got = bits_per_weight(*args, **kwargs)
     expect(isinstance(got, int | float), f"bits_per_weight should be a number, but is {describe(got)}")
     return got
-
-
-def held(thing, seen=None):
-    """Bytes of all tensors that can be reached from an object by its attributes and what they contain."""
-    seen = set() if seen is None else seen
-    key = thing.untyped_storage()._cdata if isinstance(thing, Tensor) else id(thing)
-    if key in seen or isinstance(thing, type):
-        return 0
-    seen.add(key)
-    if isinstance(thing, Tensor):
-        return thing.untyped_storage().nbytes()
-    parts = list(thing.values()) if isinstance(thing, dict) else list(thing) if isinstance(thing, list | tuple) else []
-    parts += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
-    return sum(held(part, seen) for part in [*parts, *getattr(thing, "__dict__", {}).values()])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +58,7 @@ def test_the_layer_holds_what_the_bits_say(rng):
     layer = from_linear(nn.Linear(INPUTS, OUTPUTS), GROUP)
     want = round(bits(GROUP, scale_bits=40) * WEIGHTS / 8) + 4 * OUTPUTS
     for when in ("at first", "after a call"):
-        size = held(layer)
+        size = bytes_held(layer)
         sentence = f"a layer from {INPUTS} to {OUTPUTS} should hold {want} bytes {when}, but holds {size}"
         hint = "no float weight, no source layer, no codes of 8 bits, nothing kept between two calls"
         expect(size == want, sentence, hint=hint)

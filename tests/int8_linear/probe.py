@@ -6,6 +6,7 @@ from torch import nn
 from dojo.testing import randint, randn
 from dojo.testing.casts import UndefinedCasts
 from dojo.testing.cost import measure
+from dojo.testing.modules import bytes_held
 from dojo.testing.probes import Case, Pairs
 
 ROW, BACK, MATMUL, LAYER = "quantize_per_row", "dequantize", "int8_matmul", "Int8Linear"
@@ -126,25 +127,14 @@ def play(kata, case, kind):
     return {"y": y.double() if kind == "rounded" else y}
 
 
-def held(thing, seen):
-    key = thing.data_ptr() if isinstance(thing, torch.Tensor) else id(thing)
-    if key in seen or isinstance(thing, type):
-        return 0
-    seen.add(key)
-    if isinstance(thing, torch.Tensor):
-        return thing.untyped_storage().nbytes()
-    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else ()
-    return sum(held(part, seen) for part in [*parts, *getattr(thing, "__dict__", {}).values()])
-
-
 def cost(kata, case):
     codes, scales = torch.ones(256, 256, dtype=torch.int8), torch.ones(256)
     made = kata.Int8Linear(codes, scales, None, dynamic=case.dynamic)
-    sizes = [held(made, set())]
+    sizes = [bytes_held(made)]
     with measure() as less:
         made(case.x[:1])
     with measure() as spent:
         made(case.x)
-    sizes.append(held(made, set()))
+    sizes.append(bytes_held(made))
     lean = spent.bytes <= 4 * 2**16 and spent.largest < 2**14 if case.dynamic else spent.allocated <= 11 * 2**16
     return {"held": sizes, "lean": lean, "loop": spent.operators > less.operators + 2}

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dojo.testing import expect, expect_flat_operators, expect_traffic, randn
+from dojo.testing.modules import bytes_held
 from katas.int8_linear import quantize_per_row
 
 from .helpers import BOTH, IDS, from_linear
@@ -18,20 +19,6 @@ def layer_of(dynamic, dtype=torch.float32):
     return from_linear(nn.Linear(INPUTS, OUTPUTS, dtype=dtype), dynamic)
 
 
-def held(thing, seen=None):
-    """Bytes of all tensors that can be reached from an object by its attributes and what they contain."""
-    seen = set() if seen is None else seen
-    key = thing.untyped_storage()._cdata if isinstance(thing, Tensor) else id(thing)
-    if key in seen or isinstance(thing, type):
-        return 0
-    seen.add(key)
-    if isinstance(thing, Tensor):
-        return thing.untyped_storage().nbytes()
-    parts = list(thing.values()) if isinstance(thing, dict) else list(thing) if isinstance(thing, list | tuple) else []
-    parts += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
-    return sum(held(part, seen) for part in [*parts, *getattr(thing, "__dict__", {}).values()])
-
-
 @EACH
 def test_the_layer_holds_its_buffers_and_nothing_else(rng, dynamic):
     """in * out + 4 * out bytes, and the bias: a quarter of float32. A float copy beside it, kept from the beginning or
@@ -39,7 +26,7 @@ def test_the_layer_holds_its_buffers_and_nothing_else(rng, dynamic):
     layer = layer_of(dynamic)
     want = WEIGHT + 4 * OUTPUTS + 4 * OUTPUTS
     for when in ("at first", "after a call"):
-        size, hint = held(layer), "no float weight, no source layer, nothing kept between two calls"
+        size, hint = bytes_held(layer), "no float weight, no source layer, nothing kept between two calls"
         sentence = f"a layer from 1024 to 512 should hold {want} bytes {when}, but holds {size}"
         expect(size == want, sentence, hint=hint)
         layer(randn(rng, 1, INPUTS, dtype=torch.float32))

@@ -1,4 +1,4 @@
-"""Weights that are set by hand, and what a graph keeps alive."""
+"""Weights that are set by hand, and what a module or a graph keeps alive."""
 
 import gc
 import weakref
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dojo.testing import Wrong, seeded
-from dojo.testing.modules import Traced, expect_parameters, fill, fill_at_random, set_weights
+from dojo.testing.modules import Traced, bytes_held, expect_parameters, fill, fill_at_random, set_weights
 
 
 class Layer(nn.Module):
@@ -124,3 +124,17 @@ def test_a_token_lives_as_long_as_the_graph():
     del y
     gc.collect()
     assert alive() is None
+
+
+def test_the_bytes_that_a_layer_holds():
+    """Of its parameters and of what hides in attributes, containers and closures; a view and its base are one memory."""
+    layer = Layer()
+    assert bytes_held(layer) == 4 * (6 + 6 + 2)
+    base = torch.zeros(10)
+    layer.kept = [base, {"view": base[2:4]}]
+    layer.itself = layer
+    assert bytes_held(layer) == 4 * (6 + 6 + 2 + 10)
+    layer.later = lambda: base.double() + extra
+    extra = torch.zeros(5, dtype=torch.float64)
+    assert bytes_held(layer) == 4 * (6 + 6 + 2 + 10) + 8 * 5
+    assert bytes_held(Layer) == 0
