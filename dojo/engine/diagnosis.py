@@ -22,6 +22,10 @@ from dojo.testing import probes
 from dojo.testing.probes import Case, Evidence, Raised
 
 MAX_DIAGNOSES = 4
+MIN_PARTLY, PARTLY = (
+    3,
+    0.5,
+)  # the cases of a mistake, in number and as a share, that code must agree with to be partly like it
 PLACE = re.compile(r"0x[0-9a-fA-F]+| \((line \d+|after [\w.]+)\)$")  # addresses in memory, and see `probes.note_of`
 
 
@@ -86,7 +90,7 @@ def diagnose(
     is. It is told if it is due and no result of its functions, or of functions that mistakes share with them, is wrong
     for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
     results are told, or its test is the first that fails. If no chosen mistake is due, one that explains every
-    wrong result is told all the same.
+    wrong result is told all the same. If none does, the one mistake that the code is partly like (see `_partly_alike`).
 
     When it is no longer `in_time`, the mistakes that were not looked at do not count.
     """
@@ -113,17 +117,22 @@ def diagnose(
     results = {name for name in wrong if not _complaint(known.reference[name])}  # not an error that is missing
     related = [{functions[name] for name in shown} for shown in known.shown.values()]
 
-    def is_explained(mistake: Mistake) -> bool:
-        own = {functions[name] for name in fits[mistake]}
-        near = own.union(*(group for group in related if group & own))
-        return all(functions[name] not in near for name in results & left)
+    def own(mistake: Mistake) -> set[str]:
+        return {functions[name] for name in fits[mistake]}
+
+    def unexplained(mistake: Mistake) -> set[str]:
+        near = own(mistake).union(*(group for group in related if group & own(mistake)))
+        return near & {functions[name] for name in results & left}
 
     order = list(functions)
-    due = [mistake for mistake in chosen if is_explained(mistake) and _is_due(mistake, outcomes)]
+    due = [mistake for mistake in chosen if not unexplained(mistake) and _is_due(mistake, outcomes)]
     told_results = results & set().union(*(fits[mistake] for mistake in due))
     first = "" if told_results == results else _first_failure(outcomes)
     due = [mistake for mistake in due if fits[mistake] & results or first in ("", mistake.caught_by)]
     told = due or [mistake for mistake in chosen if results and results <= fits[mistake]]
+    if not told:
+        candidates = [m for m in fits if unexplained(m) <= own(m) and _is_due(m, outcomes)]
+        return _partly_alike(evidence, known, candidates, results, in_time)
     whole = {mistake for mistake in told if (results or wrong) <= fits[mistake]}
     told.sort(key=lambda mistake: (mistake not in whole, min(map(order.index, fits[mistake]))))
     return [Diagnosis(mistake.name, mistake.says, mistake in whole) for mistake in told[:MAX_DIAGNOSES]]
@@ -156,6 +165,33 @@ def _explained(
         if any(_complaint(theirs[name]) in elsewhere for name in shown):
             return set()
     return {name for name in shown if name in first or (name in written and _alike(evidence[name], theirs[name]))}
+
+
+def _partly_alike(
+    evidence: Evidence,
+    known: KnownEvidence,
+    candidates: Iterable[Mistake],
+    wrong: set[str],
+    in_time: Callable[[], bool],
+) -> list[Diagnosis]:
+    """The candidate that the code agrees with in most of its `wrong` results; none if it is not clear which.
+
+    Of two mistakes that meet in one function neither has its evidence in every case of it, and somebody else's way to write
+    a mistake may differ from the named one in some. So half of a mistake's cases are enough, if the code is wrong in all.
+    """
+    alike: dict[Mistake, set[str]] = {}
+    for mistake in candidates:
+        theirs = known.mistakes[mistake]
+        shown = {name for name in known.shown[mistake] if not _complaint(known.reference[name])}
+        if in_time() and len(shown) >= MIN_PARTLY and shown <= wrong:
+            same = {name for name in shown if _alike(evidence[name], theirs[name]) and not _complaint(theirs[name])}
+            if len(same) >= max(MIN_PARTLY, PARTLY * len(shown)):
+                alike[mistake] = same
+    most = max(map(len, alike.values()), default=0)
+    best = [mistake for mistake in alike if len(alike[mistake]) == most]
+    if len({mistake.says for mistake in best}) != 1:
+        return []
+    return [Diagnosis(best[0].name, best[0].says, False)]
 
 
 def _alike(evidence: CaseEvidence, theirs: CaseEvidence) -> bool:

@@ -160,7 +160,8 @@ def observe(probe: Probe, kata: Any, case: Case, noise: int) -> dict[str, Any]:
     # torch.manual_seed would also seed every accelerator, which takes 30 times as long.
     torch.default_generator.manual_seed(noise)
     try:
-        evidence: dict[str, Any] = _detached(probe.run(kata, case))
+        with torch.enable_grad():  # also where the case before has left gradients off
+            evidence: dict[str, Any] = _detached(probe.run(kata, case))
         return evidence
     except (Exception, SystemExit) as error:
         return {"raised": raised_by(error, getattr(kata, "__file__", None), case.of)}
