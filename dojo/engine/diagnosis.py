@@ -179,16 +179,22 @@ def _partly_alike(
     Of two mistakes that meet in one function neither has its evidence in every case of it, and somebody else's way to write
     a mistake may differ from the named one in some. So half of a mistake's cases are enough, if the code is wrong in all.
     """
-    alike: dict[Mistake, set[str]] = {}
+    alike: dict[Mistake, int] = {}  # in how many cases
     for mistake in candidates:
         theirs = known.mistakes[mistake]
         shown = {name for name in known.shown[mistake] if not _complaint(known.reference[name])}
-        if in_time() and len(shown) >= MIN_PARTLY and shown <= wrong:
-            same = {name for name in shown if _alike(evidence[name], theirs[name]) and not _complaint(theirs[name])}
-            if len(same) >= max(MIN_PARTLY, PARTLY * len(shown)):
-                alike[mistake] = same
-    most = max(map(len, alike.values()), default=0)
-    best = [mistake for mistake in alike if len(alike[mistake]) == most]
+        enough = max(MIN_PARTLY, PARTLY * len(shown))
+        if not in_time() or not shown <= wrong:
+            continue
+        left, agreeing = len(shown), 0
+        for name in sorted(shown):  # asking for a mistake's evidence may run the case
+            if agreeing + left < enough:
+                break
+            left -= 1
+            agreeing += _alike(evidence[name], theirs[name]) and not _complaint(theirs[name])
+        if agreeing >= enough:
+            alike[mistake] = agreeing
+    best = [mistake for mistake in alike if alike[mistake] == max(alike.values())]
     if len({mistake.says for mistake in best}) != 1:
         return []
     return [Diagnosis(best[0].name, best[0].says, False)]
