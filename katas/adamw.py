@@ -65,7 +65,7 @@ class AdamW(Optimizer):
         gradients enabled, also under torch.no_grad(). The update records no graph, even if a gradient carries one.
         A parameter whose .grad is None is left as it is: no decay, and no step is counted. Gradients are not modified.
 
-        For float32 parameters it reads and writes at most 30 times as many numbers as the parameters have. Between
+        For float32 parameters it reads and writes at most 33 times as many numbers as the parameters have. Between
         steps the optimizer holds two float32 (or float64) numbers for each parameter, and little else.
         """
         raise NotImplementedError("adamw.AdamW.step: write me")

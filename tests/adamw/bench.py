@@ -29,7 +29,7 @@ def naive(params, beta1=0.9, beta2=0.999, lr=0.0, eps=1e-8, weight_decay=1e-2):
     layers=24, width=1024, tiny={"layers": 3, "width": 64}, sweep={"layers": (6, 12)}, grows={"layers": 1, "width": 2}
 )
 def one_step(bench, layers, width):
-    """step() of float32 weights [width, width], whose moments exist."""
+    """step() of float32 weights of width x width, whose moments exist."""
     params = [nn.Parameter(bench.randn(width, width) / math.sqrt(width)) for _ in range(layers)]
     for param in params:
         param.grad = bench.randn(width, width)

@@ -27,7 +27,7 @@ def test_the_state_is_two_numbers_for_each_weight(rng, dtype):
 
 
 def test_a_step_reads_and_writes_little(rng, cost):
-    """The formula with a new tensor for each operator moves 34 numbers for each weight; in place it is about 21, and a fused
+    """The formula with a new tensor for each operator moves 34 to 46 numbers for each weight; in place it is about 21, and a fused
     kernel would need 7. The second step is counted, when the moments exist."""
     param = random_weight(rng, 40, 50, dtype=torch.float32)
     optimizer = AdamW([param], **BOTH)
@@ -35,7 +35,7 @@ def test_a_step_reads_and_writes_little(rng, cost):
     with cost() as spent:
         optimizer.step()
     hint = "m.lerp_(g, 1 - beta1), v.mul_(beta2).addcmul_(g, g, value=...), param.addcdiv_(m, root, value=...)"
-    expect_traffic(spent, param, 30.2, what="a step", of="the parameters", hint=hint)
+    expect_traffic(spent, param, 33.2, what="a step", of="the parameters", hint=hint)
 
 
 def test_no_loop_over_elements(rng):
