@@ -1,0 +1,257 @@
+"""What can be seen of flow matching: lines, times, what the loss shows a model and asks of it, and paths of the sampler.
+The noise of the loss is not known: the gradient of the loss by the model's answer tells what the answer should have been."""
+
+import torch
+
+from dojo.testing import randn
+from dojo.testing.probes import Case, Draws, Pairs
+
+INF, NAN = float("inf"), float("nan")
+HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
+WRONG_TIMES = [(), (1,), (4,), (3, 1), (1, 3)]
+WRONG_SHAPES = [(1, 2), (3, 1), (2,), (2, 3), (3,)]
+WRONG_SHIFTS = [0.0, -1.0, NAN, INF]
+MODELS = {"constant": lambda x, t, c: c, "x": lambda x, t, c: x, "t": lambda x, t, c: column(t, x).expand_as(x)}
+MODELS["t x"] = lambda x, t, c: column(t, x) * x
+LOSSES = {"line": (256, 4), "images": (256, 1, 2, 2), "square": (9, 9), "scale": (5, 3), "calls": (4, 3)}
+
+
+def column(t, x):
+    """t as [batch, 1, ..., 1], whatever was handed to the model."""
+    return t.to(x).reshape(-1, *[1] * (x.dim() - 1))
+
+
+def uniform(rng, low, high, *shape):
+    return low + (high - low) * torch.rand(shape, generator=rng, dtype=DOUBLE)
+
+
+def cases(rng):
+    for of, part in (("interpolate", 0), ("interpolate", 1), ("velocity_to_x0", None), ("velocity_to_noise", None)):
+        yield from moves(rng, of, part)
+    for of in ("sample_times", "flow_loss"):
+        for density in (None, "uniform", "logit_normal", "normal"):
+            options = {} if density is None else {"density": density}
+            for see in ("draws", "own", "kind", "generator") if density != "normal" else ("refusal",):
+                batch = int(uniform(rng, 5, 90, 1))
+                yield Case(f"{of} {density} {see}", of=of, kind="times", see=see, options=options, batch=batch)
+    for shape, shift in (((5,), uniform(rng, 2, 4, 1).item()), ((2, 3), 1 / 3), ((), 2.5), ((4,), 1.0)):
+        t = uniform(rng, 0.1, 0.9, *shape)
+        yield Case(f"shift of {shape}", of="shift_times", kind="shift", t=t, shift=shift)
+    for t in (torch.tensor([0.0, 1.0], dtype=DOUBLE), torch.tensor([0.25, 0.5], dtype=BRAIN)):
+        yield Case(f"shift of {t.dtype}", of="shift_times", kind="shift", t=t, shift=3.0)
+    for shift in WRONG_SHIFTS:
+        t = uniform(rng, 0.1, 0.9, 3)
+        yield Case(f"shift by {shift}", of="shift_times", kind="shift", see="refusal", t=t, shift=shift)
+    for see, shape in LOSSES.items():
+        yield Case(f"loss {see}", of="flow_loss", kind="loss", see=see, x0=2 * randn(rng, *shape))
+    for see, dtype in (("noise", DOUBLE), ("fresh", DOUBLE), ("overflow", HALF), ("rounded", BRAIN)):
+        yield Case(f"loss {see}", of="flow_loss", kind="loss", see=see, x0=torch.zeros(40, 60, dtype=dtype))
+    for see, dtype in ((see, dtype) for see in ("dtype", "x dtype", "t dtype") for dtype in (BRAIN, DOUBLE)):
+        yield Case(f"loss {see}, {dtype}", of="flow_loss", kind="loss", see=see, x0=torch.zeros(3, 2, dtype=dtype))
+    yield path(rng, "default method", None)
+    for method in ("euler", "heun"):
+        for v in MODELS:
+            yield path(rng, f"v = {v}", method, v=v)
+            yield path(rng, f"v = {v}, shifted", method, v=v, steps=2, shift=uniform(rng, 2, 4, 1).item())
+        yield path(rng, "one step", method, v="t x", steps=1)
+        yield path(rng, "times", method, see="times", shift=uniform(rng, 0.5, 2, 1).item())
+        for see in ("calls", "t shape", "start", "graph", "after", "twice"):
+            yield path(rng, see, method, see=see)
+        for dtype in (BRAIN, SINGLE, DOUBLE):
+            for see in ("dtype", "x dtype", "t dtype") if (method, dtype) != ("heun", SINGLE) else ():
+                yield path(rng, f"{see}, {dtype}", method, see=see, dtype=dtype, steps=2)
+        yield path(rng, "small steps", method, v="constant", see="arrived", steps=16, dtype=BRAIN, size=64.0)
+    yield from (path(rng, f"shift {shift}", None, see="refusal", shift=shift) for shift in WRONG_SHIFTS)
+    yield from (path(rng, f"{steps} steps", None, see="refusal", steps=steps) for steps in (0, -1))
+    yield path(rng, "refusal", "midpoint", see="refusal")
+
+
+def moves(rng, of, part):
+    def move(name, *shape, t=None, see="value", dtype=DOUBLE, sizes=(2, 2)):
+        a, b = (size * randn(rng, *shape, dtype=dtype) for size in sizes)
+        t = uniform(rng, 0.1, 0.9, shape[0]) if t is None else t
+        return Case(f"{of} {part} {name}", of=of, kind="move", see=see, part=part, given=(a, b, t))
+
+    yield from (move(f"{list(shape)}", *shape) for shape in ((6,), (5, 5), (3, 2, 4, 5)))
+    for name, sizes in (("near 1, first", (1000, 0)), ("near 1, second", (0, 1000))):
+        yield move(name, 6, dtype=BRAIN, t=torch.full((6,), 0.9999), sizes=sizes)
+    yield move("narrow times", 6, t=torch.full((6,), 2.0**-12, dtype=BRAIN))
+    yield from (move(f"dtype {dtype}", 4, see="dtype", dtype=dtype) for dtype in (SINGLE, DOUBLE))
+    yield from (move(see, 4, see=see) for see in ("slope", "after"))
+    yield from (move(f"t {shape}", 3, 2, t=torch.full(shape, 0.5), see="refusal") for shape in WRONG_TIMES if part != 1)
+    for shape in WRONG_SHAPES if part != 1 else ():
+        wrong = move(f"second {shape}", 3, 2, see="refusal")
+        wrong.given = (wrong.given[0], randn(rng, *shape), wrong.given[2])
+        yield wrong
+
+
+def path(rng, name, method, *, v="x", see="end", steps=3, dtype=DOUBLE, size=None, **options):
+    noise, c = randn(rng, 2, 3, 2, 2).to(dtype)
+    noise, c = (noise, c) if size is None else (torch.full_like(noise, size), torch.ones_like(c))
+    options |= {} if method is None else {"method": method}
+    given = {"noise": noise, "c": c, "v": v, "steps": steps, "options": options}
+    return Case(f"{method} {name}", of="sample", kind="path", see=see, **given)
+
+
+def run(kata, case):
+    with torch.enable_grad():  # what a sampler leaves switched off is switched on again
+        return look(kata, case)
+
+
+def look(kata, case):
+    """The evidence. Whatever else than a ValueError happens is one and the same where a ValueError is due; and so is a
+    RuntimeError anywhere: which two sizes do not fit depends on the order of a product."""
+    refusal = getattr(case, "see", "") == "refusal"
+    try:
+        seen = globals()[f"see_{case.kind}"](kata, case)
+    except (ValueError, NotImplementedError):
+        raise
+    except Exception as error:
+        if not refusal and type(error) is not RuntimeError:
+            raise
+        seen = {"result": "none"}
+    return {"refused": False} if refusal else seen
+
+
+def see_move(kata, case):
+    a, b, t = (each.clone() for each in case.given)
+    if case.see == "slope":
+        a, b = a.requires_grad_(), b.requires_grad_()
+    got = getattr(kata, case.of)(a, b, t)
+    got = got if case.part is None else got[case.part]
+    if case.see == "slope":
+        return {"slopes": torch.autograd.grad((case.given[0] * got).sum(), [a, b]) if got.requires_grad else "none"}
+    if case.see == "after":
+        return {"after": [Pairs(one, other) for one, other in zip((a, b, t), case.given, strict=True)]}
+    return {"dtype": kind(got)} if case.see == "dtype" else {"value": got.to(a.dtype)}
+
+
+def kind(x):
+    """Its dtype, and whether its numbers would fit into the next narrower one."""
+    return [str(x.dtype), bool((x == x.to(SINGLE if x.dtype == DOUBLE else BRAIN)).all())]
+
+
+def training(kata, x0, answer=0.0, **options):
+    """The loss, the (x, t) that the model was shown, and the model's answer, which is a leaf."""
+    shown, leaf = [], torch.full_like(x0, answer).requires_grad_()
+    loss = kata.flow_loss(lambda x, t: shown.append((x.detach().clone(), t.clone())) or 1 * leaf, x0, **options)
+    return loss, shown, leaf
+
+
+def asked(loss, leaf):
+    """The answer at which the loss is 0, and its curvature, both from its gradients by the answer; else None."""
+    (slope,) = torch.autograd.grad(loss, leaf, create_graph=True) if loss.requires_grad else (loss,)
+    if not slope.requires_grad:
+        return None
+    (curvature,) = torch.autograd.grad(slope.sum(), leaf)
+    return ((leaf - slope / curvature).detach(), curvature) if curvature.all() else None
+
+
+def see_times(kata, case):
+    """Of sample_times, or of the t that the loss gives to the model: eighths (0 and 9: outside), and what they depend on."""
+
+    def times(batch, **options):
+        if case.of == "sample_times":
+            return kata.sample_times(batch, **case.options, **options)
+        return training(kata, torch.zeros(batch, 2, dtype=SINGLE), **case.options, **options)[1][0][1]
+
+    if case.see in ("draws", "refusal"):
+        t = times(2000).flatten().double().nan_to_num(-1)
+        if len(t.unique()) == 1:
+            return {"t": "one"}
+        eighths = (8 * t + 1).where(t != 1, 8).clamp(0, 9).long()
+        return {"t": Draws(eighths, 10), "many": len(t.unique()) > 1500}
+    if case.see == "own":
+        t = times(case.batch).flatten()
+        return {"alike": Pairs(t[1:], t[:-1])}
+    if case.see == "kind":
+        options = [{}] if case.of == "flow_loss" else [{}, {"dtype": DOUBLE}]
+        return {"kinds": [[list(t.shape), str(t.dtype)] for t in (times(case.batch, **each) for each in options)]}
+    before = torch.random.get_rng_state()
+    first, again, other = (times(case.batch, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    after = torch.random.get_rng_state()
+    return {"again": Pairs(first, again), "other": Pairs(first, other), "global": Pairs(before, after)}
+
+
+def see_shift(kata, case):
+    t = case.t.clone()
+    return {"shifted": kata.shift_times(t, case.shift), "after": Pairs(t, case.t)}
+
+
+def see_loss(kata, case):
+    x0 = case.x0.clone()
+    loss, shown, leaf = training(kata, x0, 300.0 if case.see == "overflow" else 0.0)
+    x, t = shown[0]
+    if case.see == "calls":
+        shapes = [[list(x.shape), list(t.shape)] for x, t in shown]
+        return {"shapes": shapes, "graph": loss.requires_grad, "after": Pairs(x0, case.x0)}
+    if case.see == "overflow":
+        return {"loss": loss.bfloat16()}
+    if case.see == "rounded":
+        return {"rounded": all(kind(training(kata, x0)[0])[1] for _ in range(6))}
+    if case.see.endswith("dtype"):
+        return {"dtype": {"dtype": str(loss.dtype), "x dtype": str(x.dtype), "t dtype": kind(t)}[case.see]}
+    target, curvature = asked(loss, leaf) or (None, None)
+    if target is None:
+        return {"target": "none"}
+    if case.see == "scale":
+        return {"scale": curvature * leaf.numel() / 2, "share": loss.detach() / target.square().mean()}
+    if case.see == "noise":  # the data are 0 in this case and the next
+        return {"noise": Draws((target * 2 + 8).nan_to_num(-1).clamp(0, 15).long(), 16)}
+    if case.see == "fresh":
+        seeded = [training(kata, x0, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+        first, again, another = (asked(loss, leaf)[0] for loss, _, leaf in seeded)
+        later, _ = asked(*training(kata, x0)[::2])
+        alike = [Pairs(target[1:], target[:-1]), Pairs(target[:, 1:], target[:, :-1]), Pairs(target, later)]
+        return {"alike": alike, "again": Pairs(first, again), "other": Pairs(first, another)}
+    return line(x0.flatten(1), target.flatten(1), x.flatten(1), t.flatten().double().expand(len(x0)))
+
+
+def line(x0, target, x, t):
+    """x_t as weights of x0 and of the answer that is asked for, at t = 0.25, 0.5, 0.75; or whether the answer is x0 alone."""
+    if x.shape != x0.shape:
+        return {"x": list(x.shape)}
+    columns = torch.stack([x0, target], 2)  # [batch, numbers, 2]
+    weights = torch.linalg.pinv(columns) @ x[..., None]
+    fits = bool((columns @ weights - x[..., None]).abs().max() < 1e-5)
+    factor = (x0 * target).sum() / (x0 * x0).sum()
+    alone = factor if (target - factor * x0).abs().max() < 1e-6 else "no"
+    order = t.argsort()
+    t, weights, knots = t[order], weights[order, :, 0], torch.tensor([0.25, 0.5, 0.75], dtype=DOUBLE)
+    if len(t) < 200 or not (fits and 0 <= t[0] < 0.25 and 0.75 < t[-1] <= 1):
+        return {"fits": fits, "x0": alone}
+    at = torch.searchsorted(t, knots)
+    share = ((knots - t[at - 1]) / (t[at] - t[at - 1]))[:, None]
+    return {"fits": fits, "x0": alone, "weights": torch.lerp(weights[at - 1], weights[at], share).bfloat16()}
+
+
+def see_path(kata, case):
+    noise, weight, calls = case.noise.clone(), torch.ones((), dtype=case.noise.dtype, requires_grad=True), []
+
+    def model(x, t):
+        v = weight * MODELS[case.v](x, t, case.c)
+        calls.append((x.detach().clone(), t.clone(), v.requires_grad))
+        return v
+
+    def call():
+        return kata.sample(model, noise, case.steps, **case.options)
+
+    before, end = torch.random.get_rng_state(), call()
+    if case.see == "refusal":
+        return {}
+    moved, (xs, ts, graphs) = Pairs(before, torch.random.get_rng_state()), zip(*calls, strict=True)
+    seen = {
+        "end": lambda: end.float(),
+        "arrived": lambda: bool((end == case.noise - 1).all()),
+        "times": lambda: torch.stack([t.flatten()[0].float() for t in ts]),
+        "calls": lambda: [list(x.shape) for x in xs],
+        "t shape": lambda: [list(t.shape) for t in ts],
+        "start": lambda: xs[0].float(),
+        "graph": lambda: [end.requires_grad, any(graphs), torch.is_grad_enabled()],
+        "after": lambda: Pairs(noise, case.noise),
+        "twice": lambda: [moved, Pairs(end, call())],
+        "dtype": lambda: kind(end),
+        "x dtype": lambda: sorted({str(x.dtype) for x in xs}),
+        "t dtype": lambda: sorted({str(t.dtype) for t in ts}),
+    }
+    return {case.see: seen.get(case.see, dict)()}
