@@ -206,9 +206,13 @@ def streams(kata, case, given, numbers):
 
 
 def start(kata, case, given, numbers):
-    init = kata.kmeans_plus_plus(given["x"], case.k, rng=np.random.default_rng(case.seed))
-    got, want = results(kata, case, numbers, **given), results(kata, case, None, **given, init=init)
-    return {"labels": Pairs(torch.tensor(got["labels"]), torch.tensor(want["labels"]))}
+    """Labels after one iteration, with rng and from what kmeans_plus_plus draws, for several seeds."""
+    with_rng, from_init = [], []
+    for seed in range(case.seed, case.seed + 8):
+        init = kata.kmeans_plus_plus(given["x"], case.k, rng=np.random.default_rng(seed))
+        with_rng.append(results(kata, case, np.random.default_rng(seed), **given)["labels"])
+        from_init.append(results(kata, case, None, **given, init=init)["labels"])
+    return {"labels": Pairs(torch.tensor(np.stack(with_rng)), torch.tensor(np.stack(from_init)))}
 
 
 def rest(kata, case, given, numbers):
