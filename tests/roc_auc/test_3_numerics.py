@@ -7,7 +7,7 @@ import torch
 from dojo.testing import called_for, expect, expect_unchanged, randint
 from katas.roc_auc import average_precision, roc_auc, roc_curve
 
-from .helpers import AUC_HINT, expect_curve, expect_number, expect_same, points
+from .helpers import expect_curve, expect_number, expect_same, points
 
 SIGNED, UNSIGNED = ["int8", "int16", "int32", "int64"], ["uint8", "uint16", "uint32", "uint64"]
 FLOATS = ["float16", "float32", "float64"]
@@ -121,14 +121,16 @@ def test_targets_of_every_dtype(rng, dtype):
 
 
 def test_many_samples_are_counted_exactly():
-    """300 000 negatives above one positive, and as many positives above one negative: 12 digits of AUC and AP."""
-    n = 300_000
-    scores = np.arange(n, -1, -1, dtype=np.float32)
-    last, first = np.zeros(n + 1, dtype=np.int8), np.ones(n + 1, dtype=np.int8)
-    last[n], last[0], first[n // 3] = 1, 1, 0
-    expect_number(roc_auc(last, scores), 0.5, f"the AUC of a positive above and one below {n - 1} negatives", MANY)
-    expect_number(average_precision(last, scores), (1 + 2 / (n + 1)) / 2, "AP of the same", MANY)
-    expect_number(roc_auc(first, scores), 1 / 3, f"the AUC of a negative below a third of {n} positives", AUC_HINT)
+    """20 000 samples of three scores. 12 digits of AUC and AP are asked for, of which float32 has seven."""
+    counts = ((5000, 1), (1, 9999), (4999, 0))
+    blocks = [np.repeat(np.array([1, 0], dtype=np.int8), block) for block in counts]
+    scores = np.repeat(np.array([3, 2, 1], dtype=np.float32), [sum(block) for block in counts])
+    given = np.concatenate(blocks)[::-1], scores[::-1]
+    in_order = 5000 * (9999 + 1 / 2) + 9999 / 2
+    what = "of blocks of 5000 + 1, 1 + 9999 and 4999 + 0 positives and negatives"
+    expect_number(roc_auc(*given), in_order / 10_000**2, f"the AUC {what}", MANY)
+    precisions = 5000**2 / 5001 + 5001 / 15_001 + 4999 / 2
+    expect_number(average_precision(*given), precisions / 10_000, f"AP {what}", MANY)
 
 
 def test_the_types_of_the_results():
