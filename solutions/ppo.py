@@ -36,7 +36,7 @@ def widened(x: Tensor) -> Tensor:
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the True entries, 0 if there is none. What stands under a False must be finite already."""
+    """The mean over the True entries, 0 if there is none. A NaN under a False comes back in x's gradient, as 0 * NaN."""
     return x.where(mask, 0.0).sum() / mask.sum().clamp(min=1)
 
 
@@ -68,10 +68,10 @@ def token_rewards(
     check_shapes(log_probs.shape[:1], scores=scores)
     if not beta >= 0:
         raise ValueError(f"beta must be at least 0, got {beta}")
-    scores, log_probs, reference = widened(scores.detach()), widened(log_probs.detach()), widened(reference.detach())
+    log_ratio = widened(log_probs.detach()) - reference.detach()
     from_here = mask.flip(-1).cumsum(-1).flip(-1)  # the number of True tokens from each one on
-    penalties = (-beta * (log_probs - reference)).where(mask, 0.0)
-    return penalties + scores[:, None].where(mask & (from_here == 1), 0.0)
+    penalties = (-beta * log_ratio).where(mask, 0.0)
+    return penalties + scores.detach()[:, None].where(mask & (from_here == 1), 0.0)
     # kata: end
 
 
@@ -123,7 +123,7 @@ def whiten(x: Float[Tensor, "batch length"], mask: Bool[Tensor, "batch length"])
     """
     # kata: begin
     check_shapes(x.shape, mask=mask)
-    x = widened(x.detach()).where(mask, 0.0)
+    x = widened(x.detach())
     centred = x - masked_mean(x, mask)
     return (centred * (masked_mean(centred.square(), mask) + 1e-8).rsqrt()).where(mask, 0.0)
     # kata: end
@@ -150,8 +150,8 @@ def policy_loss(
     check_shapes(log_probs.shape, old_log_probs=old_log_probs, advantages=advantages, mask=mask)
     if not 0 < clip < 1:
         raise ValueError(f"clip must be in (0, 1), got {clip}")
-    log_ratio = (widened(log_probs) - widened(old_log_probs.detach())).where(mask, 0.0)
-    advantages = widened(advantages.detach()).where(mask, 0.0)
+    log_ratio = (widened(log_probs) - old_log_probs.detach()).where(mask, 0.0)  # stops a NaN on its way back, too
+    advantages = widened(advantages.detach())
     # The minimum has one limit: the upper one for A >= 0, the lower one for A < 0. Clipped before the exponential, which
     # would overflow: 0 times infinity is NaN in the backward pass.
     highest, lowest = log_ratio.clamp(max=math.log1p(clip)), log_ratio.clamp(min=math.log1p(-clip))
@@ -178,7 +178,7 @@ def value_loss(
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be positive or None, got {clip}")
     values = widened(values).where(mask, 0.0)
-    old_values, returns = (widened(x.detach()).where(mask, 0.0) for x in (old_values, returns))
+    old_values, returns = widened(old_values.detach()), returns.detach()
     errors = (values - returns).square()
     if clip is not None:
         clipped = values.clamp(old_values - clip, old_values + clip)

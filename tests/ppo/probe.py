@@ -73,9 +73,11 @@ def cases(rng):
 
 
 def rewards(rng):
-    def case(name, mask, beta=0.3, agree=False, junk=0.0, dtype=DOUBLE):
+    def case(name, mask, beta=0.3, agree=False, junk=None, dtype=DOUBLE):
         mask = torch.tensor(mask).bool()
-        log_probs, reference = ((4 * randn(rng, *mask.shape) - 90).where(mask, junk) for _ in range(2))
+        log_probs, reference = (4 * randn(rng, *mask.shape) - 90 for _ in range(2))
+        if junk is not None:
+            log_probs, reference = log_probs.where(mask, junk), reference.where(mask, junk)
         given = [randn(rng, len(mask)) * agree, log_probs, log_probs.clone() if agree else reference]
         return Case(f"rewards: {name}", of="token_rewards", given=[*(x.to(dtype) for x in given), mask, beta])
 
@@ -86,6 +88,10 @@ def rewards(rng):
         yield case(f"{name}, holes", HOLES, agree=agree)
         yield case(f"{name}, an empty row", EMPTY, agree=agree)
         yield case(f"{name}, bfloat16", [[1, 1, 1]], agree=agree, dtype=BRAIN)
+    far = case("penalty of -130 against -1, bfloat16", [[1, 1, 1]], dtype=BRAIN)
+    far.given[2] = far.given[2] / 80
+    yield far
+    yield case("beta=0", [[1, 1, 1]], beta=0.0)
     yield case("NaN", PADDED, junk=NAN)
 
 
@@ -179,12 +185,16 @@ def clipped(rng):
             yield case(of, f"NaN, {pick}", filled, **three)
             yield case(of, f"none True, {pick}", x, [[0] * 5] * 3, pick=pick)
             yield case(of, f"bfloat16, {pick}", [y - 3 for y in x], **three, dtype=BRAIN)
-        yield case(of, "gradient, NaN", filled, **three | {"pick": picks[0]}, kind="gradient")
+        for name, junk in (("first", [filled[0], x[1], x[2]]), ("third", [x[0], x[1], filled[2]])):
+            yield case(of, f"gradient, NaN in the {name}", junk, **three | {"pick": picks[0]}, kind="gradient")
         yield case(of, "gradient, none True", x, [[0] * 5] * 3, pick=picks[0], kind="gradient")
     for name, ratio, sign in (("up", 1e4, 1), ("up, zero", 1e4, 0), ("down, good", -1e4, 1), ("down, bad", -1e4, -1)):
         token = [ratio], [0.0], sign * (1 + torch.rand(1, generator=rng))
         yield case("policy_loss", f"huge, loss, {name}", token, pick=0)
         yield case("policy_loss", f"huge, gradient, {name}", token, pick=0, kind="gradient")
+    bad = -1 - torch.rand(1, generator=rng)
+    yield case("policy_loss", "large, bad", ([13.0], [0.0], bad), pick=0, kind="graphs")
+    yield case("policy_loss", "difference in bfloat16", ([-1.0078125], [-4.0], bad), pick=0, dtype=BRAIN)
     yield case("value_loss", "large, float16", [300 + 9 * randn(rng, 1), [0.0], [-300.0]], dtype=HALF)
 
 
@@ -199,14 +209,14 @@ def entropies(rng):
     yield case("rows", 2 * randn(rng, 2, 3, 4))
     x = 2 * randn(rng, 3, 5, 4)
     yield case("padded", x, PADDED)
-    yield case("NaN", x.where(torch.tensor(PADDED).bool()[..., None], NAN), PADDED)
+    yield case("infinity", x.where(torch.tensor(PADDED).bool()[..., None], INF), PADDED)
     yield case("none True", x, [[0] * 5] * 3)
     banned, huge = torch.tensor([0, 0, -INF, 0]) + x[:1, :1], torch.tensor([9000.0, 0, 9000.0, -9000]) + x[:1, :1]
     for kind in ("value", "gradient"):
         yield case(f"banned, {kind}", banned, kind=kind)
         yield case(f"huge, {kind}", huge, kind=kind)
     yield case("gradient", 2 * randn(rng, 1, 1, 4), kind="gradient")
-    yield case("gradient, NaN", x.where(torch.tensor(PADDED).bool()[..., None], NAN), PADDED, kind="gradient")
+    yield case("gradient, infinity", x.where(torch.tensor(PADDED).bool()[..., None], INF), PADDED, kind="gradient")
     yield case("gradient, none True", x, [[0] * 5] * 3, kind="gradient")
     yield case("bfloat16", 40 + 3 * randn(rng, 1, 2, 6), dtype=BRAIN)
 

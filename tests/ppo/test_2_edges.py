@@ -95,6 +95,12 @@ def test_the_score_goes_to_the_last_true_token():
     expect_close(got, want, what="the rewards of 4 rows with scores 1, 2, 3, 4 and no penalty", hint=LAST)
 
 
+def test_a_beta_of_zero_leaves_the_score(rng):
+    """Without a penalty, which is allowed, as many runs with verifiable rewards have it."""
+    got = token_rewards(numbers(2), randn(rng, 1, 3), randn(rng, 1, 3), full(1, 3), 0.0)
+    expect_equal(got.abs(), table([0, 0, 2]), what="the rewards at beta=0", hint="only beta < 0 is an error")
+
+
 @pytest.mark.parametrize("junk", JUNK)
 def test_masked_tokens_get_no_reward(rng, junk):
     """What stands under a False is anything, and its reward is 0. A row without a True token has no last one."""

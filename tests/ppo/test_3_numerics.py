@@ -101,17 +101,19 @@ def test_what_is_data_carries_no_graph(rng):
 def test_nothing_under_the_mask_reaches_the_gradient(rng, name, junk):
     """torch.where after an exp is not enough: forward it hides a NaN, backward it multiplies it by 0."""
     *given, mask = tokens(rng, 2, 6)
-    given = [torch.stack([given[0], given[1], given[2]], -1)] if name == "entropy" else given
-    loss = {**LOSSES, "entropy": entropy}[name]
-    grads = []
-    for fill in (0.0, junk):
-        columns = [x.where(mask if x.dim() == 2 else mask[..., None], fill) for x in given]
+    given[2] = given[2].where(mask, -1.0)  # an advantage below 0, where no upper limit hides an infinite ratio
+    given = [torch.stack(given, -1)] if name == "entropy" else given
+    loss, keep = {**LOSSES, "entropy": entropy}[name], mask.unsqueeze(-1) if name == "entropy" else mask
+    want = None
+    for junky in [(), (0,), (len(given) - 1,), tuple(range(len(given)))]:
+        columns = [x.where(keep, junk) if i in junky else x.clone() for i, x in enumerate(given)]
         leaf = columns[0].requires_grad_()
         backward(loss(leaf, *columns[1:], mask), what=name)
-        grads.append(leaf.grad)
-    what = f"the gradient of {name} with {junk} wherever the mask is False"
-    expect_close(grads[1], grads[0], what=what, hint=FILL)
-    expect_equal(grads[1][~mask].abs(), torch.zeros_like(grads[1][~mask]), what=what + ", there", hint=FILL)
+        want = leaf.grad if want is None else want
+        which = "every argument" if len(junky) > 1 else f"argument {junky[0]} alone" if junky else "nothing"
+        what = f"the gradient of {name} with {junk} under the mask of {which}"
+        expect_close(leaf.grad, want, what=what, hint=FILL)
+        expect_equal(leaf.grad[~mask].abs(), torch.zeros_like(leaf.grad[~mask]), what=what + ", there", hint=FILL)
 
 
 @pytest.mark.parametrize("name", ["policy_loss", "value_loss", "entropy"])
@@ -205,10 +207,11 @@ def test_differences_are_taken_in_float32(dtype):
     expect_close(
         returns, far.to(wide(dtype)), what=f"the return of reward -130, value -1.0078125 in {dtype}", hint=WIDEN
     )
-    far, near = every([-10], [-9.9375], dtype=dtype)
-    loss, _ = clipped(near, far, torch.ones_like(far), full(1, 1), 0.5)
-    want = numbers(-math.exp(0.0625), dtype=wide(dtype))[0]
-    expect_close(loss, want, what=f"the policy loss of log-ratio 1/16 in {dtype}", hint=WIDEN)
+    eps = torch.finfo(dtype).eps  # 1 + eps is exact, 3 - eps is not
+    new, old = every([-1 - eps], [-4], dtype=dtype)
+    loss, _ = clipped(new, old, -torch.ones_like(old), full(1, 1), 0.5)
+    want = numbers(math.exp(3 - eps), dtype=wide(dtype))[0]
+    expect_close(loss, want, what=f"the policy loss of log-ratio 3 - {eps:g} and advantage -1 in {dtype}", hint=WIDEN)
     values, old = every([300], [-300], dtype=dtype)
     want = numbers(90312.5, dtype=wide(dtype))[0]  # 425^2 / 2 with R = -125
     got = value_loss(values, old, torch.full_like(old, -125), full(1, 1), 1.0)
