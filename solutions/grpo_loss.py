@@ -44,7 +44,7 @@ def completion_mask(tokens: Int64[Tensor, "batch length"], eos_ids: Sequence[int
     """
     # kata: begin
     is_eos = torch.isin(tokens, torch.tensor([*eos_ids], device=tokens.device))
-    ended_before = is_eos.cumsum(-1) - is_eos.long()  # how many EOS stand before each token
+    ended_before = is_eos.cumsum(1) - is_eos.long()  # how many EOS stand before each token
     return ended_before == 0
     # kata: end
 
@@ -65,9 +65,9 @@ def group_advantages(
     if group_size < 2 or len(rewards) % group_size:
         raise ValueError(f"{len(rewards)} rewards do not divide into groups of {group_size}, or these are below 2")
     groups = rewards.detach().to(torch.promote_types(rewards.dtype, torch.float32)).reshape(-1, group_size)
-    advantages = groups - groups.mean(-1, keepdim=True)
+    advantages = groups - groups.mean(1, keepdim=True)
     if scale:
-        advantages = advantages / (groups.std(-1, keepdim=True) + eps)
+        advantages = advantages / (groups.std(1, keepdim=True) + eps)
     return advantages.flatten()
     # kata: end
 
@@ -84,7 +84,7 @@ def kl_estimate(
     if log_probs.shape != reference.shape:
         raise ValueError(f"log_probs {[*log_probs.shape]} and reference {[*reference.shape]} must have one shape")
     wide = torch.promote_types(log_probs.dtype, torch.float32)
-    k1 = log_probs.to(wide) - reference.detach().to(wide)
+    k1 = log_probs.to(wide) - reference.detach()
     if kind == "k1":
         return k1
     if kind == "k2":
@@ -125,26 +125,24 @@ def grpo_loss(
     not positive.
     """
     # kata: begin
-    others = [old_log_probs, mask] if reference is None else [old_log_probs, mask, reference]
-    if advantages.shape != log_probs.shape[:1] or any(each.shape != log_probs.shape for each in others):
-        shapes = [[*each.shape] for each in (log_probs, advantages, *others)]
-        raise ValueError(f"the shapes do not match: {shapes} of log_probs, advantages, old_log_probs, mask, reference")
+    if not log_probs.shape == old_log_probs.shape == mask.shape or advantages.shape != mask.shape[:1]:
+        shapes = [[*each.shape] for each in (log_probs, old_log_probs, advantages, mask)]
+        raise ValueError(f"the shapes of log_probs, old_log_probs, advantages and mask do not match: {shapes}")
     if not beta >= 0 or not 0 < clip_low < 1 or not clip_high > 0:
         raise ValueError(f"no valid options: beta={beta}, clip_low={clip_low}, clip_high={clip_high}")
     if beta and reference is None:
         raise ValueError(f"beta={beta} needs a reference")
-    # Filled before any exp: a selection afterwards would give 0 times NaN in the backward pass.
-    wide = torch.promote_types(log_probs.dtype, torch.float32)
-    log_probs = log_probs.to(wide).where(mask, 0.0)
-    ratio = (log_probs - old_log_probs.detach().to(wide).where(mask, 0.0)).exp()
-    advantage = advantages.detach().to(wide)[:, None]
+    # Filled before any exp: no gradient comes back to what the costs leave out, not even 0 times NaN.
+    log_probs = log_probs.to(torch.promote_types(log_probs.dtype, torch.float32)).where(mask, 0.0)
+    ratio = (log_probs - old_log_probs.detach()).exp()
+    advantage = advantages.detach()[:, None]
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
     costs = -torch.minimum(ratio * advantage, clipped * advantage)
     if reference is not None:
-        costs = costs + beta * kl_estimate(log_probs, reference.to(wide).where(mask, 0.0), "k3")
-    costs = costs.where(mask, 0.0)  # a filled token has the ratio 1, which would cost -A
+        costs = costs + beta * kl_estimate(log_probs, reference, "k3")
+    costs = costs.where(mask, 0.0)
     if reduction == "sequence":
-        return (costs.sum(-1) / mask.sum(-1).clamp(min=1)).mean()
+        return (costs.sum(1) / mask.sum(1).clamp(min=1)).mean()
     if reduction == "token":
         return costs.sum() / mask.sum().clamp(min=1)
     if reduction == "constant" and max_length is not None and max_length > 0:

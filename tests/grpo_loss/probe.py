@@ -16,7 +16,7 @@ WRONG_SHAPES += [(name, shape) for name in ("old_log_probs", "mask", "reference"
 WRONG_OPTIONS = [{"beta": -0.1}, {"beta": NAN}, {"beta": 0.1, "reference": None}]
 WRONG_OPTIONS += [{"clip_low": wrong} for wrong in (0.0, 1.0, -0.2, NAN)]
 WRONG_OPTIONS += [{"clip_high": wrong} for wrong in (0.0, -0.2, NAN)]
-WRONG_OPTIONS += [{"reduction": wrong} for wrong in ("mean", "sum", "Token")]
+WRONG_OPTIONS += [{"reduction": "mean"}, {"reduction": "Token"}, {"reduction": "sum", "max_length": 5}]
 WRONG_OPTIONS += [{"reduction": "constant", "max_length": wrong} for wrong in (None, 0, -3)]
 REDUCTIONS = [{"reduction": "sequence"}, {"reduction": "token"}, {"reduction": "constant", "max_length": 9}]
 MASKS = {  # 1 stands for any token
@@ -51,6 +51,8 @@ def cases(rng):
         tokens, ids = torch.tensor(rows), [2, 9, 7] if " id" in name else [2]
         tokens = torch.where(tokens == 1, randint(rng, 10, 50, *tokens.shape), tokens)
         yield Case(f"mask, {name}", see=name, of="completion_mask", given=[tokens, ids], options={})
+    tokens = torch.where(torch.arange(6) == randint(rng, 0, 6, 8, 1), 2, randint(rng, 10, 50, 8, 6))
+    yield Case("mask, EOS anywhere", see="", of="completion_mask", given=[tokens, [2]], options={})
     yield from groups(rng)
     yield from estimates(rng)
     yield from losses(rng)
@@ -66,7 +68,7 @@ def groups(rng):
     yield case("large eps", 4, 4, eps=0.5)
     yield case("default eps", 3, 3, spread=1e-4)
     yield case("equal rewards", 4, 4, spread=0.0, shift=2.0, eps=1e-4)
-    yield case("unscaled", 5, 5, scale=False)
+    yield case("unscaled", 5, 5, scale=False, eps=0.5)
     yield case("three groups, unscaled", 12, 4, scale=False)
     for dtype in (HALF, BRAIN, DOUBLE):
         yield case(f"dtype of {dtype}", 4, 4, dtype, see="dtype")
@@ -106,7 +108,9 @@ def losses(rng):
         new = old + (0.5 * randn(rng, *shape) if ratio is None else math.log(ratio))
         advantages = randn(rng, shape[0]) if A is None else A * (1 + torch.rand(shape[0], generator=rng).double())
         mask = torch.arange(shape[1]) < torch.tensor(lengths or [shape[1]] * shape[0])[:, None]
-        options = ({} if near is None else {"reference": (new + near).to(dtype)}) | options
+        options = (
+            {} if near is None else {"reference": (new + near * (1 + torch.rand(shape, generator=rng))).to(dtype)}
+        ) | options
         given = [*(each.to(dtype) for each in (new, old, advantages)), mask]
         return Case(f"loss, {name}", see=see or name, of="grpo_loss", given=given, options=options)
 
@@ -133,7 +137,10 @@ def losses(rng):
         yield case(f"{name}, nothing", (2, 3), [0, 0], ratio=1.0, **options)
         yield case(f"{name}, nothing, graph", (2, 3), [0, 0], ratio=1.0, see="graph", **options)
         yield case(f"{name}, after", (2, 3), [2, 3], near=0.5, beta=0.3, see="after", **options)
+    yield case("default reduction", (3, 6), [1, 5, 3], ratio=1.0)
+    yield case("token, one token", (2, 3), [0, 1], ratio=1.0, reduction="token")
     holes = case("holes", (2, 5), ratio=1.0)
+    holes.given[0] += 0.1 * torch.rand(2, 5, generator=rng)
     holes.given[3][:, 1::2] = False
     yield holes
     for place in (0, 1, "reference"):
@@ -235,7 +242,7 @@ def costs(function, given):
     """Whether operators grow with the size, and whether bytes grow with its square."""
     with measure() as few:
         function(*given)
-    large = [each.repeat(50, *[50] * (each.dim() - 1)) if torch.is_tensor(each) else each for each in given]
+    large = [each.repeat(*[5, 300][: each.dim()]) if torch.is_tensor(each) else each for each in given]
     with measure() as spent:
         function(*large)
-    return {"loop": spent.operators > few.operators + 3, "square": spent.bytes > 2000 * large[0].nbytes}
+    return {"loop": spent.operators > few.operators + 3, "square": spent.bytes > 150 * large[0].nbytes}

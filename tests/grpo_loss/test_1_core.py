@@ -106,9 +106,17 @@ def test_the_two_clips_are_apart(ratio, advantage, want):
     expect_close(got, numbers(want)[0], what=what, hint="clip(r, 1 - clip_low, 1 + clip_high)")
 
 
+def test_tokens_of_a_row_are_clipped_one_by_one():
+    """Ratios of 0.5 and 1.5 and an advantage of 1 earn 0.5 and 1.2. A ratio of whole answers, a product or a mean,
+    would clip all tokens at once or none: that is GSPO."""
+    old = numbers(-2, -2).reshape(1, 2)
+    got = grpo_loss(old + numbers(0.5, 1.5).log(), old, numbers(1), torch.ones(1, 2).bool())
+    what, hint = "the loss of a row with ratios 0.5 and 1.5 and advantage 1", "exp before any sum over tokens"
+    expect_close(got, numbers(-0.85)[0], what=what, hint=hint)
+
+
 def test_each_token_has_a_ratio_of_its_own(rng):
-    """2 answers of 3 tokens, against the mean of the tokens' losses. A ratio of whole answers clips all their tokens at
-    once: that is GSPO."""
+    """2 answers of 3 tokens, against the mean of the tokens' losses."""
     log_probs, old, advantages, _ = rollout(rng, 2, 3)
     got = grpo_loss(log_probs, old, advantages, torch.ones(2, 3).bool())
     want = each_token(log_probs, old, advantages).mean()
@@ -126,15 +134,15 @@ def test_the_loss_on_policy_is_minus_the_mean_advantage():
 
 @pytest.mark.parametrize("beta", [0.25, 3.0])
 def test_beta_weighs_k3_against_the_reference(beta):
-    """A token of ratio 1 and advantage 1, which the policy gives 1/2 and the reference 1/4, or 1/8 and 1/4."""
+    """A token of ratio 1 and advantage 2, which the policy gives 1/2 and the reference 1/4, or 1/8 and 1/4."""
     ones = torch.ones(1, 1).bool()
     for policy, k3 in ((-LOG2, 0.5 - 1 + LOG2), (-3 * LOG2, 2 - 1 - LOG2)):
         given = torch.full((1, 1), policy).double()
         reference = torch.full((1, 1), -2 * LOG2).double()
-        got = grpo_loss(given, given.clone(), numbers(1), ones, reference=reference, beta=beta)
-        what = f"the loss at ratio 1, advantage 1, log_probs {policy:.4f}, reference {-2 * LOG2:.4f}, beta={beta}"
+        got = grpo_loss(given, given.clone(), numbers(2), ones, reference=reference, beta=beta)
+        what = f"the loss at ratio 1, advantage 2, log_probs {policy:.4f}, reference {-2 * LOG2:.4f}, beta={beta}"
         hint = "-min(...) + beta * k3 of log_probs and reference, not of old_log_probs"
-        expect_close(got, numbers(-1 + beta * k3)[0], what=what, hint=hint)
+        expect_close(got, numbers(-2 + beta * k3)[0], what=what, hint=hint)
 
 
 @pytest.mark.parametrize(("ratio", "advantage"), [(2.0, 1.0), (0.5, -1.0), (2.0, -1.0), (0.5, 1.0)])

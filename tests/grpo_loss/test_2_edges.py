@@ -138,6 +138,15 @@ def test_a_row_without_tokens_costs_nothing(rng, options):
     expect_close(got, want, what=what, hint="a mean over no tokens is 0 here: clamp(min=1) the number, not NaN")
 
 
+def test_a_single_token_counts(rng):
+    """One token in a batch of two rows: "token" divides by 1, "sequence" by the rows."""
+    log_probs, _, advantages, _ = rollout(rng, 2, 3)
+    for name, divisor in (("token", 1), ("sequence", 2), ("constant", 14)):
+        got = grpo_loss(log_probs, log_probs.clone(), advantages, prefixes(3, 0, 1), **REDUCTIONS[name])
+        what = f'the loss on policy where one token of two rows counts, reduction "{name}"'
+        expect_close(got, -advantages[1] / divisor, what=what, hint="clamp the number of tokens at 1, not above")
+
+
 @EACH
 def test_nothing_counts(rng, options):
     """A batch without a single token: 0 and not NaN."""
