@@ -219,6 +219,19 @@ def test_arguments_are_not_modified(rng):
             grpo_loss(log_probs, old, advantages, mask, reference=reference, beta=0.5, **options)
 
 
+def test_limits_of_the_options_are_no_errors():
+    """A beta of 0, narrow and wide clips, a max_length of 1."""
+    for options in (
+        {"beta": 0.0, "reference": None},
+        {"clip_low": 0.99, "clip_high": 5.0},
+        {"clip_low": 0.001, "clip_high": 0.001},
+        {"reduction": "constant", "max_length": 1},
+    ):
+        with called_for(f"grpo_loss with {options}"):
+            got = grpo_loss(**(given_for() | options))
+        expect(bool(got.isfinite()), f"grpo_loss with {options} should be finite, but is {got}")
+
+
 @pytest.mark.parametrize(("count", "group_size"), WRONG_GROUPS)
 def test_groups_that_are_no_groups_are_errors(count, group_size):
     """The std of one reward is NaN, and a group that is cut in two is quietly compared with a stranger."""
@@ -255,16 +268,3 @@ def test_wrong_options_are_errors(options):
     """A comparison with NaN is False either way: write what must hold, and `not` before it."""
     with expect_raises(ValueError, what=f"grpo_loss with {options}", hint="see the docstring's last sentence"):
         grpo_loss(**(given_for() | options))
-
-
-def test_limits_of_the_options_are_no_errors():
-    """A beta of 0, narrow and wide clips, a max_length of 1."""
-    for options in (
-        {"beta": 0.0, "reference": None},
-        {"clip_low": 0.99, "clip_high": 5.0},
-        {"clip_low": 0.001, "clip_high": 0.001},
-        {"reduction": "constant", "max_length": 1},
-    ):
-        with called_for(f"grpo_loss with {options}"):
-            got = grpo_loss(**(given_for() | options))
-        expect(bool(got.isfinite()), f"grpo_loss with {options} should be finite, but is {got}")
