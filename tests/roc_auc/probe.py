@@ -19,13 +19,13 @@ ERRORS = {
     "target -1": ([1, 0, -1, 0], [4.0, 3.0, 2.0, 1.0]),
     "target 0.5": ([1, 0, 0.5, 0], [4.0, 3.0, 2.0, 1.0]),
     "target NaN": ([1, 0, torch.nan, 0], [4.0, 3.0, 2.0, 1.0]),
+    "targets -1 and 1": ([1, -1, 1, -1], [4.0, 3.0, 2.0, 1.0]),
     "fewer scores": ([1, 0, 1, 0], [4.0, 3.0, 2.0]),
     "fewer targets": ([1, 0, 1], [4.0, 3.0, 2.0, 1.0]),
     "column of targets": ([[1], [0], [1]], [3.0, 2.0, 1.0]),
     "column of scores": ([1, 0, 1], [[3.0], [2.0], [1.0]]),
     "two tables": ([[1, 0], [0, 1]], [[4.0, 3.0], [2.0, 1.0]]),
     "nothing": ([], []),
-    "one negative": ([0], [0.5]),
     "negatives": ([0, 0, 0], [0.5, 1.5, 1.0]),
 }
 
@@ -62,7 +62,7 @@ def situations(rng):
     yield "tied positives", *tied(rng, [1, 1, 1]), "int64", "float64"
     yield "only a tie", torch.tensor([1, 0]), numbers(3, 3), "int64", "float64"
     targets = ranked(rng, 2, 3)
-    for dtype, low in {"uint8": 0, "uint64": 0, "int8": -128, "int64": -(2**63)}.items():
+    for dtype, low in {"uint8": 0, "int8": -128, "int64": -(2**63)}.items():
         yield f"{dtype} from {low}", targets, torch.arange(4, -1, -1) + low, "int64", dtype
     yield "bool scores", torch.tensor([0, 1]), torch.tensor([0, 1]), "int64", "bool"
     yield "beyond 2**53", torch.tensor([0, 1, 0]), torch.tensor([0, 1, -9]) + 2**53, "int64", "int64"
@@ -73,8 +73,7 @@ def situations(rng):
     yield "infinite", targets, numbers(torch.inf, 2, 1, 0, -torch.inf), "int64", "float64"
     both = numbers(torch.inf, torch.inf, 0, -torch.inf, -torch.inf)
     yield "infinite ties", torch.tensor([1, 0, 0, 1, 1]), both, "int64", "float64"
-    for dtype in ("bool", "uint8", "float32"):
-        yield f"{dtype} targets", *shuffled(rng, ranked(rng, 3, 4), 6.0 - torch.arange(7)), dtype, "float64"
+    yield "bool targets", *shuffled(rng, ranked(rng, 3, 4), 6.0 - torch.arange(7)), "bool", "float64"
     many = torch.ones(2300, dtype=torch.int64)
     many[torch.randperm(2300, generator=rng)[:31]] = 0
     yield "many float16 targets", many, torch.arange(2300.0), "float16", "float64"
@@ -115,18 +114,16 @@ def run(kata, case):
         function(targets, scores)
         given = torch.from_numpy(targets), torch.from_numpy(scores)
         return {"targets": Pairs(given[0], case.targets), "scores": Pairs(given[1], case.scores)}
-    if case.kind == "only positives":
-        try:
-            return {"number": float(function(targets, scores))}
-        except ValueError:
-            return {"number": "ValueError"}
-    result = function(targets, scores)
+    try:
+        result = function(targets, scores)
+    except ValueError:  # with any message: all of these are to be taken
+        return {"ValueError": True}
     if case.kind == "types":
         parts = result if case.of == "roc_curve" else []
         return {"float": isinstance(result, float), "dtypes": [str(getattr(part, "dtype", "")) for part in parts]}
     if case.of != "roc_curve":
-        # In float32 the seventh digit is wrong, and float64 is compared to that many.
-        return {"number": float(result)} | ({"digits": float(result) * 1e4 % 1} if len(targets) > 99 else {})
+        narrow = {"narrow": float(np.float32(result)) == float(result)} if len(targets) > 99 else {}
+        return {"number": float(result)} | narrow
     fpr, tpr, thresholds = (torch.from_numpy(np.array(part, dtype=np.float64)) for part in result)
     return {"FPR": fpr, "TPR": tpr, "thresholds": thresholds}
 

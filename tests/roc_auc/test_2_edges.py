@@ -168,6 +168,15 @@ def test_a_target_that_is_neither_0_nor_1_is_an_error(function, other):
 
 
 @FUNCTION
+@pytest.mark.parametrize("two", [(-1, 1), (1, 2), (3, 7)], ids=str)
+def test_two_other_values_are_no_classes(function, two):
+    """Which of them is the positive one? Two distinct values are not enough."""
+    low, high = two
+    with expect_raises(what=f"{function.__name__} of targets that are {low} or {high}", hint="each must be 0 or 1"):
+        function(np.array([high, low, high, low]), np.array([4.0, 3.0, 2.0, 1.0]))
+
+
+@FUNCTION
 @pytest.mark.parametrize(
     "shapes", [(4, 3), (3, 4), (4, 1), ((4, 1), (4,)), ((4,), (4, 1)), ((2, 2), (2, 2)), ((), ())], ids=str
 )

@@ -111,13 +111,13 @@ def test_infinite_scores_are_scores():
         expect_curve(roc_curve(targets, scores), fpr, tpr, [inf, inf, 1, 0, -inf], f"the curve {what}", hint)
 
 
-@pytest.mark.parametrize("dtype", ["bool", *SIGNED, *UNSIGNED, *FLOATS])
+@pytest.mark.parametrize("dtype", ["bool", *SIGNED, "uint8", "uint64", *FLOATS])
 def test_targets_of_every_dtype(rng, dtype):
-    """5000 samples, of which about 2500 are positive, against int64: more than int8 and float16 can count."""
-    targets, scores = samples(rng, 5000, 900)
+    """2600 samples, of which about 2300 are positive: more than int8 holds, and than float16 can count."""
+    targets, scores = (randint(rng, 0, 9, 2600) > 0).long().numpy(), randint(rng, 0, 60, 2600).numpy() / 8
     with called_for(f"targets of dtype {dtype}", hint=MANY):
-        given = targets, scores / 8
-        expect_same(given, (targets.astype(dtype), scores / 8), f"of {dtype} targets, against int64,", MANY)
+        given = targets, scores
+        expect_same(given, (targets.astype(dtype), scores), f"of {dtype} targets, against int64,", MANY)
 
 
 def test_many_samples_are_counted_exactly():
