@@ -82,6 +82,7 @@ def cases(rng):
         for most in (1, 2, 9):
             yield Case(f"{ask}: {most}", of=KMEANS, ask=ask, x=two, k=2, init=two[:2], options={"max_iter": most})
         yield Case(f"{ask}: empty", of=KMEANS, ask=ask, x=lonely, k=3, init=line(20, 21, 22) + shift)
+    yield Case("labels: k=n", of=KMEANS, ask="labels", x=x, k=6, init=x.flip(0))
     yield Case("labels: flat", of=KMEANS, ask="labels", x=flat, k=2, init=flat[[3, 0]])
     yield Case("iterations: most", of=KMEANS, ask="iterations", x=row, k=20, init=row[:20])
     slow, pair = torch.cat([row[:60] / 100, line(9e3, 11e3)]), torch.cat([row[:4] / 100, line(1e4)])

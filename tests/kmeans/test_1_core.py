@@ -196,8 +196,9 @@ def test_the_third_is_drawn_by_the_distance_to_the_nearest(rng):
 
 def test_kmeans_begins_with_kmeans_plus_plus(rng):
     """Without init, the start is what kmeans_plus_plus draws from an equal generator."""
-    x, seed = normal(rng, 40, 3), int(randint(rng, 0, 2**40, 1))
-    for k in (1, 6):
+    x = normal(rng, 40, 3)
+    for k in (1, 5, 6, 7, 8):
+        seed = int(randint(rng, 0, 2**40, 1))
         got = clustered(x, k, what="kmeans(x, k, rng=rng)", rng=np.random.default_rng(seed), max_iter=2)
         init = kmeans_plus_plus(x, k, rng=np.random.default_rng(seed))
         want = clustered(x, k, init=init, max_iter=2)

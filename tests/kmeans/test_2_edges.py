@@ -95,6 +95,12 @@ def test_as_many_clusters_as_points(rng):
     got = clustered(x, 7, what="kmeans with k=n", rng=generator(rng))
     expect_equal(sorted(got.labels.tolist()), list(range(7)), what="the sorted labels with k = n = 7")
     expect_number(got.inertia, 0, what="the inertia with k = n = 7")
+    hint = "k = n is no special case: the centres of init keep their order, and two points can share one"
+    got = clustered(x, 7, what="kmeans with k=n", init=x[::-1])
+    expect_labels(got.labels, np.arange(7)[::-1], what="kmeans with k = n = 7, from the reversed points", hint=hint)
+    got = clustered(column(0, 1, 9), 3, what="kmeans with k=n", init=column(0, 50, 9))
+    expect_labels(got.labels, [0, 0, 2], what="kmeans of [0, 1, 9] with k=3, from [0, 50, 9]", hint=hint)
+    expect_array(got.centers, column(0.5, 50, 9), what="the centers of [0, 1, 9] with k=3, from [0, 50, 9]", hint=hint)
 
 
 def test_no_points_at_all():
