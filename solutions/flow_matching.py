@@ -102,7 +102,7 @@ def sample_times(
 ) -> Float[Tensor, "batch"]:
     """Independent random times to train at: "uniform" on [0, 1], or "logit_normal", the sigmoid of a standard normal.
 
-    dtype is float32 or float64. Raises ValueError for any other density.
+    No time depends on another: neither one in each part of [0, 1], nor pairs of t and 1 - t. dtype is float32 or float64. Raises ValueError for any other density.
     """
     # kata: begin
     if density == "uniform":
@@ -124,8 +124,8 @@ def flow_loss(
 
     Each element of the batch gets a time of this density, and fresh standard normal noise for each number.
     `v_model(x_t, t)` is called once, with x_t in the dtype of x0, and answers in that dtype. The errors are squared and
-    averaged in float32 (float64 for float64 data), and that is the dtype of the loss. It is differentiable in the
-    model's parameters. With a `generator`, nothing else is a source of randomness. Errors as in sample_times.
+    averaged in float32 (float64 for float64 data), and that is the dtype of the loss; whether they are subtracted there
+    or in the dtype of x0 is up to you. The loss is differentiable in the model's parameters. With a `generator`, nothing else is a source of randomness. Errors as in sample_times.
     """
     # kata: begin
     wide = torch.promote_types(x0.dtype, torch.float32)

@@ -94,11 +94,6 @@ def path(rng, name, method, *, v="x", see="end", steps=3, dtype=DOUBLE, size=Non
 
 
 def run(kata, case):
-    with torch.enable_grad():  # what a sampler leaves switched off is switched on again
-        return look(kata, case)
-
-
-def look(kata, case):
     """The evidence. Whatever else than a ValueError happens is one and the same where a ValueError is due; and so is a
     RuntimeError anywhere: which two sizes do not fit depends on the order of a product."""
     refusal = getattr(case, "see", "") == "refusal"
@@ -162,8 +157,10 @@ def see_times(kata, case):
         eighths = (8 * t + 1).where(t != 1, 8).clamp(0, 9).long()
         return {"t": Draws(eighths, 10), "many": len(t.unique()) > 1500}
     if case.see == "own":
-        t = times(case.batch).flatten()
-        return {"alike": Pairs(t[1:], t[:-1])}
+        t, many = times(case.batch).flatten(), times(256).flatten().double().nan_to_num(0.5).sort().values
+        level = torch.special.ndtr(many.logit(1e-9)) if "logit_normal" in case.options.values() else many
+        parts, mirrored = len((256 * level).floor().unique()), level + level.flip(0) - 1
+        return {"alike": Pairs(t[1:], t[:-1]), "strata": parts >= 220, "pairs": bool(mirrored.abs().max() <= 1e-3)}
     if case.see == "kind":
         options = [{}] if case.of == "flow_loss" else [{}, {"dtype": DOUBLE}]
         return {"kinds": [[list(t.shape), str(t.dtype)] for t in (times(case.batch, **each) for each in options)]}
