@@ -10,9 +10,9 @@ a step makes t one larger and computes
 where the theta on the right is the one before the step. So the decay is multiplied by the learning rate, as torch has
 it, and eps stands outside the root, beside the corrected v.
 
-Numbers: everything is computed in float32 for float16 and bfloat16 parameters, and in the parameter's dtype for others.
-The moments have that dtype as well. A parameter is rounded once, at the end of its step. The bias corrections are as
-exact as Python's floats. Gradients are dense and have the dtype of their parameter.
+Numbers: everything is computed in float32 for float16 and bfloat16 parameters, and in the parameter's dtype for float32
+and float64. The moments have that dtype as well. A float16 or bfloat16 parameter is rounded once, at the end of its step.
+The bias corrections are as exact as Python's floats. Gradients are dense and have the dtype of their parameter.
 
 Rules: torch.optim.Optimizer is allowed. Adam and its relatives in torch.optim, and the fused operators that they are made
 of (torch._fused_adamw_ and torch._fused_adam_), are not.
@@ -53,8 +53,8 @@ class AdamW(Optimizer):
     ) -> None:
         """`params` are parameters, or groups: dicts with "params", whose other entries are options of this group alone.
 
-        Raises ValueError unless lr, eps and weight_decay are at least 0, and both betas at least 0 and below 1. Whether
-        the options of single groups are checked as well is up to you.
+        Raises ValueError unless lr, eps and weight_decay are at least 0, and both betas at least 0 and below 1; NaN is
+        neither. Whether the options of single groups are checked as well is up to you.
         """
         raise NotImplementedError("adamw.AdamW.__init__: write me")
 
@@ -65,7 +65,8 @@ class AdamW(Optimizer):
         gradients enabled, also under torch.no_grad(). The update records no graph, even if a gradient carries one.
         A parameter whose .grad is None is left as it is: no decay, and no step is counted. Gradients are not modified.
 
-        For float32 parameters it reads and writes at most 33 times as many numbers as the parameters have. Between
+        For float32 parameters it reads and writes at most 33 times as many numbers as the parameters have, all that goes
+        into and comes out of each operator counted. Between
         steps the optimizer holds two float32 (or float64) numbers for each parameter, and little else.
         """
         raise NotImplementedError("adamw.AdamW.step: write me")

@@ -71,7 +71,6 @@ def cases(rng):
         yield Case(f"wrong {options}", of="AdamW", kind="wrong", weights=[torch.ones(2)], group=None, options=options)
 
 
-@torch.enable_grad()  # whatever an optimizer leaves
 def run(kata, case):
     kind, options, group = case.kind, case.options, case.group
     params = [nn.Parameter(w.T.contiguous().T if kind == "layout" else w.clone()) for w in case.weights]
