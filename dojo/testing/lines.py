@@ -21,18 +21,25 @@ def expect_lines(run: Callable[[], T], kata: ModuleType, most: int, *, what: str
     of a comprehension.
     """
     lines = 0
-
-    def step(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        if lines > most:
-            raise _TooMany
-        return step
+    before: Any = (
+        sys.gettrace()
+    )  # goes on to see everything: the proof asks by it which functions a case of a probe enters
 
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
-        return step if frame.f_code.co_filename == kata.__file__ else None
+        others = before(frame, event, argument) if before else None
+        if frame.f_code.co_filename != kata.__file__:
+            return others
 
-    before = sys.gettrace()
+        def step(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal lines, others
+            others = others(frame, event, argument) if others else None
+            lines += event == "line"
+            if lines > most:
+                raise _TooMany
+            return step
+
+        return step
+
     sys.settrace(enter)
     try:
         return run()

@@ -102,7 +102,6 @@ def run(kata, case):
     if case.kind == "memory":
         return {"lean": lean(function, targets, scores)}
     if case.kind == "lines":
-        function(targets[:9], scores[:9])  # where the trial sees what is entered: expect_lines takes the trace
         try:
             expect_lines(lambda: function(targets, scores), kata, 200, what=case.of)
         except Wrong:

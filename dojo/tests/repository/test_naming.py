@@ -18,7 +18,7 @@ from dojo.engine.known import SEED, KnownEvidence, complete_evidence
 from dojo.testing import probes
 
 CHECKOUT = Checkout(Path(__file__).resolve().parents[3])
-QUICK = ("noise_schedules", "temperature_sampling", "repetition_control", "mutability")
+QUICK = ("choosing_conditioning", "top_p_sampling", "repetition_control", "temperature_sampling")
 PAIRS = 20
 
 

@@ -52,13 +52,18 @@ def test_what_never_ends_is_ended_at_the_limit(kata):
         expect_lines(kata.stubborn, kata, 1000, what="stubborn()")
 
 
-def test_a_debugger_is_there_again_afterwards(kata):
-    """It traces as well."""
-    before = sys.gettrace()
-    tracer = lambda frame, event, argument: None  # noqa: E731
+def test_a_debugger_sees_all_meanwhile_and_is_there_again_afterwards(kata):
+    """It traces as well, as does the proof, which asks what a test or a case of a probe runs."""
+    before, events = sys.gettrace(), []
+
+    def tracer(frame, event, argument):
+        events.append((frame.f_code.co_name, event))
+        return tracer
+
     sys.settrace(tracer)
     try:
         expect_lines(lambda: kata.loop(1), kata, 100, what="f")
         assert sys.gettrace() is tracer
     finally:
         sys.settrace(before)
+    assert {("loop", "call"), ("loop", "line"), ("loop", "return")} <= set(events)

@@ -169,6 +169,19 @@ def test_every_case_has_the_same_global_random_stream():
     assert same(evidence["one"], evidence["two"])
 
 
+def test_a_case_begins_with_gradients_enabled():
+    """Also after a case that has left them off: a mistake's evidence must not depend on the mistake before it."""
+    probe = Probe(lambda rng: (Case(str(i), of="f") for i in range(2)), lambda kata, case: {"on": kata()})
+
+    def leaves_them_off():
+        on = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        return on
+
+    assert gather(probe, leaves_them_off, 0) == {"0": {"on": True}, "1": {"on": True}}
+    assert torch.is_grad_enabled()
+
+
 def test_evidence_is_a_copy():
     """A kata that modifies its output later does not change the evidence."""
     output = torch.zeros(2)
