@@ -22,10 +22,7 @@ from dojo.testing import probes
 from dojo.testing.probes import Case, Evidence, Raised
 
 MAX_DIAGNOSES = 4
-MIN_PARTLY, PARTLY = (
-    3,
-    0.5,
-)  # the cases of a mistake, in number and as a share, that code must agree with to be partly like it
+MIN_CASES, MIN_SHARE = 3, 0.5  # of a mistake's cases: in so many must code agree with it to be partly like it
 PLACE = re.compile(r"0x[0-9a-fA-F]+| \((line \d+|after [\w.]+)\)$")  # addresses in memory, and see `probes.note_of`
 
 
@@ -183,7 +180,7 @@ def _partly_alike(
     for mistake in candidates:
         theirs = known.mistakes[mistake]
         shown = {name for name in known.shown[mistake] if not _complaint(known.reference[name])}
-        enough = max(MIN_PARTLY, PARTLY * len(shown))
+        enough = max(MIN_CASES, MIN_SHARE * len(shown))
         if not in_time() or not shown <= wrong:
             continue
         left, agreeing = len(shown), 0

@@ -21,9 +21,8 @@ def expect_lines(run: Callable[[], T], kata: ModuleType, most: int, *, what: str
     of a comprehension.
     """
     lines = 0
-    before: Any = (
-        sys.gettrace()
-    )  # goes on to see everything: the proof asks by it which functions a case of a probe enters
+    # It goes on to see everything: the proof asks by a trace which functions a case of a probe enters.
+    before: Any = sys.gettrace()
 
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
         others = before(frame, event, argument) if before else None
