@@ -75,7 +75,8 @@ def _ban_module(name: str) -> None:
     empty.__getattr__ = refuse  # type: ignore[method-assign]
     parent, _, leaf = name.rpartition(".")
     sys.modules[name] = empty
-    setattr(sys.modules[parent], leaf, empty)
+    if parent in sys.modules:  # otherwise an import of the parent finds the module above
+        setattr(sys.modules[parent], leaf, empty)
 
 
 def _ban_operator(operator: str) -> Any:

@@ -111,6 +111,17 @@ def test_an_environment_in_the_checkout_is_imported_from_unless_it_is_handed_in(
     assert paths.import_path(private=(tmp_path / "class",)) == [str(tmp_path), str(installed)]
 
 
+@pytest.mark.skipif("landlock" not in AVAILABLE, reason="needs Landlock")
+def test_a_module_is_banned_before_anything_has_imported_its_package(library):
+    """Such as scipy.stats, which nothing of the grader's imports."""
+    task = Task("made_up", SUBMISSION, PROBE, banned=("a_library_of_the_grader.value",), layers=AVAILABLE)
+    with Sandbox() as sandbox, sandbox.run(task) as session:
+        assert session.load() is None
+        raised = session.observe(Case("library", of="attempt", path="library"), 0)["raised"]
+    assert raised.name == "RuntimeError"
+    assert "does not allow a_library_of_the_grader.value" in raised.note
+
+
 def test_a_worker_imports_first_what_the_grader_imports_first(library):
     """Two versions of a library: the worker must have the one that the grader has."""
     entries = [str(Path(entry).resolve()) for entry in sys.path if entry and os.path.exists(entry)]
