@@ -41,10 +41,13 @@ VALUES = {"passed": (1.0, 0.7), "ahead": (1.0, 2.0), "back": (1.0, -1.0), "fell"
 
 
 def arguments(rng):
-    """For each function one right call with batch 2 and length 3."""
+    """For each function one right call with batch 2 and length 3. Whatever the seed, all three arguments of a loss have an
+    influence on it: no token of the policy is clipped; of the values two are, and two are not."""
     x, mask = [randn(rng, 2, 3) for _ in range(3)], torch.tensor([[1, 1, 0], [0, 1, 1]]).bool()
     done, last = torch.tensor([[0, 1, 0], [0, 0, 0]]).bool(), randn(rng, 2)
-    calls = [[last, *x[:2], mask, 0.3], [*x[:2], done, last, 0.9, 0.8], [x[0], mask], [*x, mask, 0.2], [*x, mask, 0.2]]
+    calls = [[last, *x[:2], mask, 0.3], [*x[:2], done, last, 0.9, 0.8], [x[0], mask]]
+    calls += [[x[0], x[0] + 0.1, x[1], mask, 0.2]]
+    calls += [[x[0], x[0] + torch.tensor([[-1.0, 1, 0], [0, -1, 1]]), x[0] + 0.5, mask, 0.2]]
     return dict(zip(NAMES, [*calls, [randn(rng, 2, 3, 5), mask]], strict=True))
 
 
