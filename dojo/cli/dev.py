@@ -104,7 +104,10 @@ def render(ctx: click.Context, names: tuple[str, ...], check: bool) -> None:
 @click.option("--peers", is_flag=True, help="Only the adapters over installed libraries (needs the `peers` extra).")
 @click.option("--again", is_flag=True, help="Prove also what has not changed since this machine proved it.")
 @click.option(
-    "--write", "writes", is_flag=True, help="Write the tables of README.md and docs/ (all katas, all trials)."
+    "--write",
+    "writes",
+    is_flag=True,
+    help="Write what the runs need to name mistakes and, after all katas, the pages' tables.",
 )
 @click.pass_context
 def verify(
@@ -123,8 +126,8 @@ def verify(
     """
     from dojo.authoring.verify import pages, proof
 
-    if writes and (names or no_mutants or sample or peers):
-        raise UserError("--write needs the whole proof: `kata dev verify --write`, with no KATA and no other limit.")
+    if writes and (no_mutants or sample or peers):
+        raise UserError("--write needs whole proofs: leave --no-mutants, --sample and --peers out.")
     checkout = find_checkout()
     out = tables.console()
     started = time.monotonic()
@@ -148,10 +151,12 @@ def verify(
     out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{sampled}.")
     short = any(report.shortfalls for report in reports)
     if writes and short:
-        out.print("No page was written: first mend what falls short.")
+        out.print("Nothing was written: first mend what falls short.")
     elif writes:
         for page in pages.write(checkout, load_catalog(checkout), reports):
             out.print(f"{checkout.shown(page)} written.")
+        if names:
+            out.print("The tables of README.md and docs/ need all katas: kata dev verify --write")
     ctx.exit(1 if short else 0)
 
 

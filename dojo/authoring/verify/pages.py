@@ -24,11 +24,12 @@ BEGIN, END = "<!-- {}: written by kata dev verify --write -->", "<!-- {}: end --
 def write(checkout: Checkout, catalog: Catalog, reports: Sequence[ProofReport]) -> list[Path]:
     """Writes the figures, and returns the files that have changed. Raises UserError if a page lacks its markers.
 
-    A pack of one's own has no such pages: there, only what its katas' runs need is written.
+    What stands on the pages needs the reports of all katas: with fewer, and in a pack of one's own, which has no such
+    pages, only what the runs of these katas need is written.
     """
     katas = list(catalog.katas)
-    needed = filter(None, (write_differences(checkout, kata.name) for kata in katas))
-    if not (checkout.root / "docs" / "proof.md").is_file():
+    needed = filter(None, (write_differences(checkout, report.kata) for report in reports))
+    if len(reports) < len(katas) or not (checkout.root / "docs" / "proof.md").is_file():
         return list(needed)
     peers = sum(len(checkout.peers(kata.name)) for kata in katas)
     texts: dict[str, dict[str, str]] = {

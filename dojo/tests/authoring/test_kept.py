@@ -4,7 +4,10 @@ import pytest
 
 from dojo.authoring.verify import kept, pages
 from dojo.authoring.verify.report import ProofReport, Survivor
+from dojo.core import files
+from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
+from dojo.core.paths import find_checkout
 from dojo.tests.checkouts import add_kata, make_checkout
 
 SETTINGS = "all"
@@ -116,3 +119,10 @@ def test_a_page_needs_its_markers():
     for wrong in ("", text * 2):
         with pytest.raises(UserError, match=r"page\.md needs these two lines, once"):
             pages.replaced(wrong, "sums", "new", "page.md")
+
+
+def test_the_tables_of_the_pages_need_all_katas(monkeypatch):
+    """After one kata's proof only what its runs need is written."""
+    checkout = find_checkout()
+    monkeypatch.setattr(files, "write", lambda path, text: pytest.fail(f"{path} was written"))
+    assert pages.write(checkout, load_catalog(checkout), [ProofReport("dpo_loss")]) == []

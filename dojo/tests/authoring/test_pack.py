@@ -9,6 +9,7 @@ import pytest
 
 from dojo.authoring import pack
 from dojo.authoring.verify import pages
+from dojo.authoring.verify.report import ProofReport
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
@@ -109,8 +110,9 @@ def needs(root: Path, version: str) -> None:
 def test_a_pack_has_no_pages_to_write(mine):
     """`kata dev verify --write` writes there what a run needs to name mistakes, and nothing else."""
     preload()
-    assert pages.write(mine, load_catalog(mine), []) == [mine.differences("tiny")]
-    assert pages.write(mine, load_catalog(mine), []) == []
+    reports = [ProofReport("tiny")]
+    assert pages.write(mine, load_catalog(mine), reports) == [mine.differences("tiny")]
+    assert pages.write(mine, load_catalog(mine), reports) == []
 
 
 def test_a_copy_to_hand_out_holds_no_answers(mine, tmp_path):

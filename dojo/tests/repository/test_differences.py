@@ -20,7 +20,7 @@ QUICK = ("lora_memory", "noise_schedules", "repetition_control", "mutability")
 @pytest.mark.parametrize("kata", KATAS)
 def test_every_mistake_is_listed(kata):
     """As reference, probe and mistake are now."""
-    assert differences.is_current(CHECKOUT, kata), "write it with: kata dev verify --write"
+    assert differences.is_current(CHECKOUT, kata), f"write it with: kata dev verify {kata} --write"
 
 
 @pytest.mark.parametrize("kata", QUICK)
