@@ -86,13 +86,7 @@ class WarmPytest:
         The tests `first` (name and file) run in this order, and then, with `others`, all others; none after an outcome
         that `stops`. A test that uses more CPU time than its limit ends the process with SIGPROF.
         """
-        with _temporary_folder() as folder:
-            target = Path(folder).resolve() / "katas"
-            target.mkdir()
-            file = target / f"{kata}.py"
-            file.write_text(source, encoding="utf-8")
-            outcomes = self._aim(target, seed)
-            importlib.import_module("katas").__path__.append(str(self.checkout.solutions))  # after the target
+        with self._aimed(kata, source, seed) as (file, outcomes):
             traces: dict[str, TestTrace] = {}
             elsewhere = ElsewhereTrace(str(file)) if trace else None
             at_import = LineTrace(str(file))
@@ -118,6 +112,25 @@ class WarmPytest:
             for name, needs in traces.items():
                 traces[name] = replace(needs, at_import=frozenset(at_import.lines))
             return TestRun(tuple(outcomes), traces)
+
+    @contextmanager
+    def repeated(self, kata: str, source: str) -> Iterator["Repeated"]:
+        """The tests of `kata` on `source`, to be run again and again. Call it only in a forked child."""
+        with self._aimed(kata, source, seed=0) as (file, outcomes):
+            items = {item.name: item for item in self._items(kata, (), others=True)}
+            yield Repeated(file, items, outcomes)
+
+    @contextmanager
+    def _aimed(self, kata: str, source: str, seed: int) -> Iterator[tuple[Path, list[Outcome]]]:
+        """A file with `source` to which the session points, and the list that outcomes are going to be added to."""
+        with _temporary_folder() as folder:
+            target = Path(folder).resolve() / "katas"
+            target.mkdir()
+            file = target / f"{kata}.py"
+            file.write_text(source, encoding="utf-8")
+            outcomes = self._aim(target, seed)
+            importlib.import_module("katas").__path__.append(str(self.checkout.solutions))  # after the target
+            yield file, outcomes
 
     def _aim(self, target: Path, seed: int) -> list[Outcome]:
         """Points this process's session to the katas in `target`. Returns the list that outcomes are going to be added to."""
@@ -181,6 +194,31 @@ class WarmPytest:
         }
 
 
+class OutOfTime(BaseException):
+    """Raised in a test that uses more CPU time than its limit."""
+
+
+class Repeated:
+    """The tests of one kata, collected once to be run again and again."""
+
+    def __init__(self, file: Path, items: dict[str, pytest.Item], outcomes: list[Outcome]) -> None:
+        self.file, self.items, self.outcomes = file, items, outcomes
+        self.was_late = False  # the last test to run used more time than its limit
+        signal.signal(signal.SIGPROF, self._stop)
+
+    def run(self, test: str, cpu_limit_s: float) -> Outcome:
+        """The outcome of one test. OutOfTime is raised in it at the limit, and again each second."""
+        self.was_late = False
+        item = self.items[test]
+        with _cpu_limit({test: cpu_limit_s}, test):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return self.outcomes[-1]
+
+    def _stop(self, signum: int, frame: object) -> None:
+        self.was_late = True
+        raise OutOfTime
+
+
 def with_warm_pytest(checkout: Checkout, body: Callable[[WarmPytest], None]) -> None:
     """Starts pytest, calls `body`, and ends pytest. `body` forks a child for each run."""
     host = _Host(checkout, body, sys.stdout)
@@ -238,7 +276,7 @@ def _cpu_limit(limits_s: dict[str, float] | None, test: str) -> Iterator[None]:
     if limits_s is None or test not in limits_s:
         yield
         return
-    signal.setitimer(signal.ITIMER_PROF, limits_s[test])
+    signal.setitimer(signal.ITIMER_PROF, limits_s[test], 1.0)
     try:
         yield
     finally:

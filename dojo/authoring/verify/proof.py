@@ -26,6 +26,7 @@ from dojo.authoring.verify import report as results
 from dojo.authoring.verify.mutants import mutants
 from dojo.authoring.verify.report import ProofReport
 from dojo.authoring.verify.slips import slips
+from dojo.authoring.verify.together import MANY, Wrong, try_together
 from dojo.authoring.verify.trials import Trials
 from dojo.core.catalog import load_catalog
 from dojo.core.cores import usable_cores
@@ -33,7 +34,7 @@ from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.core.stubs import render, require_solutions
-from dojo.engine.pool import require_fork, run_forked
+from dojo.engine.pool import TaskDied, require_fork, run_forked
 from dojo.engine.preload import collapse, freeze, preload
 from dojo.engine.warm_pytest import WarmPytest, with_warm_pytest
 from dojo.engine.warm_up import warm_up
@@ -76,16 +77,18 @@ def verify(
         planned = [_planned(warm, checkout, report, with_mutants, sample, peers) for report in fresh]
         freeze()
         collapse()
-        total = sum(len(plan.first) + len(plan.then) for plan in planned)
+        first = [trial for plan in planned for trial in plan.first]
+        alone: list[Trial] = []
+        together = [_together(plan, many, alone) for plan in planned for many in _parts(plan.wrong)]
         done = 0
         # What the first trials tell (which test reaches which line) orders the tests of the later ones.
-        for trials in ([t for plan in planned for t in plan.first], [t for plan in planned for t in plan.then]):
+        for trials in (first, together, alone):
             for index, result in run_forked(
                 [task for task, _ in trials], jobs=jobs or usable_cores(), seconds=trial_timeout_s
             ):
                 trials[index][1](result)
                 done += 1
-                progress(done, total)
+                progress(done, len(first) + len(together) + len(alone))
 
     if fresh:
         require_fork()
@@ -113,9 +116,15 @@ def _scratch_folder() -> Iterator[None]:
             tempfile.tempdir, sys.pycache_prefix, sys.dont_write_bytecode = before
 
 
+class _Wrong(NamedTuple):
+    answer: Wrong
+    alone: Trial
+
+
 class _Plan(NamedTuple):
+    trials: Trials
     first: list[Trial]
-    then: list[Trial]
+    wrong: list[_Wrong]
 
 
 def _planned(
@@ -124,7 +133,7 @@ def _planned(
     """The trials of one kata; none, and a shortfall, if its files cannot be read."""
     try:
         if peers:
-            return _Plan(_plan_peers(warm, checkout, report), [])
+            return _plan_peers(warm, checkout, report)
         return _plan(warm, checkout, report, with_mutants, sample)
     except UserError as error:
         report.shortfalls.append(str(error))
@@ -133,7 +142,7 @@ def _planned(
             f"{error.filename} cannot be read ({error.strerror}); CONTRIBUTING.md lists a kata's files"
         )
     report.readable = False  # one fault is one shortfall
-    return _Plan([], [])
+    return _Plan(Trials(warm, checkout, report.kata, []), [], [])
 
 
 def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutants: bool, sample: int | None) -> _Plan:
@@ -165,15 +174,35 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     seed_pairs = list(zip(probe_checks.SEEDS[::2], probe_checks.SEEDS[1::2], strict=True))
     for seed_pair in seed_pairs if sample is None else seed_pairs[-1:]:
         first.append(trial(probe_checks.faults, checkout, name, alternatives, seed_pair, add=results.add_probe_faults))
-    then = []
+    wrong = []
     for mistake, source in pairs:
-        then.append(trial(trials.try_mistake, mistake, source, add=results.add_mistake, about=(trials, mistake)))
+        alone = trial(trials.try_mistake, mistake, source, add=results.add_mistake, about=(trials, mistake))
+        wrong.append(_Wrong((mistake, source), alone))
     for slip in _draw(slips(reference, name), sample, reference, key=lambda slip: slip.what):
-        then.append(trial(trials.try_slip, slip, add=results.add_slip, about=(slip,)))
+        wrong.append(_Wrong((slip,), trial(trials.try_slip, slip, add=results.add_slip, about=(slip,))))
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):
-        then.append(trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant)))
-    return _Plan(first, then)
+        alone = trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant))
+        wrong.append(_Wrong((mutant,), alone))
+    return _Plan(trials, first, wrong)
+
+
+def _parts(wrong: list[_Wrong]) -> Iterator[list[_Wrong]]:
+    for begin in range(0, len(wrong), MANY):
+        yield wrong[begin : begin + MANY]
+
+
+def _together(plan: _Plan, wrong: list[_Wrong], alone: list[Trial]) -> Trial:
+    """The trial of many wrong answers in one child; those that it leaves open are added to `alone`."""
+
+    def add(found: list[Any] | TaskDied) -> None:
+        for one, result in zip(wrong, [None] * len(wrong) if isinstance(found, TaskDied) else found, strict=True):
+            if result is None:
+                alone.append(one.alone)
+            else:
+                one.alone[1](result)
+
+    return partial(try_together, plan.trials, [one.answer for one in wrong]), add
 
 
 def _draw(items: Iterable[T], sample: int | None, reference: str, key: Callable[[T], str]) -> list[T]:
@@ -183,14 +212,15 @@ def _draw(items: Iterable[T], sample: int | None, reference: str, key: Callable[
     return sorted(items, key=lambda item: hashlib.sha256((key(item) + reference).encode()).digest())[:sample]
 
 
-def _plan_peers(warm: WarmPytest, checkout: Checkout, report: ProofReport) -> list[Trial]:
+def _plan_peers(warm: WarmPytest, checkout: Checkout, report: ProofReport) -> _Plan:
     paths = checkout.peers(report.kata)
     report.peers = len(paths)
     trials = Trials(warm, checkout, report.kata, [])
-    return [
+    adapters = [
         (
             partial(trials.try_right, path.read_text(encoding="utf-8"), 0),
             partial(results.add_right, report, checkout.shown(path), 0),
         )
         for path in paths
     ]
+    return _Plan(trials, adapters, [])

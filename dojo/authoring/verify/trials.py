@@ -11,6 +11,7 @@ from types import ModuleType
 from dojo.authoring.verify.mutants import Mutant
 from dojo.authoring.verify.slips import Slip, is_raw_error
 from dojo.core.mistakes import Mistake
+from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.engine.diagnosis import diagnose
 from dojo.engine.known import SEED, complete_evidence
@@ -100,7 +101,7 @@ class Trials:
 
     def try_mistake(self, mistake: Mistake, source: str) -> MistakeTrial:
         """Runs the tests that the mistake names until one fails."""
-        tests = self._cheapest_first(test for test in self.traces if _function(test) == mistake.caught_by)
+        tests = self.tests_of(mistake)
         if not tests:
             return MistakeTrial(False, "there is no such test")
         run = self._run(source, tests, others=False, stops=lambda outcome: outcome.verdict == "failed")
@@ -110,29 +111,18 @@ class Trials:
 
     def try_mutant(self, mutant: Mutant) -> MutantTrial:
         """Runs the tests that can see the change until one fails, the likeliest killers first."""
-        reaching = [test for test, trace in self.traces.items() if _runs(trace.lines | trace.at_import, mutant)]
-        reaching.sort(key=lambda test: self._kills_a_second(test, mutant), reverse=True)
+        reaching = self.tests_that_reach(mutant)
         # The others do with the mutant what they do with the reference, but for what they do out of the trace's sight.
         elsewhere = [test for test, trace in self.traces.items() if trace.elsewhere and test not in set(reaching)]
-        run = self._run(
-            mutant.source,
-            reaching + elsewhere,
-            others=not reaching,
-            stops=lambda outcome: outcome.verdict not in ("passed", "skipped"),
-        )
+        run = self._run(mutant.source, reaching + elsewhere, others=not reaching, stops=fails)
         if run.failures or not any(outcome.verdict == "passed" for outcome in run.outcomes):
             return MutantTrial(killed_by=run.failures[0].test if run.failures else "import")
         return MutantTrial("", differs=any(self._differs(mutant, seed) for seed in EQUIVALENCE_SEEDS))
 
     def try_slip(self, slip: Slip) -> str:
         """Runs the tests until one fails. Returns what falls short: that none fails, or says only that it met an error."""
-        run = self.warm.run(self.kata, slip.source, stops=lambda outcome: outcome.verdict not in ("passed", "skipped"))
-        if not run.failures:
-            return f"every test passes where {slip.what}"
-        first = run.failures[0]
-        if not is_raw_error(first.message):
-            return ""
-        return f"where {slip.what}, {first.test} stops with an error of its own: {_first_line(first.message)}"
+        run = self.warm.run(self.kata, slip.source, stops=fails)
+        return judged_slip(slip, run.failures[0]) if run.failures else f"every test passes where {slip.what}"
 
     def gather_evidence(self) -> EvidenceTrial:
         """Gathers the evidence of the reference and of every mistake, once. Of a sample, each is told from the others in it."""
@@ -147,17 +137,28 @@ class Trials:
         unseen = {mistake.name for mistake in wrong if not known.shown[mistake]}
         return EvidenceTrial(frozenset(unseen), frozenset(named), reference, lines)
 
+    @property
+    def cpu_limits_s(self) -> dict[str, float]:
+        """What each test may use on a wrong answer."""
+        return {test: MIN_CPU_S + CPU_FACTOR * trace.seconds for test, trace in self.traces.items()}
+
+    def tests_of(self, mistake: Mistake) -> list[str]:
+        """The tests that the mistake names, the cheapest first."""
+        tests = (test for test in self.traces if _function(test) == mistake.caught_by)
+        return sorted(tests, key=lambda test: self.traces[test].seconds)
+
+    def tests_that_reach(self, mutant: Mutant) -> list[str]:
+        """The tests that run a changed line, the likeliest killers first."""
+        reaching = [test for test, trace in self.traces.items() if _runs(trace.lines | trace.at_import, mutant)]
+        return sorted(reaching, key=lambda test: self._kills_a_second(test, mutant), reverse=True)
+
     def count_kill(self, mutant: Mutant, test: str) -> None:
         self.kills[_function(test)] += 1
         self.kills_nearby[mutant.function, mutant.lines, test] += 1
 
     def _run(self, source: str, tests: list[str], **options: object) -> TestRun:
-        limits_s = {test: MIN_CPU_S + CPU_FACTOR * trace.seconds for test, trace in self.traces.items()}
         first = [(test, self.traces[test].file) for test in tests]
-        return self.warm.run(self.kata, source, first=first, cpu_limits_s=limits_s, **options)  # type: ignore[arg-type]
-
-    def _cheapest_first(self, tests: Iterable[str]) -> list[str]:
-        return sorted(tests, key=lambda test: self.traces[test].seconds)
+        return self.warm.run(self.kata, source, first=first, cpu_limits_s=self.cpu_limits_s, **options)  # type: ignore[arg-type]
 
     def _kills_a_second(self, test: str, mutant: Mutant) -> float:
         nearby = self.kills_nearby[mutant.function, mutant.lines, test]
@@ -202,6 +203,18 @@ class Trials:
             file = getattr(sys.modules[name], "__file__", None)
             if file and "site-packages" in Path(file).parts and name.split(".")[0] in Path(file).parts:
                 yield name
+
+
+def fails(outcome: Outcome) -> bool:
+    """Whether a test refuses an answer."""
+    return outcome.verdict not in ("passed", "skipped")
+
+
+def judged_slip(slip: Slip, first: Outcome) -> str:
+    """What falls short where `first` is the first test to fail: nothing, or that it says only that it met an error."""
+    if not is_raw_error(first.message):
+        return ""
+    return f"where {slip.what}, {first.test} stops with an error of its own: {_first_line(first.message)}"
 
 
 def _runs(lines: frozenset[int], mutant: Mutant) -> bool:
