@@ -30,6 +30,9 @@ class Mistake:
     edits: tuple[tuple[str, str], ...]
     caught_by: str  # the test that fails for it
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # a diagnosis looks mistakes up a million times
+
     def apply(self, source: str) -> str:
         """The reference with this mistake. Raises UserError if an `old` text does not occur exactly once."""
         for old, new in self.edits:

@@ -148,11 +148,13 @@ def _explained(
     The function that the mistake shows in first is the one that holds it, so there the code has to be written, and
     like it in every case. In those that use it the code may be wrong in yet another way, but not right.
     """
+    # Asking for a mistake's evidence may run a case, so what the code gets right excludes mistakes before that.
+    if not known.shown[mistake].isdisjoint(written - wrong):
+        return set()
     theirs = known.mistakes[mistake]
     shown = [name for name in functions if name in known.shown[mistake]]
     first = [name for name in shown if functions[name] == functions[shown[0]]]
-    # Asking for a mistake's evidence may run a case, so what the code gets right excludes mistakes before that.
-    if not wrong.issuperset(first) or any(name in written and name not in wrong for name in shown):
+    if not wrong.issuperset(first):
         return set()
     if not all(_alike(evidence[name], theirs[name]) for name in first):
         return set()

@@ -216,7 +216,7 @@ def _plan_peers(warm: WarmPytest, checkout: Checkout, report: ProofReport) -> _P
     paths = checkout.peers(report.kata)
     report.peers = len(paths)
     trials = Trials(warm, checkout, report.kata, [])
-    adapters = [
+    adapters: list[Trial] = [
         (
             partial(trials.try_right, path.read_text(encoding="utf-8"), 0),
             partial(results.add_right, report, checkout.shown(path), 0),
