@@ -76,15 +76,16 @@ def cases(rng):
     yield Case("update: arguments", of=UPDATE, ask="arguments", x=nine, labels=labels, centers=centers)
     yield Case("update: memory", of=UPDATE, ask="memory", **large)
 
-    two, lonely, row = line(0, 1, 2, 10, 11, 12) + shift, line(2, 6, 14, 17, 20) + shift, 0.1 * randn(rng, 1200, 1)
-    row, flat = row + torch.arange(1200.0)[:, None], torch.tensor([[0, 0], [0, 1], [9, 0], [9, 1], [4, 1]]).double()
+    two, lonely, row = line(0, 1, 2, 10, 11, 12) + shift, line(2, 6, 14, 17, 20) + shift, 0.1 * randn(rng, 700, 1)
+    slope = row + torch.arange(700.0)[:, None] ** 2  # 22 centres from its end need more than 300 iterations
+    row, flat = row + torch.arange(700.0)[:, None], torch.tensor([[0, 0], [0, 1], [9, 0], [9, 1], [4, 1]]).double()
     for ask in PARTS:
         for most in (1, 2, 9):
             yield Case(f"{ask}: {most}", of=KMEANS, ask=ask, x=two, k=2, init=two[:2], options={"max_iter": most})
         yield Case(f"{ask}: empty", of=KMEANS, ask=ask, x=lonely, k=3, init=line(20, 21, 22) + shift)
     yield Case("labels: k=n", of=KMEANS, ask="labels", x=x, k=6, init=x.flip(0))
     yield Case("labels: flat", of=KMEANS, ask="labels", x=flat, k=2, init=flat[[3, 0]])
-    yield Case("iterations: most", of=KMEANS, ask="iterations", x=row, k=20, init=row[:20])
+    yield Case("iterations: most", of=KMEANS, ask="iterations", x=slope, k=22, init=slope[:22])
     slow, pair = torch.cat([row[:60] / 100, line(9e3, 11e3)]), torch.cat([row[:4] / 100, line(1e4)])
     for name, scale in (("plain", 1), ("small", 2.0**-40)):
         yield Case(f"rest: {name}", of=KMEANS, ask="rest", x=slow * scale, k=5, init=pair * scale)

@@ -78,7 +78,7 @@ def verify(
         freeze()
         collapse()
         first = [trial for plan in planned for trial in plan.first]
-        alone: list[Trial] = []
+        alone = [trial for plan in planned for trial in plan.survivors]
         together = [_together(plan, many, alone) for plan in planned for many in _parts(plan.wrong)]
         done = 0
         # What the first trials tell (which test reaches which line) orders the tests of the later ones.
@@ -125,6 +125,7 @@ class _Plan(NamedTuple):
     trials: Trials
     first: list[Trial]
     wrong: list[_Wrong]
+    survivors: list[Trial]  # of mutants that are said to pass every test
 
 
 def _planned(
@@ -142,7 +143,7 @@ def _planned(
             f"{error.filename} cannot be read ({error.strerror}); CONTRIBUTING.md lists a kata's files"
         )
     report.readable = False  # one fault is one shortfall
-    return _Plan(Trials(warm, checkout, report.kata, []), [], [])
+    return _Plan(Trials(warm, checkout, report.kata, []), [], [], [])
 
 
 def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutants: bool, sample: int | None) -> _Plan:
@@ -174,7 +175,7 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     seed_pairs = list(zip(probe_checks.SEEDS[::2], probe_checks.SEEDS[1::2], strict=True))
     for seed_pair in seed_pairs if sample is None else seed_pairs[-1:]:
         first.append(trial(probe_checks.faults, checkout, name, alternatives, seed_pair, add=results.add_probe_faults))
-    wrong = []
+    wrong, survivors = [], []
     for mistake, source in pairs:
         alone = trial(trials.try_mistake, mistake, source, add=results.add_mistake, about=(trials, mistake))
         wrong.append(_Wrong((mistake, source), alone))
@@ -183,8 +184,11 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):
         alone = trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant))
-        wrong.append(_Wrong((mutant,), alone))
-    return _Plan(trials, first, wrong)
+        if mutant.change in mistakes.survivors:
+            survivors.append(alone)
+        else:
+            wrong.append(_Wrong((mutant,), alone))
+    return _Plan(trials, first, wrong, survivors)
 
 
 def _parts(wrong: list[_Wrong]) -> Iterator[list[_Wrong]]:
@@ -223,4 +227,4 @@ def _plan_peers(warm: WarmPytest, checkout: Checkout, report: ProofReport) -> _P
         )
         for path in paths
     ]
-    return _Plan(trials, adapters, [])
+    return _Plan(trials, adapters, [], [])
