@@ -10,7 +10,7 @@ EOS, and the EOS that ends an answer has to be learned.
 
 Numbers: the loss is float64 for float64 logits and float32 for all narrower ones, and everything is computed in that
 dtype: widen before the first operation. Labels, tokens, positions and segments are int64. No argument is modified, and
-no result shares memory with one.
+no result shares memory with one. Results are on the device of the tensors that they are made from.
 
 Stage 1: labels of one example, the loss, one packed row.  Stage 2: prompts and padding in batches, EOS as padding,
 nothing to learn, num_items, several rows, wrong arguments.  Stage 3: logits up to +-1e4, banned tokens, every floating

@@ -1,6 +1,6 @@
 """Logits lose their last position, labels their first; labels are written into a copy; rows are slices of one long row."""
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -63,5 +63,5 @@ def pack(tokens, labels, max_length):
     targets = torch.cat(labels).masked_fill(positions == 0, -100)
     number = torch.cat([torch.arange(n, device=whole.device) for n in rows]).repeat_interleave(sizes)
     borders = [0, *(int(ends[k - 1]) for k in accumulate(rows))]
-    slices = [slice(a, b) for a, b in zip(borders, borders[1:], strict=False)]
+    slices = [slice(a, b) for a, b in pairwise(borders)]
     return [Packed(whole[s].clone(), targets[s], positions[s], number[s]) for s in slices]
