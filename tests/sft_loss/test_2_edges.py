@@ -56,7 +56,7 @@ def test_each_row_has_its_own_prompt():
 
 def test_labels_are_a_tensor_of_their_own(rng):
     """masked_fill_ on the tokens would write -100 into the model's input."""
-    tokens, mask = table((3, 4, 5, 6), (5, 6, 7, 8)), masks((1, 1, 1, 0), (1, 1, 1, 1))
+    tokens, mask = table((3, 4, 5, 6), (5, 6, 7, 8)), masks((1, 1, 1, 1), (1, 1, 1, 1))
     for prompts in (torch.tensor([1, 2]), torch.tensor([0, 0])):
         with expect_unchanged(tokens, mask, prompts, what="an argument of build_labels"):
             got = build_labels(tokens, mask, prompts)
@@ -139,6 +139,7 @@ def test_the_loss_changes_no_argument(rng):
     [
         ((2, 3, 1, 4), 5, [[0, 1], [2, 3]]),
         ((3, 4, 2, 1), 5, [[0], [1], [2, 3]]),  # first fit: 2 goes into row 0; best fit: 1 goes into row 1
+        ((3, 4, 5, 1), 5, [[0], [1], [2], [3]]),
         ((1, 2, 4, 1), 5, [[0, 1], [2, 3]]),
         ((3, 3, 3), 3, [[0], [1], [2]]),
         ((1, 1, 1, 1, 1), 2, [[0, 1], [2, 3], [4]]),
