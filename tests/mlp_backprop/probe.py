@@ -1,0 +1,1 @@
+FORBIDDEN = ("requires_grad_", "backward", "torch.autograd", "torch.func")
