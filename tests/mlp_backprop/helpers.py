@@ -1,5 +1,7 @@
 """Random layers and batches, and the calls with a look at what comes back. Stages 1 and 2 take any floating dtype."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -25,8 +27,7 @@ def normal(rng, *shape, dtype=np.float64):
 
 def layers(rng, *sizes, dtype=np.float64):
     """Random weights and biases."""
-    pairs = zip(sizes, sizes[1:], strict=False)
-    return [(normal(rng, n, m, dtype=dtype), normal(rng, m, dtype=dtype)) for n, m in pairs]
+    return [(normal(rng, n, m, dtype=dtype), normal(rng, m, dtype=dtype)) for n, m in pairwise(sizes)]
 
 
 def labels(rng, n, classes):

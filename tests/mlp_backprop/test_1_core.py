@@ -186,4 +186,5 @@ def test_rng_decides_every_weight(rng):
 
 def test_your_own_backward_pass():
     """Autograd would do the work."""
+    loss_of(LOGITS, TARGETS)
     expect_own_work(kata, FORBIDDEN)
