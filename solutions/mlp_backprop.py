@@ -15,7 +15,7 @@ z = 0 exactly, the derivative of ReLU is taken as 0. (torch does the same; anyth
 
 Numbers: params, x and logits of one call are all float32 or all float64, and the arrays that come back have that dtype.
 Losses are Python floats. Targets are integers of any dtype, signed or not. Logits are finite, and may be as large as 1e4:
-the loss is then finite and right as well. No argument is modified, and any of them may be a view. Arrays that come back
+loss and gradient are then right as well, within some roundings of the largest logit. No argument is modified, and any of them may be a view. Arrays that come back
 share no memory with an argument.
 
 Rules: NumPy and the standard library. Autograd is forbidden in all its forms (torch.autograd, torch.func, requires_grad_,
