@@ -29,21 +29,21 @@ from .helpers import (
 )
 from .probe import FORBIDDEN
 
-# Probabilities (1/4, 3/4) and (2/3, 1/3), of which the targets have 3/4 and 2/3.
-LOGITS, TARGETS = np.log(array([1, 3], [6, 3])), np.array([1, 0])
+# Probabilities (1/4, 3/4), (2/3, 1/3) and (1/2, 1/2), of which the targets have 3/4, 1/3 and 1/2.
+LOGITS, TARGETS = np.log(array([1, 3], [6, 3], [5, 5])), np.array([1, 1, 0])
 
 
 def test_a_worked_loss():
-    """-log(3/4) and -log(2/3), whose mean is log(2) / 2."""
+    """-log(3/4), -log(1/3) and -log(1/2) have the sum log(8) and the mean log(2)."""
     loss, _ = loss_of(LOGITS, TARGETS)
-    expect_number(loss, np.log(2) / 2, what="the loss of probabilities 3/4 and 2/3", hint=LOSS)
+    expect_number(loss, np.log(2), what="the loss of probabilities 3/4, 1/3 and 1/2", hint=LOSS)
 
 
 def test_a_worked_gradient_of_the_loss():
-    """Probabilities less 1 at the target, halved for two samples."""
+    """Probabilities less 1 at the target, a third of it for three samples."""
     _, grad = loss_of(LOGITS, TARGETS)
-    expected = array([1 / 8, -1 / 8], [-1 / 6, 1 / 6])
-    expect_array(grad, expected, what="the gradient of the loss of two samples", hint=LOSS_GRAD)
+    expected = array([1 / 4, -1 / 4], [2 / 3, -2 / 3], [-1 / 2, 1 / 2]) / 3
+    expect_array(grad, expected, what="the gradient of the loss of three samples", hint=LOSS_GRAD)
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 3), (4, 2), (5, 7)])
@@ -81,18 +81,18 @@ def test_one_layer():
 
 
 def test_two_layers():
-    """The hidden layer has the outputs 3, -1 and 2, of which ReLU leaves 3, 0 and 2."""
-    first = array([1, -1, 0], [0, 1, 1]), array(1, 0, 1)
-    second = array([1, -2], [100, 100], [-4, 1]), array(1, 1)
+    """The hidden layer has the outputs 3, 1 and -2, of which ReLU leaves 3, 1 and 0."""
+    first = array([1, -1, 0], [0, 1, 1]), array(1, 2, -3)
+    second = array([1, -2], [10, 20], [100, 100]), array(1, 1)
     logits, _ = forward([first, second], array([2, 1]))
     hint = "ReLU between layers, not after the last"
-    expect_array(logits, [[3 - 8 + 1, -6 + 2 + 1]], what="the logits of two layers", hint=hint)
+    expect_array(logits, [[3 + 10 + 1, -6 + 20 + 1]], what="the logits of two layers", hint=hint)
 
 
 def test_gradients_of_one_layer():
     """Each has the shape of its variable. Two samples, three inputs, two outputs."""
     w, x, grad = array([1, 2], [3, 4], [5, 6]), array([1, 0, 2], [3, 1, 0]), array([1, 10], [-2, 1])
-    [(grad_w, grad_b)], grad_x = both_passes([(w, array(0, 0))], x, grad)
+    [(grad_w, grad_b)], grad_x = both_passes([(w, array(-100, 0))], x, grad)
     expect_array(grad_w, [[-5, 13], [-2, 1], [2, 20]], what="the gradient of W", hint=f"{PASS}. No 1/n here")
     expect_array(grad_b, [-1, 11], what="the gradient of b", hint=f"{PASS}. A sum, no mean: 1/n is in the loss")
     expect_array(grad_x, [[21, 43, 65], [0, -2, -4]], what="grad_x", hint=PASS)
@@ -145,9 +145,9 @@ def test_weight_decay_pulls_weights_and_no_biases(rng):
 
 def test_first_params_have_the_shapes_of_the_sizes(rng):
     """W is [inputs, outputs], b is [outputs] and 0."""
-    params = init_params([5, 3, 7, 2], rng=generator(rng))
-    like = [(np.zeros((n, m)), np.zeros(m)) for n, m in ((5, 3), (3, 7), (7, 2))]
-    expect_params(params, like, "init_params([5, 3, 7, 2])")
+    params = init_params([5, 3, 1, 2], rng=generator(rng))
+    like = [(np.zeros((n, m)), np.zeros(m)) for n, m in ((5, 3), (3, 1), (1, 2))]
+    expect_params(params, like, "init_params([5, 3, 1, 2])")
     for _, b in params:
         expect_array(b, np.zeros(len(b)), what="a bias of init_params", hint="biases begin at 0")
 

@@ -161,7 +161,18 @@ def test_the_check_takes_a_central_difference():
 
 @pytest.mark.parametrize(
     ("slope", "given", "error"),
-    [(2, 2, 0), (2, -2, 2), (1, 4, 0.75), (4, 1, 0.75), (-4, -5, 0.2), (0, 3, 1), (3, 0, 1), (0, 0, 0), (0, 1e-9, 0.1)],
+    [
+        (2, 2, 0),
+        (2, -2, 2),
+        (1, 4, 0.75),
+        (4, 1, 0.75),
+        (-4, -5, 0.2),
+        (-5, -4, 0.2),
+        (0, 3, 1),
+        (3, 0, 1),
+        (0, 0, 0),
+        (0, 1e-9, 0.1),
+    ],
 )
 def test_the_error_is_relative_to_the_larger(slope, given, error):
     """|a - g| / max(|a|, |g|, 1e-8), of a straight line, whose difference is exact."""
