@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dojo.testing import expect, expect_close, randint, randn
+from dojo.testing import Wrong, expect, expect_close, randint, randn
 from dojo.testing.describe import describe
 from katas.mlp_backprop import gradient_check, mlp_backward, mlp_forward, softmax_cross_entropy, train_step
 
@@ -38,13 +38,27 @@ def array(*rows):
     return np.array(rows, dtype=np.float64)
 
 
+def _kind(value):
+    """What a value is, by its shape if it has one. The text of an array takes long, so it is not made."""
+    return f"an array of shape {list(value.shape)}" if isinstance(value, np.ndarray) else describe(value)
+
+
+def _expect_shape(value, shape, what, hint=""):
+    good = isinstance(value, np.ndarray | np.generic) and value.shape == tuple(shape)
+    if not good:
+        raise Wrong(f"{what} should be an array of shape {list(shape)}, but is {_kind(value)}", hint=hint)
+
+
+def _expect_number(value, what, hint=""):
+    good = isinstance(value, int | float | np.number | np.ndarray) and np.ndim(value) == 0
+    if not good:
+        raise Wrong(f"{what} should be one number, but is {_kind(value)}", hint=hint)
+
+
 def expect_array(actual, expected, *, what, hint="", within=1e-12, dtype=None):
     """A NumPy array of this shape, and of `dtype` if given, equal within so many times the largest number expected."""
     expected = np.asarray(expected, np.float64)
-    shape = list(expected.shape)
-    kind = isinstance(actual, np.ndarray | np.generic)
-    expect(kind, f"{what} should be an array of shape {shape}, but is {describe(actual)}", hint=hint)
-    expect(list(actual.shape) == shape, f"{what} should have shape {shape}, but has {list(actual.shape)}", hint=hint)
+    _expect_shape(actual, expected.shape, what, hint)
     right = actual.dtype == (dtype or actual.dtype) and actual.dtype.kind == "f"
     expect(right, f"{what} should be of dtype {np.dtype(dtype or float)}, but is of {actual.dtype}", hint=hint)
     size = max(1.0, float(np.abs(expected).max(initial=0)))
@@ -54,59 +68,49 @@ def expect_array(actual, expected, *, what, hint="", within=1e-12, dtype=None):
 
 def expect_number(actual, expected, *, what, hint="", within=1e-12):
     """One number, within so much of itself and of 1."""
-    number = isinstance(actual, int | float | np.number | np.ndarray) and np.ndim(actual) == 0
-    expect(number, f"{what} should be one number, {expected:.6g}, but is {describe(actual)}", hint=hint)
+    _expect_number(actual, what, hint)
     given = [torch.tensor(float(each), dtype=torch.float64) for each in (actual, expected)]
     expect_close(*given, what=what, hint=hint, rtol=within, atol=within)
 
 
 def _pair(result, names, what):
-    kind = f"{len(result)} results" if isinstance(result, tuple | list) else describe(result)
-    good = isinstance(result, tuple | list) and len(result) == 2
-    expect(good, f"{what} should return ({names}), but gave {kind}")
+    if not (isinstance(result, tuple | list) and len(result) == 2):
+        kind = f"{len(result)} results" if isinstance(result, tuple | list) else _kind(result)
+        raise Wrong(f"{what} should return ({names}), but gave {kind}")
     return result
 
 
-def loss_of(logits, targets, what="softmax_cross_entropy"):
+def expect_params(actual, like, what):
+    """A list like `like`, of pairs of arrays with the same shapes."""
+    if not (isinstance(actual, tuple | list) and len(actual) == len(like)):
+        kind = f"{len(actual)} elements" if isinstance(actual, tuple | list) else _kind(actual)
+        raise Wrong(f"{what} should be a list with a pair for each of {len(like)} layers, but are {kind}")
+    for layer, (pair, wanted) in enumerate(zip(actual, like, strict=True)):
+        _pair(pair, "that of W, that of b", f"{what}, in layer {layer},")
+        for name, each, shape in zip("Wb", pair, (each.shape for each in wanted), strict=True):
+            _expect_shape(each, shape, f"{what}, for {name} in layer {layer},")
+
+
+def loss_of(logits, targets):
     """(loss, gradient)"""
-    loss, grad = _pair(softmax_cross_entropy(logits, targets), "loss, gradient", what)
-    number = isinstance(loss, int | float | np.number | np.ndarray) and np.ndim(loss) == 0
-    expect(number, f"the loss of {what} should be one number, but is {describe(loss)}")
-    good = isinstance(grad, np.ndarray) and grad.shape == logits.shape
-    sentence = f"the gradient of {what} should be an array of shape {list(logits.shape)}, but is {describe(grad)}"
-    expect(good, sentence if not isinstance(grad, np.ndarray) else f"{sentence} of shape {list(grad.shape)}")
+    loss, grad = _pair(softmax_cross_entropy(logits, targets), "loss, gradient", "softmax_cross_entropy")
+    _expect_number(loss, "the loss of softmax_cross_entropy")
+    _expect_shape(grad, logits.shape, "the gradient of softmax_cross_entropy")
     return loss, grad
 
 
 def forward(params, x):
     """(logits, cache)"""
     logits, cache = _pair(mlp_forward(params, x), "logits, cache", "mlp_forward")
-    good = isinstance(logits, np.ndarray) and logits.shape == (len(x), params[-1][0].shape[1])
-    expect(good, f"the logits of mlp_forward should be an array [n, classes], but are {describe(logits)}")
+    _expect_shape(logits, (len(x), params[-1][0].shape[1]), "the logits of mlp_forward")
     return logits, cache
-
-
-def expect_params(actual, like, what):
-    """A list like `like`, of pairs of arrays with the same shapes."""
-    good = isinstance(actual, tuple | list) and len(actual) == len(like)
-    kind = f"{len(actual)} elements" if isinstance(actual, tuple | list) else describe(actual)
-    expect(good, f"{what} should be a list with a pair for each of {len(like)} layers, but are {kind}")
-    for layer, (pair, wanted) in enumerate(zip(actual, like, strict=True)):
-        good = isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(each, np.ndarray) for each in pair)
-        shapes = [each.shape for each in wanted]
-        expect(good, f"{what} of layer {layer} should be two arrays of shapes {shapes}, but are {describe(pair)}")
-        got = [each.shape for each in pair]
-        expect(got == shapes, f"{what} of layer {layer} should have the shapes {shapes} of W and b, but have {got}")
 
 
 def backward(params, cache, grad_logits):
     """(gradients, grad_x)"""
     gradients, grad_x = _pair(mlp_backward(params, cache, grad_logits), "gradients, grad_x", "mlp_backward")
     expect_params(gradients, params, "the gradients of mlp_backward")
-    shape = (len(grad_logits), params[0][0].shape[0])
-    good = isinstance(grad_x, np.ndarray) and grad_x.shape == shape
-    kind = f"an array of shape {grad_x.shape}" if isinstance(grad_x, np.ndarray) else describe(grad_x)
-    expect(good, f"grad_x of mlp_backward should be an array of shape {shape}, but is {kind}")
+    _expect_shape(grad_x, (len(grad_logits), params[0][0].shape[0]), "grad_x of mlp_backward")
     return gradients, grad_x
 
 
@@ -117,8 +121,7 @@ def both_passes(params, x, grad_logits):
 def step(params, x, targets, **options):
     """(loss, new params)"""
     loss, new = _pair(train_step(params, x, targets, **options), "loss, new params", "train_step")
-    number = isinstance(loss, int | float | np.number | np.ndarray) and np.ndim(loss) == 0
-    expect(number, f"the loss of train_step should be one number, but is {describe(loss)}")
+    _expect_number(loss, "the loss of train_step")
     expect_params(new, params, "the new params of train_step")
     return loss, new
 
@@ -126,8 +129,7 @@ def step(params, x, targets, **options):
 def checked(loss, array, gradient, *eps):
     """The relative error, a number."""
     worst = gradient_check(loss, array, gradient, *eps)
-    number = isinstance(worst, int | float | np.number) and np.ndim(worst) == 0
-    expect(number, f"gradient_check should return one number, but gave {describe(worst)}")
+    _expect_number(worst, "the result of gradient_check")
     return float(worst)
 
 

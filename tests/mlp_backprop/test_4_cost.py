@@ -11,7 +11,7 @@ from katas import mlp_backprop as kata
 
 from .helpers import both_passes, checked, labels, layers, loss_of, normal
 
-SIZES = (40, 48, 32, 8)
+SIZES = (24, 30, 16, 4)
 
 
 def peak(run):
@@ -26,8 +26,8 @@ def peak(run):
 
 
 def test_memory_of_the_loss(rng):
-    """300 samples and 60 classes: softmax's Jacobian has 300 x 60 x 60 numbers, pairs of samples are 300 x 300."""
-    logits, targets = normal(rng, 300, 60), labels(rng, 300, 60)
+    """200 samples and 20 classes: softmax's Jacobian has 200 x 20 x 20 numbers, pairs of samples are 200 x 200."""
+    logits, targets = normal(rng, 200, 20), labels(rng, 200, 20)
     numbers = peak(lambda: loss_of(logits, targets)) / logits.size
     sentence = f"the loss should hold at most 8 numbers for each logit at a time, but held {numbers:.1f}"
     hint = "softmax - onehot needs no Jacobian [n, classes, classes]"
@@ -35,9 +35,9 @@ def test_memory_of_the_loss(rng):
 
 
 def test_memory_of_both_passes(rng):
-    """120 samples: an array [n, inputs, outputs] of one layer has 230 000 numbers, all activations 15 000."""
-    params, x, grad = layers(rng, *SIZES), normal(rng, 120, 40), normal(rng, 120, 8)
-    units = 120 * sum(SIZES) + sum(each.size for pair in params for each in pair)
+    """70 samples: an array [n, inputs, outputs] of one layer has 50 000 numbers, x and all outputs have 5200."""
+    params, x, grad = layers(rng, *SIZES), normal(rng, 70, 24), normal(rng, 70, 4)
+    units = 70 * sum(SIZES) + sum(each.size for pair in params for each in pair)
     numbers = peak(lambda: both_passes(params, x, grad)) / units
     what = "numbers for each parameter and activation at a time"
     hint = "h.T @ grad adds up over samples: no gradient of each sample by itself"
@@ -48,14 +48,14 @@ def test_memory_of_both_passes(rng):
 
 @pytest.mark.parametrize("name", ["both passes", "the loss"])
 def test_no_loop_over_samples(rng, name):
-    """1500 samples and three layers in at most 300 lines. Loops over layers are few lines."""
-    params, x, grad = layers(rng, 5, 6, 4, 3), normal(rng, 1500, 5), normal(rng, 1500, 3)
+    """400 samples and three layers in at most 300 lines. Loops over layers are few lines."""
+    params, x, grad = layers(rng, 5, 6, 4, 3), normal(rng, 400, 5), normal(rng, 400, 3)
     calls = {
         "both passes": lambda: both_passes(params, x, grad),
-        "the loss": lambda: loss_of(grad, labels(rng, 1500, 3)),
+        "the loss": lambda: loss_of(grad, labels(rng, 400, 3)),
     }
     hint = "a product of matrices goes over all samples"
-    expect_lines(calls[name], kata, 300, what=f"{name} of 1500 samples", hint=hint)
+    expect_lines(calls[name], kata, 300, what=f"{name} of 400 samples", hint=hint)
 
 
 def test_the_check_calls_the_loss_twice_for_each_element(rng):
