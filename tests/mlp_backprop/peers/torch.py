@@ -13,7 +13,7 @@ library = importlib.import_module("torch.autograd")  # by its name: the tests re
 
 
 def leaf(array):
-    return nn.Parameter(torch.tensor(array))
+    return nn.Parameter(torch.tensor(np.array(array)))
 
 
 def init_params(sizes, *, rng):
@@ -56,7 +56,7 @@ def mlp_backward(params, cache, grad_logits):
     h, leaves = cache
     if grad_logits.shape != tuple(h.shape):
         raise ValueError("grad_logits")
-    grads = library.grad(h, leaves, torch.tensor(grad_logits), retain_graph=True)
+    grads = library.grad(h, leaves, torch.tensor(np.array(grad_logits)), retain_graph=True)
     *grads, grad_x = (grad.contiguous().numpy() for grad in grads)
     return list(zip(grads[::2], grads[1::2], strict=True)), grad_x
 
