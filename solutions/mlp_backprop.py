@@ -89,7 +89,7 @@ def mlp_forward(params: Params, x: Float[np.ndarray, "n inputs"]) -> tuple[Float
         raise ValueError(f"{len(params)} layers for x of shape {x.shape}")
     inputs = []  # of each layer; behind a ReLU, they also say where it let something through
     for number, (w, b) in enumerate(params):
-        if w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
+        if b.ndim != 1 or w.shape != (x.shape[1], len(b)):
             raise ValueError(f"layer {number} with W {w.shape} and b {b.shape} does not fit inputs {x.shape}")
         inputs.append(x)
         logits = x @ w + b
