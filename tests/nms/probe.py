@@ -1,13 +1,14 @@
-"""What can be seen of nms. No answers here: the reference runs the same probe."""
-
-from dojo.testing.probes import Case
-from dojo.testing import randn
-
-
-def cases(rng):
-    yield Case("plain", of="nms", x=randn(rng, 2, 3))
-
-
-def run(kata, case):
-    x = case.x.clone()
-    return {"result": kata.nms(x), "input after": x}
+FORBIDDEN = ("torchvision.ops",)
+NAN = float("nan")
+WRONG_BOXES = [
+    ("boxes [4]", [0.0, 0, 4, 4]),
+    ("boxes [2, 5]", [[0.0, 0, 4, 4, 1], [1, 1, 5, 5, 1]]),
+    ("boxes [2, 2]", [[0.0, 0], [1, 1]]),
+    ("boxes [2, 1, 4]", [[[0.0, 0, 4, 4]], [[1, 1, 5, 5]]]),
+    ("x2 < x1", [[0.0, 0, 4, 4], [5, 1, 4, 6]]),
+    ("y2 < y1", [[3.0, 4, 5, 1], [0, 0, 4, 4]]),
+    ("both exchanged", [[0.0, 0, 4, 4], [5, 6, 1, 2], [1, 1, 2, 2]]),
+]
+WRONG_SCORES = [(2,), (4,), (3, 1), (1,), (1, 3), ()]
+WRONG_CLASSES = [(2,), (4,), (3, 1), (1,), (1, 3), ()]
+WRONG_THRESHOLDS = [-0.1, 1.5, 50.0, NAN]
