@@ -105,7 +105,11 @@ def test_a_dropped_box_drops_nothing():
     nothing is left to drop the third."""
     row = boxes(*((x, 0, x + 8, 5) for x in (0, 2, 4, 6)))
     hint = "compare with the boxes that are kept, not with all better ones"
-    for scores, want in (([0.9, 0.8, 0.7, 0.6], [0, 2]), ([0.6, 0.8, 0.9, 0.7], [2, 0]), ([0.6, 0.7, 0.8, 0.9], [3, 1])):
+    for scores, want in (
+        ([0.9, 0.8, 0.7, 0.6], [0, 2]),
+        ([0.6, 0.8, 0.9, 0.7], [2, 0]),
+        ([0.6, 0.7, 0.8, 0.9], [3, 1]),
+    ):
         expect_kept(nms(row, numbers(*scores), 0.5), want, what=f"nms of a row with the scores {scores}", hint=hint)
 
 

@@ -97,7 +97,7 @@ def test_float64_keeps_its_digits():
     above = 0.5 + 2**-40
     given = boxes((0, 0, 1, 1), (0, 0, above, 1), dtype=torch.float64)
     what = "the IoU of a box with 0.5 + 2^-40 of it in float64"
-    expect_close(box_iou(given[:1], given[1:]), torch.tensor([[above]]).double(), what=what, hint=DIGITS, rtol=0, atol=0)
+    expect_close(box_iou(given[:1], given[1:]), numbers(above)[None], what=what, hint=DIGITS, rtol=0, atol=0)
     expect_kept(nms(given, numbers(0.9, 0.8), 0.5), [0], what=f"nms at 0.5 of {what[4:]}", hint=DIGITS)
     far = 2.0**29 + boxes((0, 0, 0.5, 1), (0.25, 0, 0.5, 0.5), dtype=torch.float64)
     want = torch.tensor([[1.0, 0.25], [0.25, 1.0]]).double()
@@ -154,5 +154,3 @@ def test_boxes_far_from_each_other_and_from_the_origin(rng):
     want = kept_by(given, scores[:12], 0.3)
     want += [12 + i for i in kept_by(given, scores[12:], 0.3)]
     expect_kept(nms(far, scores, 0.3), want, what="nms of two groups 1e9 apart", hint=DIGITS)
-
-
