@@ -88,7 +88,7 @@ def suppressions(rng):
     yield case("0: overlapping", boxes([*BOX, (7, 7, 20, 20)]), DOWN[:2], 0)
     yield from (case(f"equal boxes at {t}", boxes(BOX * 3), [0.8, 0.9, 0.7], t) for t in (0.5, 1))
     yield case("equal scores", apart, [0.5] * 5)
-    yield case("many equal scores", row(100), randint(rng, 0, 3, 100).float())
+    yield case("many equal scores", row(40), randint(rng, 0, 3, 40).float())
     yield from (case(f"{n} boxes", row(n), ranks(rng, n)) for n in (0, 1))
     yield from (case(f"points at {t}", boxes(POINTS), DOWN[:2], t) for t in (0.5, 0.0))
     for dtype in (HALF, BRAIN, SINGLE):
@@ -99,7 +99,7 @@ def suppressions(rng):
     yield case("fine scores", row(2), torch.tensor([0.5, 0.5 + 2**-40], dtype=DOUBLE))
     yield from (case(f"times 2^{power}", boxes(PAIR) * 2.0**power, DOWN[:2]) for power in (-28, -10, 26))
     yield case("arguments", heap(rng, 6), ranks(rng, 6), 0.3, ask="arguments")
-    yield case("cost", row(2).repeat(300, 1) + randint(rng, 0, 2, 600, 4), ranks(rng, 600), 0.2, ask="cost")
+    yield case("cost", row(2).repeat(170, 1) + randint(rng, 0, 2, 340, 4), ranks(rng, 340), 0.2, ask="cost")
     yield from (case(name, wrong, torch.zeros(len(wrong))) for name, wrong in WRONG_BOXES.items())
     yield from (case(f"scores {shape}", row(3), torch.zeros(shape)) for shape in WRONG_SCORES)
     yield from (case(f"threshold {t} of {n}", row(n), torch.zeros(n), t) for t in WRONG_THRESHOLDS for n in (3, 0))
@@ -110,7 +110,7 @@ def within_classes(rng):
         given = [given, torch.as_tensor(scores), torch.as_tensor(classes, dtype=torch.int64)]
         return Case(f"batched: {name}", of="batched_nms", ask=ask, given=given, options=[threshold])
 
-    apart, many = row(6), row(2).repeat(300, 1) + randint(rng, 0, 2, 600, 4)
+    apart, many = row(6), row(2).repeat(170, 1) + randint(rng, 0, 2, 340, 4)
     for classes in ([0, 1], [1, 1], [1, 0]):
         yield case(f"two boxes of {classes}", boxes(PAIR), [0.8, 0.9], classes)
     yield case("a row", boxes([(x, 0, x + 8, 5) for x in range(0, 8, 2)]), DOWN[:4], [0] * 4)
@@ -128,7 +128,7 @@ def within_classes(rng):
         given = torch.stack([torch.tensor([0.0, 0, 9, 9]), small, small]).to(dtype)
         yield case(f"class {label} at {at}, {dtype}", given, DOWN[:3], [0, label, label])
     yield case("arguments", heap(rng, 6), ranks(rng, 6), [0, 1, 0, 1, 1, 1], 0.3, ask="arguments")
-    yield case("cost", many, ranks(rng, 600), torch.arange(600) % 2, 0.2, ask="cost")
+    yield case("cost", many, ranks(rng, 340), torch.arange(340) % 2, 0.2, ask="cost")
     yield from (case(name, wrong, [0.0] * len(wrong), [0] * len(wrong)) for name, wrong in WRONG_BOXES.items())
     yield from (case(f"scores {shape}", row(3), torch.zeros(shape), [0] * 3) for shape in WRONG_SCORES)
     yield from (case(f"classes {shape}", row(3), torch.zeros(3), torch.zeros(shape)) for shape in WRONG_CLASSES)
