@@ -60,7 +60,7 @@ def nms(boxes: Float[Tensor, "n 4"], scores: Float[Tensor, "n"], iou_threshold: 
     """
     # kata: begin
     boxes = _checked(boxes, scores, iou_threshold)
-    order = scores.argsort(descending=True, stable=True)
+    order = _by_score(scores)
     kept = [order[:0]]  # something to join if there are no boxes
     while len(order):
         best, order = order[:1], order[1:]
@@ -87,8 +87,8 @@ def batched_nms(
     for label in classes.unique():
         members = (classes == label).nonzero()[:, 0]
         is_kept[members[nms(boxes[members], scores[members], iou_threshold)]] = True
-    kept = is_kept.nonzero()[:, 0]  # by index, so that a stable sort leaves equal scores in that order
-    return kept[scores[kept].argsort(descending=True, stable=True)]
+    kept = is_kept.nonzero()[:, 0]  # by index, so that equal scores stay in that order
+    return kept[_by_score(scores[kept])]
     # kata: end
 
 
@@ -104,6 +104,11 @@ def _checked(boxes: Tensor, scores: Tensor | None = None, iou_threshold: float =
     if not 0 <= iou_threshold <= 1:
         raise ValueError(f"iou_threshold must be in [0, 1], got {iou_threshold}")
     return boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+
+
+def _by_score(scores: Tensor) -> Tensor:
+    """Positions from the highest score to the lowest, of equal scores the lower position first."""
+    return scores.argsort(descending=True, stable=True)
 
 
 # kata: end
