@@ -38,6 +38,10 @@ def row(n):
     return 20 * torch.arange(n)[:, None] + torch.tensor([0.0, 0, 8, 9])
 
 
+def crowd(rng):
+    return row(2).repeat(170, 1) + randint(rng, 0, 2, 340, 4)
+
+
 def ranks(rng, n):
     return (1 + torch.randperm(n, generator=rng)) / (n + 1)
 
@@ -60,9 +64,7 @@ def overlaps(rng):
     yield case("wide, float16", wide, boxes([(-49152, 0, 0, 2), (0, -2, 49152, 2)], HALF), ask="coarse")
     fine = 2.0**29 + boxes([(0, 0, 0.5, 1), (0.25, 0, 0.5, 0.5)], DOUBLE)
     yield case("far, float64", fine, fine, ask="digits")
-    yield from (
-        case(f"times 2^{power}", heap(rng, 2) * 2.0**power, boxes(BOX) * 2.0**power, "coarse") for power in (-28, 26)
-    )
+    yield from (case(f"times 2^{p}", heap(rng, 2) * 2.0**p, boxes(BOX) * 2.0**p, "coarse") for p in (-28, 26))
     yield case("arguments", heap(rng, 2), heap(rng, 3), ask="arguments")
     yield case("loop", heap(rng, 150), heap(rng, 3), ask="loop")
     yield from (case(f"a: {name}", wrong, heap(rng, 2)) for name, wrong in WRONG_BOXES.items())
@@ -83,7 +85,7 @@ def suppressions(rng):
     yield case("six in a row", six, DOWN, 0.3)
     yield from (case(f"random at {t}", heap(rng, 12, 2.0), ranks(rng, 12), t) for t in (0.1, 0.3))
     yield from (case(f"equal to {t}", boxes([(0, 0, 4, 1), (0, 0, 4 * t, 1)]), DOWN[:2], t) for t in (0.25, 0.5, 0.75))
-    yield case("0: touching", boxes([*BOX, *TOUCHING["an edge"]]), DOWN[:2], 0.0)
+    yield case("0: touching", boxes(BOX + TOUCHING["an edge"]), DOWN[:2], 0.0)
     yield case("0: overlapping", boxes([*BOX, (7, 7, 20, 20)]), DOWN[:2], 0)
     yield from (case(f"equal boxes at {t}", boxes(BOX * 3), [0.8, 0.9, 0.7], t) for t in (0.5, 1))
     yield case("equal scores", apart, [0.5] * 5)
@@ -98,8 +100,7 @@ def suppressions(rng):
     yield case("fine scores", row(2), torch.tensor([0.5, 0.5 + 2**-40], dtype=DOUBLE))
     yield from (case(f"times 2^{power}", boxes(PAIR) * 2.0**power, DOWN[:2]) for power in (-28, 26))
     yield case("arguments", heap(rng, 6), ranks(rng, 6), 0.3, ask="arguments")
-    for ask in ("loop", "pairs"):
-        yield case(ask, row(2).repeat(170, 1) + randint(rng, 0, 2, 340, 4), ranks(rng, 340), 0.2, ask=ask)
+    yield from (case(ask, crowd(rng), ranks(rng, 340), 0.2, ask) for ask in ("loop", "pairs"))
     yield from (case(name, wrong, torch.zeros(len(wrong))) for name, wrong in WRONG_BOXES.items())
     yield from (case(f"scores {shape}", row(3), torch.zeros(shape)) for shape in WRONG_SCORES)
     yield from (case(f"threshold {t} of {n}", row(n), torch.zeros(n), t) for t in WRONG_THRESHOLDS for n in (3, 0))
@@ -110,13 +111,11 @@ def within_classes(rng):
         given = [given, torch.as_tensor(scores), torch.as_tensor(classes, dtype=torch.int64)]
         return Case(f"batched: {name}", of="batched_nms", ask=ask, given=given, options=[threshold])
 
-    apart, many = row(6), row(2).repeat(170, 1) + randint(rng, 0, 2, 340, 4)
-    for classes in ([0, 1], [1, 1], [1, 0]):
-        yield case(f"two boxes of {classes}", boxes(PAIR), [0.8, 0.9], classes)
+    yield from (case(f"a pair of {two}", boxes(PAIR), [0.8, 0.9], two) for two in ([0, 1], [1, 1], [1, 0]))
     yield case("a row", boxes([(x, 0, x + 8, 5) for x in range(0, 8, 2)]), DOWN[:4], [0] * 4)
-    yield from (case(f"apart, from {low}", apart, ranks(rng, 6) - low, [1, 0, 1, 0, 2, 2]) for low in (0, 3))
+    yield from (case(f"apart, from {low}", row(6), ranks(rng, 6) - low, [1, 0, 1, 0, 2, 2]) for low in (0, 3))
     yield case("random", heap(rng, 14), ranks(rng, 14), randint(rng, 0, 2, 14), 0.3)
-    yield case("equal scores", apart, [0.5] * 6, [2, 1, 0, 2, 1, 0])
+    yield case("equal scores", row(6), [0.5] * 6, [2, 1, 0, 2, 1, 0])
     yield from (case(f"{n} boxes", row(n), ranks(rng, n), [7] * n) for n in (0, 1))
     for labels in ([-1, -1, 0, 0], [3, 900, 3, 900], [3, 1, 0, 2]):
         yield case(f"the classes {labels}", boxes(BOX * 4), DOWN[:4], labels)
@@ -128,8 +127,7 @@ def within_classes(rng):
         given = torch.stack([torch.tensor([0.0, 0, 9, 9]), small, small]).to(dtype)
         yield case(f"class {label} at {at}, {dtype}", given, DOWN[:3], [0, label, label])
     yield case("arguments", heap(rng, 6), ranks(rng, 6), [0, 1, 0, 1, 1, 1], 0.3, ask="arguments")
-    for ask in ("loop", "pairs"):
-        yield case(ask, many, ranks(rng, 340), torch.arange(340) % 2, 0.2, ask=ask)
+    yield from (case(t, crowd(rng), ranks(rng, 340), torch.arange(340) % 2, 0.2, t) for t in ("loop", "pairs"))
     yield from (case(name, wrong, [0.0] * len(wrong), [0] * len(wrong)) for name, wrong in WRONG_BOXES.items())
     yield from (case(f"scores {shape}", row(3), torch.zeros(shape), [0] * 3) for shape in WRONG_SCORES)
     yield from (case(f"classes {shape}", row(3), torch.zeros(3), torch.zeros(shape)) for shape in WRONG_CLASSES)
@@ -141,17 +139,12 @@ def run(kata, case):
     got = function(*given, *case.options)
     if case.ask == "arguments":
         return {"after": [Pairs(new, old) for new, old in zip(given, case.given, strict=True)]}
-    if case.ask in (
-        "loop",
-        "pairs",
-    ):  # whether it takes steps for pairs or dropped boxes, and whether it holds all pairs
+    loop = case.ask == "loop"  # whether it takes steps for pairs or dropped boxes; "pairs": whether it holds all pairs
+    if loop or case.ask == "pairs":
         most = 100 * len(got) + 100 if case.options else 100
         with measure() if most < 500 else nullcontext(Cost()) as spent:
             function(*given, *case.options)
-        return {
-            "length": len(got),
-            "too much": [spent.operators > most, spent.largest > 256 * 340][case.ask == "pairs"],
-        }
+        return {"length": len(got), "over": spent.operators > most if loop else spent.largest > 256 * 340}
     if case.ask == "dtype":
         return {"dtype": str(got.dtype)}
     return {"result": got.half() if case.ask == "coarse" else got.float() if case.ask == "digits" else got}
