@@ -19,9 +19,9 @@ allowed. Gradients of a step are finite in all tests: what to do with others is 
 
 Stage 1: the norm and the clip, the step over micro-batches of unequal counts.  Stage 2: every partition, generators,
 micro-batches without items, missing gradients, old gradients, groups, wrong arguments.  Stage 3: infinite and NaN norms,
-every floating dtype.  Stage 4: clipping copies no more than one gradient at a time, and the host reads one number from
-the device at most (bool(), float(), item()); a step calls the model once for each micro-batch, goes backward through it
-once, and keeps the graph of no micro-batch but the last one.
+every floating dtype.  Stage 4: clipping copies one or two gradients at a time, never all, and the host reads numbers from
+the device (bool(), float(), item()) equally often for any number of parameters; a step goes forward and backward through
+the model once for each micro-batch, before the next one begins, and keeps the graph of no micro-batch but the last one.
 """
 
 import math

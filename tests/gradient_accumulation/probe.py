@@ -1,7 +1,7 @@
 """What can be seen of gradient_accumulation. No answers here: the reference runs the same probe."""
 
-from dojo.testing.probes import Case
 from dojo.testing import randn
+from dojo.testing.probes import Case
 
 
 def cases(rng):
