@@ -92,10 +92,10 @@ def steps():
 
 
 def seen(tensor):
-    """To four digits, which leaves room for torch's 1e-6 beside a norm, and the dtype."""
-    if isinstance(tensor, list):
-        return [seen(each) for each in tensor]
-    return [str(tensor.dtype), tensor.detach().float()] if isinstance(tensor, torch.Tensor) else tensor
+    """To four digits at most, which leaves room for torch's 1e-6 beside a norm, and the dtype."""
+    if isinstance(tensor, torch.Tensor):
+        return [str(tensor.dtype), tensor.detach().to(SINGLE if tensor.dtype == DOUBLE else tensor.dtype)]
+    return [seen(each) for each in tensor] if isinstance(tensor, list) else tensor
 
 
 def run(kata, case):
@@ -124,7 +124,7 @@ class Dot(nn.Module):
 
 def step(kata, case):
     model, has, log, graphs = Dot(), lambda name: hasattr(case, name), [], WeakSet()
-    model.weights = nn.ParameterList(weight.to(case.dtype) for weight in case.weights)
+    model.weights = nn.ParameterList(w if case.dtype == DOUBLE else 0 * w.to(case.dtype) for w in case.weights)
     optimizer = SGD([{"params": [w]} for w in model.weights] if has("groups") else model.parameters(), **case.options)
     for number, weight in enumerate(model.weights):
         weight.grad = torch.ones_like(weight) if has("stale") else None
