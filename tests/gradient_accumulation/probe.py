@@ -33,8 +33,10 @@ def cases(rng):
         yield Case(f"clip {number}: {kind} of {name}", of="clip_grad_norm", kind=kind, most=most, grads=list(grads))
     for number, (name, kinds, parts, more) in enumerate(steps()):
         for kind in kinds.split():
-            weights = [some(rng, width) for width in more.get("widths", [2])]
-            width = more.get("seen", sum(map(len, weights)))
+            weights, width = (
+                [some(rng, n) for n in more.get("widths", [2])],
+                more.get("seen", sum(more.get("widths", [2]))),
+            )
             batches = [(some(rng, n, width), (torch.randperm(n, generator=rng) < items).float()) for n, items in parts]
             more = {"most": None, "dtype": DOUBLE, "options": {"lr": 1.0}} | more | {"kind": kind, "batches": batches}
             yield Case(f"step {number}: {kind} of {name}", of="accumulated_step", weights=weights, **more)
@@ -46,6 +48,7 @@ def clips(rng):
             first, second, third = (some(rng, width, dtype=dtype) for width in (4, 2, 1))
             yield f"one in {dtype}", kind, most, [first]
             yield f"three in {dtype}", kind, most, [first, second, third]
+            yield f"16 and 1 in {dtype}", kind, most, torch.tensor([[16.0], [1.0]]).to(dtype)
     for kind, most in (("norm", INF), ("grads", 0.2)):
         yield "signs", kind, most, [some(rng, 4) * (2 * randint(rng, 0, 2, 4) - 1)]
         yield "matrices", kind, most, [some(rng, 3, 2), some(rng, 2, 3).t(), some(rng, 1)[0], some(rng, 0, 2)]
@@ -58,7 +61,6 @@ def clips(rng):
             yield f"{dtype} at {size}", kind, max(most, size), [large[:2], large[2:]]
     for kind, value, most in product(("norm", "grads"), (INF, -INF, NAN), (0.2, 99.0, INF)):
         yield f"with {value}", kind, most, [some(rng, 2), some(rng, 2) * torch.tensor([1, value])]
-    yield from ((f"many in {dtype}", "norm", INF, torch.ones(320, 1).to(dtype)) for dtype in (HALF, BRAIN))
     for first, second in ((HALF, SINGLE), (SINGLE, HALF), (SINGLE, DOUBLE)):
         yield f"{first} and {second}", "norm", INF, [some(rng, 2, dtype=first), some(rng, 3, dtype=second)]
     yield from ((f"{most}", "grads", most, [some(rng, 2)]) for most in WRONG)
@@ -112,14 +114,13 @@ def run(kata, case):
         reads.append(spent.calls["aten._local_scalar_dense"])
     with Alive() as alive:
         norm = kata.clip_grad_norm((p for p in made) if "generator" in case.name else made, case.most)
-    every = {"norm": norm, "grads": [p.grad for p in made], "held": [*held, *made], "copies": alive.peak <= 3 * 99}
-    every["reads"] = len(set(reads)) == 1
-    return {case.kind: seen(every[case.kind])}
+    shown = {"norm": norm, "grads": [p.grad for p in made], "held": [*held, *made], "reads": len(set(reads)) == 1}
+    return {case.kind: seen(shown[case.kind]) if case.kind in shown else alive.peak <= 300}
 
 
 class Dot(nn.Module):
     def forward(self, x):
-        return sum(part @ w for part, w in zip(x.split([2, 1][: x.shape[1] - 1], 1), self.weights, strict=False))
+        return (x * torch.cat([*self.weights][: x.shape[1] - 1])).sum(1)
 
 
 def step(kata, case):
@@ -135,8 +136,10 @@ def step(kata, case):
     def loss_sum(outputs, y):
         log.append({"modes": model.training, "passes": "forward", "graphs": len(graphs) > 1}.get(case.kind))
         graphs.add(token := nn.Identity())
-        loss = Traced.apply((outputs * y.to(outputs)).sum() + next(extra), token)
-        loss.register_hook(lambda grad: log.append("backward") if case.kind == "passes" else None)
+        loss = (outputs * y.to(outputs)).sum() + next(extra)
+        if case.kind in ("passes", "graphs"):
+            loss = Traced.apply(loss, token)
+            loss.register_hook(lambda grad: log.append("backward") if case.kind == "passes" else None)
         return loss, int(y.sum())
 
     model.train(getattr(case, "train", True))
