@@ -37,7 +37,7 @@ from torch.optim import Optimizer
 class StepResult(NamedTuple):
     """What one step came to, as Python numbers."""
 
-    loss: float  # the mean over all items
+    loss: float  # the mean over all items, added up in float32 at least
     items: int  # their number
     grad_norm: float  # of the gradients of `loss`, before clipping, whether max_norm is None or not
 

@@ -37,7 +37,7 @@ from torch.optim import Optimizer
 class StepResult(NamedTuple):
     """What one step came to, as Python numbers."""
 
-    loss: float  # the mean over all items
+    loss: float  # the mean over all items, added up in float32 at least
     items: int  # their number
     grad_norm: float  # of the gradients of `loss`, before clipping, whether max_norm is None or not
 
@@ -63,9 +63,8 @@ def clip_grad_norm(parameters: Iterable[nn.Parameter], max_norm: float) -> Float
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not grads:
         return torch.tensor(0.0)
-    wide = [torch.promote_types(grad.dtype, torch.float32) for grad in grads]
-    norms = [torch.linalg.vector_norm(grad, dtype=dtype) for grad, dtype in zip(grads, wide, strict=True)]
-    norm = torch.linalg.vector_norm(torch.stack(norms))
+    norms = [torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32)) for grad in grads]
+    norm = torch.linalg.vector_norm(torch.stack(norms))  # a norm of norms is the norm of all
     # No `if` on the device's numbers, which would make the host wait for them.
     factor = torch.where(norm.isfinite(), (max_norm / norm).clamp(max=1.0), 1.0)
     for grad in grads:
@@ -98,11 +97,12 @@ def accumulated_step(
     if max_norm is not None and not max_norm > 0:
         raise ValueError(f"max_norm must be above 0, or None, got {max_norm}")
     optimizer.zero_grad()
-    total, items = torch.tensor(0.0), 0
+    total: Tensor | float = 0.0
+    items = 0
     for x, y in micro_batches:
         loss, count = loss_sum(model(x), y)
         loss.backward()  # .grad adds up the gradients of the numerators, and the graph's tensors are free again
-        total = total + loss.detach().double()
+        total += loss.detach().double()  # stays on the device until the end
         items += count
     if items == 0:
         return StepResult(0.0, 0, 0.0)

@@ -33,10 +33,8 @@ def cases(rng):
         yield Case(f"clip {number}: {kind} of {name}", of="clip_grad_norm", kind=kind, most=most, grads=list(grads))
     for number, (name, kinds, parts, more) in enumerate(steps()):
         for kind in kinds.split():
-            weights, width = (
-                [some(rng, n) for n in more.get("widths", [2])],
-                more.get("seen", sum(more.get("widths", [2]))),
-            )
+            weights = [some(rng, n) for n in more.get("widths", [2])]
+            width = more.get("seen", sum(map(len, weights)))
             batches = [(some(rng, n, width), (torch.randperm(n, generator=rng) < items).float()) for n, items in parts]
             more = {"most": None, "dtype": DOUBLE, "options": {"lr": 1.0}} | more | {"kind": kind, "batches": batches}
             yield Case(f"step {number}: {kind} of {name}", of="accumulated_step", weights=weights, **more)
@@ -45,9 +43,8 @@ def cases(rng):
 def clips(rng):
     for kind, most in (("norm", INF), ("norm", 0.2), ("grads", 0.2), ("grads", 99.0)):
         for dtype in (HALF, BRAIN, SINGLE, DOUBLE):
-            first, second, third = (some(rng, width, dtype=dtype) for width in (4, 2, 1))
-            yield f"one in {dtype}", kind, most, [first]
-            yield f"three in {dtype}", kind, most, [first, second, third]
+            yield f"one in {dtype}", kind, most, [some(rng, 4, dtype=dtype)]
+            yield f"three in {dtype}", kind, most, [some(rng, width, dtype=dtype) for width in (4, 2, 1)]
             yield f"16 and 1 in {dtype}", kind, most, torch.tensor([[16.0], [1.0]]).to(dtype)
     for kind, most in (("norm", INF), ("grads", 0.2)):
         yield "signs", kind, most, [some(rng, 4) * (2 * randint(rng, 0, 2, 4) - 1)]
@@ -86,8 +83,8 @@ def steps():
     for (key, value), most in product((("seen", 2), ("frozen", True)), (None, 0.2)):
         yield f"{key} {value}, {most}", "weights norm", PARTS["parts"], {"widths": [2, 1], "most": most, key: value}
     yield from ((f"train={train}", "modes", PARTS["parts"], {"train": train}) for train in (True, False))
-    yield from ((f"{dtype}", "weights", PARTS["more parts"], {"dtype": dtype}) for dtype in (HALF, BRAIN, SINGLE))
-    yield "large parts", "loss", [(1, 1)] * 3, {"large": True}
+    for dtype, large in ((HALF, 4e3), (BRAIN, 4e3), (SINGLE, 4e3), (DOUBLE, 1e9)):
+        yield f"{dtype}", "weights loss", PARTS["more parts"], {"dtype": dtype, "large": large}
     for parts, most in product((PARTS["parts"], []), WRONG):
         yield f"max_norm={most}", "weights", parts, {"most": most}
     yield "all", "inputs passes graphs", PARTS["more parts"], {}
@@ -125,13 +122,13 @@ class Dot(nn.Module):
 
 def step(kata, case):
     model, has, log, graphs = Dot(), lambda name: hasattr(case, name), [], WeakSet()
-    model.weights = nn.ParameterList(w if case.dtype == DOUBLE else 0 * w.to(case.dtype) for w in case.weights)
+    model.weights = nn.ParameterList((0 * w if has("large") else w).to(case.dtype) for w in case.weights)
     optimizer = SGD([{"params": [w]} for w in model.weights] if has("groups") else model.parameters(), **case.options)
     for number, weight in enumerate(model.weights):
         weight.grad = torch.ones_like(weight) if has("stale") else None
         weight.requires_grad_(not (has("frozen") and number == 1))
     batches = [((-1) ** (number * has("turned")) * x.to(case.dtype), y) for number, (x, y) in enumerate(case.batches)]
-    extra = iter([1e9, 0.125, -1e9] if has("large") else [0.0] * 99)
+    extra = iter([case.large, 0.125, -case.large] if has("large") else [0.0] * 99)
 
     def loss_sum(outputs, y):
         log.append({"modes": model.training, "passes": "forward", "graphs": len(graphs) > 1}.get(case.kind))
