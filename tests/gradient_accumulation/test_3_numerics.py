@@ -98,11 +98,11 @@ def test_the_norm_of_large_and_small_halves(dtype):
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_many_halves_add_up(dtype):
-    """256 parameters with a gradient of 1 and one of 16: the squares are 1, until the last one. A sum of them in bfloat16
-    stays at 256, where its steps are 2."""
-    grads = [torch.ones(1, dtype=dtype)] * 320 + [torch.full((1,), 4.0, dtype=dtype)]
+    """Their squares are 4096 and 16 times 1: in float16 and bfloat16, 4096 + 1 is 4096."""
+    grads = [torch.full((1,), 64.0, dtype=dtype)] + [torch.ones(1, dtype=dtype)] * 16
     norm, _ = clipped(*grads, max_norm=INF)
-    expect_close(norm, torch.tensor(336.0).sqrt(), what=f"the norm of 321 {dtype} gradients", hint=WIDE)
+    what = f"the norm of {dtype} gradients of 64 and 16 times 1"
+    expect_close(norm, torch.tensor(4112.0).sqrt(), what=what, hint=WIDE)
 
 
 def test_the_norm_of_doubles_is_exact():
