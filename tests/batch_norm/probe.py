@@ -1,0 +1,27 @@
+"""What can be seen of BatchNorm."""
+
+FORBIDDEN = (
+    "batch_norm",
+    "native_batch_norm",
+    "native_batch_norm_backward",
+    "_native_batch_norm_legit",
+    "instance_norm",
+    "group_norm",
+    "native_group_norm",
+    "layer_norm",
+    "native_layer_norm",
+    "torch.nn.BatchNorm1d",
+    "torch.nn.BatchNorm2d",
+    "torch.nn.BatchNorm3d",
+    "torch.nn.LazyBatchNorm1d",
+    "torch.nn.LazyBatchNorm2d",
+    "torch.nn.LazyBatchNorm3d",
+    "torch.nn.SyncBatchNorm",
+    "torch.nn.InstanceNorm1d",
+    "torch.nn.InstanceNorm2d",
+    "torch.nn.InstanceNorm3d",
+    "torch.nn.GroupNorm",
+    "torch.nn.LayerNorm",
+    "torch.autograd",
+    "torch.func",
+)
