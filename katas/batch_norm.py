@@ -53,9 +53,10 @@ class BatchNorm(nn.Module):
     def forward(self, x: Float[Tensor, "batch features *spatial"]) -> Float[Tensor, "batch features *spatial"]:
         """The normalised x, in its dtype; in training mode the buffers are updated, in evaluation mode nothing is.
 
-        The buffers carry no graph. In float32 a pass in training mode moves (reads and writes) at most 16 times the bytes of x,
-        one in evaluation mode 10 times; the graph of a pass in training mode keeps at most one new tensor of the size of
-        x alive, beside the result.
+        The buffers carry no graph. The number of operators does not depend on the size of x, and no new tensor has more
+        elements than x. In float32 a pass in training mode moves (reads and writes) at most 16 times the bytes of x, one
+        in evaluation mode 10 times. Beside the result, the graph of a pass in training mode keeps at most one new tensor
+        of the size of x alive.
         Raises ValueError if x has fewer than 2 dimensions or other than num_features channels, and in training mode if a
         channel has fewer than 2 values (no variance); then the buffers stay as they are.
         """
@@ -70,7 +71,8 @@ def batch_norm_backward(
 ) -> tuple[Float[Tensor, "batch features *spatial"], Float[Tensor, "features"], Float[Tensor, "features"]]:
     """(grad_x, grad_weight, grad_bias) of BatchNorm in training mode, where grad is the gradient of its result.
 
-    grad_x has the dtype of x, the others that of the weight. No new tensor has more elements than x.
+    grad_x has the dtype of x, the others that of the weight. The number of operators does not depend on the size of x,
+    and no new tensor has more elements than x.
     Raises ValueError if eps is negative or NaN, if x has fewer than 2 dimensions, if grad has another shape than x, if weight is
     not [features], or if a channel has fewer than 2 values.
     """

@@ -12,7 +12,9 @@ from .helpers import BUFFERS, buffers, column, eighths, layer_of, random_layer, 
 
 SHAPES = [(5, 3), (3, 3), (2, 1), (2, 4, 3), (4, 3, 3, 3), (1, 3, 2, 4), (2, 2, 3, 2, 2)]
 EVERY = pytest.mark.parametrize("shape", SHAPES, ids=str)
-DIMS = "statistics run over all dimensions but dim 1; a number for each channel is viewed as [features, 1, 1] for images"
+DIMS = (
+    "statistics run over all dimensions but dim 1; a number for each channel is viewed as [features, 1, 1] for images"
+)
 
 
 def vectors_of(x):
@@ -72,7 +74,9 @@ def test_evaluation_takes_each_row_by_itself(rng):
     gives an empty result."""
     x, layer = randn(rng, 4, 3, 2, 2), random_layer(rng, 3).eval()
     want = torch.cat([layer(row[None]) for row in x])
-    expect_close(layer(x), want, what="layer(x) in evaluation mode, against its images one by one", hint="no batch mean")
+    expect_close(
+        layer(x), want, what="layer(x) in evaluation mode, against its images one by one", hint="no batch mean"
+    )
     expect_equal(list(layer(x[:0]).shape), [0, 3, 2, 2], what="the shape of layer(x) for no images, evaluation")
     point = randn(rng, 1, 3)
     expect_close(layer(point), layer(point.repeat(2, 1))[:1], what="layer(x) for one vector, evaluation", hint=DIMS)

@@ -85,25 +85,28 @@ def test_every_floating_dtype_works(rng, dtype, training, own):
         expect_equal(buffer.dtype, kept, what=f"the dtype of {name} ({place})", hint="buffers keep their dtype")
         expect_close(buffer.double(), wanted, what=f"{name} ({place})", hint=WIDE, **roundings(4, kept, wanted))
     dtype_of_count = layer.num_batches_tracked.dtype
-    expect_equal(dtype_of_count, torch.int64, what="the dtype of num_batches_tracked", hint="an integer counts for ever")
+    expect_equal(
+        dtype_of_count, torch.int64, what="the dtype of num_batches_tracked", hint="an integer counts for ever"
+    )
 
 
 @EVERY
 @pytest.mark.parametrize("scale", [2.0**12, 2.0**-13], ids=["large", "small"])
 def test_large_and_small_numbers_are_as_good_as_others(rng, dtype, scale):
     """In float16 the square of 300 is infinite, and that of 1e-4 is 0. With eps = 0 a power of two in front of x changes
-    the result not at all, and the running variance by its square: 8 roundings."""
+    the result not at all, and the running variance by its square. Tolerance: 4 roundings of the
+    result in half precision, 16 of all that is not rounded to it."""
     x, kept = eighths(rng, 4, 3, 2), torch.promote_types(dtype, torch.float32)
     layer, exact = layer_of(3, 0.0, 1.0, dtype=kept), layer_of(3, 0.0, 1.0)
     got, want = layer((scale * x).to(dtype)).double(), exact(x).detach()
     what = f"training on {scale:g} * x in {dtype} with eps=0, beside float64"
-    expect_close(got, want, what=what, hint=WIDE, **roundings(4, dtype, want))
+    expect_close(got, want, what=what, hint=WIDE, **roundings(4 if dtype in HALVES else 16, dtype, want))
     for name, power, buffer, wanted in zip(BUFFERS, (1, 2), buffers(layer), buffers(exact), strict=True):
         what = f"{name} / {scale:g}^{power} after {scale:g} * x in {dtype}, momentum=1"
-        expect_close(buffer.double() / scale**power, wanted, what=what, hint=WIDE, **roundings(8, kept, wanted))
+        expect_close(buffer.double() / scale**power, wanted, what=what, hint=WIDE, **roundings(16, kept, wanted))
     again, wanted = layer.eval()((scale * x).to(dtype)).double(), exact.eval()(x).detach()
     what = f"evaluation of {scale:g} * x in {dtype} with eps=0, beside float64"
-    expect_close(again, wanted, what=what, hint=WIDE, **roundings(4, dtype, wanted))
+    expect_close(again, wanted, what=what, hint=WIDE, **roundings(4 if dtype in HALVES else 16, dtype, wanted))
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
