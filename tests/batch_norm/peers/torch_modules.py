@@ -1,5 +1,5 @@
 """torch's BatchNorm module. It counts a batch before it refuses it, so the checks come first here; of an empty batch it
-makes NaN. The backward pass is the operator that autograd runs."""
+makes NaN. In training it refuses an eps of 0, in place of which stands the next best. The backward pass is the operator that autograd runs."""
 
 import importlib
 
@@ -19,7 +19,7 @@ class BatchNorm(library._BatchNorm):
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         if num_features < 1 or not eps >= 0 or not (momentum is None or 0 <= momentum <= 1):
             raise ValueError("arguments")
-        super().__init__(num_features, eps, momentum)
+        super().__init__(num_features, eps or 1e-300, momentum)
 
     def _check_input_dim(self, x):
         check(x, self.num_features, self.training)
