@@ -45,8 +45,8 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _along(vector: Tensor, x: Tensor) -> Tensor:
-    """A number for each channel as [features, 1, ...], which broadcasts against x; in float32 or better."""
-    return _wide(vector).view(-1, *[1] * (x.ndim - 2))
+    """A number for each channel as [features, 1, ...], which broadcasts against x."""
+    return vector.view(-1, *[1] * (x.ndim - 2))
 
 
 def _check(x: Tensor, num_features: int) -> None:
@@ -114,7 +114,7 @@ class BatchNorm(nn.Module):
         else:
             mean, var = self.running_mean, self.running_var
         # One factor for each channel: the graph keeps x - mean, and not the normalised x as well.
-        scale = _wide(self.weight) * torch.rsqrt(_wide(var) + self.eps)
+        scale = self.weight * torch.rsqrt(_wide(var) + self.eps)
         return ((wide - _along(mean, x)) * _along(scale, x) + _along(self.bias, x)).to(x.dtype)
         # kata: end
 
@@ -155,6 +155,6 @@ def batch_norm_backward(
     grad_weight, grad_bias = (grad * normed).sum(dims), grad.sum(dims)
     # x moves its own y, the mean and the variance. The last two take out of grad its mean and its part along normed.
     through = grad - _along(grad_bias / n, x) - normed * _along(grad_weight / n, x)
-    grad_x = _along(scale * _wide(weight), x) * through
+    grad_x = _along(scale * weight, x) * through
     return grad_x.to(x.dtype), grad_weight.to(weight.dtype), grad_bias.to(weight.dtype)
     # kata: end

@@ -131,6 +131,14 @@ def test_evaluation_subtracts_in_float32(dtype):
     expect_close(got, want, what=what, hint="widen x before the running mean is subtracted")
 
 
+def test_a_small_eps_does_not_vanish():
+    """2^-30 is 0 in float16. A channel without variance, in a layer of float16: 2^-15 / sqrt(2^-30) = 1."""
+    layer = layer_of(1, 2.0**-30, dtype=torch.float16, running_mean=0.0, running_var=0.0).eval()
+    got = layer(2.0**-15 * column(1, -1).half())
+    what = "evaluation of +-2^-15 in float16, running_var 0, eps 2^-30"
+    expect_close(got, column(1, -1).half(), what=what, hint="widen running_var before eps is added")
+
+
 def test_a_large_mean_does_not_hide_the_variance(rng):
     """16384 and deviations of a few units: mean(x^2) - mean(x)^2 is a difference of numbers around 2.7e8, between which
     float32 has steps of 32. Tolerance: 4 roundings of 16384 against 5, in case a mean is not exact."""

@@ -21,18 +21,18 @@ from katas.batch_norm import batch_norm_backward
 from .helpers import EPS, NAMES, column, eighths, gradients, layer_of, shown
 
 FORMULA = "x moves its own y, the mean, and the variance: three paths, written as a sum"
-SHAPES = [(5, 3), (3, 3), (3, 2, 2), (2, 3, 3, 3)]
+SHAPES = [(4, 2), (3, 3), (2, 2, 3), (2, 2, 1, 2)]
 
 
 def test_gradients_of_a_worked_example():
-    """The column [1, -1, 1, -1] with eps = 0 has mean 0 and variance 1. The gradient [4, 0, 0, 0] has the mean 1 and the
-    part 1 along x: without both it is [2, 0, -2, 0], and the weight multiplies it."""
-    got = gradients(column(4, 0, 0, 0), column(1, -1, 1, -1), numbers(3), 0.0)
-    what = "of batch_norm_backward([4, 0, 0, 0], x=[1, -1, 1, -1], weight=3, eps=0)"
-    expect_close(got["grad_x"], column(6, 0, -6, 0), what=f"grad_x {what}", hint=FORMULA)
+    """The column [1, -1, 1, -1] with eps = 0 has mean 0 and variance 1. The gradient [8, 4, 0, 0] has the mean 3 and the
+    part 1 along x: without both it is [4, 2, -4, -2], and the weight multiplies it."""
+    got = gradients(column(8, 4, 0, 0), column(1, -1, 1, -1), numbers(3), 0.0)
+    what = "of batch_norm_backward([8, 4, 0, 0], x=[1, -1, 1, -1], weight=3, eps=0)"
+    expect_close(got["grad_x"], column(12, 6, -12, -6), what=f"grad_x {what}", hint=FORMULA)
     hint = "the sum of grad times the normalised x"
     expect_close(got["grad_weight"], numbers(4), what=f"grad_weight {what}", hint=hint)
-    expect_close(got["grad_bias"], numbers(4), what=f"grad_bias {what}", hint="the sum of grad")
+    expect_close(got["grad_bias"], numbers(12), what=f"grad_bias {what}", hint="the sum of grad")
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
