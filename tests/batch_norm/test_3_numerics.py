@@ -131,6 +131,15 @@ def test_evaluation_subtracts_in_float32(dtype):
     expect_close(got, want, what=what, hint="widen x before the running mean is subtracted")
 
 
+def test_float64_keeps_its_digits(rng):
+    """The mean of a channel of the result is the bias, and running_mean that of x: to 16 roundings of float64."""
+    x, layer = randn(rng, 6, 3) + 1, random_layer(rng, 3, momentum=1.0)
+    got, limits = layer(x).detach().mean(0), roundings(16, torch.float64, 4.0)
+    hint = "float64 stays float64: widen to torch.promote_types(x.dtype, torch.float32)"
+    expect_close(got, layer.bias, what="the mean of each channel of the result in float64", hint=hint, **limits)
+    expect_close(layer.running_mean, x.mean(0), what="running_mean in float64, momentum=1", hint=hint, **limits)
+
+
 def test_a_small_eps_does_not_vanish():
     """2^-30 is 0 in float16. A channel without variance, in a layer of float16: 2^-15 / sqrt(2^-30) = 1."""
     layer = layer_of(1, 2.0**-30, dtype=torch.float16, running_mean=0.0, running_var=0.0).eval()
