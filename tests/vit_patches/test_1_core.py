@@ -60,7 +60,12 @@ def test_each_picture_has_its_own_patches(rng):
 
 def test_the_parameters_of_the_embedding():
     """A convolution with a bias, one class token, and a position for each patch and for the class token."""
-    shapes = {"projection.weight": [5, 3, 2, 2], "projection.bias": [5], "cls_token": [1, 1, 5], "positions": [1, 10, 5]}
+    shapes = {
+        "projection.weight": [5, 3, 2, 2],
+        "projection.bias": [5],
+        "cls_token": [1, 1, 5],
+        "positions": [1, 10, 5],
+    }
     hint = "projection is nn.Conv2d(channels, dim, patch_size, stride=patch_size); the other two are nn.Parameters"
     layer = PatchEmbedding((6, 6), 2, 3, 5)
     what = "PatchEmbedding((6, 6), 2, 3, 5)"
@@ -85,7 +90,9 @@ def test_the_embedding_starts_with_numbers():
 def test_a_worked_embedding():
     """One channel, patches of 2 x 2, weights 1, 10, 100, 1000 and a bias of 0.5: a patch's token shows its four pixels."""
     weight = numbers(1, 10, 100, 1000).reshape(1, 1, 2, 2)
-    layer = embedding(None, (4, 4), 2, 1, 1, projection_weight=weight, projection_bias=0.5, cls_token=-3.0, positions=0.0)
+    layer = embedding(
+        None, (4, 4), 2, 1, 1, projection_weight=weight, projection_bias=0.5, cls_token=-3.0, positions=0.0
+    )
     image = numbers(1, 2, 5, 6, 3, 4, 7, 8, 9, 0, 1, 2, 0, 9, 3, 4).reshape(1, 1, 4, 4)
     want = numbers(-3, 4321.5, 8765.5, 9009.5, 4321.5).reshape(1, 5, 1)
     hint = "the class token, then projection(images) as [batch, patches, dim], row by row"
@@ -96,7 +103,9 @@ def test_the_class_token_comes_first_for_every_picture(rng):
     """It does not see the picture: attention does that later."""
     layer = embedding(rng, (4, 4), 2, 3, 5, positions=0.0)
     got = layer(randn(rng, 3, 3, 4, 4))
-    expect_equal(list(got.shape), [3, 5, 5], what="the shape of the tokens of 3 pictures", hint="[batch, 1+patches, dim]")
+    expect_equal(
+        list(got.shape), [3, 5, 5], what="the shape of the tokens of 3 pictures", hint="[batch, 1+patches, dim]"
+    )
     want = layer.cls_token[0].expand(3, 5)
     expect_close(got[:, 0], want, what="the first token of each of 3 pictures, without positions", hint=CLASS)
 
