@@ -43,7 +43,7 @@ def patchify(
     """Each patch's channels * patch_size^2 pixel values, patch after patch.
 
     The values are in the order (channel, row, column), which is that of a convolution's weight. They are the picture's
-    own numbers, unchanged. It reads and writes at most 6 times as many bytes as the images have, in a number of operators
+    own numbers, unchanged. It reads and writes at most 8 times as many bytes as the images have, in a number of operators
     that does not grow with batch, channels or picture. Raises ValueError if patch_size < 1, or if height or width is no multiple of it.
     """
     # kata: begin
