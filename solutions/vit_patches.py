@@ -95,13 +95,13 @@ def resize_positions(
         raise ValueError(f"a grid needs at least one row and one column, got {old_grid} and {new_grid}")
     if positions.shape[1] != 1 + old_grid[0] * old_grid[1]:
         raise ValueError(f"{positions.shape[1]} positions are not a class token and a grid of {old_grid}")
-    if tuple(old_grid) == tuple(new_grid):  # not only as many patches: 2 x 8 has as many as 4 x 4
+    if old_grid == new_grid:  # not only as many patches: 2 x 8 has as many as 4 x 4
         return positions
     cls, places = positions[:, :1], positions[:, 1:]
     picture = places.unflatten(1, old_grid).permute(0, 3, 1, 2)  # [1, dim, rows, columns]
     wide = picture.to(torch.promote_types(picture.dtype, torch.float32))
     resized = F.interpolate(wide, size=new_grid, mode="bicubic", align_corners=False)
-    return torch.cat([cls, resized.to(positions.dtype).flatten(2).transpose(1, 2)], 1)
+    return torch.cat([cls, resized.to(positions.dtype).flatten(2).mT], 1)
     # kata: end
 
 
@@ -139,7 +139,7 @@ class PatchEmbedding(nn.Module):
         if channels != self.projection.in_channels:
             raise ValueError(f"pictures of {self.projection.in_channels} channels are expected, not of {channels}")
         grid = _grid(height, width, self.patch_size)
-        patches = self.projection(images).flatten(2).transpose(1, 2)  # [batch, patches, dim]
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1)
+        patches = self.projection(images).flatten(2).mT  # [batch, patches, dim]
+        tokens = torch.cat([self.cls_token.expand(len(images), 1, -1), patches], 1)
         return tokens + resize_positions(self.positions, self.grid, grid)
         # kata: end

@@ -40,8 +40,9 @@ def cases(rng):
     for part, dtype in (("gradient", DOUBLE), ("digits", DOUBLE), ("once", HALF), ("once", BRAIN), ("single", SINGLE)):
         yield positions(rng, part, 31, (6, 5), (7, 9), 4, dtype)
     yield from (positions(rng, "places", *wrong, 3) for wrong in WRONG_GRIDS)
-    for part, cut in enumerate([(4, 6, 2)] * 3 + WRONG_CUTS):
-        yield Case(f"start {part}: {cut}", of=INIT, part=part % 3, cut=cut)
+    sides = (2 * randint(rng, 2, 6, 2)).tolist()
+    for part, cut in enumerate([[*sides, 2]] * 3 + WRONG_CUTS):
+        yield Case(f"start {part}", of=INIT, part=part % 3, cut=cut)
     for size, other in SIZES:
         yield from (embedding(rng, part, size, other) for part in SHOWN)
     for part in ("again", "gradient", "half", "cost"):

@@ -15,7 +15,7 @@ RECTANGLES = [
     (3, 1, 2, 8, 2),
     (2, 4, 6, 10, 1),
 ]  # batch, channels, height, width, patch
-GRIDS = [((3, 3), (5, 5)), ((2, 4), (5, 3)), ((4, 3), (4, 7)), ((5, 4), (2, 4)), ((1, 3), (4, 2)), ((6, 5), (1, 1))]
+GRIDS = [((3, 3), (5, 5)), ((2, 4), (5, 3)), ((4, 3), (4, 7)), ((5, 4), (2, 4)), ((1, 3), (4, 2)), ((2, 6), (4, 3))]
 INVERSE = "the same six dimensions, permuted back: batch, channel, row of the grid, row in the patch, both columns"
 AXES = "unflatten the places to [rows, columns], move dim before them, interpolate, and move it back"
 BICUBIC = "F.interpolate(..., size=new_grid, mode='bicubic', align_corners=False), without antialias or scale_factor"
