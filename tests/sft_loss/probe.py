@@ -41,6 +41,8 @@ LOSS |= {"num_items of rows": ([[0, 1, 1, 1], [0, 0, 1, 1]], {"items": 7})}
 LOSS |= {"nothing": ([[0, 0, 0], [0, 0, 0]], {}), "nothing but label 0": ([[1, 0, 0]], {}), "length 1": ([[1]], {})}
 LOSS |= {f"nothing of {n!r}": ([[0, 0, 0]], {"items": n}) for n in (5, 0, torch.tensor(0))}
 LOSS |= {f"{banned}banned": ([[0, 0, 1, 1, 0]], {"banned": True}) for banned in ("", "gradient, ")}
+LOSS |= {"nothing, banned": ([[0, 0, 0], [0, 0, 0]], {"banned": True}), "high": ([[0, 1, 1, 1]], {})}
+LOSS |= {"low, banned": ([[0, 0, 1, 1, 0]], {"banned": True})}
 LOSS |= {"gradient": ([[0, 1, 1], [0, 0, 1]], {}), "gradient, num_items": ([[0, 1, 1], [0, 0, 1]], {"items": 9})}
 LOSS |= {"gradient, nothing": ([[0, 0, 0], [0, 0, 0]], {}), "gradient, length 1": ([[1]], {})}
 LOSS |= {f"{dtype}": ([[0, 1, 1, 1]], {"dtype": dtype}) for dtype in (SINGLE, HALF, BRAIN)}
@@ -70,6 +72,7 @@ def cases(rng):
         labels = randint(rng, 0, vocab, *counted.shape)
         if "banned" in more:
             logits[..., 0], labels = -INF, labels.clamp(min=1)
+        logits += {"high": 3000, "low, banned": -9990}.get(name, 0)
         if name.startswith("many"):
             logits += randint(rng, -2, 3, 1, 701, 1)
         options = {"num_items": more["items"]} if "items" in more else {}
@@ -115,10 +118,12 @@ def of_rows(kata, case, kind):
     if kind == "operators":
         few, many = (operators(kata, tokens, labels, case.most, times) for times in (1, 9))
         return {"loop": many > few + 3}
+    given = tokens + labels
     rows = kata.pack(tokens, labels, case.most)
     if kind.startswith("own"):
         results = [getattr(row, field) for row in rows for field in FIELDS]
-        return owned(results, tokens + labels, case.tokens + case.labels)
+        lists = {"lists": [len(tokens), len(labels)]}
+        return owned(results, given, case.tokens + case.labels) | lists
     field = kind.split(",")[0]
     return (
         {field: [getattr(row, field) for row in rows]}

@@ -151,8 +151,8 @@ def test_the_loss_changes_no_argument(rng):
 def test_which_example_goes_into_which_row(lengths, most, want):
     """Next fit: a row is closed once an example has not fitted."""
     tokens, labels = examples(*lengths)
-    rows = packed(tokens, labels, most)
     wanted = [[token for k in row for token in tokens[k].tolist()] for row in want]
+    rows = packed(tokens, labels, most)
     what = f"the rows of examples of {list(lengths)} tokens with max_length={most}"
     expect_rows(rows, wanted, "tokens", what=what, hint=NEXT_FIT)
 
@@ -180,8 +180,12 @@ def test_pack_keeps_its_arguments():
     for lengths, most in (((3, 2), 5), ((4,), 4)):
         tokens, labels = examples(*lengths)
         with expect_unchanged(*tokens, *labels, what="an example that was given to pack"):
+            every = tokens + labels
             rows = packed(tokens, labels, most)
-        given = {each.untyped_storage().data_ptr() for each in tokens + labels}
+        left = f"{len(tokens)} examples of tokens and {len(labels)} of labels"
+        same = len(tokens) == len(labels) == len(lengths)
+        expect(same, f"pack should leave its lists as they are, but of {len(lengths)} examples it leaves {left}")
+        given = {each.untyped_storage().data_ptr() for each in every}
         for field in FIELDS:
             shares = any(getattr(row, field).untyped_storage().data_ptr() in given for row in rows)
             expect(not shares, f"{field} of a row should be a tensor of its own, but shares memory with an example")

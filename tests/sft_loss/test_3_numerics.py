@@ -75,6 +75,17 @@ def test_huge_logits_stay_finite(dtype):
             expect(leaf.grad.isfinite().all(), f"the gradient of {what} should be finite, but is not", hint=STABLE)
 
 
+def test_positions_of_different_heights(rng):
+    """A number that is added to all logits of a position changes nothing. The largest logit of the batch, or of a row,
+    is thousands above those of most positions. Tolerance: 4 roundings of 8192."""
+    logits, labels = labelled(rng, 2, 5, 4)
+    want = causal_lm_loss(logits, labels)
+    heights = HUGE * torch.tensor([[0, 1, -1, 0, 1], [-1, -1, 0, -1, 0]])[..., None]
+    got = causal_lm_loss(logits + heights, labels)
+    what, hint = "the loss with positions 8192 apart", "each position's logits are compared with its own largest one. "
+    expect_close(got, want, what=what, hint=hint + STABLE, **roundings(4, torch.float64, HUGE))
+
+
 def test_a_small_loss_keeps_its_digits():
     """Right by 15, 20 and 25: log(1 + exp(-15)) is 3e-7. An epsilon inside the logarithm, or in the divisor, would show."""
     for gap in (15.0, 20.0, 25.0):
@@ -94,15 +105,23 @@ def test_float64_keeps_its_digits():
 
 def test_banned_tokens(rng):
     """A logit of -inf has probability 0, and the other classes share what is left. Here class 0 is banned, which also
-    stands in for -100 in many answers: 0 times its infinite loss would be NaN."""
+    stands in for -100 in many answers: 0 times its infinite loss would be NaN. All logits are near -1e4, where a floor of
+    -1e4 in place of -inf shows. Tolerance: 4 roundings of 1e4."""
     logits, labels = labelled(rng, 3, 6, 5)
     labels = labels.where(labels < 0, 1 + labels % 4)
     labels[:, 4] = -100
     want = causal_lm_loss(logits[..., 1:], (labels - 1).where(labels >= 0, -100))
+    logits -= 9990
     logits[..., 0] = -INF
     leaf, hint = logits.requires_grad_(), "losses.where(counted, 0): a selection, not a product with the mask"
     got = causal_lm_loss(leaf, labels)
-    expect_close(got, want, what="the loss with class 0 banned, against the other classes alone", hint=hint)
+    expect_close(
+        got,
+        want,
+        what="the loss with class 0 banned, against the other classes alone",
+        hint=hint,
+        **roundings(4, torch.float64, 1e4),
+    )
     backward(got, what="the loss")
     expect(
         leaf.grad.isfinite().all(), "the gradient with class 0 banned should be finite, but has NaN or inf", hint=hint
@@ -137,9 +156,10 @@ def test_gradients(rng, items):
 @EVERY
 @pytest.mark.parametrize("items", [None, 0, 3], ids=str)
 def test_where_nothing_counts_there_is_a_graph(rng, dtype, items):
-    """A constant 0.0 would stop the training with an error at backward(), and other devices would wait for this one."""
+    """A constant 0.0 would stop the training with an error at backward(), and other devices would wait for this one.
+    Class 0 is banned: 0 times the sum of the logits is NaN then."""
     logits, labels = labelled(rng, 2, 4, 3, dtype=dtype)
-    labels[:, 1:] = -100
+    labels[:, 1:], logits[..., 0] = -100, -INF
     for length in (4, 1):
         leaf = logits[:, :length].clone().requires_grad_()
         got = causal_lm_loss(leaf, labels[:, :length], num_items=items)
