@@ -44,15 +44,15 @@ def diagnose_kata(
 ) -> Naming:
     """Compares the imported `katas.<kata>`, whose tests gave `outcomes`, with the named mistakes.
 
-    `begins` is called with their number first. After `limit_s` seconds no further mistake is looked at.
+    `begins` is called with their number first. After `limit_s` seconds of computing no further mistake is looked at.
     """
     path = checkout.probe(kata)
     if not path.is_file():
         return Naming()
-    deadline = math.inf if limit_s is None else time.monotonic() + limit_s
+    deadline = math.inf if limit_s is None else time.process_time() + limit_s
 
     def in_time() -> bool:
-        return time.monotonic() < deadline
+        return time.process_time() < deadline
 
     try:
         begins(len(load_mistakes(checkout.mistakes(kata)).named))

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="S",
         type=float,
         default=2.0,
-        help="the seconds after which no further mistake is looked at; default: 2",
+        help="the seconds of computing after which no further mistake is looked at; default: 2",
     )
     group.addoption("--no-tracebacks", action="store_true", help="only each failure's sentence; much quicker")
     group.addoption(

@@ -203,13 +203,13 @@ class KataSession:
 
     def _diagnose(self) -> None:
         """Looks for the mistakes behind the failures of each kata, of all together for no longer than --naming-limit."""
-        deadline = time.monotonic() + self.config.getoption("--naming-limit")
+        deadline = time.process_time() + self.config.getoption("--naming-limit")
         for kata in dict.fromkeys(o.kata for o in self.outcomes if o.verdict == "failed"):
             from dojo.engine.diagnosis import diagnose_kata  # brings torch
 
             outcomes = [outcome for outcome in self.specified if outcome.kata == kata]
             with summary.Awaited(self.config.pluginmanager.get_plugin("terminalreporter")) as awaited:
-                limit_s = deadline - time.monotonic()
+                limit_s = deadline - time.process_time()
                 naming = diagnose_kata(self.checkout, kata, outcomes, limit_s=limit_s, begins=awaited.show)
             self.diagnoses[kata], self.diagnosis_errors[kata] = naming.diagnoses, naming.error
             self.unnamed += [] if naming.in_time or naming.diagnoses else [kata]

@@ -117,5 +117,5 @@ def write_unnamed(reporter: TerminalReporter, katas: Sequence[str], limit_s: flo
     if katas:
         kata = katas[0] if len(katas) == 1 else "NAME"
         reporter.write_line(
-            f"{', '.join(katas)}: no known mistake was found within {limit_s:g} s. To look longer: kata test {kata} --naming-limit=30"
+            f"{', '.join(katas)}: no known mistake was found within {limit_s:g} s of computing. To look longer: kata test {kata} --naming-limit=30"
         )

@@ -165,7 +165,7 @@ def test_a_name_that_does_not_come_in_time_is_left(checkout, limit, code):
     """It says how to look longer. The code may hang on an input that only the probe has."""
     solve(checkout, "return x * 2", code)
     session = pytest_in(checkout, f"--naming-limit={limit}")
-    said = f"tiny: no known mistake was found within {limit} s. To look longer: kata test tiny --naming-limit=30"
+    said = f"tiny: no known mistake was found within {limit} s of computing. To look longer: kata test tiny --naming-limit=30"
     assert lines_with(session, said)
     assert lines_with(session, "double(5) should be 10, but is 25")
     assert "Your result is exactly" not in session.output
@@ -177,7 +177,7 @@ def test_one_limit_holds_for_all_katas_of_a_run(checkout):
     for name in ("tiny", "other"):
         solve(checkout, "x * 2", "x * x", name)
     session = pytest_in(checkout, "--naming-limit=0")
-    said = "other, tiny: no known mistake was found within 0 s. To look longer: kata test NAME --naming-limit=30"
+    said = "other, tiny: no known mistake was found within 0 s of computing. To look longer: kata test NAME --naming-limit=30"
     assert lines_with(session, said)
 
 
