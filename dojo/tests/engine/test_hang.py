@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dojo.engine.hang import BUSY, OutOfTime, time_limit
+from dojo.engine.hang import OutOfTime, time_limit
 
 
 def test_what_computes_without_end_is_stopped():
@@ -26,4 +26,3 @@ def test_a_busy_machine_takes_nothing_away():
     """Others compute while this process waits for its turn."""
     with time_limit(0.1):
         time.sleep(0.3)
-    assert BUSY > 3
