@@ -20,8 +20,8 @@ and bfloat16, values up to 1e4 and down to 1e-4 give results as accurate as thos
 times the deviation hides nothing. eps may be 0; then no channel is constant. No argument is modified.
 
 Rules: the ready-made norms are forbidden (F.batch_norm and nn.BatchNorm2d with their relatives, and the layer, group and
-instance norms, which can be bent to it). So are torch.autograd and torch.func. BatchNorm is differentiable by the operators that it
-uses, in training mode through the batch's mean and variance as well; batch_norm_backward is a formula, and works under
+instance norms, which can be bent to it). So are torch.autograd and torch.func. BatchNorm is differentiable by the operators
+that it uses, in training mode through the batch's mean and variance as well; batch_norm_backward is a formula, and works under
 torch.inference_mode().
 
 Stage 1: vectors, in training and in evaluation.  Stage 2: images, momentum None and other values, the state dict, one
@@ -45,6 +45,10 @@ class BatchNorm(nn.Module):
     training mode, whatever momentum is. The floating ones are float32 until the module is converted. The state dict has
     these five entries and no others.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         """Raises ValueError if num_features < 1, or eps is negative, or momentum lies outside [0, 1], or one is NaN."""

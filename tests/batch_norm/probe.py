@@ -12,7 +12,8 @@ from dojo.testing.probes import Case, Pairs
 FORBIDDEN = (
     "batch_norm", "native_batch_norm", "native_batch_norm_backward", "_native_batch_norm_legit", "instance_norm",
     "group_norm", "native_group_norm", "layer_norm", "native_layer_norm", "torch.nn.BatchNorm1d", "torch.nn.BatchNorm2d",
-    "torch.nn.BatchNorm3d", "torch.nn.SyncBatchNorm", "torch.nn.GroupNorm", "torch.nn.LayerNorm", "torch.autograd", "torch.func",
+    "torch.nn.BatchNorm3d", "torch.nn.SyncBatchNorm", "torch.nn.GroupNorm", "torch.nn.LayerNorm",
+    "torch.autograd.grad", "torch.autograd.Function", "torch.func",
 )  # fmt: skip
 INIT, FORWARD, BACK = "BatchNorm", "BatchNorm.forward", "batch_norm_backward"
 HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
@@ -38,9 +39,8 @@ def forward_cases(rng):
         values = {key: randn(rng, features).abs() + (key == "running_var") / 2 for key in NAMES} | (values or {})
         options = {} if name.startswith("default") else {"eps": 0.3, "momentum": 0.25} | options
         values["bias"] *= dtype not in (HALF, BRAIN)  # it could cancel most of a result whose roundings are free
-        given = {"xs": xs, "modes": modes, "layer": layer, "values": values}
-        given["options"] = options | {"num_features": features}
-        yield from (Case(f"{name}: {each}", of=FORWARD, see=each, **given) for each in see)
+        options["num_features"], given = features, {"xs": xs, "modes": modes, "layer": layer, "values": values}
+        yield from (Case(f"{name}: {each}", of=FORWARD, see=each, options=options, **given) for each in see)
 
     for mode in "te":
         for shape in ((5, 3), (3, 3), (1, 4, 3), (4, 3, 3, 3), (2, 2, 3, 2, 2)):
