@@ -1,5 +1,6 @@
 """The limit of what may compute or wait without end."""
 
+import itertools
 import time
 
 import pytest
@@ -10,8 +11,7 @@ from dojo.engine.hang import OutOfTime, time_limit
 def test_what_computes_without_end_is_stopped():
     """After the limit."""
     with pytest.raises(OutOfTime), time_limit(0.05):
-        while True:
-            pass
+        sum(1 for _ in itertools.count())
 
 
 def test_what_waits_without_end_is_stopped_later():
