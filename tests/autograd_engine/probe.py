@@ -25,7 +25,6 @@ AT = {  # other places: operation -> numbers
 WRITTEN = ("a * b", "a * 3", "a / b", "4 / a", "a ** 3", "a.exp()", "a.log()", "a.tanh()", "a.relu()")
 GRAPHS = {  # -> (what is looked at besides a and b, on what backward is called); additions, so that only order and sums count
     "a + a": lambda a, b: ([], [a + a]),
-    "a + (a + b)": lambda a, b: ([], [a + (a + b)]),
     "short and long": lambda a, b: ([s := a + b], [s + (s + b)]),
     "long and short": lambda a, b: ([s := a + b], [(s + b) + s]),
     "longer": lambda a, b: ([s := a + b], [(((s + 1) + 1) + 1) + s]),
@@ -41,8 +40,7 @@ GRAPHS = {  # -> (what is looked at besides a and b, on what backward is called)
     "inner after": lambda a, b: ([h := a + 1], [h + b, h]),
     "beside": lambda a, b: ([a + b], [a + 1]),
 }  # fmt: skip
-COSTS = ("deep", "lines", "lines of making", "comparisons", "freed", "freed after", "memory")
-LONG = 1500  # more than Python's default depth of recursion
+COSTS, LONG = ("deep", "lines", "lines of making", "comparisons", "freed", "freed after", "memory"), 1500
 
 
 def cases(rng):

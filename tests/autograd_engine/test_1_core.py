@@ -30,6 +30,7 @@ OPERATIONS = {
 
 def test_the_engine_is_your_own():
     """Not that of a library."""
+    Value(1.0)
     expect_own_work(autograd_engine, FORBIDDEN)
 
 
