@@ -15,21 +15,19 @@ OPERATIONS = {  # by method; all numbers lie between 0.5 and 2
     "__add__": ["a + b", "a + 2"], "__radd__": ["2 + a"], "__sub__": ["a - b", "a - 2"], "__rsub__": ["2 - a"],
     "__mul__": ["a * b", "a * 3"], "__rmul__": ["3 * a"], "__truediv__": ["a / b", "a / 4"], "__rtruediv__": ["4 / a"],
     "__neg__": ["-a"], "__pow__": ["a ** 3", "a ** 2", "a ** 1", "a ** 0", "a ** 0.5", "a ** -2", "a ** b"],
-    "exp": ["a.exp()"], "log": ["a.log()"], "tanh": ["a.tanh()"], "relu": ["a.relu()"],
+    "exp": ["a.exp()"], "log": ["a.log()"], "tanh": ["a.tanh()", "a.tanh() * 1e9"], "relu": ["a.relu()"],
 }  # fmt: skip
 AT = {  # other places: operation -> numbers
     "a ** 3": (0.0, -1.5), "a ** 2": (0.0, -3.0), "a ** 1": (0.0, -2.0), "a ** 0": (0.0, -2.0), "a ** -2": (-2.0, 0.0),
-    "a ** 0.5": (-2.0,), "a.exp()": (-1000.0, 300.0), "a.log()": (1e-300, 1e300, 0.0, -1.0), "a.tanh()": (1000.0, -1000.0, 1e-9),
-    "a.relu()": (-2.0, 0.0), "4 / a": (0.0, -2.0), "a / 4": (0.0,), "a * 3": (0.0,),
+    "a ** 0.5": (-2.0,), "a.exp()": (-1000.0, 300.0), "a.log()": (1e-300, 1e300, 0.0, -1.0), "a.tanh()": (1000.0, -1000.0),
+    "a.tanh() * 1e9": (1e-9,), "a.relu()": (-2.0, 0.0), "4 / a": (0.0, -2.0), "a / 4": (0.0,), "a * 3": (0.0,),
 }  # fmt: skip
 WRITTEN = ("a * b", "a * 3", "a / b", "4 / a", "a ** 3", "a.exp()", "a.log()", "a.tanh()", "a.relu()")
 GRAPHS = {  # -> (what is looked at besides a and b, on what backward is called); additions, so that only order and sums count
     "a + a": lambda a, b: ([], [a + a]),
     "short and long": lambda a, b: ([s := a + b], [s + (s + b)]),
     "long and short": lambda a, b: ([s := a + b], [(s + b) + s]),
-    "longer": lambda a, b: ([s := a + b], [(((s + 1) + 1) + 1) + s]),
     "ladder": lambda a, b: ([s := a + b, t := s + s, u := t + t], [u + u]),
-    "sum": lambda a, b: ([], [sum([a, b, a])]),
     "in place": lambda a, b: ([s := a + 1], [iadd(a, b), s]),
     "mixed": lambda a, b: ([h := a * b], [(h - 2 * a).tanh() + h / b]),
     "leaf twice": lambda a, b: ([], [a, a]),
@@ -38,7 +36,6 @@ GRAPHS = {  # -> (what is looked at besides a and b, on what backward is called)
     "two results": lambda a, b: ([f := a + b], [f, a + 1]),
     "shared inner": lambda a, b: ([h := a + 1], [h + b, h + 1]),
     "inner after": lambda a, b: ([h := a + 1], [h + b, h]),
-    "beside": lambda a, b: ([a + b], [a + 1]),
 }  # fmt: skip
 COSTS, LONG = ("deep", "lines", "lines of making", "comparisons", "freed", "freed after", "memory"), 1500
 
@@ -64,7 +61,10 @@ def cases(rng):
 def run(kata, case):
     a, b = (kata.Value(number) for number in case.numbers)
     if hasattr(case, "operation"):
-        result = eval(case.operation, {"a": a, "b": b})
+        try:
+            result = eval(case.operation, {"a": a, "b": b})
+        except (ArithmeticError, ValueError) as error:
+            return {"error": "ValueError" if isinstance(error, ValueError) else type(error).__name__}
         evidence = {"result": float(result.data)}
         for value in {"operands": [a, b], "result": [result]}.get(case.write, ()):
             value.data = -value.data
@@ -112,7 +112,8 @@ def lean(kata, name, a):
     if name == "memory":
         tracemalloc.start()
         try:
-            return chain(a, LONG) is not a and tracemalloc.get_traced_memory()[0] < 4096 * LONG
+            kept = chain(a, LONG)
+            return kept is not a and tracemalloc.get_traced_memory()[0] < 4096 * LONG
         finally:
             tracemalloc.stop()
     work, most = (chain(a, 12, True).backward, 1400) if name == "lines" else (lambda: chain(a, 12, True), 920)
@@ -135,7 +136,6 @@ def compared(kind, result):
 
 def left(a, after):
     """Blocks of memory that a graph leaves behind, at the last of three tries."""
-    enabled = gc.isenabled()
     gc.disable()
     try:
         for _ in range(3):
@@ -146,5 +146,4 @@ def left(a, after):
             del result
         return sys.getallocatedblocks() - before
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()
