@@ -15,18 +15,19 @@ OPERATIONS = {  # by method; all numbers lie between 0.5 and 2
     "__add__": ["a + b", "a + 2"], "__radd__": ["2 + a"], "__sub__": ["a - b", "a - 2"], "__rsub__": ["2 - a"],
     "__mul__": ["a * b", "a * 3"], "__rmul__": ["3 * a"], "__truediv__": ["a / b", "a / 4"], "__rtruediv__": ["4 / a"],
     "__neg__": ["-a"], "__pow__": ["a ** 3", "a ** 2", "a ** 1", "a ** 0", "a ** 0.5", "a ** -2", "a ** b"],
-    "exp": ["a.exp()"], "log": ["a.log()"], "tanh": ["a.tanh()", "a.tanh() * 1e9"], "relu": ["a.relu()"],
+    "exp": ["a.exp()"], "log": ["a.log()"], "tanh": ["a.tanh()", "a.tanh() * 1e12"], "relu": ["a.relu()"],
 }  # fmt: skip
 AT = {  # other places: operation -> numbers
     "a ** 3": (0.0, -1.5), "a ** 2": (0.0, -3.0), "a ** 1": (0.0, -2.0), "a ** 0": (0.0, -2.0), "a ** -2": (-2.0, 0.0),
     "a ** 0.5": (-2.0,), "a.exp()": (-1000.0, 300.0), "a.log()": (1e-300, 1e300, 0.0, -1.0), "a.tanh()": (1000.0, -1000.0),
-    "a.tanh() * 1e9": (1e-9,), "a.relu()": (-2.0, 0.0), "4 / a": (0.0, -2.0), "a / 4": (0.0,), "a * 3": (0.0,),
+    "a.tanh() * 1e12": (1e-12,), "a.relu()": (-2.0, 0.0), "4 / a": (0.0, -2.0), "a / 4": (0.0,), "a * 3": (0.0,),
 }  # fmt: skip
 WRITTEN = ("a * b", "a * 3", "a / b", "4 / a", "a ** 3", "a.exp()", "a.log()", "a.tanh()", "a.relu()")
 GRAPHS = {  # -> (what is looked at besides a and b, on what backward is called); additions, so that only order and sums count
     "a + a": lambda a, b: ([], [a + a]),
     "short and long": lambda a, b: ([s := a + b], [s + (s + b)]),
     "long and short": lambda a, b: ([s := a + b], [(s + b) + s]),
+    "longer": lambda a, b: ([s := a + b], [(((s + 1) + 1) + 1) + s]),
     "ladder": lambda a, b: ([s := a + b, t := s + s, u := t + t], [u + u]),
     "in place": lambda a, b: ([s := a + 1], [iadd(a, b), s]),
     "mixed": lambda a, b: ([h := a * b], [(h - 2 * a).tanh() + h / b]),
