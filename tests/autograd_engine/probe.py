@@ -64,12 +64,12 @@ def run(kata, case):
     if hasattr(case, "operation"):
         try:
             result = eval(case.operation, {"a": a, "b": b})
+            evidence = {"result": float(result.data)}
+            for value in {"operands": [a, b], "result": [result]}.get(case.write, ()):
+                value.data = -value.data
+            (-result if hasattr(case, "minus") else result).backward()
         except (ArithmeticError, ValueError) as error:
             return {"error": "ValueError" if isinstance(error, ValueError) else type(error).__name__}
-        evidence = {"result": float(result.data)}
-        for value in {"operands": [a, b], "result": [result]}.get(case.write, ()):
-            value.data = -value.data
-        (-result if hasattr(case, "minus") else result).backward()
         return evidence | shown(a, b)
     if hasattr(case, "graph"):
         others, results = GRAPHS[case.graph](a, b)
