@@ -4,7 +4,7 @@ import operator
 
 import pytest
 
-from dojo.testing import expect, expect_equal, expect_raises
+from dojo.testing import expect_equal, expect_raises
 from katas.autograd_engine import Value, zero_grad
 
 from .helpers import expect_gradients, expect_grads, expect_number, expect_value, leaves, made
