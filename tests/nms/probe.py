@@ -87,6 +87,7 @@ def suppressions(rng):
     yield case("equal scores", apart, [0.5] * 5)
     yield case("many equal scores", row(24), randint(rng, 0, 3, 24).float())
     yield from (case(f"{n} boxes", row(n), ranks(rng, n)) for n in (0, 1))
+    yield case("110 boxes", row(110), ranks(rng, 110))
     yield from (case(f"a point and a box at {t}", boxes([*POINTS[:1], *BOX]), DOWN[:2], t) for t in (0.5, 0.0))
     for dtype in (HALF, BRAIN, SINGLE):
         yield case(f"large, {dtype}", boxes(LARGE, dtype), DOWN[:2])
@@ -123,7 +124,10 @@ def within_classes(rng):
         small = at + unit * torch.tensor([1.0, 1, 2, 3])  # two equal boxes
         given = torch.stack([torch.tensor([0.0, 0, 9, 9]), small, small]).to(dtype)
         yield case(f"class {label} at {at}, {dtype}", given, DOWN[:3], [0, label, label])
-    yield case("arguments", heap(rng, 6), ranks(rng, 6), [0, 1, 0, 1, 1, 1], 0.3, ask="arguments")
+    huge = boxes([(0, 0, 1, 1), (0, 0, 1, 0.9375), (0.5, 0, 1, 1), (0, 0, 2.0**28, 2.0**28)])
+    yield case("a huge box of a lower class", huge, DOWN[:4], [1, 1, 1, 0], 0.625)
+    yield case("110 boxes", row(110), ranks(rng, 110), [3] * 110)
+    yield case("arguments", heap(rng, 6), ranks(rng, 6), [4, 6, 4, 6, 6, 6], 0.3, ask="arguments")
     yield from (case(t, crowd(rng), ranks(rng, 260), [3] * 260, 0.2, t) for t in ("loop", "pairs"))
     yield from (case(n, x, [0.0] * len(x), [0] * len(x)) for n, x in [*WRONG_BOXES.items()][1::2])
     yield from (case(f"scores {shape}", row(3), torch.zeros(shape), [0] * 3) for shape in WRONG_SCORES[:3])

@@ -95,6 +95,16 @@ def test_many_equal_scores(rng):
     expect_kept(got, want, what="batched_nms of 40 boxes with 3 different scores", hint=TIES)
 
 
+def test_no_box_is_one_too_many():
+    """400 boxes that are apart: detectors cut the list to the best 100 or 300, nms does not."""
+    corner = 10.0 * torch.arange(400)[:, None]
+    given, scores = corner + torch.tensor([0.0, 0, 8, 8]), torch.arange(400).flip(0).double()
+    hint = "nothing limits how many boxes are kept"
+    expect_kept(nms(given, scores, 0.5), range(400), what="nms of 400 boxes that are apart", hint=hint)
+    got = of_classes(given, scores, [3] * 400, 0.5)
+    expect_kept(got, range(400), what="batched_nms of 400 boxes that are apart", hint=hint)
+
+
 def test_equal_scores_of_other_classes():
     """Boxes that are joined class by class come in the order of the classes; equal scores must not stay so."""
     apart = boxes(*((20 * i, 0, 20 * i + 9, 9) for i in range(5)))
@@ -197,7 +207,7 @@ def test_one_class_and_a_class_for_each(rng):
 
 def test_arguments_are_not_modified(rng):
     """The boxes are drawn afterwards, and the scores printed beside them."""
-    given, scores, classes = rough(rng, 12), distinct(rng, 12), randint(rng, 0, 3, 12)
+    given, scores, classes = rough(rng, 12), distinct(rng, 12), randint(rng, 4, 7, 12)
     for name, call in (
         ("box_iou", lambda: box_iou(given, given[:5])),
         ("nms", lambda: nms(given, scores, 0.3)),

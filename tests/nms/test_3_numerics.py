@@ -143,6 +143,16 @@ def test_many_classes_do_not_move_boxes(rng, dtype):
         expect_kept(got, want, what=f"batched_nms of 12 classes at {threshold} in {dtype}", hint=hint)
 
 
+def test_a_huge_box_of_another_class_changes_nothing():
+    """Small boxes of one class beside a box of 2^28 of another: moved by that much, float32 has no fractions left."""
+    small = boxes((0, 0, 1, 1), (0, 0, 1, 0.9375), (0.5, 0, 1, 1), (0, 0, 2.0**28, 2.0**28))
+    hint = "compare within a class, where the boxes are; an offset has lost the fractions of a pixel"
+    for classes in ([0, 0, 0, 1], [1, 1, 1, 0]):
+        got = of_classes(small, [0.9, 0.8, 0.7, 0.6], classes, 0.625)
+        what = f"batched_nms of small boxes and a huge one with the classes {classes}"
+        expect_kept(got, [0, 2, 3], what=what, hint=hint)
+
+
 def test_boxes_far_from_each_other_and_from_the_origin(rng):
     """Up to 1e9 on both sides, in one call."""
     given = rough(rng, 12, spread=1.0).round()
