@@ -82,7 +82,7 @@ def cases(rng):
         for _ in range(place + 1):
             text.append(next_token(text))
         yield Case(f"eos {place}", of=STEP, requests=requests, limits={"eos_token": text[-1], "max_batch": 2})
-    requests = drawn(rng, [(2, 6), (4, 4)])  # the token 0 is the first answer, and dropped for the second request
+    requests = drawn(rng, [(2, 6), (4, 4)])  # token 0 is the first answer, and dropped for the second
     pair = next([*pair] for pair in product(range(VOCAB), repeat=2) if not next_token(pair))
     requests[0][1] = requests[1][1][:2] = pair
     yield Case("eos token 0", of=STEP, requests=requests, limits={"eos_token": 0, "token_budget": 4})
@@ -134,17 +134,17 @@ def run(kata, case):
     if not getattr(case, "served", True):  # how one serves what should be refused is not the question
         return {"outputs": outputs(engine)}
     if case.of == RUN:
-        results = [sorted(engine.run().items())]
+        results = [sorted(expect_lines(engine.run, kata, 20_000, what="run()").items())]
         for request in requests[len(requests) - late :]:
             engine.add(request)
-        return {"outputs": [*results, sorted(engine.run().items())], "steps": model.steps, "kept": sorted(model.memory)}
+        results.append(sorted(expect_lines(engine.run, kata, 20_000, what="run()").items()))
+        return {"outputs": results, "steps": model.steps, "kept": sorted(model.memory)}
     after = []
     for number in range(MOST_STEPS):
         if number and number % 2 == 0 and late:
             engine.add(requests[-late])
             late -= 1
-        before = len(model.steps)
-        after.append([sorted(engine.step()), outputs(engine)])
+        before, _ = len(model.steps), after.append([sorted(engine.step()), outputs(engine)])
         if len(model.steps) == before and not late:
             break
     return {"after": after, "steps": model.steps, "kept": sorted(model.memory)}
