@@ -3,7 +3,8 @@
 from itertools import product
 from zlib import crc32
 
-from dojo.testing import randint
+from dojo.testing import Wrong, randint
+from dojo.testing.lines import expect_lines
 from dojo.testing.probes import Case
 
 VOCAB, MOST_STEPS, LIMITS = 50, 40, {"max_batch": 8, "token_budget": 1000, "kv_capacity": 1000}
@@ -41,20 +42,6 @@ SIZES |= {"prompt fits": (8, 1), "long prompt": (9, 1)}
 
 def next_token(tokens):
     return crc32(repr([*tokens]).encode()) % VOCAB
-
-
-class Tokens(tuple):
-    """A prompt that counts how often its length is asked for, or all its tokens."""
-
-    read = 0
-
-    def __len__(self):
-        self.read += 1
-        return super().__len__()
-
-    def __iter__(self):
-        self.read += 1
-        return super().__iter__()
 
 
 class Recorder:
@@ -95,7 +82,7 @@ def cases(rng):
         for _ in range(place + 1):
             text.append(next_token(text))
         yield Case(f"eos {place}", of=STEP, requests=requests, limits={"eos_token": text[-1], "max_batch": 2})
-    requests = drawn(rng, [(2, 6), (4, 4)])  # the token 0 is the first answer, and dropped for the second request
+    requests = drawn(rng, [(2, 6), (4, 4)])  # token 0 is the first answer, and dropped for the second
     pair = next([*pair] for pair in product(range(VOCAB), repeat=2) if not next_token(pair))
     requests[0][1] = requests[1][1][:2] = pair
     yield Case("eos token 0", of=STEP, requests=requests, limits={"eos_token": 0, "token_budget": 4})
@@ -107,19 +94,36 @@ def cases(rng):
     for steps in (0, 1, 3):
         requests = drawn(rng, [(2, 3)]) * 2
         yield Case(f"an id again after {steps} steps", of=ADD, requests=requests, limits={}, again=steps, served=False)
-    yield Case("a queue", of=STEP, requests=drawn(rng, [(3, 3)] * 6), limits={"max_batch": 2}, queue=True)
+    limits = {"max_batch": 4, "token_budget": 1500, "kv_capacity": 4000}
+    for of, (n, size) in product((STEP, ADD), ((600, 6), (2, 1000))):
+        yield Case(f"lines of {of}, {n} of {size}", of=of, n=n, size=size, limits=limits, most=100 + 400 * (of == STEP))
 
 
 def outputs(engine):
     return [[id, list(output)] for id, output in sorted(engine.outputs.items())]
 
 
+def cost(engine, kata, case):
+    """Whether one of four steps, or the add behind them, executes more than so many lines."""
+    *requests, last = [kata.Request(id, (1,) * case.size, 3) for id in range(case.n + 1)]
+    for request in requests:
+        engine.add(request)
+    try:
+        for _ in range(4):
+            expect_lines(engine.step, kata, case.most if case.of == STEP else 10**6, what="step")
+        expect_lines(lambda: engine.add(last), kata, case.most if case.of == ADD else 10**6, what="add")
+    except Wrong:
+        return {"lines": "too many"}
+    return {"lines": "few"}
+
+
 def run(kata, case):
     limits, model = LIMITS | case.limits, Recorder()
+    if hasattr(case, "most"):
+        return cost(kata.Engine(model, **limits), kata, case)
     late = limits.pop("late", 0)
     engine = kata.Engine(model, **limits)
-    prompts = [Tokens(prompt) for _, prompt, _ in case.requests]
-    requests = [kata.Request(id, prompt, new) for (id, _, new), prompt in zip(case.requests, prompts, strict=True)]
+    requests = [kata.Request(id, tuple(prompt), new) for id, prompt, new in case.requests]
     for request in requests[: len(requests) - late]:
         try:
             engine.add(request)
@@ -129,22 +133,18 @@ def run(kata, case):
             engine.step()
     if not getattr(case, "served", True):  # how one serves what should be refused is not the question
         return {"outputs": outputs(engine)}
-    if hasattr(case, "queue"):
-        before = [prompt.read for prompt in prompts[3:]]
-        ended = [engine.step(), engine.step()]
-        return {"ended": ended, "reads": [p.read - n for p, n in zip(prompts[3:], before, strict=True)]}
     if case.of == RUN:
-        results = [sorted(engine.run().items())]
+        results = [sorted(expect_lines(engine.run, kata, 20_000, what="run()").items())]
         for request in requests[len(requests) - late :]:
             engine.add(request)
-        return {"outputs": [*results, sorted(engine.run().items())], "steps": model.steps, "kept": sorted(model.memory)}
+        results.append(sorted(expect_lines(engine.run, kata, 20_000, what="run()").items()))
+        return {"outputs": results, "steps": model.steps, "kept": sorted(model.memory)}
     after = []
     for number in range(MOST_STEPS):
         if number and number % 2 == 0 and late:
             engine.add(requests[-late])
             late -= 1
-        before = len(model.steps)
-        after.append([sorted(engine.step()), outputs(engine)])
+        before, _ = len(model.steps), after.append([sorted(engine.step()), outputs(engine)])
         if len(model.steps) == before and not late:
             break
     return {"after": after, "steps": model.steps, "kept": sorted(model.memory)}

@@ -25,7 +25,7 @@ def uint8(rng, high, *shape):
     return randint(rng, 0, high, *shape).to(torch.uint8)
 
 
-def layer(rng, of, name, *shape, bias=True, dtype=SINGLE, x_dtype=SINGLE, outputs=5):
+def layer(rng, of, name, *shape, bias=True, dtype=SINGLE, x_dtype=SINGLE, outputs=8):
     state = {"weight": (near(rng, outputs, 2) * (1.1 if of == FROM else 1)).to(dtype)}
     state |= {"bias": randn(rng, outputs).to(dtype)} if bias else {}
     x = randint(rng, -2, 3, *shape, 8) * (1 if x_dtype in (SINGLE, DOUBLE) else torch.arange(8) == 3)
@@ -72,9 +72,9 @@ def cases(rng):
     sizes = ((64, 32, None), (32, 40, None), (64, 32, 256), (32, 16, 8), (0, 32, None), (64, 32, 0), (1, 8, 1))
     yield from (Case(f"bits {size}", of=BITS, sizes=size) for size in sizes)
     yield Case("bits", of=BITS, sizes=(int(randint(rng, 1, 99, 1)), 32, int(randint(rng, 1, 99, 1))))
-    yield from (layer(rng, FROM, f"buffers {bias}", 2, bias=bias) for bias in (True, False))
-    yield layer(rng, FROM, "half", 2, dtype=HALF, outputs=8)
-    yield from (layer(rng, FORWARD, f"{list(s)}", *s, outputs=8) for s in ((), (2, 3), (0,)))
+    yield from (layer(rng, FROM, f"buffers {bias}", 2, bias=bias, outputs=5) for bias in (True, False))
+    yield layer(rng, FROM, "half", 2, dtype=HALF)
+    yield from (layer(rng, FORWARD, f"{list(s)}", *s) for s in ((), (2, 3), (0,)))
     yield from (layer(rng, FORWARD, f"{d}", 3, bias=False, x_dtype=d) for d in (HALF, BRAIN))
     yield from (layer(rng, FORWARD, f"half {d}", 3, dtype=HALF, x_dtype=d) for d in (SINGLE, DOUBLE))
     yield layer(rng, FORWARD, "calls", 3)
