@@ -1,12 +1,12 @@
 # %% [markdown]
 # # From demonstrations to rewards: SFT, DPO and GRPO
 #
-# A tiny GPT learns to answer from demonstrations, with your SFT loss. Then it learns what is liked: from pairs of answers,
-# with your DPO loss, and from a reward, with your GRPO loss. The model knows five tokens, and an answer has at most five.
-# So all 1365 answers to a prompt can be listed, and the reward, the KL divergence and the length are sums over that list:
-# exact numbers, without sampling.
+# A tiny GPT learns to answer from demonstrations, with your SFT loss. Then it learns to answer better, in two ways: from
+# pairs of answers with your DPO loss, and from a reward with your GRPO loss. The model knows five tokens, and an answer has
+# at most five. So all 1365 answers to a prompt can be listed, and the reward, the KL divergence and the length are sums over
+# that list. They are exact, and nothing about them is sampled.
 #
-# At the end of each stage named mistakes are planted in the references, one at a time. What do they do to the three numbers?
+# Each stage ends with named mistakes, planted in the references one at a time. What do they do to the three numbers?
 
 # %%
 import copy
@@ -41,7 +41,7 @@ SEED = 0
 # - 0 for an answer without `<end>`.
 #
 # The mask of an answer comes from your functions. `completion_mask` ends it at the first `<end>`, and `build_labels` takes
-# the prompt away. The reward reads what is under this mask, as a verifier would.
+# the prompt away. The reward reads the tokens under this mask, as a verifier would.
 
 # %%
 WORDS = ["<end>", ":", "red", "green", "blue"]
@@ -132,7 +132,7 @@ proper = (rows[:, -1] == END) & ((rows[:, ASKED:] == ASK).sum(1) == 0)
 author = (logs + written).where(proper, -torch.inf).view(points.shape)
 of_author = numbers_of(author, author)
 entropy = -(torch.xlogy(author.exp(), author.exp()).sum() / (author.exp() * lengths).sum()).item()
-print(f"{len(answers)} answers to each of {len(PROMPTS)} prompts, {int((points == 4).sum())} with all points")
+print(f"{len(answers)} answers to each of {len(PROMPTS)} prompts; with 4 points: {(points == 4).sum(1).tolist()}")
 print("the author's probabilities add up to 1:", torch.allclose(author.exp().sum(1), torch.ones(len(PROMPTS))))
 print(
     f"the author gets {of_author['reward']:.2f} points with {of_author['length']:.2f} tokens, and has {entropy:.2f} nats a token"
@@ -219,18 +219,17 @@ print_likely(reference)
 # The KL divergence is that of the author from the model, per answer. All three mistakes report a lower loss than the right
 # code.
 #
-# - **The padding counts**: most labels are now `<end>` after `<end>`, which is easy. The model is as good as the right one,
-#   and its loss cannot be compared with anything.
-# - **The prompt counts**: another mean, over the prompt as well. With prompts this short nothing else happens. The same
-#   mistake returns below, and there it is not harmless.
-# - **The padding token never counts**: no answer has an end to learn from. The loss of the tokens that are left is fine, and
-#   the model never stops.
+# - **The padding counts**: two labels in five are now `<end>` after `<end>`, which is easy to learn. The answers are as good as
+#   those of the right code, and the loss says nothing about them.
+# - **The prompt counts**: the mean includes the prompt. With prompts this short, the answers do not change. The same mistake
+#   returns below.
+# - **The padding token never counts**: the model is not shown where an answer ends. It never stops.
 #
-# ## What can be had
+# ## The optimum
 #
-# From here on the SFT model is the reference. A policy is to have much reward, and to stay near the reference: the aim is
-# reward - beta KL. The best policy of all is known, reference exp(reward / beta), over its sum. As a list it can be
-# computed. For other betas it draws a frontier: no policy has more reward at the same KL.
+# From here on the SFT model is the reference. A policy should have much reward and stay near the reference: it should
+# maximise reward - beta KL. The optimum is known. It is proportional to reference exp(reward / beta), and over a list that can
+# be computed. The optima of all betas are a frontier: no policy has more reward at the same KL.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -251,8 +250,8 @@ print("it is 0.4 to 0.8 nats away:", 0.4 < optimum["KL"] < 0.8)
 # ## DPO
 #
 # Pairs of answers are drawn from the reference. A judge prefers the first with probability sigmoid(its points - the points of
-# the second). For such a judge the DPO loss has its minimum at the optimum of above, with the same beta. The loss sees neither
-# points nor the list.
+# the second). For such a judge the DPO loss has its minimum at the optimum of above, with the same beta. The loss reads neither
+# the points nor the list.
 
 
 # %%
@@ -302,19 +301,19 @@ def prefer(code=dpo_loss, labels=sft_loss, steps=192, batch=64):
 # ## GRPO
 #
 # Now the policy answers itself, 16 times to each prompt, and `reward` gives the points. Your `generate` does not stop at
-# `<end>`: what follows it stays in the row, and the mask leaves it out. Each sample is used for two steps. With
-# `reduction="constant"` and unscaled advantages the loss is that of Dr. GRPO, whose aim is reward - beta KL as well.
+# `<end>`: later tokens stay in the row, and the mask leaves them out. Each sample is used for two steps. With
+# `reduction="constant"` and unscaled advantages the loss is that of Dr. GRPO, which maximises reward - beta KL as well.
 
 
 # %%
 def reinforce(code=grpo_loss, labels=sft_loss, steps=120, group=16, **options):
     """The log-probabilities of all answers after training, and the numbers of every tenth step.
 
-    "seen" is the reward of the samples as the loop sees it.
+    "seen" is the reward of the last ten samples as the loop computes it.
     """
     options = {"beta": BETA, "reduction": "constant", "max_length": NEW, **options}
     draw = torch.Generator().manual_seed(SEED)
-    policy, curve = copy.deepcopy(base), []
+    policy, curve, means = copy.deepcopy(base), [], []
     optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-3, weight_decay=0.0)
 
     def log_probs(model, tokens):
@@ -324,8 +323,10 @@ def reinforce(code=grpo_loss, labels=sft_loss, steps=120, group=16, **options):
         tokens = generate(policy, PROMPTS.repeat_interleave(group, 0), NEW, generator=draw)
         mask = label(tokens, labels) != -100
         seen = reward(tokens, mask)
+        means.append(seen.mean().item())
         if step % 10 == 0:
-            curve.append((step, {**numbers_of(log_probs_of_all(policy), reference), "seen": seen.mean().item()}))
+            last = means[-10:]
+            curve.append((step, {**numbers_of(log_probs_of_all(policy), reference), "seen": sum(last) / len(last)}))
         if step == steps:
             return log_probs_of_all(policy), curve
         advantages = code.group_advantages(seen, group, scale=False)
@@ -361,20 +362,21 @@ for name, gain in {"DPO": 0.4, "GRPO": 0.6}.items():
 
 # %%
 small_alignment.draw_lines(runs, ("reward", "KL", "length"), optimum)
-print_table({"author": of_author | {"KL": math.nan}, "SFT, the reference": start, **ends, "optimum": optimum})
+print_table({"author": numbers_of(author, reference), "SFT, the reference": start, **ends, "optimum": optimum})
 print("the most likely answers to", " ".join(WORDS[token] for token in PROMPTS[3].tolist()))
 for name in ("DPO", "GRPO"):
     print(name)
     print_likely(finals[name])
 
 # %% [markdown]
-# The dotted lines are the optimum, which is the same for both. Both get most of the reward that their KL allows. Neither goes
-# all the way. DPO has 4608 pairs and 192 steps. In GRPO the divergence is k3, an unbiased estimate with another gradient than
-# that of the KL: it holds this policy back more.
+# The dotted lines are the optimum. It is the same for both, and both get most of the reward that their KL allows. Neither
+# reaches it. DPO has 4608 pairs and 192 steps. In GRPO the divergence is k3: its mean is the KL, and its gradient is another
+# than that of the KL.
 #
 # ## Mistakes in DPO
 #
-# Blue is the right code. "The prompt counts" is the mistake of `build_labels` from above, which makes the masks here, too.
+# The thick line is the right code. "The prompt counts" is the mistake in `build_labels` from above: the same function makes
+# the masks here.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -406,18 +408,18 @@ small_alignment.draw_lines(of_dpo, ("reward", "KL", "length"), optimum, dashed=(
 print_table({name: run[-1][1] for name, run in of_dpo.items()})
 
 # %% [markdown]
-# - **Mean over tokens**: a mean of three tokens moves a third as much as their sum, so the loss asks for three times the
-#   change. It looks like a success: more reward than the right code. The price is the distance, and the variety.
-# - **The last token is dropped**: nothing says when to stop. What the loss likes about an answer is put into its flags alone,
-#   and answers become longer.
-# - **No reference**: the loss still falls. Its minimum is exp(reward / beta) alone, and what the model had learned from the
-#   author is no part of that: it forgets, and writes nearly anything.
-# - **The padding is scored**: nothing shows. The model is sure of `<end>` after `<end>`, and adds nearly 0 for it.
-# - **The prompt counts**: nothing shows, and nothing can. Both answers have the same prompt, and in the margin it cancels.
+# - **Mean over tokens**: the mean of three tokens moves a third as much as their sum, so the loss asks for three times the
+#   change. It gets more reward than the right code. Its price is the distance from the reference, and fewer answers.
+# - **The last token is dropped**: the loss has no influence on when to stop. It raises the probability of flags, and answers
+#   become longer.
+# - **No reference**: the minimum is now proportional to exp(reward / beta). The author has no part in it. The policy unlearns
+#   the demonstrations, and its reward falls below that of the reference.
+# - **The padding is scored**: no number shows it. The model is nearly sure of `<end>` after `<end>`, which adds almost 0.
+# - **The prompt counts**: no number can show it. Both answers have the same prompt, and in the margin it cancels.
 #
 # ## Mistakes in GRPO
 #
-# The last two masks were harmless where pairs were compared. Here the mask is also what the reward reads.
+# The mask of "the prompt counts" did no harm in a pair. Here the reward reads the tokens under the mask.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -448,12 +450,11 @@ for name in ("k1 in the loss", "the prompt counts"):
     print_likely(finals[name])
 
 # %% [markdown]
-# - **No KL**: all the points, and a collapse. Hundreds of answers get 4 points, and the policy is left with one or two of them.
-#   The reward curve is the best of all.
-# - **k1 in the loss**: the divergence is computed, its mean is right, and its gradient is 0 on average. It is a collapse with
-#   a term for it in the code.
-# - **The prompt counts**: a prompt names two flags, so under this mask every prompt has its points already. The policy learns
-#   to add no flag that was asked for. What the loop prints grows. What an answer is worth falls below the reference.
+# - **Beta has no effect**: the policy gets all points and collapses. To each prompt 94 answers get 4 points, and the policy
+#   gives one or two of them. Its reward curve is the best of all.
+# - **k1 in the loss**: the mean of k1 is the KL, and the mean of its gradient is 0. The policy collapses as if beta were 0.
+# - **The prompt counts**: this is reward hacking. A prompt names two flags, so under this mask it has 4 points by itself. The
+#   policy learns to add no flag of these colours. The reward in the loop grows, and the real one falls.
 #
 # ## All on one map
 
@@ -465,12 +466,11 @@ places["the prompt counts, in GRPO"] = hacked
 small_alignment.draw_plane(frontier, places)
 
 # %% [markdown]
-# A loss curve shows none of this, and a reward curve shows the best numbers for the worst policies. Reward and KL belong side
-# by side, with the length, and a few answers should be read.
+# The highest rewards belong to policies that have collapsed. Reward, KL and length belong side by side, the reward has to be
+# checked on the answers as a reader gets them, and some answers should be read.
 #
 # ## Try it
 #
-# Train GRPO with "k2 in the loss": the estimate is worse, and its gradient is that of the KL. Does it end nearer to the
-# star? Halve BETA and see how both move along the frontier. Then give `reinforce` the reduction "sequence": which answers get
-# shorter, and why? At last plant "every token counts" in `completion_mask`: what would a model have to write after `<end>`
-# so that this mistake shows?
+# Train GRPO with "k2 in the loss". k2 is the worse estimate, but the mean of its gradient is the gradient of the KL. Does the
+# policy end nearer to the star? Halve `BETA`: how do DPO and GRPO move along the frontier? Plant "every token counts" in
+# `completion_mask`. What would a model have to write after `<end>` so that this mistake shows?

@@ -6,26 +6,29 @@ from matplotlib import pyplot as plt
 from torch import Tensor
 
 Curve = Sequence[tuple[int, Mapping[str, float]]]  # (step, numbers of the policy then)
-RIGHT, PALETTE = "tab:blue", ("tab:red", "tab:orange", "tab:green", "tab:purple", "tab:brown")
+RIGHT = {"right": "tab:blue", "DPO": "tab:blue", "GRPO": "tab:cyan"}
+MISTAKES = ("tab:red", "tab:orange", "tab:green", "tab:purple", "black")
 TITLES = {
     "reward": "reward",
-    "KL": "KL to the reference, nats",
+    "KL": "KL, nats",
     "length": "tokens of an answer",
     "answers": "different answers",
 }
+TOPS = {"reward": 4.3, "length": 5.2}
 
 MARKERS = {
     "reference": ("o", "gray"),
     "optimum": ("*", "gray"),
-    "DPO": ("o", RIGHT),
-    "GRPO": ("o", RIGHT),
+    "DPO": ("o", RIGHT["DPO"]),
+    "GRPO": ("o", RIGHT["GRPO"]),
 }
-OFFSETS = {"beta has no effect": (-8, -13), "k1 in the loss": (8, -13), "DPO": (8, -4), "GRPO": (8, -4)}  # in points
+OFFSETS = {"beta has no effect": (-6, 10), "k1 in the loss": (6, 10), "DPO": (8, -5), "GRPO": (-1, -12)}  # in points
 
 
-def colours_of(names: Sequence[str], first: str = RIGHT) -> dict[str, str]:
-    """The colour of each name: `first` for the first, and those of mistakes for the others."""
-    return dict(zip(names, (first, *PALETTE), strict=False))
+def colours_of(names: Sequence[str]) -> dict[str, str]:
+    """The colour of each name: one of its own for right code, and the next one of the mistakes' for a mistake."""
+    mistakes = iter(MISTAKES)
+    return {name: RIGHT.get(name) or next(mistakes) for name in names}
 
 
 def draw_stage_one(
@@ -44,14 +47,15 @@ def draw_stage_one(
     left.axhline(entropy, color="gray", linestyle=":", linewidth=1)
     for name, curve in losses.items():
         means = [sum(curve[step : step + 10]) / 10 for step in range(0, len(curve), 10)]
-        left.plot(range(5, len(curve), 10), means, color=colours[name], linewidth=2.2 if name == "right" else 1.4)
+        left.plot(range(5, len(curve), 10), means, color=colours[name], linewidth=3 if name in RIGHT else 1.4)
     left.set(xlabel="step", ylim=(0, None), title="loss, as the code reports it")
     sizes = range(1, int(lengths.max()) + 1)
     for name, log_probs in {"the author": author, **taught}.items():
         shares = [float((log_probs.exp() * (lengths == size)).sum(1).mean()) for size in sizes]
-        colour = colours.get(name, "gray")
-        style = ":" if name == "the author" else "-"
-        right.plot(sizes, shares, color=colour, linestyle=style, marker="o", markersize=4, label=name)
+        colour = colours.get(name, "lightgray")
+        style = "--" if name.startswith("padding") else "-"
+        width = {"the author": 6, "right": 3}.get(name, 1.4)
+        right.plot(sizes, shares, color=colour, linestyle=style, linewidth=width, label=name)
     right.set(xlabel="tokens of an answer", xticks=list(sizes), ylim=(0, 1.05), title="probability")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     plt.show()
@@ -78,16 +82,17 @@ def draw_lines(
                 [values[number] for _, values in curve],
                 color=colours[name],
                 linestyle="--" if name in dashed else "-",
-                linewidth=2.2 if name == next(iter(curves)) else 1.4,
+                linewidth=3 if name in RIGHT else 1.4,
                 label=name,
                 zorder=3 if name in dashed else 2,
             )
         axis.set(xlabel="step", title=TITLES[number])
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, TOPS.get(number))
     for name, curve in (seen or {}).items():
         steps, values = [step for step, _ in curve], [each["seen"] for _, each in curve]
-        axes[0].plot(steps, values, color=colours[name], linewidth=1, linestyle=":")
-        axes[0].text(steps[-1], values[-1], "as it is seen", color=colours[name], fontsize=8, ha="right", va="bottom")
+        axes[0].plot(steps, values, color=colours[name], linewidth=1.2, linestyle=":")
+        middle = (values[-1] + curve[-1][1]["reward"]) / 2
+        axes[0].text(steps[-1], middle, "seen by the loop", color=colours[name], fontsize=8, ha="right", va="center")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     plt.show()
@@ -114,5 +119,5 @@ def draw_plane(frontier: Sequence[Mapping[str, float]], places: Mapping[str, Map
             ha="right" if x < 0 else "left",
         )
     axis.text(0.08, 4.25, "more than any policy can have", color="gray", va="center", fontsize=9)
-    axis.set(xlabel=TITLES["KL"], ylabel="reward", xlim=(-0.08, 3.5), ylim=(0, 4.5))
+    axis.set(xlabel="KL to the reference, nats", ylabel="reward", xlim=(-0.08, 3.5), ylim=(0, 4.5))
     plt.show()
