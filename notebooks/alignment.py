@@ -450,8 +450,8 @@ for name in ("k1 in the loss", "the prompt counts"):
     print_likely(finals[name])
 
 # %% [markdown]
-# - **Beta has no effect**: the policy gets all points and collapses. To each prompt 94 answers get 4 points, and the policy
-#   gives one or two of them. Its reward curve is the best of all.
+# - **Beta has no effect**: the policy gets all points and collapses. To each prompt at least 64 answers get 4 points, and
+#   the policy gives one to three of them. Its reward curve is the best of all.
 # - **k1 in the loss**: the mean of k1 is the KL, and the mean of its gradient is 0. The policy collapses as if beta were 0.
 # - **The prompt counts**: this is reward hacking. A prompt names two flags, so under this mask it has 4 points by itself. The
 #   policy learns to add no flag of these colours. The reward in the loop grows, and the real one falls.
