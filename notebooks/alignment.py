@@ -395,6 +395,7 @@ for name in (
         _, of_dpo[name] = prefer(planted("dpo_loss", name)[0])
 of_mean, of_end, of_none, of_padding, of_prompt = (run[-1][1] for run in list(of_dpo.values())[1:])
 print("mean over tokens: at least twice as far from the reference:", of_mean["KL"] > 2 * right["KL"])
+print("... and at least 0.3 points more:", of_mean["reward"] > right["reward"] + 0.3)
 print("... with at most 0.6 times as many answers:", of_mean["answers"] < 0.6 * right["answers"])
 print("last token dropped: at least 0.2 tokens longer:", of_end["length"] > right["length"] + 0.2)
 print("... and at least 1.5 times as far away:", of_end["KL"] > 1.5 * right["KL"])
@@ -432,7 +433,7 @@ for name in ("beta has no effect", "k1 in the loss"):
     end = of_grpo[name][-1][1]
     print(f"{name}: at most 4 different answers a prompt:", end["answers"] < 4)
     print("... and 0.3 nats further than all the points need:", end["KL"] > all_points["KL"] + 0.3)
-    print("... and nearly all points, at least 3.4:", end["reward"] > 3.4)
+print("beta has no effect: at least 3.4 points:", of_grpo["beta has no effect"][-1][1]["reward"] > 3.4)
 hacked = of_grpo["the prompt counts"][-1][1]
 print(
     "the prompt counts: the reward that is seen grows by at least 0.5:",

@@ -102,8 +102,8 @@ def draw_plane(frontier: Sequence[Mapping[str, float]], places: Mapping[str, Map
     """Draws reward over KL: the most that any policy can have, a star at the optimum, and where each training ended."""
     _, axis = plt.subplots(figsize=(8.4, 3.6), layout="constrained")
     distances, rewards = ([each[number] for each in frontier] for number in ("KL", "reward"))
-    axis.plot([*distances, 2.9], [*rewards, rewards[-1]], color="gray", linewidth=1)
-    axis.fill_between([*distances, 2.9], [*rewards, rewards[-1]], 4.5, color="0.93", linewidth=0)
+    axis.plot([*distances, 3.2], [*rewards, rewards[-1]], color="gray", linewidth=1)
+    axis.fill_between([*distances, 3.2], [*rewards, rewards[-1]], 4.5, color="0.93", linewidth=0)
     for name, values in places.items():
         marker, colour = MARKERS.get(name, ("x", "tab:red"))
         axis.plot(values["KL"], values["reward"], color=colour, marker=marker, markersize=10 if marker == "*" else 6)
@@ -119,5 +119,5 @@ def draw_plane(frontier: Sequence[Mapping[str, float]], places: Mapping[str, Map
             ha="right" if x < 0 else "left",
         )
     axis.text(0.08, 4.25, "more than any policy can have", color="gray", va="center", fontsize=9)
-    axis.set(xlabel="KL to the reference, nats", ylabel="reward", xlim=(-0.08, 2.9), ylim=(0, 4.5))
+    axis.set(xlabel="KL to the reference, nats", ylabel="reward", xlim=(-0.08, 3.2), ylim=(0, 4.5))
     plt.show()
