@@ -75,8 +75,8 @@ def play(kata, case):
     same = torch.full_like(case.kv[:, :, :1], 0.5).repeat(1, 1, case.sizes[0] * case.sizes[1], 1)
     with suppress(Exception):  # what nobody has stored is the same number in every pool
         if case.steps and case.flag not in {"fill", "twin"}:
-            _ = cache.create("wash"), cache.free("wash"), cache.create("wash")
-            _ = cache.append("wash", *same), cache.free("wash")
+            _ = [cache.create("wash"), cache.free("wash"), cache.create("wash"), cache.append("wash", *same)]
+            cache.free("wash")
     names, seen, start, tables = [], {"free": cache.free_blocks}, 0, {}
     for number, step in enumerate(case.steps.split()):
         seq, before, made = step[0], tables, None
@@ -126,8 +126,7 @@ def flagged(cache, case):  # the table that the caller has changed, and what can
 def index(kata, case):
     (made, other), seen = (attempt(kata.PrefixIndex, case.size) for _ in range(2)), {}
     for number, step in enumerate(case.steps.split() if made != "ValueError" else ()):
-        tokens = [case.words[ord(letter) - 97] for letter in step if letter.isalpha()]
-        blocks = [int(digit) for digit in step if digit.isdigit()]
+        tokens, blocks = [case.words[ord(c) - 97] for c in step if c.isalpha()], [int(c) for c in step if c.isdigit()]
         do = made.evict if step[0] == "-" else made.lookup if step[-1] == "?" else made.insert
         result = do(*([blocks[0]] if step[0] == "-" else [tokens, blocks] if blocks else [tokens]))
         seen[str(number)] = [list(result) if isinstance(result, list) else result, list(tokens), list(blocks)]
