@@ -22,29 +22,31 @@ BICUBIC = "F.interpolate(..., size=new_grid, mode='bicubic', align_corners=False
 BY_GRID = "compare the grids, not the number of patches; keep the grid of image_size in __init__"
 
 
-@pytest.mark.parametrize(("batch", "channels", "height", "width", "patch_size"), RECTANGLES)
-def test_each_pixel_of_a_rectangle_has_its_place(rng, batch, channels, height, width, patch_size):
+def test_each_pixel_of_a_rectangle_has_its_place(rng):
     """The rows of the grid have width / patch_size patches."""
-    shape = (batch, channels, height, width)
-    for place in places_of(rng, shape, 4):
-        image, channel, row, column = place
-        patch = row // patch_size * (width // patch_size) + column // patch_size
-        value = (channel * patch_size + row % patch_size) * patch_size + column % patch_size
-        got = patchify(one_pixel(shape, place), patch_size).nonzero().tolist()
-        what = f"[picture, patch, value] of pixel {list(place)} of pictures {list(shape)} in patches of {patch_size}"
-        expect_equal(got, [[image, patch, value]], what=what, hint=SIZES)
+    for batch, channels, height, width, patch_size in RECTANGLES:
+        shape = (batch, channels, height, width)
+        for place in places_of(rng, shape, 4):
+            image, channel, row, column = place
+            patch = row // patch_size * (width // patch_size) + column // patch_size
+            value = (channel * patch_size + row % patch_size) * patch_size + column % patch_size
+            got = patchify(one_pixel(shape, place), patch_size).nonzero().tolist()
+            what = (
+                f"[picture, patch, value] of pixel {list(place)} of pictures {list(shape)} in patches of {patch_size}"
+            )
+            expect_equal(got, [[image, patch, value]], what=what, hint=SIZES)
 
 
-@pytest.mark.parametrize(("batch", "channels", "height", "width", "patch_size"), [*RECTANGLES, (2, 3, 6, 6, 3)])
-def test_unpatchify_undoes_patchify(rng, batch, channels, height, width, patch_size):
+def test_unpatchify_undoes_patchify(rng):
     """Exactly, in both directions."""
-    images = randn(rng, batch, channels, height, width)
-    what = f"pictures {list(images.shape)} after patchify and unpatchify with {patch_size}"
-    patches = patchify(images, patch_size)
-    expect_equal(unpatchify(patches, patch_size, height, width), images, what=what, hint=INVERSE)
-    patches = randn(rng, *patches.shape)
-    got = patchify(unpatchify(patches, patch_size, height, width), patch_size)
-    expect_equal(got, patches, what=f"patches {list(patches.shape)} after unpatchify and patchify", hint=INVERSE)
+    for batch, channels, height, width, patch_size in [*RECTANGLES, (2, 3, 6, 6, 3)]:
+        images = randn(rng, batch, channels, height, width)
+        what = f"pictures {list(images.shape)} after patchify and unpatchify with {patch_size}"
+        patches = patchify(images, patch_size)
+        expect_equal(unpatchify(patches, patch_size, height, width), images, what=what, hint=INVERSE)
+        patches = randn(rng, *patches.shape)
+        got = patchify(unpatchify(patches, patch_size, height, width), patch_size)
+        expect_equal(got, patches, what=f"patches {list(patches.shape)} after unpatchify and patchify", hint=INVERSE)
 
 
 def test_a_worked_inverse():
@@ -88,35 +90,37 @@ def test_an_empty_batch_gives_an_empty_result(rng):
     expect_equal(list(tokens.shape), [0, 7, 5], what="the shape of the tokens of no picture", hint=hint)
 
 
-@pytest.mark.parametrize(("old", "new"), GRIDS, ids=str)
-def test_the_class_position_stays(rng, old, new):
+def test_the_class_position_stays(rng):
     """It has no place in the picture."""
-    positions = randn(rng, 1, 1 + old[0] * old[1], 3)
-    got = resize_positions(positions, old, new)
-    what = f"of positions of a grid {old}, resized to {new}"
-    expect_equal(list(got.shape), [1, 1 + new[0] * new[1], 3], what=f"the shape {what}", hint="1 + rows * columns")
-    expect_equal(got[:, 0], positions[:, 0], what=f"the first row {what}", hint="cut it off, and put it back unchanged")
+    for old, new in GRIDS:
+        positions = randn(rng, 1, 1 + old[0] * old[1], 3)
+        got = resize_positions(positions, old, new)
+        what = f"of positions of a grid {old}, resized to {new}"
+        expect_equal(list(got.shape), [1, 1 + new[0] * new[1], 3], what=f"the shape {what}", hint="1 + rows * columns")
+        expect_equal(
+            got[:, 0], positions[:, 0], what=f"the first row {what}", hint="cut it off, and put it back unchanged"
+        )
 
 
-@pytest.mark.parametrize(("old", "new"), GRIDS, ids=str)
-def test_equal_positions_stay_equal(rng, old, new):
+def test_equal_positions_stay_equal(rng):
     """The weights of a cubic convolution add up to 1, beyond the border as well. The dimensions do not mix."""
-    cls, value = randn(rng, 2, 5)
-    got = resize_positions(of_grid(cls, value.expand(*old, 5)), old, new)
-    want = of_grid(cls, value.expand(*new, 5))
-    expect_close(got, want, what=f"equal positions of a grid {old}, resized to {new}", hint=AXES)
+    for old, new in GRIDS:
+        cls, value = randn(rng, 2, 5)
+        got = resize_positions(of_grid(cls, value.expand(*old, 5)), old, new)
+        want = of_grid(cls, value.expand(*new, 5))
+        expect_close(got, want, what=f"equal positions of a grid {old}, resized to {new}", hint=AXES)
 
 
-@pytest.mark.parametrize(("old", "new"), GRIDS, ids=str)
-def test_rows_and_columns_are_resized_by_themselves(rng, old, new):
+def test_rows_and_columns_are_resized_by_themselves(rng):
     """Positions that depend on the row alone still do, and are those of a grid of one column; columns likewise."""
-    (rows, columns), cls = old, torch.zeros(3, dtype=torch.float64)
-    for axis, size, line in ((0, rows, (rows, 1)), (1, columns, (1, columns))):
-        values, target = randn(rng, *line, 3), (new[0], 1) if axis == 0 else (1, new[1])
-        alone = resize_positions(of_grid(cls, values), line, target)[:, 1:].reshape(*target, 3)
-        got = resize_positions(of_grid(cls, values.expand(rows, columns, 3)), old, new)
-        what = f"positions of {size} {('rows', 'columns')[axis]}, alike in the other direction, from {old} to {new}"
-        expect_close(got, of_grid(cls, alone.expand(*new, 3)), what=what, hint=SIZES)
+    for old, new in GRIDS:
+        (rows, columns), cls = old, torch.zeros(3, dtype=torch.float64)
+        for axis, size, line in ((0, rows, (rows, 1)), (1, columns, (1, columns))):
+            values, target = randn(rng, *line, 3), (new[0], 1) if axis == 0 else (1, new[1])
+            alone = resize_positions(of_grid(cls, values), line, target)[:, 1:].reshape(*target, 3)
+            got = resize_positions(of_grid(cls, values.expand(rows, columns, 3)), old, new)
+            what = f"positions of {size} {('rows', 'columns')[axis]}, alike in the other direction, from {old} to {new}"
+            expect_close(got, of_grid(cls, alone.expand(*new, 3)), what=what, hint=SIZES)
 
 
 def test_the_grids_transpose_with_the_positions(rng):
