@@ -15,7 +15,8 @@ int, 0 at least. How many rows or elements x and y have says nothing about it. T
 train, in one group or in several. Gradients may add up in .grad, as backward does it, or elsewhere, divided or not.
 
 Rules: torch's own clipping and norms of gradients (torch.nn.utils.clip_grad_norm_, get_total_norm and the like) are not
-allowed. Gradients of a step are finite in all tests: what to do with others is the question of mixed_precision_step.
+allowed; norms of single tensors are. Gradients of a step are finite in all tests: what to do with others is the question
+of mixed_precision_step.
 
 Stage 1: the norm and the clip, the step over micro-batches of unequal counts.  Stage 2: every partition, generators,
 micro-batches without items, missing gradients, old gradients, groups, wrong arguments.  Stage 3: infinite and NaN norms,
