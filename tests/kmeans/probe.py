@@ -175,7 +175,7 @@ def stray(kata, case, given, numbers):
 def draws(kata, case, given, numbers):
     """Which points are drawn: the index of each, and n for what is no point."""
     x, rows = given["x"], []
-    for _ in range({"all": 10, "second": 600}.get(case.ask, 240)):
+    for _ in range({"all": 10, "second": 1500}.get(case.ask, 240)):
         try:
             got = kata.kmeans_plus_plus(x, case.k, rng=numbers)
         except (ValueError, IndexError, ArithmeticError):
