@@ -20,6 +20,7 @@ import pytest
 
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
+from dojo.engine.hang import OutOfTime
 from dojo.engine.preload import preload_kata
 from dojo.engine.reach import ElsewhereTrace, LineTrace
 from dojo.engine.runner import UNUSED_PLUGINS, leave_out_plugins
@@ -192,10 +193,6 @@ class WarmPytest:
         return {
             node.path: node for report in reports for node in report.result or () if isinstance(node, pytest.Module)
         }
-
-
-class OutOfTime(BaseException):
-    """Raised in a test that uses more CPU time than its limit."""
 
 
 class Repeated:

@@ -116,15 +116,15 @@ def _scratch_folder() -> Iterator[None]:
             tempfile.tempdir, sys.pycache_prefix, sys.dont_write_bytecode = before
 
 
-class _Wrong(NamedTuple):
-    answer: Wrong
-    alone: Trial
+class _WrongTrial(NamedTuple):
+    answer: Wrong  # to be tried with others in one child
+    alone: Trial  # in a child of its own, if that leaves it open
 
 
 class _Plan(NamedTuple):
     trials: Trials
     first: list[Trial]
-    wrong: list[_Wrong]
+    wrong: list[_WrongTrial]
     survivors: list[Trial]  # of mutants that are said to pass every test
 
 
@@ -178,25 +178,25 @@ def _plan(warm: WarmPytest, checkout: Checkout, report: ProofReport, with_mutant
     wrong, survivors = [], []
     for mistake, source in pairs:
         alone = trial(trials.try_mistake, mistake, source, add=results.add_mistake, about=(trials, mistake))
-        wrong.append(_Wrong((mistake, source), alone))
+        wrong.append(_WrongTrial((mistake, source), alone))
     for slip in _draw(slips(reference, name), sample, reference, key=lambda slip: slip.what):
-        wrong.append(_Wrong((slip,), trial(trials.try_slip, slip, add=results.add_slip, about=(slip,))))
+        wrong.append(_WrongTrial((slip,), trial(trials.try_slip, slip, add=results.add_slip, about=(slip,))))
     all_mutants = mutants(reference, name) if with_mutants else []
     for mutant in _draw(all_mutants, sample, reference, key=lambda mutant: mutant.change):
         alone = trial(trials.try_mutant, mutant, add=results.add_mutant, about=(trials, mistakes, mutant))
         if mutant.change in mistakes.survivors:
             survivors.append(alone)
         else:
-            wrong.append(_Wrong((mutant,), alone))
+            wrong.append(_WrongTrial((mutant,), alone))
     return _Plan(trials, first, wrong, survivors)
 
 
-def _parts(wrong: list[_Wrong]) -> Iterator[list[_Wrong]]:
+def _parts(wrong: list[_WrongTrial]) -> Iterator[list[_WrongTrial]]:
     for begin in range(0, len(wrong), MANY):
         yield wrong[begin : begin + MANY]
 
 
-def _together(plan: _Plan, wrong: list[_Wrong], alone: list[Trial]) -> Trial:
+def _together(plan: _Plan, wrong: list[_WrongTrial], alone: list[Trial]) -> Trial:
     """The trial of many wrong answers in one child; those that it leaves open are added to `alone`."""
 
     def add(found: list[Any] | TaskDied) -> None:

@@ -34,11 +34,11 @@ class LiveFunctions:
                 self._functions.setdefault(place, []).append(thing)
 
     @contextmanager
-    def changed(self, changes: Changes) -> Iterator[None]:
-        """Until the end, the functions do what `changes` say."""
-        before = [(function, function.__code__) for place in changes for function in self._functions.get(place, [])]
+    def changed(self, new: Changes) -> Iterator[None]:
+        """Until the end, the functions do what their `new` code says."""
+        before = [(function, function.__code__) for place in new for function in self._functions.get(place, [])]
         try:
-            for place, code in changes.items():
+            for place, code in new.items():
                 for function in self._functions.get(place, []):
                     function.__code__ = code
             yield

@@ -13,10 +13,11 @@ from typing import Any
 from dojo.authoring.verify import swaps
 from dojo.authoring.verify.mutants import Mutant
 from dojo.authoring.verify.slips import Slip
-from dojo.authoring.verify.trials import MistakeTrial, MutantTrial, Trials, fails, judged_slip
+from dojo.authoring.verify.trials import MistakeTrial, MutantTrial, Trials, fails, first_line, judged_slip
 from dojo.core.mistakes import Mistake
 from dojo.core.outcome import Outcome
-from dojo.engine.warm_pytest import OutOfTime, Repeated
+from dojo.engine.hang import OutOfTime
+from dojo.engine.warm_pytest import Repeated
 
 MANY = 40  # wrong answers for one child: its start is then a small part of the whole
 CPU_S = 20.0  # after which a child leaves the rest to others, far below a trial's time limit
@@ -28,11 +29,11 @@ def try_together(trials: Trials, wrong: Sequence[Wrong]) -> list[MistakeTrial | 
     """The results of the trials of all these; None for each that has to be tried alone."""
     source = trials.checkout.reference(trials.kata).read_text(encoding="utf-8")
     with trials.warm.repeated(trials.kata, source) as tests:
-        bench = _Bench(trials, tests, source)
-        return [bench.result(*one) for one in wrong]
+        reference = _LiveReference(trials, tests, source)
+        return [reference.result(*one) for one in wrong]
 
 
-class _Bench:
+class _LiveReference:
     """The reference's functions and the tests, both live."""
 
     def __init__(self, trials: Trials, tests: Repeated, source: str) -> None:
@@ -40,6 +41,7 @@ class _Bench:
         code = self._compiled(source)
         # Mutants are unparsed: of another reference than this, more than the mutation would differ.
         self.references = [code, self._compiled(ast.unparse(ast.parse(source)))]
+        self.limits_s = trials.cpu_limits_s
         self.functions = swaps.LiveFunctions(code)
         self.ends = time.process_time() + CPU_S
         self.is_sound = True
@@ -48,7 +50,7 @@ class _Bench:
         trials = self.trials
         if isinstance(wrong, Mistake):
             outcome = self._refusal(source, trials.tests_of(wrong), lambda outcome: outcome.verdict == "failed")
-            return MistakeTrial(True, outcome.message) if outcome and not self.tests.was_late else None
+            return MistakeTrial(True, first_line(outcome.message)) if outcome and not self.tests.was_late else None
         if isinstance(wrong, Mutant):
             outcome = self._refusal(wrong.source, trials.tests_that_reach(wrong), fails)
             if outcome:
@@ -76,7 +78,7 @@ class _Bench:
         return outcome if self.is_sound else None
 
     def _run(self, test: str) -> Outcome:
-        return self.tests.run(test, self.trials.cpu_limits_s[test])
+        return self.tests.run(test, self.limits_s[test])
 
     def _compiled(self, source: str) -> Any:
         return compile(source, str(self.tests.file), "exec", dont_inherit=True)

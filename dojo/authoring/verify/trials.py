@@ -91,7 +91,7 @@ class Trials:
         before = set(sys.modules)
         run = self.warm.run(self.kata, source, seed=seed, trace=trace)
         by = {v: tuple(o.test for o in run.outcomes if o.verdict == v) for v in ("passed", "not started")}
-        wrong = tuple(f"{o.test}: {_first_line(o.message)}" for o in run.failures if o.verdict != "not started")
+        wrong = tuple(f"{o.test}: {first_line(o.message)}" for o in run.failures if o.verdict != "not started")
         if not run.outcomes:
             wrong = ("no test ran; CONTRIBUTING.md lists a kata's files",)
         modules = tuple(self._of_libraries(set(sys.modules) - before)) if trace else ()
@@ -107,7 +107,7 @@ class Trials:
         run = self._run(source, tests, others=False, stops=lambda outcome: outcome.verdict == "failed")
         failed = [outcome for outcome in run.outcomes if outcome.verdict == "failed"]
         other = run.failures[0].message if run.failures else "it passes"
-        return MistakeTrial(bool(failed), _first_line(failed[0].message if failed else other))
+        return MistakeTrial(bool(failed), first_line(failed[0].message if failed else other))
 
     def try_mutant(self, mutant: Mutant) -> MutantTrial:
         """Runs the tests that can see the change until one fails, the likeliest killers first."""
@@ -214,7 +214,7 @@ def judged_slip(slip: Slip, first: Outcome) -> str:
     """What falls short where `first` is the first test to fail: nothing, or that it says only that it met an error."""
     if not is_raw_error(first.message):
         return ""
-    return f"where {slip.what}, {first.test} stops with an error of its own: {_first_line(first.message)}"
+    return f"where {slip.what}, {first.test} stops with an error of its own: {first_line(first.message)}"
 
 
 def _runs(lines: frozenset[int], mutant: Mutant) -> bool:
@@ -226,5 +226,5 @@ def _function(test: str) -> str:
     return test.partition("[")[0]
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
     return text.strip().splitlines()[0] if text.strip() else ""
