@@ -10,7 +10,7 @@ from katas.batch_norm import BatchNorm, batch_norm_backward
 
 from .helpers import BUFFERS, buffers, column, eighths, layer_of, random_layer, shown
 
-SHAPES = [(5, 3), (3, 3), (2, 1), (2, 4, 3), (4, 3, 3, 3), (1, 3, 2, 4), (2, 2, 3, 2, 2)]
+SHAPES = [(5, 3), (3, 3), (2, 1), (2, 3, 3), (4, 3, 3, 3), (1, 3, 2, 4), (2, 2, 3, 2, 2)]
 EVERY = pytest.mark.parametrize("shape", SHAPES, ids=str)
 DIMS = (
     "statistics run over all dimensions but dim 1; a number for each channel is viewed as [features, 1, 1] for images"
