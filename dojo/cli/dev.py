@@ -10,6 +10,7 @@ import click
 from dojo.authoring import write_stubs
 from dojo.cli import tables
 from dojo.cli.common import complete_kata
+from dojo.core import language
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
 from dojo.core.paths import find_checkout
@@ -18,6 +19,7 @@ from dojo.core.paths import find_checkout
 @click.group(short_help="Make katas: new, render, verify, bench, export.")
 def dev() -> None:
     """Make katas, and prove that their tests are right."""
+    language.choose(language.ENGLISH)  # what katas are made in
 
 
 @dev.command()
@@ -245,3 +247,23 @@ def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
     if not notices:
         click.echo(f"Every {'picture is as drawn now' if pictures else 'notebook is built from its source'}.")
     ctx.exit(1 if check and notices else 0)
+
+
+@dev.command()
+@click.argument("names", nargs=-1, metavar="[KATA]...", shell_complete=complete_kata)
+@click.option("--lang", "code", type=click.Choice([*language.LANGUAGES][1:]), default="zh", show_default=True)
+def translate(names: tuple[str, ...], code: str) -> None:
+    """What is not translated yet, and the files to fill in.
+
+    With KATA, its files of translations get what they lack, as empty texts; nothing that is there is lost. Without,
+    a table of all katas.
+    """
+    from dojo.authoring import translations
+
+    checkout = find_checkout()
+    catalog = load_catalog(checkout)
+    katas = [catalog.find(name) for name in names]
+    for kata in katas:
+        for path in translations.update(checkout, kata, code):
+            click.echo(f"{checkout.shown(path)} written.")
+    tables.translation_table(tables.console(), translations.coverage(checkout, katas or catalog.katas, code))

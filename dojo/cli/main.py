@@ -19,6 +19,7 @@ from dojo.cli.room import room
 from dojo.cli.update import init, update
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
+from dojo.core.language import ENGLISH, LANGUAGES, choose, language
 from dojo.core.printing import print_anything
 from dojo.progress.database import tell_of_damage
 
@@ -80,6 +81,7 @@ class OldSpelling(click.Command):
     def invoke(self, ctx: click.Context) -> object:
         if sys.stderr.isatty():  # a script's log stays as it was
             click.echo(f"`kata {self.name}` is now `kata dev {self.name}`; the old spelling still works.", err=True)
+        choose(ENGLISH)  # as the group `kata dev` does
         return super().invoke(ctx)
 
 
@@ -91,11 +93,13 @@ class OldSpelling(click.Command):
 )
 @click.version_option(package_name="katas", message="%(version)s")
 @click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
+@click.option("--lang", type=click.Choice([*LANGUAGES]), help="The language; the system's unless told.")
 @click.pass_context
-def main(ctx: click.Context, pack: str | None) -> None:
+def main(ctx: click.Context, pack: str | None, lang: str | None) -> None:
     """Katas for machine-learning interviews: write the answer, run its tests."""
     if pack:
         os.environ["KATA_PACK"] = os.path.abspath(os.path.expanduser(pack))  # for this process and those that it starts
+    choose(lang or language())
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_katas)
         _offer_watch(ctx)

@@ -19,6 +19,7 @@ from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
 if TYPE_CHECKING:
+    from dojo.authoring.translations import Coverage
     from dojo.authoring.verify.report import ProofReport
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -264,3 +265,16 @@ def latency_table(out: Console, rows: list[tuple[str, ...]]) -> None:
         table.add_row(*row)
     out.print(table)
     out.print("\nMilliseconds from a save to what `kata watch` can show: medians, and what 95 % do not exceed.")
+
+
+def translation_table(out: Console, rows: Iterable["Coverage"]) -> None:
+    """Prints how much of each kata is translated, and what is older than its English."""
+    rows = list(rows)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("kata", "texts", "missing", "older"):
+        table.add_column(column, justify="left" if column == "kata" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(row.kata, str(row.texts), str(row.texts - row.translated or "-"), str(row.older or "-"))
+    out.print(table)
+    texts, translated = sum(row.texts for row in rows), sum(row.translated for row in rows)
+    out.print(f"\n{translated} of {texts} texts are translated. The files to fill in: kata dev translate KATA")

@@ -11,6 +11,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from dojo.core.errors import UserError
+from dojo.core.language import Texts
 from dojo.core.paths import Checkout
 from dojo.core.version import VERSION
 
@@ -198,6 +199,7 @@ def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...], names: list[st
     """The checked description of one kata; `names` are those of the catalogue."""
     file = checkout.shown(checkout.description(name))
     data = _read(checkout, checkout.description(name))
+    texts = Texts(checkout.description(name))
 
     def field(key: str, kind: type, allowed: tuple[str, ...] = ()) -> Any:
         value = data.get(key)
@@ -215,19 +217,22 @@ def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...], names: list[st
         if item in names[names.index(name) :]:
             raise UserError(f"{file}: `builds_on` should list katas that stand before {name}, but has {item!r}.")
     try:
-        answers = tuple(FollowUp(item["question"].strip(), item["answer"].strip()) for item in field("follow_up", list))
+        answers = tuple(
+            FollowUp(texts(item["question"].strip()), texts(item["answer"].strip()))
+            for item in field("follow_up", list)
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: each [[follow_up]] needs a question and an answer, both texts.") from error
     return Kata(
         name=name,
-        title=field("title", str),
+        title=texts(field("title", str)),
         track=field("track", str, tracks),
         level=field("level", str, LEVELS),
         asked=field("asked", str, ASKED),
         minutes=field("minutes", int),
-        question=field("question", str),
-        stages=tuple(stage.strip() for stage in field("stages", list)),
-        hints=tuple(hint.strip() for hint in field("hints", list)),
+        question=texts(field("question", str)),
+        stages=tuple(texts(stage.strip()) for stage in field("stages", list)),
+        hints=tuple(texts(hint.strip()) for hint in field("hints", list)),
         follow_ups=answers,
         builds_on=tuple(item for item in builds_on if item in names),  # a copy to hand out may leave some out
     )

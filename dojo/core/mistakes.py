@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dojo.core.errors import UserError
+from dojo.core.language import Texts
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def load_mistakes(path: Path) -> Mistakes:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from error
     try:
-        named = tuple(_mistake(entry) for entry in data.get("mistake", []))
+        texts = Texts(path)
+        named = tuple(_mistake(entry, texts) for entry in data.get("mistake", []))
         survivors = {entry["change"]: entry["why"] for entry in data.get("survivor", [])}
     except KeyError as error:
         raise UserError(
@@ -77,9 +79,10 @@ def load_mistakes(path: Path) -> Mistakes:
     return Mistakes(named, survivors)
 
 
-def _mistake(entry: dict[str, Any]) -> Mistake:
+def _mistake(entry: dict[str, Any], texts: Texts) -> Mistake:
     edits = entry.get("edits") or [{"old": entry["old"], "new": entry["new"]}]
-    mistake = Mistake(entry["name"], entry["says"], tuple((e["old"], e["new"]) for e in edits), entry["caught_by"])
+    patches = tuple((e["old"], e["new"]) for e in edits)
+    mistake = Mistake(entry["name"], texts(entry["says"]), patches, entry["caught_by"])
     for text in (mistake.name, mistake.says, mistake.caught_by, *chain(*mistake.edits)):
         if not isinstance(text, str):
             raise TypeError(f"{text!r} is not a text")

@@ -6,6 +6,7 @@ Only find_checkout() and the methods that return lists look at the disk.
 import os
 import sysconfig
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 from dojo.core.errors import UserError
 
 CATALOG_FILE = Path("katas") / "catalog.toml"  # a folder that holds this is a pack
-SETTINGS_FILE = "katas.toml"  # a folder that holds this is a workspace; it may name a pack
+SETTINGS_FILE = "katas.toml"  # a folder that holds this is a workspace; it may name a pack and a language
+MAY_HOLD = 'it may hold two lines: pack = "DIR" and lang = "zh"'
 CLONE = Path(__file__).resolve().parents[2]  # unless this program was installed from a wheel
 
 
@@ -128,7 +130,7 @@ def find_checkout(start: Path | None = None) -> Checkout:
         raise UserError(
             "The folder that this terminal is in was deleted. Change into the repository: cd PATH"
         ) from error
-    around = next((folder for folder in (here, *here.parents) if is_pack(folder) or is_workspace(folder)), None)
+    around = _around(here)
     settings = _read_settings(around) if around and is_workspace(around) else {}
     configured = _pack(around / settings["pack"], SETTINGS_FILE) if around and "pack" in settings else None
     chosen = _pack(Path(os.environ["KATA_PACK"]).expanduser(), "--pack") if os.environ.get("KATA_PACK") else None
@@ -176,13 +178,26 @@ def _pack(folder: Path, source: str) -> Path:
     return folder
 
 
+def _around(here: Path) -> Path | None:
+    """The nearest pack or workspace that `here` is in."""
+    return next((folder for folder in (here, *here.parents) if is_pack(folder) or is_workspace(folder)), None)
+
+
+def settings_around() -> dict[str, str]:
+    """The settings file of the pack or workspace around the current folder; nothing if it cannot be read."""
+    with suppress(OSError, UserError):
+        around = _around(Path.cwd())
+        return _read_settings(around) if around and is_workspace(around) else {}
+    return {}
+
+
 def _read_settings(folder: Path) -> dict[str, str]:
     file = folder / SETTINGS_FILE
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f'{file} cannot be read: {error}. Mend it; it may hold one line: pack = "DIR"') from error
+        raise UserError(f"{file} cannot be read: {error}. Mend it; {MAY_HOLD}") from error
     for key, value in settings.items():
-        if key != "pack" or not isinstance(value, str):
-            raise UserError(f'{file}: {key} = {value!r} is no setting. It may hold one line: pack = "DIR"')
+        if key not in ("pack", "lang") or not isinstance(value, str):
+            raise UserError(f"{file}: {key} = {value!r} is no setting; {MAY_HOLD}")
     return settings

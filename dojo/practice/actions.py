@@ -7,10 +7,12 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
+from dojo.core import docstrings
 from dojo.core.answers import note_base
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
+from dojo.core.language import Texts
 from dojo.core.paths import Checkout
 from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.engine.messages import Verdict
@@ -35,9 +37,10 @@ def next_hint(checkout: Checkout, kata: Kata, notify: Notify, *, after: int = 0)
 
 
 def rules(checkout: Checkout, kata: Kata) -> str:
-    """The docstring of the stub: formulas, rules, stages."""
+    """The docstring of the stub in the reader's language: formulas, rules, stages."""
     try:
-        return ast.get_docstring(ast.parse(stub(checkout, kata.name))) or ""
+        docstring = ast.get_docstring(ast.parse(stub(checkout, kata.name))) or ""
+        return docstrings.translated(docstring, Texts(checkout.tests(kata.name) / docstrings.FILE))
     except SyntaxError as error:
         shown = checkout.shown(checkout.reference(kata.name))
         raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error

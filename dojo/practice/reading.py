@@ -18,7 +18,7 @@ def paragraphs(kata: Kata, docstring: str) -> list[tuple[bool, str]]:
 def asks(kata: Kata, paragraphs: list[str]) -> bool:
     """Whether the first of `paragraphs`, which follow a docstring's first line, asks the kata's question: most do."""
     first = " ".join(paragraphs[0].split()) if paragraphs else ""
-    return "?" in first or first.startswith(kata.question[:BEGINNING])
+    return "?" in first or "\N{FULLWIDTH QUESTION MARK}" in first or first.startswith(kata.question[:BEGINNING])
 
 
 def _parts(paragraph: str) -> list[tuple[bool, str]]:
