@@ -1,6 +1,7 @@
 """The trainer's own sentences in another language: gettext's catalogues in dojo/locale/, kept up to date by Babel."""
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -51,11 +52,10 @@ def read(code: str) -> Catalog:
 
 def update(code: str) -> list[Path]:
     """Writes the catalogue of `code` with all sentences, and its compiled form."""
-    catalog, file = brought_up_to_date(code), file_of(code)
-    files = {file: text_of(catalog), file.with_suffix(".mo"): compiled(catalog)}
-    for path, content in files.items():
-        write(path, content)
-    return [*files]
+    file = file_of(code)
+    write(file, text_of(brought_up_to_date(code)))
+    write(file.with_suffix(".mo"), compiled(read(code)))
+    return [file, file.with_suffix(".mo")]
 
 
 def text_of(catalog: Catalog) -> bytes:
@@ -68,6 +68,7 @@ def text_of(catalog: Catalog) -> bytes:
 
 def compiled(catalog: Catalog) -> bytes:
     """`catalog` as gettext reads it."""
+    catalog.creation_date = catalog.revision_date = datetime.fromtimestamp(0, UTC)  # the same bytes every time
     out = io.BytesIO()
     write_mo(out, catalog)
     return out.getvalue()
@@ -78,5 +79,5 @@ def coverage(code: str) -> Coverage:
     catalog = brought_up_to_date(code)
     messages = [message for message in catalog if message.id]
     fuzzy = sum(message.fuzzy for message in messages)
-    done = sum(all([*message.string] or [""]) and not message.fuzzy for message in messages)
+    done = sum(all(message.string or [""]) and not message.fuzzy for message in messages)
     return Coverage("the trainer", len(messages), done, len(catalog.obsolete) + fuzzy)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dojo.authoring import write_stubs
-from dojo.cli import tables
+from dojo.cli import dev_tables, tables
 from dojo.cli.common import complete_kata
 from dojo.core import language
 from dojo.core.catalog import load_catalog
@@ -148,7 +148,7 @@ def verify(
         again=again,
         progress=progress,
     )
-    tables.verify_table(out, reports)
+    dev_tables.verify_table(out, reports)
     sampled = f", a sample of {sample} mistakes and mutants each; all of them: kata dev verify" if sample else ""
     out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{sampled}.")
     short = any(report.shortfalls for report in reports)
@@ -195,7 +195,7 @@ def bench(
 
         katas = tuple(catalog.find(name).name for name in names[1:]) or watch_latency.KATAS
         latencies = watch_latency.measure(checkout, katas, saves)
-        tables.latency_table(tables.console(), watch_latency.rows(latencies))
+        dev_tables.latency_table(tables.console(), watch_latency.rows(latencies))
         return
     from dojo.authoring.bench import command, table
 
@@ -269,4 +269,4 @@ def translate(names: tuple[str, ...], code: str) -> None:
         click.echo(f"{checkout.shown(path)} written.")
     rows = translations.coverage(checkout, katas if names else catalog.katas, code)
     rows += [sentences.coverage(code)] if not names or "trainer" in names else []
-    tables.translation_table(tables.console(), rows)
+    dev_tables.translation_table(tables.console(), rows)

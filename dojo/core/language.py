@@ -25,7 +25,10 @@ def language() -> str:
     """KATA_LANG (which `kata --lang` sets), else `lang` of the settings file, else the system's language, if it is known."""
     if chosen := os.environ.get(VARIABLE):
         return chosen if chosen in LANGUAGES else ENGLISH
-    return _unless_chosen(os.getcwd())
+    try:
+        return _unless_chosen(os.getcwd())
+    except FileNotFoundError:  # the folder was deleted; whatever comes next says so
+        return _unless_chosen("")
 
 
 def choose(code: str) -> None:
