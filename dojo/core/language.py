@@ -71,14 +71,17 @@ def translation_of(file: Path, code: str) -> Path:
 
 
 class Texts:
-    """The translation of one file of a kata into the reader's language. What it lacks stays English."""
+    """The translation of one file of a kata into `code`, the reader's language unless told. What it lacks stays English."""
 
-    def __init__(self, file: Path) -> None:
-        code = language()
+    def __init__(self, file: Path, code: str = "") -> None:
+        code = code or language()
         self._known = {} if code == ENGLISH else read_translation(translation_of(file, code), code)
 
     def __call__(self, text: str) -> str:
         return self._known.get(text) or text
+
+    def __bool__(self) -> bool:
+        return any(self._known.values())
 
 
 def read_translation(file: Path, code: str) -> dict[str, str]:

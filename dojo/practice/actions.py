@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dojo.core import docstrings
-from dojo.core.answers import note_base
+from dojo.core.answers import learners_stub, note_base
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
@@ -102,7 +102,7 @@ def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:
 
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
-    text = stub(checkout, kata.name)
+    text = learners_stub(checkout, kata.name)
     file = checkout.answer(kata.name)
     copy, put_aside = None, ""
     if file.exists() and file.read_bytes() != text.encode():

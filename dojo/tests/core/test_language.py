@@ -2,11 +2,12 @@
 
 import pytest
 
-from dojo.core import docstrings, language
+from dojo.core import answers, docstrings, language
 from dojo.core.catalog import load_catalog
 from dojo.core.language import say, say_number
 from dojo.core.mistakes import load_mistakes
 from dojo.practice import actions
+from dojo.tests import checkouts
 
 
 @pytest.fixture
@@ -127,3 +128,61 @@ def test_every_docstring_of_a_stub_is_found_once_in_its_order():
     """Of the module, of classes, of functions and methods."""
     source = '"""M.\n\nSame."""\n\nclass A:\n    """A."""\n\n    def f(self):\n        """F.\n\n        Same."""\n\ndef g():\n    pass\n'
     assert docstrings.of_stub(source) == ["M.", "Same.", "A.", "F."]
+
+
+# The learner's file
+
+
+@pytest.fixture
+def translated(checkout):
+    translate(
+        checkout.tests("tiny") / docstrings.FILE,
+        **{"Two functions of whole numbers.": "\u4e24\u4e2a\u51fd\u6570\u3002"},
+    )
+    return checkout
+
+
+def test_the_learners_file_is_the_stub_in_their_language(translated, monkeypatch):
+    """While nobody has edited it, it follows the language; the published stub stays English."""
+    published = translated.stub("tiny").read_bytes()
+    monkeypatch.setenv("KATA_LANG", "zh")
+    assert answers.prepare(translated) == []
+    chinese = translated.answer("tiny").read_text(encoding="utf-8")
+    assert "\u4e24\u4e2a\u51fd\u6570\u3002" in chinese
+    assert chinese == answers.learners_stub(translated, "tiny") != published.decode()
+    monkeypatch.setenv("KATA_LANG", "en")
+    assert answers.prepare(translated) == []
+    assert translated.answer("tiny").read_bytes() == published == translated.stub("tiny").read_bytes()
+
+
+@pytest.mark.parametrize("languages", [("en", "zh"), ("zh", "en")])
+def test_an_answer_that_was_begun_in_another_language_is_not_out_of_date(translated, monkeypatch, languages):
+    """Nothing is said, and nothing is changed."""
+    for number, code in enumerate(languages):
+        monkeypatch.setenv("KATA_LANG", code)
+        assert answers.prepare(translated) == []
+        if number == 0:
+            checkouts.solve(translated)
+            answer = translated.answer("tiny").read_bytes()
+    assert translated.answer("tiny").read_bytes() == answer
+
+
+def test_a_stub_that_has_changed_is_told_in_any_language(translated, monkeypatch):
+    """As in English."""
+    monkeypatch.setenv("KATA_LANG", "zh")
+    answers.prepare(translated)
+    checkouts.solve(translated)
+    for file in (translated.reference("tiny"), translated.stub("tiny")):
+        file.write_text(file.read_text().replace("by: int = 3", "by: int = 4"))
+    (sentence,) = answers.prepare(translated)
+    assert "tiny" in sentence
+
+
+def test_a_translated_docstring_is_the_same_python(translated):
+    """With quotes, backslashes and formulas in it; only docstrings change."""
+    source = 'def f(x):\n    """One.\n\n    Two."""\n    return "One."\n'
+    said = docstrings.stub_in(source, {"One.": 'a "b" \\ """c""" \\n', "Two.": "d:\n    e"}.get)
+    scope = {}
+    exec(said, scope)
+    assert scope["f"].__doc__.split("\n\n")[0] == 'a "b" \\ """c""" \\n'
+    assert scope["f"](1) == "One."
