@@ -1,6 +1,7 @@
 """The trainer's own sentences in another language: gettext's catalogues in dojo/locale/, kept up to date by Babel."""
 
 import io
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,11 +33,13 @@ def file_of(code: str) -> Path:
     return LOCALE / code / "LC_MESSAGES" / "dojo.po"
 
 
-def brought_up_to_date(code: str) -> Catalog:
+def brought_up_to_date(code: str, help_texts: Iterable[str]) -> Catalog:
     """The catalogue of `code` with every sentence that the trainer has now. What only looks alike is marked as fuzzy."""
     found = Catalog(fuzzy=False, project="katas", version=VERSION)
     for _, _, message, _, context in extract_from_dir(LOCALE.parent, METHODS, keywords=KEYWORDS):
         found.add(message, context=context)
+    for text in help_texts:
+        found.add(text)
     catalog = read(code)
     catalog.update(found)
     return catalog
@@ -50,10 +53,10 @@ def read(code: str) -> Catalog:
     return read_po(io.BytesIO(file.read_bytes()), locale=code)
 
 
-def update(code: str) -> list[Path]:
+def update(code: str, help_texts: Iterable[str]) -> list[Path]:
     """Writes the catalogue of `code` with all sentences, and its compiled form."""
     file = file_of(code)
-    write(file, text_of(brought_up_to_date(code)))
+    write(file, text_of(brought_up_to_date(code, help_texts)))
     write(file.with_suffix(".mo"), compiled(read(code)))
     return [file, file.with_suffix(".mo")]
 
@@ -74,9 +77,9 @@ def compiled(catalog: Catalog) -> bytes:
     return out.getvalue()
 
 
-def coverage(code: str) -> Coverage:
+def coverage(code: str, help_texts: Iterable[str]) -> Coverage:
     """How much of the trainer is translated into `code`; `older` counts what only looks alike, too."""
-    catalog = brought_up_to_date(code)
+    catalog = brought_up_to_date(code, help_texts)
     messages = [message for message in catalog if message.id]
     fuzzy = sum(message.fuzzy for message in messages)
     done = sum(all(message.string or [""]) and not message.fuzzy for message in messages)

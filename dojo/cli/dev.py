@@ -10,6 +10,7 @@ import click
 from dojo.authoring import write_stubs
 from dojo.cli import dev_tables, tables
 from dojo.cli.common import complete_kata
+from dojo.cli.help_texts import help_texts
 from dojo.core import language
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
@@ -252,7 +253,8 @@ def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
 @dev.command()
 @click.argument("names", nargs=-1, metavar="[trainer] [KATA]...", shell_complete=complete_kata)
 @click.option("--lang", "code", type=click.Choice([*language.LANGUAGES][1:]), default="zh", show_default=True)
-def translate(names: tuple[str, ...], code: str) -> None:
+@click.pass_context
+def translate(ctx: click.Context, names: tuple[str, ...], code: str) -> None:
     """What is not translated yet, and the files to fill in.
 
     With KATA, its files of translations get what they lack, as empty texts; nothing that is there is lost. With
@@ -262,11 +264,12 @@ def translate(names: tuple[str, ...], code: str) -> None:
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
+    texts = [*help_texts(ctx.find_root().command)]
     katas = [catalog.find(name) for name in names if name != "trainer"]
     written = [path for kata in katas for path in translations.update(checkout, kata, code)]
-    written += sentences.update(code) if "trainer" in names else []
+    written += sentences.update(code, texts) if "trainer" in names else []
     for path in written:
         click.echo(f"{checkout.shown(path)} written.")
     rows = translations.coverage(checkout, katas if names else catalog.katas, code)
-    rows += [sentences.coverage(code)] if not names or "trainer" in names else []
+    rows += [sentences.coverage(code, texts)] if not names or "trainer" in names else []
     dev_tables.translation_table(tables.console(), rows)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.cells import cell_len, set_cell_size
 
 from dojo.cli.dev import dev
 from dojo.cli.grade import check, grade
 from dojo.cli.grade_cohort import grade_cohort
+from dojo.cli.help_texts import translate_help
 from dojo.cli.interview import drill, hunt
 from dojo.cli.mcp import mcp
 from dojo.cli.plan import plan
@@ -19,16 +21,16 @@ from dojo.cli.room import room
 from dojo.cli.update import init, update
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
-from dojo.core.language import ENGLISH, LANGUAGES, choose, language
+from dojo.core.language import ENGLISH, LANGUAGES, choose, language, say, to_say
 from dojo.core.printing import print_anything
 from dojo.progress.database import tell_of_damage
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Practise": (list_katas, show, watch, room, test, debug, hint, solution, follow_ups, reset),
-    "Set up": (init, update),
-    "Interview": (drill, hunt),
-    "Remember": (plan, due, again, show_history, report),
-    "Grade": (grade, grade_cohort),
+    to_say("Practise"): (list_katas, show, watch, room, test, debug, hint, solution, follow_ups, reset),
+    to_say("Set up"): (init, update),
+    to_say("Interview"): (drill, hunt),
+    to_say("Remember"): (plan, due, again, show_history, report),
+    to_say("Grade"): (grade, grade_cohort),
 }
 
 
@@ -37,17 +39,19 @@ class KataGroup(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         print_anything()
+        if language() != ENGLISH:
+            translate_help(self)
         return super().main(*args, **options)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(f"{self.help}\n")
-        section_width = 2 + max(len(section) for section in SECTIONS)
+        section_width = 2 + max(cell_len(say(section)) for section in SECTIONS)
         name_width = 2 + max(len(command.name or "") for commands in SECTIONS.values() for command in commands)
         for section, commands in SECTIONS.items():
             for command in commands:
-                title = section if command is commands[0] else ""
+                title = say(section) if command is commands[0] else ""
                 summary = command.get_short_help_str(formatter.width - section_width - name_width)
-                formatter.write(f"{title:{section_width}}{command.name:{name_width}}{summary}\n")
+                formatter.write(f"{set_cell_size(title, section_width)}{command.name:{name_width}}{summary}\n")
         formatter.write(f"{self.epilog}\n")
 
     def invoke(self, ctx: click.Context) -> object:
@@ -85,6 +89,15 @@ class OldSpelling(click.Command):
         return super().invoke(ctx)
 
 
+def _choose(ctx: click.Context, option: click.Parameter, code: str | None) -> str:
+    """Settles the language for this process and those that it starts, before any help is shown."""
+    if code and code != language():
+        choose(code)
+        translate_help(ctx.command)
+    choose(language())
+    return language()
+
+
 @click.group(
     cls=KataGroup,
     invoke_without_command=True,
@@ -93,13 +106,18 @@ class OldSpelling(click.Command):
 )
 @click.version_option(package_name="katas", message="%(version)s")
 @click.option("--pack", metavar="DIR", help="Work on the katas of this folder.")
-@click.option("--lang", type=click.Choice([*LANGUAGES]), help="The language; the system's unless told.")
+@click.option(
+    "--lang",
+    type=click.Choice([*LANGUAGES]),
+    is_eager=True,
+    callback=_choose,
+    help="The language; the system's unless told.",
+)
 @click.pass_context
-def main(ctx: click.Context, pack: str | None, lang: str | None) -> None:
+def main(ctx: click.Context, pack: str | None, lang: str) -> None:
     """Katas for machine-learning interviews: write the answer, run its tests."""
     if pack:
         os.environ["KATA_PACK"] = os.path.abspath(os.path.expanduser(pack))  # for this process and those that it starts
-    choose(lang or language())
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_katas)
         _offer_watch(ctx)
