@@ -1,12 +1,15 @@
 """The help of all commands and options, in the reader's language."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from dojo.core.language import say
+
+FIRST_SENTENCE = re.compile("[^\n\u3002]*\u3002?")
 
 
 def help_texts(command: click.Command) -> Iterator[str]:
@@ -18,7 +21,10 @@ def help_texts(command: click.Command) -> Iterator[str]:
 def translate_help(command: click.Command) -> None:
     """Replaces these texts by their translations."""
     for owner, attribute in _places(command):
-        setattr(owner, attribute, say(inspect.cleandoc(getattr(owner, attribute))))
+        said = say(inspect.cleandoc(getattr(owner, attribute)))
+        setattr(owner, attribute, said)
+        if isinstance(owner, click.Command) and attribute == "help":
+            owner.short_help = FIRST_SENTENCE.match(said)[0]  # click looks for a full stop and a blank
 
 
 def _places(command: click.Command) -> Iterator[tuple[Any, str]]:
