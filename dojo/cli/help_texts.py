@@ -9,7 +9,7 @@ import click
 
 from dojo.core.language import say
 
-FIRST_SENTENCE = re.compile("[^\n\u3002]*\u3002?")
+FIRST_SENTENCE = re.compile("(?<=\u3002)|\n")
 
 
 def help_texts(command: click.Command) -> Iterator[str]:
@@ -24,7 +24,7 @@ def translate_help(command: click.Command) -> None:
         said = say(inspect.cleandoc(getattr(owner, attribute)))
         setattr(owner, attribute, said)
         if isinstance(owner, click.Command) and attribute == "help":
-            owner.short_help = FIRST_SENTENCE.match(said)[0]  # click looks for a full stop and a blank
+            owner.short_help = FIRST_SENTENCE.split(said)[0]  # click looks for a full stop and a blank
 
 
 def _places(command: click.Command) -> Iterator[tuple[Any, str]]:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from dojo.core import humanize
 from dojo.core.catalog import Kata
+from dojo.core.language import say, say_number, to_say
 from dojo.core.outcome import sentences_of
 from dojo.progress.attempts import Attempt
 from dojo.progress.runs import Run
@@ -15,7 +16,7 @@ from dojo.progress.schedule import RATINGS, Due, Review
 SOON_DAYS = 7
 STYLES = {"Again": "red", "Hard": "yellow", "Good": "green", "Easy": "green"}
 assert set(STYLES) == set(RATINGS.values())  # each rating has a style
-STATES = {"solved": "green", "gave up": "red", "unfinished": "yellow"}
+STATES = {to_say("solved"): "green", to_say("gave up"): "red", to_say("unfinished"): "yellow"}
 
 Cell = str | Text
 
@@ -25,39 +26,41 @@ def due_page(out: Console, schedule: list[Due], now: float, untried: Kata | None
     today = [due for due in schedule if due.is_now(now)]
     soon = [due for due in schedule if not due.is_now(now) and humanize.days_until(due.at, now) <= SOON_DAYS]
     later = [due for due in schedule if humanize.days_until(due.at, now) > SOON_DAYS]
-    new = f" Something new: kata show {untried.name}" if untried else ""
+    new = say(" Something new: kata show {name}", name=untried.name) if untried else ""
     if not schedule:
-        _print(out, f"Nothing to repeat yet: a kata is scheduled once you have solved it.{new}")
+        _print(out, say("Nothing to repeat yet: a kata is scheduled once you have solved it.") + new)
         return
     if today:
-        out.print(f"[bold]{humanize.count(len(today), 'kata is', 'katas are')} due[/bold]\n")
+        forms = "[bold]{number} kata is due[/bold]\n", "[bold]{number} katas are due[/bold]\n"
+        out.print(say_number(*forms, len(today)))
         _due_table(out, today, now)
     else:
-        out.print("[bold]Nothing is due today.[/bold]")
+        out.print(say("[bold]Nothing is due today.[/bold]"))
     if soon:
-        out.print("\n[bold]In the next days[/bold]\n")
+        out.print(say("\n[bold]In the next days[/bold]\n"))
         _due_table(out, soon, now)
     if later:
         first = later[0]
         when = f"{humanize.day(first.at, now)} ({humanize.when_due(first.at, now)})"
-        _print(out, f"\n{'And ' if soon else ''}{humanize.count(len(later), 'kata')} later, the first on {when}.")
+        forms = "\n{number} kata later, the first on {when}.", "\n{number} katas later, the first on {when}."
+        _print(out, say_number(*forms, len(later), when=when))
     if today:
-        _print(out, f"\nFrom memory, on a fresh stub: kata again {today[0].kata.name}")
+        _print(out, say("\nFrom memory, on a fresh stub: kata again {name}", name=today[0].kata.name))
     else:
         first = schedule[0]
-        _print(out, f"\nNext: {first.kata.name}, {humanize.when_due(first.at, now)}.{new}")
+        _print(out, say("\nNext: {name}, {when}.", name=first.kata.name, when=humanize.when_due(first.at, now)) + new)
 
 
 def _due_table(out: Console, rows: list[Due], now: float) -> None:
     _table(
         out,
-        ("kata", "due", "last time", "", "why"),
+        (say("kata"), say("due"), say("last time"), "", say("why")),
         [
             (
                 due.kata.name,
                 _due_when(due, now),
                 humanize.day(due.last.at, now)[4:],
-                Text(due.last.word, STYLES[due.last.word]),
+                Text(say(due.last.word), STYLES[due.last.word]),
                 due.last.why,
             )
             for due in rows
@@ -67,7 +70,9 @@ def _due_table(out: Console, rows: list[Due], now: float) -> None:
 
 def _due_when(due: Due, now: float) -> Text:
     days = -humanize.days_until(due.at, now)
-    return Text(f"for {humanize.count(days, 'day')}", "red") if days > 0 else Text(humanize.when_due(due.at, now))
+    if days > 0:
+        return Text(say_number("for {number} day", "for {number} days", days), "red")
+    return Text(humanize.when_due(due.at, now))
 
 
 def history_page(
@@ -75,7 +80,7 @@ def history_page(
 ) -> None:
     """Prints one line for each attempt, newest first, and under it the mistakes that were named."""
     if not attempts:
-        _print(out, "No attempt is recorded yet. Begin: kata list")
+        _print(out, say("No attempt is recorded yet. Begin: kata list"))
         return
     newest = attempts[:limit]
     rated = {(review.kata, review.at): review for review in reviews}
@@ -92,42 +97,52 @@ def history_page(
                 _stages(attempt),
                 "-" if attempt.seconds is None else str(round(attempt.seconds / 60)),
                 str(attempt.hints or "-"),
-                Text(review.word, STYLES[review.word]) if review else "",
+                Text(say(review.word), STYLES[review.word]) if review else "",
             )
         )
         notes.append("; ".join(diagnosis.mistake for diagnosis in attempt.diagnoses))
-    _table(out, ("when", "kata", "how", "tests", "stage", "min", "hints", "rated"), rows, notes)
+    _table(
+        out,
+        (say("when"), say("kata"), say("how"), say("tests"), say("stage"), say("min"), say("hints"), say("rated")),
+        rows,
+        notes,
+    )
     rest = len(attempts) - len(newest)
-    _print(out, f"\n{humanize.count(rest, 'older attempt')}: kata history --all" if rest else "")
-    _print(out, "One kata with its runs: kata history NAME    As pictures: kata report")
+    forms = "\n{number} older attempt: kata history --all", "\n{number} older attempts: kata history --all"
+    _print(out, say_number(*forms, rest) if rest else "")
+    _print(out, say("One kata with its runs: kata history NAME    As pictures: kata report"))
 
 
 def kata_history(
     out: Console, kata: Kata, attempts: list[Attempt], reviews: list[Review], due: Due | None, now: float
 ) -> None:
     """Prints every attempt at one kata, with its runs. Equal runs in a row share a line."""
-    out.print(Text(kata.title, "bold"), f"[dim]{kata.level}, {kata.minutes} minutes[/dim]")
+    out.print(
+        Text(kata.title, "bold"),
+        say("[dim]{level}, {minutes} minutes[/dim]", level=say(kata.level), minutes=kata.minutes),
+    )
     if not attempts:
-        _print(out, f"No attempt is recorded yet. Begin: kata show {kata.name}")
+        _print(out, say("No attempt is recorded yet. Begin: kata show {name}", name=kata.name))
         return
     rated = {review.at: review for review in reviews if review.kata == kata.name}
     for number, attempt in zip(range(len(attempts), 0, -1), attempts, strict=False):
         head = Text(f"\n{number}. {humanize.day(attempt.started, now)} {humanize.clock(attempt.started)}", "bold")
-        head.append(f"  {attempt.state}", STATES[attempt.state])
-        facts = [attempt.how, humanize.minutes(attempt.seconds), humanize.count(attempt.hints, "hint")]
+        head.append(f"  {say(attempt.state)}", STATES[attempt.state])
+        hints = say_number("{number} hint", "{number} hints", attempt.hints)
+        facts = [attempt.how, humanize.minutes(attempt.seconds), hints]
         if attempt.points is not None:
-            facts.append(f"{attempt.points:.0f} of 100 points")
+            facts.append(say("{points:.0f} of 100 points", points=attempt.points))
         head.append("  " + ", ".join(facts))
         out.print(head)
         if attempt.judged in rated:
             review = rated[attempt.judged]
-            out.print(Text(f"   rated {review.word}: {review.why}", STYLES[review.word]))
+            out.print(Text(say("   rated {word}: {why}", word=say(review.word), why=review.why), STYLES[review.word]))
         for _, group in groupby(attempt.runs, key=lambda run: (run.how, run.complete, run.stages, run.diagnoses)):
             _run_line(out, list(group))
     if due:
         _print(
             out,
-            f"\n{humanize.due_sentence(due.at, now)} On a fresh stub: kata again {kata.name}",
+            say("\n{when} On a fresh stub: kata again {name}", when=humanize.due_sentence(due.at, now), name=kata.name),
         )
 
 
@@ -136,9 +151,9 @@ def _run_line(out: Console, runs: list[Run]) -> None:
     until = f"-{humanize.clock(runs[-1].at)}" if len(runs) > 1 else ""
     line = Text(f"   {humanize.clock(run.at)}{until:<6}  {_tests(run):>8}  {_boxes(run):<4}")
     if len(runs) > 1:
-        line.append(f"  {len(runs)} runs", "dim")
+        line.append(say("  {runs} runs", runs=len(runs)), "dim")
     if not run.complete:
-        line.append("  chosen tests only", "dim")
+        line.append(say("  chosen tests only"), "dim")
     line.rstrip()
     out.print(line)
     for sentence in sentences_of(run.diagnoses):

@@ -126,7 +126,7 @@ def main(ctx: click.Context, pack: str | None, lang: str) -> None:
 def _offer_watch(ctx: click.Context) -> None:
     """Starts `kata watch` if Enter is pressed. Asks nothing where no person reads."""
     if sys.stdin.isatty() and sys.stdout.isatty():
-        click.echo("\nPress Enter to watch it: on every save a verdict. Any other key leaves.")
+        click.echo(say("\nPress Enter to watch it: on every save a verdict. Any other key leaves."))
         if click.getchar() in ("\r", "\n"):
             ctx.invoke(watch)
 

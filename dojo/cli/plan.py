@@ -11,6 +11,7 @@ from rich.text import Text
 from dojo.cli import tables
 from dojo.core import humanize
 from dojo.core.catalog import Catalog, load_catalog
+from dojo.core.language import say, say_number
 from dojo.core.paths import find_checkout
 from dojo.progress.plan import DAYS, MINUTES, Goal, Item, Plan
 
@@ -35,7 +36,7 @@ def plan(role: str | None, days: int | None, minutes: int | None, stop: bool) ->
     today = humanize.local(now).date()
     if stop:
         plans.drop_goal(checkout)
-        click.echo("No plan is followed any more. A new one: kata plan --role ROLE --days N --minutes M")
+        click.echo(say("No plan is followed any more. A new one: kata plan --role ROLE --days N --minutes M"))
         return
     goal = plans.read_goal(checkout)
     if role is not None or days or minutes:
@@ -63,54 +64,68 @@ def _changed(goal: Goal | None, today: date, role: str | None, days: int | None,
 
 def _print_beginning(catalog: Catalog) -> None:
     role = next(iter(catalog.roles), "")
-    click.echo("There is no plan yet. It lays out which kata on which day, and follows what you really do. Make one:")
+    click.echo(
+        say("There is no plan yet. It lays out which kata on which day, and follows what you really do. Make one:")
+    )
     click.echo(f"  kata plan {f'--role {role} ' if role else ''}--days {DAYS} --minutes {MINUTES}")
     if catalog.roles:
-        click.echo(f"Roles: {', '.join(catalog.roles)}. Without one: every kata.")
+        click.echo(say("Roles: {roles}. Without one: every kata.", roles=", ".join(catalog.roles)))
 
 
 def print_plan(out: Console, plan: Plan, today: date) -> None:
     """Prints what is done, a line for each day from today on, what does not fit, and what to do next."""
     goal = plan.goal
-    whole = f"{humanize.count(goal.days, 'day')} of {goal.minutes} minutes"
     first, last = (humanize.date_in_words(day, today) for day in (goal.first, goal.last))
-    out.print(f"[bold]{goal.role or 'every kata'}: {whole}, {first} to {last}[/bold]")
-    worked = f", {humanize.minutes(plan.worked_s)} on {humanize.count(plan.worked_days, 'day')} of it"
-    out.print(f"[dim]{plan.solved} of {plan.katas} katas solved{worked if plan.worked_days else ''}[/dim]\n")
+    forms = (
+        "[bold]{role}: {number} day of {minutes} minutes, {first} to {last}[/bold]",
+        "[bold]{role}: {number} days of {minutes} minutes, {first} to {last}[/bold]",
+    )
+    role = goal.role or say("every kata")
+    out.print(say_number(*forms, goal.days, role=role, minutes=goal.minutes, first=first, last=last))
+    solved = say("{solved} of {total} katas solved", solved=plan.solved, total=plan.katas)
+    if plan.worked_days:
+        forms = "{solved}, {time} on {number} day of it", "{solved}, {time} on {number} days of it"
+        solved = say_number(*forms, plan.worked_days, solved=solved, time=humanize.minutes(plan.worked_s))
+    out.print(f"[dim]{solved}[/dim]\n")
     if not plan.days:
-        out.print(f"It ended on {last}. A new one: kata plan --days {DAYS}")
+        out.print(say("It ended on {last}. A new one: kata plan --days {days}", last=last, days=DAYS))
         return
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column()
     for day, items in plan.days.items():
-        name = "today" if day == today else humanize.date_in_words(day, today)
+        name = say("today") if day == today else humanize.date_in_words(day, today)
         minutes = sum(item.minutes for item in items)
-        words = [_words(item) for item in items] or [Text("free", "dim")]
+        words = [_words(item) for item in items] or [Text(say("free"), "dim")]
         table.add_row(Text(name, "bold" if day == today else ""), f"{minutes}" if items else "", Text("  ").join(words))
     out.print(table)
     if plan.left_out:
         _print_left_out(out, plan)
     if not plan.ahead:
-        out.print("\n[green]Nothing is left to do.[/green] Try the clock: kata drill")
+        out.print(say("\n[green]Nothing is left to do.[/green] Try the clock: kata drill"))
         return
     day, item = plan.ahead[0]
-    out.print(
-        f"\n{'' if day == today else 'Today is done. '}Next: kata {'again' if item.again else 'watch'} {item.kata.name}"
-    )
+    command = f"kata {'again' if item.again else 'watch'} {item.kata.name}"
+    if day == today:
+        out.print(say("\nNext: {command}", command=command))
+    else:
+        out.print(say("\nToday is done. Next: {command}", command=command))
 
 
 def _words(item: Item) -> Text:
     if item.done:
         return Text(f"✓ {item.kata.name}", "green")
-    return Text.assemble(("again ", "dim") if item.again else "", item.kata.name)
+    return Text.assemble((say("again "), "dim") if item.again else "", item.kata.name)
 
 
 def _print_left_out(out: Console, plan: Plan) -> None:
     names = [kata.name for kata in plan.left_out]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    not_fit = humanize.count(len(names), "kata does", "katas do")
-    out.print(f"\n[yellow]{not_fit} not fit[/yellow]: {', '.join(names[:SHOWN])}{more}.")
+    more = say(" and {number} more", number=len(names) - SHOWN) if len(names) > SHOWN else ""
+    forms = (
+        "\n[yellow]{number} kata does not fit[/yellow]: {names}{more}.",
+        "\n[yellow]{number} katas do not fit[/yellow]: {names}{more}.",
+    )
+    out.print(say_number(*forms, len(names), names=", ".join(names[:SHOWN]), more=more))
     if enough := plan.enough_minutes():
-        out.print(f"{enough} minutes a day would do: kata plan --minutes {enough}")
+        out.print(say("{enough} minutes a day would do: kata plan --minutes {enough}", enough=enough))

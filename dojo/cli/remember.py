@@ -8,6 +8,7 @@ import click
 from dojo.cli import tables
 from dojo.cli.common import complete_kata, find_kata, print_notice
 from dojo.core.catalog import load_catalog
+from dojo.core.language import say
 from dojo.core.paths import find_checkout
 from dojo.practice import actions
 
@@ -39,8 +40,13 @@ def again(name: str) -> None:
     checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice, copies="archive")
     file = checkout.shown(checkout.answer(kata.name))
-    click.echo(f"Your last attempt is in {checkout.shown(copy)}." if copy else "There was no attempt to put aside.")
-    click.echo(f"{file} is the stub again; the clock starts now. From memory: kata watch {kata.name}")
+    if copy:
+        click.echo(say("Your last attempt is in {copy}.", copy=checkout.shown(copy)))
+    else:
+        click.echo(say("There was no attempt to put aside."))
+    click.echo(
+        say("{file} is the stub again; the clock starts now. From memory: kata watch {name}", file=file, name=kata.name)
+    )
 
 
 @click.command("history")
@@ -82,8 +88,8 @@ def report(output: Path | None, opened: bool) -> None:
 
     checkout = find_checkout()
     file = write_report(checkout, load_catalog(checkout), time.time(), output)
-    click.echo(f"Written: {checkout.shown(file)}")
+    click.echo(say("Written: {file}", file=checkout.shown(file)))
     if not opened:
-        click.echo("To look at it: kata report --open")
+        click.echo(say("To look at it: kata report --open"))
     elif click.launch(file.as_uri()) != 0:
-        click.echo(f"No browser could be started here. Open this in one: {file.as_uri()}")
+        click.echo(say("No browser could be started here. Open this in one: {file}", file=file.as_uri()))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dojo.core.language import say
 from dojo.core.paths import find_checkout
 
 
@@ -22,8 +23,10 @@ def init(folder: Path) -> None:
 
     checkout, written = init(folder, os.environ.get("KATA_PACK", ""))
     os.environ.pop("KATA_PACK", None)
-    click.echo(f"Wrote answers/ with {len(list(checkout.answers.glob('*.py')))} stubs, {', '.join(written)}.")
-    click.echo("Next: " + ("kata" if checkout.work == Path.cwd().resolve() else f"cd {folder} && kata"))
+    number = len([*checkout.answers.glob("*.py")])
+    click.echo(say("Wrote answers/ with {number} stubs, {others}.", number=number, others=", ".join(written)))
+    here = checkout.work == Path.cwd().resolve()
+    click.echo(say("Next: {command}", command="kata" if here else f"cd {folder} && kata"))
 
 
 @click.command()
@@ -49,4 +52,6 @@ def update(ctx: click.Context, undoes: bool, no_pull: bool, record: str) -> None
     if pulls:  # what was pulled may know more than this process about merging
         command = [sys.executable, "-m", "dojo.cli", "update", "--no-pull", f"--record={folder.name}"]
         ctx.exit(subprocess.run(command, check=False).returncode)
-    click.echo("Your answers fit their stubs." + (" Take it back: kata update --undo" if folder.exists() else ""))
+    click.echo(say("Your answers fit their stubs."))
+    if folder.exists():
+        click.echo(say("Take it back: kata update --undo"))

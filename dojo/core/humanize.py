@@ -2,6 +2,24 @@
 
 from datetime import date, datetime
 
+from dojo.core.language import say, say_number, to_say
+
+WEEKDAYS = (to_say("Mon"), to_say("Tue"), to_say("Wed"), to_say("Thu"), to_say("Fri"), to_say("Sat"), to_say("Sun"))
+MONTHS = (
+    to_say("Jan"),
+    to_say("Feb"),
+    to_say("Mar"),
+    to_say("Apr"),
+    to_say("May"),
+    to_say("Jun"),
+    to_say("Jul"),
+    to_say("Aug"),
+    to_say("Sep"),
+    to_say("Oct"),
+    to_say("Nov"),
+    to_say("Dec"),
+)
+
 
 def local(at: float) -> datetime:
     """Seconds since the epoch as a local date and time."""
@@ -15,8 +33,10 @@ def day(at: float, now: float) -> str:
 
 def date_in_words(then: date, today: date) -> str:
     """ "Mon 9 Mar", with the year if it is not today's."""
-    text = f"{then:%a} {then.day} {then:%b}"
-    return text if then.year == today.year else f"{text} {then.year}"
+    names = {"weekday": say(WEEKDAYS[then.weekday()]), "day": then.day, "month": say(MONTHS[then.month - 1])}
+    if then.year == today.year:
+        return say("{weekday} {day} {month}", **names)
+    return say("{weekday} {day} {month} {year}", **names, year=then.year)
 
 
 def clock(at: float) -> str:
@@ -33,15 +53,17 @@ def when_due(at: float, now: float) -> str:
     """ "3 days overdue", "today", "tomorrow" or "in 5 days"."""
     days = days_until(at, now)
     if days < 0:
-        return f"{count(-days, 'day')} overdue"
-    return ("today", "tomorrow")[days] if days < 2 else f"in {days} days"
+        return say_number("{number} day overdue", "{number} days overdue", -days)
+    return (say("today"), say("tomorrow"))[days] if days < 2 else say("in {days} days", days=days)
 
 
 def due_sentence(at: float, now: float) -> str:
     """ "It was due 3 days ago, Mon 9 Mar." or "It is due in 5 days, Tue 17 Mar."."""
     days = days_until(at, now)
-    when = f"was due {count(-days, 'day')} ago" if days < 0 else f"is due {when_due(at, now)}"
-    return f"It {when}, {day(at, now)}."
+    if days < 0:
+        forms = "It was due {number} day ago, {day}.", "It was due {number} days ago, {day}."
+        return say_number(*forms, -days, day=day(at, now))
+    return say("It is due {when}, {day}.", when=when_due(at, now), day=day(at, now))
 
 
 def minutes(seconds: float | None) -> str:
@@ -50,8 +72,10 @@ def minutes(seconds: float | None) -> str:
         return "–"
     total = round(seconds / 60)
     if total < 1:
-        return "< 1 min"
-    return f"{total} min" if total < 60 else f"{total // 60} h {total % 60:02} min"
+        return say("< 1 min")
+    if total < 60:
+        return say("{minutes} min", minutes=total)
+    return say("{hours} h {minutes:02} min", hours=total // 60, minutes=total % 60)
 
 
 def cut(text: str, width: int) -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say, say_number, to_say
 from dojo.core.paths import Checkout
 from dojo.progress.attempts import Attempt, attempts_in
 from dojo.progress.database import connect
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fsrs import Card
 
 AGAIN, HARD, GOOD, EASY = 1, 2, 3, 4  # as fsrs numbers them
-RATINGS = {AGAIN: "Again", HARD: "Hard", GOOD: "Good", EASY: "Easy"}
+RATINGS = {AGAIN: to_say("Again"), HARD: to_say("Hard"), GOOD: to_say("Good"), EASY: to_say("Easy")}
 DAY_S = 24 * 3600.0
 SLOW, FAST = 1.5, 0.6  # times the catalogue's minutes
 POINTS_BELOW = ((50, AGAIN), (75, HARD), (95, GOOD))
@@ -148,8 +149,14 @@ def describe_new_ratings(checkout: Checkout, catalog: Catalog, now: float) -> li
         return []
     due = {item.kata.name: item.at for item in due_dates(checkout, catalog)}
     return [
-        f"{name} is rated {review.word} ({review.why}). To solve again: {humanize.when_due(due[name], now)}, "
-        f"{humanize.day(due[name], now)}."
+        say(
+            "{name} is rated {word} ({why}). To solve again: {when}, {day}.",
+            name=name,
+            word=say(review.word),
+            why=review.why,
+            when=humanize.when_due(due[name], now),
+            day=humanize.day(due[name], now),
+        )
         for name, review in new.items()
     ]
 
@@ -182,15 +189,16 @@ def _reviews(db: sqlite3.Connection, catalog: Catalog) -> list[Review]:
 
 def _why(rating: int, seconds: float | None, hints: int, minutes: int | None, points: float | None, source: str) -> str:
     if source == "drill":
-        return "a drill" if points is None else f"{points:.0f} of 100 points"
+        return say("a drill") if points is None else say("{points:.0f} of 100 points", points=points)
     if rating == AGAIN:
-        return "solution seen first"
-    hinted = humanize.count(hints, "hint") if hints else "no hint"
+        return say("solution seen first")
+    hinted = say_number("{number} hint", "{number} hints", hints) if hints else say("no hint")
     if seconds is None:
-        return f"{hinted}, time unknown"
-    return (
-        f"{humanize.minutes(seconds)} of {minutes}, {hinted}" if minutes else f"{humanize.minutes(seconds)}, {hinted}"
-    )
+        return say("{hinted}, time unknown", hinted=hinted)
+    taken = humanize.minutes(seconds)
+    if not minutes:
+        return say("{taken}, {hinted}", taken=taken, hinted=hinted)
+    return say("{taken} of {minutes}, {hinted}", taken=taken, minutes=minutes, hinted=hinted)
 
 
 def _reschedule(db: sqlite3.Connection, kata: str) -> None:
