@@ -31,8 +31,9 @@ def due_page(out: Console, schedule: list[Due], now: float, untried: Kata | None
         _print(out, say("Nothing to repeat yet: a kata is scheduled once you have solved it.") + new)
         return
     if today:
-        forms = "[bold]{number} kata is due[/bold]\n", "[bold]{number} katas are due[/bold]\n"
-        out.print(say_number(*forms, len(today)))
+        out.print(
+            say_number("[bold]{number} kata is due[/bold]\n", "[bold]{number} katas are due[/bold]\n", len(today))
+        )
         _due_table(out, today, now)
     else:
         out.print(say("[bold]Nothing is due today.[/bold]"))
@@ -42,8 +43,15 @@ def due_page(out: Console, schedule: list[Due], now: float, untried: Kata | None
     if later:
         first = later[0]
         when = f"{humanize.day(first.at, now)} ({humanize.when_due(first.at, now)})"
-        forms = "\n{number} kata later, the first on {when}.", "\n{number} katas later, the first on {when}."
-        _print(out, say_number(*forms, len(later), when=when))
+        _print(
+            out,
+            say_number(
+                "\n{number} kata later, the first on {when}.",
+                "\n{number} katas later, the first on {when}.",
+                len(later),
+                when=when,
+            ),
+        )
     if today:
         _print(out, say("\nFrom memory, on a fresh stub: kata again {name}", name=today[0].kata.name))
     else:
@@ -108,8 +116,14 @@ def history_page(
         notes,
     )
     rest = len(attempts) - len(newest)
-    forms = "\n{number} older attempt: kata history --all", "\n{number} older attempts: kata history --all"
-    _print(out, say_number(*forms, rest) if rest else "")
+    _print(
+        out,
+        say_number(
+            "\n{number} older attempt: kata history --all", "\n{number} older attempts: kata history --all", rest
+        )
+        if rest
+        else "",
+    )
     _print(out, say("One kata with its runs: kata history NAME    As pictures: kata report"))
 
 

@@ -76,16 +76,27 @@ def print_plan(out: Console, plan: Plan, today: date) -> None:
     """Prints what is done, a line for each day from today on, what does not fit, and what to do next."""
     goal = plan.goal
     first, last = (humanize.date_in_words(day, today) for day in (goal.first, goal.last))
-    forms = (
-        "[bold]{role}: {number} day of {minutes} minutes, {first} to {last}[/bold]",
-        "[bold]{role}: {number} days of {minutes} minutes, {first} to {last}[/bold]",
-    )
     role = goal.role or say("every kata")
-    out.print(say_number(*forms, goal.days, role=role, minutes=goal.minutes, first=first, last=last))
+    out.print(
+        say_number(
+            "[bold]{role}: {number} day of {minutes} minutes, {first} to {last}[/bold]",
+            "[bold]{role}: {number} days of {minutes} minutes, {first} to {last}[/bold]",
+            goal.days,
+            role=role,
+            minutes=goal.minutes,
+            first=first,
+            last=last,
+        )
+    )
     solved = say("{solved} of {total} katas solved", solved=plan.solved, total=plan.katas)
     if plan.worked_days:
-        forms = "{solved}, {time} on {number} day of it", "{solved}, {time} on {number} days of it"
-        solved = say_number(*forms, plan.worked_days, solved=solved, time=humanize.minutes(plan.worked_s))
+        solved = say_number(
+            "{solved}, {time} on {number} day of it",
+            "{solved}, {time} on {number} days of it",
+            plan.worked_days,
+            solved=solved,
+            time=humanize.minutes(plan.worked_s),
+        )
     out.print(f"[dim]{solved}[/dim]\n")
     if not plan.days:
         out.print(say("It ended on {last}. A new one: kata plan --days {days}", last=last, days=DAYS))
@@ -122,10 +133,14 @@ def _words(item: Item) -> Text:
 def _print_left_out(out: Console, plan: Plan) -> None:
     names = [kata.name for kata in plan.left_out]
     more = say(" and {number} more", number=len(names) - SHOWN) if len(names) > SHOWN else ""
-    forms = (
-        "\n[yellow]{number} kata does not fit[/yellow]: {names}{more}.",
-        "\n[yellow]{number} katas do not fit[/yellow]: {names}{more}.",
+    out.print(
+        say_number(
+            "\n[yellow]{number} kata does not fit[/yellow]: {names}{more}.",
+            "\n[yellow]{number} katas do not fit[/yellow]: {names}{more}.",
+            len(names),
+            names=", ".join(names[:SHOWN]),
+            more=more,
+        )
     )
-    out.print(say_number(*forms, len(names), names=", ".join(names[:SHOWN]), more=more))
     if enough := plan.enough_minutes():
         out.print(say("{enough} minutes a day would do: kata plan --minutes {enough}", enough=enough))

@@ -61,8 +61,9 @@ def due_sentence(at: float, now: float) -> str:
     """ "It was due 3 days ago, Mon 9 Mar." or "It is due in 5 days, Tue 17 Mar."."""
     days = days_until(at, now)
     if days < 0:
-        forms = "It was due {number} day ago, {day}.", "It was due {number} days ago, {day}."
-        return say_number(*forms, -days, day=day(at, now))
+        return say_number(
+            "It was due {number} day ago, {day}.", "It was due {number} days ago, {day}.", -days, day=day(at, now)
+        )
     return say("It is due {when}, {day}.", when=when_due(at, now), day=day(at, now))
 
 
