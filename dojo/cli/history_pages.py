@@ -43,15 +43,13 @@ def due_page(out: Console, schedule: list[Due], now: float, untried: Kata | None
     if later:
         first = later[0]
         when = f"{humanize.day(first.at, now)} ({humanize.when_due(first.at, now)})"
-        _print(
-            out,
-            say_number(
-                "\n{number} kata later, the first on {when}.",
-                "\n{number} katas later, the first on {when}.",
-                len(later),
-                when=when,
-            ),
+        rest = say_number(
+            "{number} kata later, the first on {when}.",
+            "{number} katas later, the first on {when}.",
+            len(later),
+            when=when,
         )
+        _print(out, say("\nAnd {rest}", rest=rest) if soon else f"\n{rest}")
     if today:
         _print(out, say("\nFrom memory, on a fresh stub: kata again {name}", name=today[0].kata.name))
     else:
