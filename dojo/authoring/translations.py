@@ -73,4 +73,3 @@ def coverage(checkout: Checkout, katas: Iterable[Kata], code: str) -> list[Cover
             older += len(known.keys() - set(there))
         rows.append(Coverage(kata.name, texts, translated, older))
     return rows
-

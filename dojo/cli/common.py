@@ -9,6 +9,7 @@ import click
 from dojo.core.answers import prepare
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
+from dojo.core.language import say_number
 from dojo.core.paths import Checkout, find_checkout, own_pack
 from dojo.core.stubs import require_solutions
 
@@ -70,7 +71,12 @@ def print_due(checkout: Checkout, catalog: Catalog) -> None:
 
     with suppress(UserError):
         if due := due_now(checkout, catalog, time.time()):
-            click.echo(f"{len(due)} {'kata is' if len(due) == 1 else 'katas are'} due for repetition: kata due\n")
+            count = say_number(
+                "{number} kata is due for repetition: kata due",
+                "{number} katas are due for repetition: kata due",
+                len(due),
+            )
+            click.echo(f"{count}\n")
 
 
 def print_new_ratings(checkout: Checkout, catalog: Catalog | None = None) -> None:

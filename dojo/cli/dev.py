@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dojo.authoring import write_stubs
-from dojo.cli import tables
+from dojo.cli import dev_tables, tables
 from dojo.cli.common import complete_kata
 from dojo.core import language
 from dojo.core.catalog import load_catalog
@@ -148,7 +148,7 @@ def verify(
         again=again,
         progress=progress,
     )
-    tables.verify_table(out, reports)
+    dev_tables.verify_table(out, reports)
     sampled = f", a sample of {sample} mistakes and mutants each; all of them: kata dev verify" if sample else ""
     out.print(f"{len(reports)} katas in {time.monotonic() - started:.0f} s{sampled}.")
     short = any(report.shortfalls for report in reports)
@@ -195,7 +195,7 @@ def bench(
 
         katas = tuple(catalog.find(name).name for name in names[1:]) or watch_latency.KATAS
         latencies = watch_latency.measure(checkout, katas, saves)
-        tables.latency_table(tables.console(), watch_latency.rows(latencies))
+        dev_tables.latency_table(tables.console(), watch_latency.rows(latencies))
         return
     from dojo.authoring.bench import command, table
 
@@ -250,20 +250,23 @@ def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
 
 
 @dev.command()
-@click.argument("names", nargs=-1, metavar="[KATA]...", shell_complete=complete_kata)
+@click.argument("names", nargs=-1, metavar="[trainer] [KATA]...", shell_complete=complete_kata)
 @click.option("--lang", "code", type=click.Choice([*language.LANGUAGES][1:]), default="zh", show_default=True)
 def translate(names: tuple[str, ...], code: str) -> None:
     """What is not translated yet, and the files to fill in.
 
-    With KATA, its files of translations get what they lack, as empty texts; nothing that is there is lost. Without,
-    a table of all katas.
+    With KATA, its files of translations get what they lack, as empty texts; nothing that is there is lost. With
+    `trainer`, so does the catalogue of the trainer's own sentences. Without, a table of everything.
     """
-    from dojo.authoring import translations
+    from dojo.authoring import sentences, translations
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
-    katas = [catalog.find(name) for name in names]
-    for kata in katas:
-        for path in translations.update(checkout, kata, code):
-            click.echo(f"{checkout.shown(path)} written.")
-    tables.translation_table(tables.console(), translations.coverage(checkout, katas or catalog.katas, code))
+    katas = [catalog.find(name) for name in names if name != "trainer"]
+    written = [path for kata in katas for path in translations.update(checkout, kata, code)]
+    written += sentences.update(code) if "trainer" in names else []
+    for path in written:
+        click.echo(f"{checkout.shown(path)} written.")
+    rows = translations.coverage(checkout, katas if names else catalog.katas, code)
+    rows += [sentences.coverage(code)] if not names or "trainer" in names else []
+    dev_tables.translation_table(tables.console(), rows)

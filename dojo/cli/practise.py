@@ -17,7 +17,9 @@ from dojo.cli.common import (
     print_new_ratings,
     print_notice,
 )
+from dojo.core import wide
 from dojo.core.catalog import ASKED, load_catalog
+from dojo.core.language import say
 from dojo.core.paths import Checkout, find_checkout
 from dojo.practice import actions
 from dojo.progress.standing import progress_or_not_started, standing_of
@@ -45,7 +47,7 @@ def list_katas(
     if unsolved:
         listed = replace(listed, katas=tuple(k for k in listed.katas if standing[k.name].state != "solved"))
     if not listed.katas:
-        click.echo("No kata is like that. All of them: kata list")
+        click.echo(say("No kata is like that. All of them: kata list"))
         return
     out = tables.console()
     (tables.long_list if long else tables.short_list)(out, listed, standing)
@@ -88,7 +90,10 @@ def test(ctx: click.Context, name: str | None, stage: int | None, pytest_args: t
         progress = progress_or_not_started(checkout, name)
         if progress.passes and not progress.changed:
             click.echo(
-                f"\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}"
+                say(
+                    "\nSolved. Compare: kata solution {name}    What an interviewer asks next: kata follow-ups {name}",
+                    name=name,
+                )
             )
     print_new_ratings(checkout, catalog)
     ctx.exit(code)
@@ -169,13 +174,14 @@ def hint(name: str, rung: int) -> None:
     for notice in notices:
         print_notice(notice)
     out = tables.console()
-    out.print(f"[bold]Hint {rung} of {len(kata.hints)}[/bold]")
-    out.print(text, markup=False)
-    out.print(
-        f"\nThe next one: {f'kata hint {kata.name} --rung {rung + 1}' if notices else 'the same command.'}"
-        if rung < len(kata.hints)
-        else f"\nThat was the last one. The answer: kata solution {kata.name} --give-up"
-    )
+    out.print(say("[bold]Hint {rung} of {total}[/bold]", rung=rung, total=len(kata.hints)))
+    out.print(wide.fill(text, out.width), markup=False)
+    if rung == len(kata.hints):
+        out.print(say("\nThat was the last one. The answer: kata solution {name} --give-up", name=kata.name))
+    elif notices:
+        out.print(say("\nThe next one: kata hint {name} --rung {rung}", name=kata.name, rung=rung + 1))
+    else:
+        out.print(say("\nThe next one: the same command."))
 
 
 @click.command()
@@ -210,4 +216,8 @@ def reset(name: str) -> None:
     checkout, kata = find_kata(name)
     copy = actions.reset(checkout, kata, print_notice)
     file = checkout.shown(checkout.answer(kata.name))
-    click.echo(f"{file} is the stub again." + (f" What you wrote is in {checkout.shown(copy)}." if copy else ""))
+    click.echo(
+        say("{file} is the stub again. What you wrote is in {copy}.", file=file, copy=checkout.shown(copy))
+        if copy
+        else say("{file} is the stub again.", file=file)
+    )

@@ -2,8 +2,6 @@
 
 import re
 import textwrap
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,18 +9,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dojo.core import stubs
+from dojo.core import stubs, wide
 from dojo.core.catalog import ASKED, Catalog, Kata
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.practice.reading import asks, by_track
 from dojo.progress.runs import Progress
 from dojo.progress.standing import MARKS, describe_progress
 
-if TYPE_CHECKING:
-    from dojo.authoring.translations import Coverage
-    from dojo.authoring.verify.report import ProofReport
-
 NO_BREAK = "\N{NO-BREAK SPACE}"
+END_OF_SENTENCE = "(?<=[.?!]) |(?<=[\u3002\uff1f\uff01])"  # in Chinese without a blank
 LINES_BELOW_LIST = 12  # what `kata` prints beside the list of katas, what is due included, and the prompt
 
 
@@ -37,7 +33,7 @@ def short_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) ->
 
     Where they would not fit a terminal, the longest tracks get a line each, with what is not solved first.
     """
-    marks = "  ".join(f"{mark} {state}" for state, (mark, _) in MARKS.items())
+    marks = "  ".join(f"{mark} {say(state)}" for state, (mark, _) in MARKS.items())
     _solved(out, catalog, standing, f"   [dim]{marks}   kata list --long[/dim]")
     tracks = by_track(catalog)
     width = out.width - max(map(len, tracks), default=0) - 4
@@ -88,20 +84,27 @@ def _filled(parts: list[Text], width: int) -> list[Text]:
 
 def _solved(out: Console, catalog: Catalog, standing: dict[str, Progress], beside: str = "") -> None:
     solved = sum(p.state == "solved" for p in standing.values())
-    out.print(f"[bold]{solved} of {len(catalog.katas)} katas solved[/bold]{beside}")
+    out.print(
+        say(
+            "[bold]{solved} of {total} katas solved[/bold]{beside}",
+            solved=solved,
+            total=len(catalog.katas),
+            beside=beside,
+        )
+    )
 
 
 def long_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> None:
     """Prints the katas by track, one line each, with progress."""
     _solved(out, catalog, standing)
-    out.print("[dim]level, minutes, how often interviews ask it, how far you are[/dim]\n")
+    out.print(say("[dim]level, minutes, how often interviews ask it, how far you are[/dim]\n"))
     width = max(len(kata.name) for kata in catalog.katas)
     for track in dict.fromkeys(kata.track for kata in catalog.katas):
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column(width=1)
         table.add_column(no_wrap=True, min_width=width)
         table.add_column(no_wrap=True, width=7)
-        table.add_column(no_wrap=True, width=6, justify="right")
+        table.add_column(no_wrap=True, min_width=6, justify="right")
         table.add_column(no_wrap=True, width=max(map(len, ASKED)))
         table.add_column()
         for kata in catalog.katas:
@@ -111,9 +114,9 @@ def long_list(out: Console, catalog: Catalog, standing: dict[str, Progress]) -> 
                 table.add_row(
                     Text(mark, style),
                     kata.name,
-                    kata.level,
-                    f"{kata.minutes} min",
-                    kata.asked,
+                    say(kata.level),
+                    say("{minutes} min", minutes=kata.minutes),
+                    say(kata.asked),
                     Text(describe_progress(kata, progress), style),
                 )
         out.print(f"[bold]{escape(track)}[/bold]")
@@ -128,153 +131,85 @@ def next_step(
     order = sorted(catalog.katas, key=lambda kata: (kata != planned, standing[kata.name].state != "started"))
     kata = next((k for k in order if standing[k.name].state != "solved"), None)
     if kata is None:
-        out.print("[green]Everything is solved.[/green] Take one again from memory: kata again NAME")
+        out.print(say("[green]Everything is solved.[/green] Take one again from memory: kata again NAME"))
         return
     begun = standing[kata.name].state == "started"
-    out.print(f"[bold]Next: {escape(kata.title)}[/bold]" + f"  {describe_progress(kata, standing[kata.name])}" * begun)
-    first_sentence = re.split(r"(?<=[.?!]) ", kata.question)[0]  # the list fits one screen
-    out.print(Padding(escape(first_sentence), (0, 0, 0, 2), expand=False))
-    out.print(f"  1. read it    kata show {kata.name}")
-    out.print(f"  2. write      {escape(checkout.shown(checkout.answer(kata.name)))}")
-    out.print(f"  3. test it    kata test {kata.name}    (on every save: kata watch)")
+    out.print(
+        say("[bold]Next: {title}[/bold]", title=escape(kata.title))
+        + f"  {describe_progress(kata, standing[kata.name])}" * begun
+    )
+    first_sentence = re.split(END_OF_SENTENCE, kata.question)[0]  # the list fits one screen
+    _indented(out, escape(first_sentence))
+    out.print(say("  1. read it    kata show {name}", name=kata.name))
+    out.print(say("  2. write      {file}", file=escape(checkout.shown(checkout.answer(kata.name)))))
+    out.print(say("  3. test it    kata test {name}    (on every save: kata watch)", name=kata.name))
 
 
 def kata_page(out: Console, checkout: Checkout, kata: Kata, docstring: str, progress: Progress) -> None:
     """Prints the question, the rules and the stages of one kata. `docstring` is that of its reference."""
     out.print(
-        f"[bold]{escape(kata.title)}[/bold]  {escape(kata.track)}, {kata.level}, asked {kata.asked}, {kata.minutes} minutes"
+        say(
+            "[bold]{title}[/bold]  {track}, {level}, asked {asked}, {minutes} minutes",
+            title=escape(kata.title),
+            track=escape(kata.track),
+            level=say(kata.level),
+            asked=say(kata.asked),
+            minutes=kata.minutes,
+        )
     )
     out.print(f"{escape(checkout.shown(checkout.answer(kata.name)))}  ({describe_progress(kata, progress)})\n")
     paragraphs = docstring.strip("\n").split("\n\n")[1:]  # the first line is the title again
     if not asks(kata, paragraphs):
-        out.print(f"[bold]Question[/bold]  {escape(kata.question)}\n")
+        out.print(say("[bold]Question[/bold]  {question}\n", question=escape(kata.question)))
     for paragraph in paragraphs:
         laid_out = "\n " in paragraph or paragraph.startswith(" ")
         for line in paragraph.splitlines() if laid_out else [" ".join(paragraph.split())]:
             _print_wrapped(out, line)
         out.print()
-    out.print("[bold]Write[/bold]")
+    out.print(say("[bold]Write[/bold]"))
     for signature in stubs.signatures(stubs.stub(checkout, kata.name)):
         whole = re.sub(r"\[[^]]*\]|[:=] | =", lambda part: part[0].replace(" ", NO_BREAK), signature)
         _print_wrapped(out, "  " + whole, hanging=8)
     out.print()
-    out.print("[bold]Stages[/bold]")
+    out.print(say("[bold]Stages[/bold]"))
     for number, stage in enumerate(kata.stages, 1):
         mark = "■" if number in progress.stages else "□"
         out.print(f"  {mark} {number}. {escape(stage)}")
-    out.print(f"\nTest it: kata test {kata.name}    Stuck: kata hint {kata.name} ({len(kata.hints)} rungs)")
+    out.print(
+        say(
+            "\nTest it: kata test {name}    Stuck: kata hint {name} ({hints} rungs)",
+            name=kata.name,
+            hints=len(kata.hints),
+        )
+    )
 
 
 def _print_wrapped(out: Console, line: str, hanging: int = 0) -> None:
     """Prints a line, broken between words; further lines begin where it began, or `hanging` columns later."""
     text = line.lstrip()
     indent = " " * (len(line) - len(text))
-    wrapped = textwrap.fill(
-        text,
-        out.width,
-        initial_indent=indent,
-        subsequent_indent=indent + " " * hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    wrapped = wide.fill(line, out.width, indent + " " * hanging)
+    if wrapped == line:
+        wrapped = textwrap.fill(
+            text,
+            out.width,
+            initial_indent=indent,
+            subsequent_indent=indent + " " * hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     out.print(escape(wrapped.replace(NO_BREAK, " ")), soft_wrap=True)
+
+
+def _indented(out: Console, text: str) -> None:
+    """Prints `text`, with markup, two columns further to the right."""
+    out.print(Padding(wide.fill(text, out.width - 2), (0, 0, 0, 2), expand=False))
 
 
 def follow_ups(out: Console, kata: Kata) -> None:
     """Prints what an interviewer asks afterwards, with model answers."""
     if kata.follow_ups:
-        out.print("\n[bold]What an interviewer asks next[/bold]")
+        out.print(say("\n[bold]What an interviewer asks next[/bold]"))
     for item in kata.follow_ups:
-        out.print(Padding(f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}", (1, 0, 0, 2), expand=False))
-
-
-PROOF_WIDTH = 90  # the longest name of a kata, and every figure whole
-
-
-def verify_table(out: Console, reports: Iterable["ProofReport"]) -> None:
-    """Prints the proof in figures, one row a kata, then the survivors and the shortfalls."""
-    reports = list(reports)
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    for column in (
-        "kata",
-        "tests",
-        "time",
-        "mistakes",
-        "named",
-        "mutants",
-        "rate",
-        "others",
-        "peers",
-        "",
-    ):
-        table.add_column(column, justify="left" if column in ("kata", "") else "right", no_wrap=True)
-    for r in reports:
-        rejected = len(r.rejected)
-        table.add_row(
-            r.kata,
-            str(r.tests or "-"),
-            f"{r.seconds:.1f} s" if r.seconds else "-",
-            share(r.caught, r.mistakes),
-            share(r.named, r.mistakes),
-            share(r.killed, r.mutants),
-            "-" if r.kill_rate is None else f"{r.kill_rate:.1%}",
-            share(r.alternatives - rejected, r.alternatives),
-            share(r.peers - rejected, r.peers),
-            Text("short", "red") if r.shortfalls else Text("ok", "green"),
-        )
-    width, out.width = out.width, max(out.width, PROOF_WIDTH)  # a narrow terminal wraps lines, and cuts no figure
-    out.print(table)
-    out.width = width
-    if dates := [report.proved_on for report in reports if report.proved_on]:
-        out.print(
-            f"\n{len(dates)} of {len(reports)} are unchanged since they were proved here, last on {max(dates)}; "
-            f"--again proves them again.",
-            soft_wrap=True,
-        )
-    mistakes, named = sum(r.mistakes for r in reports), sum(r.named for r in reports)
-    if mistakes:
-        out.print(f"\nThe run names {named} of {mistakes} mistakes ({named / mistakes:.0%}).")
-    if slips := sum(r.slips for r in reports):
-        out.print(f"{slips} slips (a function that returns None, a number, a list, another shape) were tried as well.")
-    for r in reports:
-        for name in r.unnamed:
-            out.print(f"[yellow]{r.kata}[/yellow] caught, not named: {escape(name)}")
-        for survivor in r.survivors:
-            kind = "the probe sees it" if survivor.differs else "the probe sees no difference"
-            out.print(
-                f"[yellow]{r.kata}[/yellow] survives ({kind}): {escape(survivor.change)}\n"
-                f"    {escape(survivor.why or 'not explained')}",
-                soft_wrap=True,
-            )
-    for r in reports:
-        for shortfall in r.shortfalls:
-            out.print(f"[red]{r.kata}[/red]: {escape(shortfall)}", soft_wrap=True)
-
-
-def share(part: int, total: int) -> str:
-    """`part` of `total` as "3/4", or a dash where there is nothing to count."""
-    return f"{part}/{total}" if total else "-"
-
-
-def latency_table(out: Console, rows: list[tuple[str, ...]]) -> None:
-    """Prints the milliseconds from a save to the verdict, with a running fork server and with a cold pytest."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("kata", "first failure", "95 %", "verdict", "95 %", "cold pytest", "cold / warm"):
-        table.add_column(column, justify="left" if column == "kata" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
-    out.print("\nMilliseconds from a save to what `kata watch` can show: medians, and what 95 % do not exceed.")
-
-
-def translation_table(out: Console, rows: Iterable["Coverage"]) -> None:
-    """Prints how much of each kata is translated, and what is older than its English."""
-    rows = list(rows)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("kata", "texts", "missing", "older"):
-        table.add_column(column, justify="left" if column == "kata" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(row.kata, str(row.texts), str(row.texts - row.translated or "-"), str(row.older or "-"))
-    out.print(table)
-    texts, translated = sum(row.texts for row in rows), sum(row.translated for row in rows)
-    out.print(f"\n{translated} of {texts} texts are translated. The files to fill in: kata dev translate KATA")
+        out.print()
+        _indented(out, f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}")

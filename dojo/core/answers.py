@@ -8,9 +8,11 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from dojo.core import docstrings
 from dojo.core.catalog import pack_name
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
+from dojo.core.language import LANGUAGES, Texts, language
 from dojo.core.paths import CATALOG_FILE, Checkout, is_pack, own_pack
 from dojo.core.stubs import stub
 
@@ -72,13 +74,17 @@ def _check_workspace(checkout: Checkout) -> None:
 def _prepare(checkout: Checkout, kata: str) -> str:
     """Makes the learner's file, or brings it up to date. Returns one of SENTENCES, or an empty text."""
     published, answer, old = (_read(f) for f in (checkout.stub(kata), checkout.answer(kata), base(checkout, kata)))
-    if published is None or (published == old and answer is not None):  # the usual case
+    if published is None or (
+        answer is not None and old == _in(language(), checkout, kata, published)
+    ):  # the usual case
         return ""
-    new = _new_stub(checkout, kata, published)
+    english = _new_stub(checkout, kata, published)
+    new = _in(language(), checkout, kata, english)
     before = _read(carried(checkout, kata))
-    edited = published not in (new, old)
+    edited = published != english and old not in _in_each_language(checkout, kata, published)
     is_carried = answer is not None and answer == before  # and has not been edited since
-    if answer is None or answer == old or (edited and is_carried and published != before):
+    in_another_language = answer != new and answer in _in_each_language(checkout, kata, english)  # and not edited
+    if answer is None or answer == old or in_another_language or (edited and is_carried and published != before):
         if is_carried:
             backup(checkout, checkout.answer(kata))
         write(checkout.answer(kata).resolve(), published if edited else new)  # a link stays one
@@ -90,9 +96,29 @@ def _prepare(checkout: Checkout, kata: str) -> str:
         note_base(checkout, kata, new)
     elif edited and published not in (before, answer):
         return BOTH_EDITED
-    elif old is not None and new != old:
+    elif old is not None and old not in _in_each_language(checkout, kata, english):
         return STALE
     return ""
+
+
+def learners_stub(checkout: Checkout, kata: str) -> str:
+    """The kata's stub as the learner gets it: its docstrings in their language."""
+    return _in(language(), checkout, kata, stub(checkout, kata).encode()).decode()
+
+
+def _in(code: str, checkout: Checkout, kata: str, source: bytes) -> bytes:
+    """The stub `source` with the docstrings in the language `code`; unchanged if it is no Python."""
+    texts = Texts(checkout.tests(kata) / docstrings.FILE, code)
+    if not texts:
+        return source
+    with suppress(SyntaxError, UnicodeDecodeError):
+        return docstrings.stub_in(source.decode(), texts).encode()
+    return source
+
+
+def _in_each_language(checkout: Checkout, kata: str, source: bytes) -> set[bytes]:
+    """What a learner's file may be made from: an answer whose language has changed since is not out of date."""
+    return {_in(code, checkout, kata, source) for code in LANGUAGES}
 
 
 def _new_stub(checkout: Checkout, kata: str, published: bytes) -> bytes:

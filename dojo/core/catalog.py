@@ -11,12 +11,12 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from dojo.core.errors import UserError
-from dojo.core.language import Texts
+from dojo.core.language import Texts, to_say
 from dojo.core.paths import Checkout
 from dojo.core.version import VERSION
 
-LEVELS = ("warm-up", "core", "stretch")
-ASKED = ("often", "sometimes", "rarely")
+LEVELS = (to_say("warm-up"), to_say("core"), to_say("stretch"))
+ASKED = (to_say("often"), to_say("sometimes"), to_say("rarely"))
 KIND_NAMES: dict[type, str] = {str: "a text", int: "a whole number", list: "a list"}
 
 

@@ -1,8 +1,12 @@
 """The docstrings of a stub, paragraph by paragraph, as they are translated."""
 
 import ast
+import textwrap
 from collections.abc import Callable
 
+from dojo.core import wide
+
+WIDTH = 100  # of a translated docstring's lines, in columns
 FILE = "stub.toml"  # stub.zh.toml in the kata's folder holds their translation
 
 
@@ -25,11 +29,35 @@ def translated(docstring: str, texts: Callable[[str], str]) -> str:
 
 def of_stub(source: str) -> list[str]:
     """All paragraphs of the docstrings of the stub `source`, in order, each once."""
+    return list(dict.fromkeys(part for _, docstring in _docstrings(source) for part in paragraphs(docstring)))
+
+
+def stub_in(source: str, texts: Callable[[str], str]) -> str:
+    """The stub `source` with its docstrings as `texts` says them."""
+    lines = source.splitlines(keepends=True)
+    for node, docstring in reversed(_docstrings(source)):
+        said = translated(docstring, texts)
+        if said != docstring:
+            indent = " " * node.col_offset
+            parts = [_laid_out(part, len(indent)) for part in said.split("\n\n")]
+            text = "\n\n".join(parts).replace("\\", r"\\").replace('"""', r"\"\"\"")
+            text = textwrap.indent(f'"""{text}' + ("\n" * ("\n" in text)) + '"""', indent)
+            lines[node.lineno - 1 : node.end_lineno] = [f"{text}\n"]
+    return "".join(lines)
+
+
+def _laid_out(paragraph: str, indent: int) -> str:
+    """Prose in lines that fit the file."""
+    return "\n".join(wide.fill(line, WIDTH - indent) for line in paragraph.split("\n"))
+
+
+def _docstrings(source: str) -> list[tuple[ast.Expr, str]]:
+    """Each docstring of `source` in order: its statement, and its text without the indent."""
     owners = [
         node
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    owners.sort(key=lambda node: getattr(node, "lineno", 0))
-    found = [ast.get_docstring(node) for node in owners]
-    return list(dict.fromkeys(part for docstring in found if docstring for part in paragraphs(docstring)))
+    found = [(node.body[0], ast.get_docstring(node)) for node in owners if node.body]
+    statements = [(first, text) for first, text in found if text and isinstance(first, ast.Expr)]
+    return sorted(statements, key=lambda pair: pair[0].lineno)

@@ -25,7 +25,10 @@ def language() -> str:
     """KATA_LANG (which `kata --lang` sets), else `lang` of the settings file, else the system's language, if it is known."""
     if chosen := os.environ.get(VARIABLE):
         return chosen if chosen in LANGUAGES else ENGLISH
-    return _unless_chosen(os.getcwd())
+    try:
+        return _unless_chosen(os.getcwd())
+    except FileNotFoundError:  # the folder was deleted; whatever comes next says so
+        return _unless_chosen("")
 
 
 def choose(code: str) -> None:
@@ -52,6 +55,11 @@ def say_number(one: str, several: str, number: int, /, **values: object) -> str:
     return _sentences(language()).ngettext(one, several, number).format(number=number, **values)
 
 
+def to_say(text: str) -> str:
+    """`text` unchanged: a word that is translated where it is shown, with say()."""
+    return text
+
+
 @cache
 def _sentences(code: str) -> gettext.NullTranslations:
     return gettext.translation("dojo", LOCALE, languages=[code], fallback=True)
@@ -63,14 +71,17 @@ def translation_of(file: Path, code: str) -> Path:
 
 
 class Texts:
-    """The translation of one file of a kata into the reader's language. What it lacks stays English."""
+    """The translation of one file of a kata into `code`, the reader's language unless told. What it lacks stays English."""
 
-    def __init__(self, file: Path) -> None:
-        code = language()
+    def __init__(self, file: Path, code: str = "") -> None:
+        code = code or language()
         self._known = {} if code == ENGLISH else read_translation(translation_of(file, code), code)
 
     def __call__(self, text: str) -> str:
         return self._known.get(text) or text
+
+    def __bool__(self) -> bool:
+        return any(self._known.values())
 
 
 def read_translation(file: Path, code: str) -> dict[str, str]:

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dojo.core.language import say
+
 # "error" is a failure that is no wrong answer: the file cannot be imported, or a fixture failed.
 # "not started" is a test that reached an unwritten stub.
 Verdict = Literal["passed", "failed", "not started", "error", "skipped"]
 
-COMPARING = "comparing with {} known mistakes ..."  # while a failure's name is looked for
 MAX_MESSAGE_CHARS = 10_000  # an exception may hold megabytes
 CONTROL_CHARACTER = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")  # these could move a terminal's cursor
 
@@ -68,13 +69,19 @@ class Diagnosis:
     @property
     def sentence(self) -> str:
         """What the learner reads, without the full stop."""
-        subject = "Your result" if self.whole else "Part of your result"
-        return f"{subject} is exactly what you get when {self.says}"
+        if self.whole:
+            return say("Your result is exactly what you get when {says}", says=self.says)
+        return say("Part of your result is exactly what you get when {says}", says=self.says)
 
 
 def sentences_of(diagnoses: Iterable[Diagnosis]) -> list[str]:
     """What the learner reads about one run, without full stops: one story, to which each further mistake is added."""
-    return [f"Also, {each.says}" if number else each.sentence for number, each in enumerate(diagnoses)]
+    return [say("Also, {says}", says=each.says) if number else each.sentence for number, each in enumerate(diagnoses)]
+
+
+def comparing(mistakes: int) -> str:
+    """What is shown while a failure's name is looked for among as many mistakes."""
+    return say("comparing with {mistakes} known mistakes ...", mistakes=mistakes)
 
 
 def is_solved(passed: int, counted: int, complete: bool) -> bool:

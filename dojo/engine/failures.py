@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, TerminalRepr
 
+from dojo.core.language import say
 from dojo.core.outcome import MAX_MESSAGE_CHARS, shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.core.source import NotSource
@@ -36,23 +37,39 @@ def explain_import_error(checkout: Checkout, file: Path, error: BaseException | 
     kata = file.stem
     shown = checkout.shown(file)
     if file.is_dir():
-        return (
-            f"{shown} is a folder, but a kata is a file. Move it elsewhere, then get the stub with: kata reset {kata}"
+        return say(
+            "{shown} is a folder, but a kata is a file. Move it elsewhere, then get the stub with: kata reset {kata}",
+            shown=shown,
+            kata=kata,
         )
     if not file.is_file():
-        return f"{shown} does not exist. Get the stub back with: kata reset {kata}"
+        return say("{shown} does not exist. Get the stub back with: kata reset {kata}", shown=shown, kata=kata)
     if isinstance(error, NotSource):
-        return f"{checkout.shown(Path(error.file))} {error.why}\nNothing was run."
+        return say("{file} {why}\nNothing was run.", file=checkout.shown(Path(error.file)), why=error.why)
     if isinstance(error, SyntaxError) and Path(error.filename or file).parent == file.parent:
         shown = checkout.shown(Path(error.filename or file))
         text = (error.text or "").rstrip()
         caret = " " * ((error.offset or 1) - 1) + "^"
-        return f"{shown}, line {error.lineno or 1}: {error.msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run."
+        return say(
+            "{shown}, line {line}: {msg}\n    {text}\n    {caret}\nMend that line and save; nothing was run.",
+            shown=shown,
+            line=error.lineno or 1,
+            msg=error.msg,
+            text=text,
+            caret=caret,
+        )
     if missing := re.match(rf"cannot import name '(\w+)' from 'katas\.{kata}'", text_of(error)):
-        return f"{shown} has no `{missing[1]}`, which its tests import. Keep the names of the stub (kata show {kata})."
+        return say(
+            "{shown} has no `{name}`, which its tests import. Keep the names of the stub (kata show {kata}).",
+            shown=shown,
+            name=missing[1],
+            kata=kata,
+        )
     number = _last_line_in(error, file) if error else None
     if error and number:
-        return f"{shown}, line {number}: importing it {what_happened(error, kata)}"
+        return say(
+            "{shown}, line {number}: importing it {what}", shown=shown, number=number, what=what_happened(error, kata)
+        )
     return f"{shown} {what_happened(error, kata)}" if isinstance(error, bdb.BdbQuit) else ""
 
 
@@ -88,19 +105,26 @@ def explain_failure(
     if isinstance(notes, list):
         sentence = "\n".join([sentence, *(shortened(note) for note in notes if isinstance(note, str))])
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
-    return f"{sentence}\nwhy it is tested: {why}" if why else sentence
+    return say("{sentence}\nwhy it is tested: {why}", sentence=sentence, why=why) if why else sentence
 
 
 def what_happened(error: BaseException, kata: str) -> str:
     """A clause without its subject: "raised ValueError: no"; what it means here, where the exception does not say it."""
     if isinstance(error, bdb.BdbQuit):
-        return f"stopped at a breakpoint, and nobody can type into a debugger here. To debug: kata test {kata} -x"
+        return say(
+            "stopped at a breakpoint, and nobody can type into a debugger here. To debug: kata test {kata} -x",
+            kata=kata,
+        )
     if clause := wrote_too_much(error):
         return clause
     text = text_of(error)
     if isinstance(error, OSError) and text.startswith("pytest: reading from stdin"):
-        return "waits for input, and nobody can type during a run: delete input()"
-    return f"raised {type(error).__name__}: {text}" if text else f"raised {type(error).__name__}"
+        return say("waits for input, and nobody can type during a run: delete input()")
+    return (
+        say("raised {kind}: {text}", kind=type(error).__name__, text=text)
+        if text
+        else say("raised {kind}", kind=type(error).__name__)
+    )
 
 
 def shorten_traceback(longrepr: Any, error: BaseException | None, sentence: str) -> Any:
@@ -142,7 +166,7 @@ def shorten_captured(report: pytest.TestReport | pytest.CollectReport) -> None:
     for index, (title, text) in enumerate(report.sections):
         if len(text) > MAX_MESSAGE_CHARS:
             rest = len(text) - MAX_MESSAGE_CHARS
-            note = f"... and {rest} characters more; `kata test NAME -s` prints all of them"
+            note = say("... and {rest} characters more; `kata test NAME -s` prints all of them", rest=rest)
             report.sections[index] = (title, f"{text[:MAX_MESSAGE_CHARS]}\n{note}\n")
 
 

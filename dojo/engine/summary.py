@@ -7,9 +7,10 @@ from pathlib import Path
 
 from _pytest.terminal import TerminalReporter
 
-from dojo.core.outcome import COMPARING, Diagnosis, Outcome, sentences_of
+from dojo.core.language import say
+from dojo.core.outcome import Diagnosis, Outcome, comparing, sentences_of
 from dojo.core.paths import Checkout
-from dojo.core.stubs import HANDED_OUT
+from dojo.core.stubs import handed_out
 
 
 def write_not_started(
@@ -20,12 +21,12 @@ def write_not_started(
     if not waiting:
         return
     katas = Counter(o.kata for o in waiting)
-    reporter.section("not started", sep="=", yellow=True)
+    reporter.section(say("not started"), sep="=", yellow=True)
     width = shutil.get_terminal_size().columns
     for kata, count in katas.items():
         file = checkout.shown(target / f"{kata}.py")
         if len(katas) > 1:
-            reporter.write_line(f"{kata}: {count} tests wait for {file}")
+            reporter.write_line(say("{kata}: {count} tests wait for {file}", kata=kata, count=count, file=file))
             continue
         for message in dict.fromkeys(o.message for o in waiting):
             reporter.write_line(message)
@@ -33,7 +34,7 @@ def write_not_started(
                 if outcome.message == message:
                     line = f"  stage {outcome.stage}  {outcome.test}"
                     reporter.write_line(line if len(line) < width else f"{line[: width - 4]}...")
-        reporter.write_line(f"Next: open {file}, or ask for help with `kata hint {kata}`.")
+        reporter.write_line(say("Next: open {file}, or ask for help with `kata hint {kata}`.", file=file, kata=kata))
 
 
 def write_where_tests_are(reporter: TerminalReporter, arguments: Sequence[str], checkout: Checkout) -> None:
@@ -45,8 +46,12 @@ def write_where_tests_are(reporter: TerminalReporter, arguments: Sequence[str], 
                 tests = checkout.tests(path.stem) if checkout.tests(path.stem).is_dir() else checkout.tests("")
                 command = f"kata test {path.stem}" if path != folder and tests.name == path.stem else "kata test NAME"
                 reporter.write_line(
-                    f"{checkout.shown(folder)}/ holds no tests. They are in {checkout.shown(tests)}/: "
-                    f"`pytest {checkout.shown(tests)}`, or `{command}`."
+                    say(
+                        "{folder}/ holds no tests. They are in {tests}/: `pytest {tests}`, or `{command}`.",
+                        folder=checkout.shown(folder),
+                        tests=checkout.shown(tests),
+                        command=command,
+                    )
                 )
                 return
 
@@ -64,7 +69,7 @@ class Awaited:
     def show(self, mistakes: int) -> None:
         """Says that as many named mistakes are compared with the learner's code."""
         if self.reporter and mistakes:
-            self.line = COMPARING.format(mistakes)
+            self.line = comparing(mistakes)
             self.reporter.write(self.line, flush=True)
 
     def __exit__(self, *_: object) -> None:
@@ -82,10 +87,12 @@ def write_stages(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> Non
         verdicts = [o.verdict for o in counted if o.stage == stage]
         passed = verdicts.count("passed")
         parts.append(
-            f"stage {stage}: " + (f"all {passed}" if passed == len(verdicts) else f"{passed} of {len(verdicts)}")
+            say("stage {stage}: all {passed}", stage=stage, passed=passed)
+            if passed == len(verdicts)
+            else say("stage {stage}: {passed} of {total}", stage=stage, passed=passed, total=len(verdicts))
         )
     reporter.write_line("")
-    reporter.write_line("   ".join(parts) + " tests pass")
+    reporter.write_line(say("{stages} tests pass", stages="   ".join(parts)))
 
 
 def write_diagnoses(
@@ -96,20 +103,22 @@ def write_diagnoses(
         for sentence in sentences_of(those):
             reporter.write_line(f"{kata}: {sentence}.", red=True, bold=True)
         if errors.get(kata) and reporter.verbosity > 1:
-            reporter.write_line(f"{kata}: no diagnosis, because looking for one failed ({errors[kata]}).")
+            reporter.write_line(
+                say("{kata}: no diagnosis, because looking for one failed ({error}).", kata=kata, error=errors[kata])
+            )
 
 
 def write_handed_out(reporter: TerminalReporter, outcomes: Sequence[Outcome], checkout: Checkout) -> None:
     """Why no failure is named, where the pack was handed out without its mistakes."""
     if not checkout.solutions.is_dir() and any(outcome.verdict == "failed" for outcome in outcomes):
-        reporter.write_line(HANDED_OUT)
+        reporter.write_line(handed_out())
 
 
 def write_where_inputs_are(reporter: TerminalReporter, outcomes: Sequence[Outcome]) -> None:
     """The command that shows what the failing tests gave to the learner's code, if they are of one kata."""
     failed = {outcome.kata for outcome in outcomes if outcome.verdict == "failed"}
     if len(failed) == 1 and reporter.verbosity > -2:
-        reporter.write_line(f"The first failure's inputs: kata debug {failed.pop()}")
+        reporter.write_line(say("The first failure's inputs: kata debug {kata}", kata=failed.pop()))
 
 
 def write_unnamed(reporter: TerminalReporter, katas: Sequence[str], limit_s: float) -> None:
@@ -117,5 +126,11 @@ def write_unnamed(reporter: TerminalReporter, katas: Sequence[str], limit_s: flo
     if katas:
         kata = katas[0] if len(katas) == 1 else "NAME"
         reporter.write_line(
-            f"{', '.join(katas)}: no known mistake was found within {limit_s:g} s of computing. To look longer: kata test {kata} --naming-limit=30"
+            say(
+                "{katas}: no known mistake was found within {limit_s:g} s of computing. To look longer: kata "
+                "test {kata} --naming-limit=30",
+                katas=", ".join(katas),
+                limit_s=limit_s,
+                kata=kata,
+            )
         )

@@ -12,12 +12,12 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.display import display
 
 from dojo.core import answers, humanize
+from dojo.core.answers import learners_stub
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
 from dojo.core.paths import Checkout, find_checkout
 from dojo.core.source import digest_of
-from dojo.core.stubs import stub
 from dojo.notebook.pages import CodePage, KataPage, ListPage, Sentences, VerdictPage
 from dojo.practice import actions
 from dojo.practice.headless import Headless
@@ -83,7 +83,7 @@ class KataMagics(Magics):
         file = checkout.answer(kata.name)
         content = f"{cell.rstrip()}\n".encode("utf-8", "backslashreplace")
         there, new = digest(file), digest_of(content)
-        if there not in ("", new, self.seen.get(file), digest_of(stub(checkout, kata.name).encode())):
+        if there not in ("", new, self.seen.get(file), digest_of(learners_stub(checkout, kata.name).encode())):
             copy = checkout.shown(backup(checkout, file))
             show(
                 Sentences(
@@ -157,7 +157,7 @@ class KataMagics(Magics):
     def _start(self, words: list[str]) -> None:
         checkout, kata = self._named(words)
         file = checkout.answer(kata.name)
-        text = file.read_text(encoding="utf-8") if file.is_file() else stub(checkout, kata.name)
+        text = file.read_text(encoding="utf-8") if file.is_file() else learners_stub(checkout, kata.name)
         self.seen[file] = digest(file)
         self._notify(lambda notify: actions.record_reading(checkout, kata, notify))
         self.notebook.set_next_input(f"%%kata {kata.name}\n{text.rstrip()}", replace=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dojo.core.catalog import Catalog, FollowUp, Kata
-from dojo.core.outcome import COMPARING
+from dojo.core.outcome import comparing
 from dojo.core.paths import Checkout
 from dojo.core.stubs import signatures, stub
 from dojo.practice import html
@@ -48,7 +48,7 @@ class VerdictPage:
             lines = [("bad", f"✗ {known['failing_test']}{more}"), ("", known["failure"])]
             lines += [("named", sentence) for sentence in known["named"]]
             if self.live_run.comparing:
-                lines.append(("quiet", COMPARING.format(self.live_run.comparing)))
+                lines.append(("quiet", comparing(self.live_run.comparing)))
         elif self.live_run.waiting:
             lines = [("quiet", "Running the tests ... (torch takes some seconds the first time)")]
         elif known["solved"]:

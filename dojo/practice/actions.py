@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dojo.core import docstrings
-from dojo.core.answers import note_base
+from dojo.core.answers import learners_stub, note_base
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
-from dojo.core.language import Texts
+from dojo.core.language import Texts, say
 from dojo.core.paths import Checkout
 from dojo.core.stubs import read_reference, stub, without_fences
 from dojo.engine.messages import Verdict
@@ -30,7 +30,7 @@ def next_hint(checkout: Checkout, kata: Kata, notify: Notify, *, after: int = 0)
     It is the hint behind those that are recorded, and at least behind the first `after`.
     """
     if not kata.hints:
-        raise UserError(f"{kata.name} has no hints; its question and rules are in `kata show {kata.name}`.")
+        raise UserError(say("{name} has no hints; its question and rules are in `kata show {name}`.", name=kata.name))
     index = min(max(after, _count_events(checkout, kata.name, "hint")), len(kata.hints) - 1)
     _record(checkout, kata.name, "hint", str(index + 1), notify=notify)
     return index + 1, kata.hints[index]
@@ -59,8 +59,12 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
         ever_solved, solved_now, trouble = False, False, f" {error}"
     if not ever_solved and not give_up:
         raise UserError(
-            f"The solution of {kata.name} opens when its tests pass: `kata test {kata.name}`. "
-            f"A hint may do: `kata hint {kata.name}`. To see it now: `kata solution {kata.name} --give-up` (recorded).{trouble}"
+            say(
+                "The solution of {name} opens when its tests pass: `kata test {name}`. A hint may do: `kata "
+                "hint {name}`. To see it now: `kata solution {name} --give-up` (recorded).{trouble}",
+                name=kata.name,
+                trouble=trouble,
+            )
         )
     if not solved_now:
         _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)
@@ -98,7 +102,7 @@ def record_hunt(checkout: Checkout, kata: Kata, notify: Notify) -> None:
 
 def reset(checkout: Checkout, kata: Kata, notify: Notify, *, copies: str = "backups") -> Path | None:
     """Restores the stub. Returns the copy of the old file in .dojo/`copies`/, or None if it was the stub already."""
-    text = stub(checkout, kata.name)
+    text = learners_stub(checkout, kata.name)
     file = checkout.answer(kata.name)
     copy, put_aside = None, ""
     if file.exists() and file.read_bytes() != text.encode():

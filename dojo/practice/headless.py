@@ -9,7 +9,7 @@ from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.core.outcome import sentences_of
 from dojo.core.paths import Checkout
-from dojo.core.stubs import HANDED_OUT
+from dojo.core.stubs import handed_out
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Ready, Verdict
 from dojo.practice import actions
@@ -114,5 +114,5 @@ def facts(checkout: Checkout, live_run: LiveRun) -> dict[str, Any]:
         "to_write": [] if failure else live_run.unwritten,
         "printed": printed,
         "printed_when": when,
-        "notices": [*live_run.notices, *([HANDED_OUT] if names_nothing else [])],
+        "notices": [*live_run.notices, *([handed_out()] if names_nothing else [])],
     }

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from dojo.core.outcome import COMPARING, Outcome, harmless, sentences_of
+from dojo.core.outcome import Outcome, comparing, harmless, sentences_of
 from dojo.practice.live_run import LiveRun
 from dojo.practice.pages import NO_CURSOR, Entry
 from dojo.practice.terminal import Terminal
@@ -98,7 +98,7 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
         for sentence in sentences_of(live_run.diagnoses):
             parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
         if live_run.comparing:
-            parts += ["", paragraph(COMPARING.format(live_run.comparing), "dim", 3)]
+            parts += ["", paragraph(comparing(live_run.comparing), "dim", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)

@@ -16,7 +16,6 @@ from dojo.core import answers
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
 from dojo.core.paths import Checkout
-from dojo.core.stubs import stub
 
 MAX_STUBS_TRIED = 40  # of a kata's history, to find the one that an answer was begun from
 
@@ -107,7 +106,7 @@ def _bring_up(checkout: Checkout, kata: str, record: Path) -> Iterator[str]:
     except (OSError, UnicodeDecodeError) as error:
         yield f"{checkout.shown(checkout.answer(kata))} cannot be read ({error}), so it stays as it is."
         return
-    new = stub(checkout, kata)
+    new = answers.learners_stub(checkout, kata)
     base = answers.base(checkout, kata)
     old = base.read_text(encoding="utf-8") if base.is_file() else _begun_from(checkout, kata, answer, new)
     if old == new:

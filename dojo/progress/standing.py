@@ -4,11 +4,16 @@ from collections.abc import Callable, Iterable
 
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say, to_say
 from dojo.core.paths import Checkout
 from dojo.progress import runs
 from dojo.progress.runs import Progress
 
-MARKS = {"solved": ("✓", "green"), "started": ("◐", "yellow"), "not started": ("·", "dim")}  # state -> (mark, style)
+MARKS = {  # state -> (mark, style)
+    to_say("solved"): ("✓", "green"),
+    to_say("started"): ("◐", "yellow"),
+    to_say("not started"): ("·", "dim"),
+}
 
 
 def describe_progress(kata: Kata, progress: Progress) -> str:
@@ -16,14 +21,24 @@ def describe_progress(kata: Kata, progress: Progress) -> str:
 
     A filled square is a stage that passes.
     """
-    changed = ", file changed since" if progress.changed else ""
+    changed = say(", file changed since") if progress.changed else ""
     stages = "".join("■" if n in progress.stages else "□" for n in range(1, len(kata.stages) + 1))
-    figures = f"{stages} {progress.passed} of {progress.total} tests{changed}"
+    figures = say(
+        "{stages} {passed} of {total} tests{changed}",
+        stages=stages,
+        passed=progress.passed,
+        total=progress.total,
+        changed=changed,
+    )
     if progress.state == "started":
         return figures
     if progress.state == "not started":
-        return "not started"
-    return f"solved{changed}" if progress.passes or not progress.total else f"solved; now {figures}"
+        return say("not started")
+    return (
+        say("solved{changed}", changed=changed)
+        if progress.passes or not progress.total
+        else say("solved; now {figures}", figures=figures)
+    )
 
 
 def standing_of(checkout: Checkout, katas: Iterable[Kata], notify: Callable[[str], object]) -> dict[str, Progress]:

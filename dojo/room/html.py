@@ -1,6 +1,6 @@
 """The HTML of what the room shows; every value that comes from a kata, a test or a learner is escaped."""
 
-from dojo.core.outcome import COMPARING
+from dojo.core import outcome
 from dojo.core.paths import Checkout
 from dojo.practice import html
 from dojo.practice.headless import facts
@@ -15,7 +15,7 @@ def render(template: str, **values: object) -> str:
 def render_verdict(checkout: Checkout, live_run: LiveRun) -> tuple[str, str]:
     """The verdict, and the lights of the stages with the count."""
     known = facts(checkout, live_run)
-    comparing = COMPARING.format(live_run.comparing) if live_run.comparing else ""
+    comparing = outcome.comparing(live_run.comparing) if live_run.comparing else ""
     values = {
         **known,
         "running": live_run.waiting,

@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process whose torch has used several threads cannot fork safely
+os.environ["KATA_LANG"] = "en"  # whatever the machine speaks
 
 import pytest
 

@@ -9,7 +9,7 @@ from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import digest
 from dojo.core.paths import Checkout
-from dojo.core.stubs import HANDED_OUT
+from dojo.core.stubs import handed_out
 from dojo.engine.file_watcher import EMPTY_DIGEST
 from dojo.engine.messages import Job, Message, Ready, Verdict
 from dojo.practice import actions, screen
@@ -241,7 +241,7 @@ class WatchApp(App):
         missing = not self.settles_at and not self.file.is_file()
         lines = screen.verdict(self.terminal, self.checkout.shown(self.file), self.live_run, missing, step_key="f")
         if self.live_run.failure and not self.checkout.solutions.is_dir():
-            lines += self.terminal.lines("", screen.paragraph(HANDED_OUT, "dim", 3))
+            lines += self.terminal.lines("", screen.paragraph(handed_out(), "dim", 3))
         return lines
 
     def footer(self) -> list[str]:

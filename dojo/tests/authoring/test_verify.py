@@ -13,7 +13,7 @@ from dojo.authoring.verify import proof
 from dojo.authoring.verify import report as results
 from dojo.authoring.verify.mutants import mutants
 from dojo.authoring.verify.report import ProofReport, Survivor
-from dojo.cli import tables
+from dojo.cli import dev_tables
 from dojo.cli.main import main
 from dojo.tests.checkouts import EDGES, MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
 
@@ -227,7 +227,7 @@ def test_a_kept_proof_is_told_below_the_table():
     """In the table it would leave the other columns no room on a terminal of 80 columns."""
     out = Console(file=io.StringIO(), width=80)
     kept = ProofReport("hyperparameter_search", tests=69, seconds=0.4, mistakes=67, caught=67, proved_on="2026-11-29")
-    tables.verify_table(out, [kept, ProofReport("tiny")])
+    dev_tables.verify_table(out, [kept, ProofReport("tiny")])
     lines = out.file.getvalue().splitlines()
     assert lines[0].split() == ["kata", "tests", "time", "mistakes", "named", "mutants", "rate", "others", "peers"]
     assert lines[1].startswith("hyperparameter_search")
@@ -243,7 +243,7 @@ def test_rejected_alternatives_are_counted(reports):
 def printed_table(report):
     """What `kata dev verify` prints for this report, as one line of words."""
     out = Console(file=io.StringIO(), width=120)
-    tables.verify_table(out, [report])
+    dev_tables.verify_table(out, [report])
     return " ".join(out.file.getvalue().split())
 
 

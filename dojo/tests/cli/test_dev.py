@@ -14,7 +14,7 @@ from dojo.core.paths import Checkout
 from dojo.tests.checkouts import REPOSITORY, pytest_in, solve
 from dojo.tests.cli.commands import environment, kata, program
 
-COMMANDS = ["bench", "export", "new", "notebooks", "render", "verify"]
+COMMANDS = ["bench", "export", "new", "notebooks", "render", "translate", "verify"]
 
 
 def test_dev_help_lists_its_commands():

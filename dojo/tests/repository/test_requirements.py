@@ -260,6 +260,7 @@ def test_every_module_of_the_trainer_loads_but_those_of_extras(light):
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout.splitlines() == [
         "dojo.authoring.bench.plot matplotlib",
+        "dojo.authoring.sentences babel",
         "dojo.notebook.magics IPython",
         *(
             f"dojo.room.{module} nicegui"
@@ -330,4 +331,9 @@ def test_what_is_imported_is_declared():
     imported = {canonicalize_name(owner) for module in modules for owner in owners.get(module, [module])}
     optional = names([*EXTRAS["notebooks"], *EXTRAS["cohort"], *EXTRAS["tutor"], *EXTRAS["room"], *EXTRAS["peers"]])
     # nbval and ipykernel bring the first two; the third is for the check of the links, which is the repository's own
-    assert imported - names(PROJECT["dependencies"]) - optional <= {"nbformat", "jupyter-client", "markdown-it-py"}
+    assert imported - names(PROJECT["dependencies"]) - optional <= {
+        "babel",
+        "nbformat",
+        "jupyter-client",
+        "markdown-it-py",
+    }
