@@ -42,6 +42,8 @@ def brought_up_to_date(code: str, help_texts: Iterable[str]) -> Catalog:
         found.add(text)
     catalog = read(code)
     catalog.update(found)
+    for key in [key for key, message in catalog.obsolete.items() if not any(message.string or ())]:
+        del catalog.obsolete[key]  # nobody had translated it
     return catalog
 
 
