@@ -1,6 +1,7 @@
 """Packs: folders of katas of one's own, with the anatomy of the repository, and copies of them to hand out."""
 
 import json
+import re
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -129,7 +130,11 @@ def shared_lines(checkout: Checkout, names: Sequence[str], folder: Path) -> list
 
 
 def _left_out(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if name in WITH_ANSWERS or name == "__pycache__" or name.endswith(".pyc")]
+    def is_left_out(name: str) -> bool:
+        translated = re.sub(r"\.[a-z]+\.toml$", ".toml", name)  # mistakes.zh.toml tells what mistakes.toml tells
+        return translated in WITH_ANSWERS or name == "__pycache__" or name.endswith(".pyc")
+
+    return [*filter(is_left_out, names)]
 
 
 def _check_empty(folder: Path) -> None:

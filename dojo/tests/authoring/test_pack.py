@@ -118,12 +118,16 @@ def test_a_pack_has_no_pages_to_write(mine):
 def test_a_copy_to_hand_out_holds_no_answers(mine, tmp_path):
     """Stubs and tests, and of the rest nothing; what needs it says so."""
     mine.mistakes("tiny").with_name("peers").mkdir()
+    for name in ("kata", "stub", "mistakes"):
+        (mine.tests("tiny") / f"{name}.zh.toml").write_text("text = []")
     result = kata("--pack", str(mine.root), "dev", "export", "out")
     assert "out holds 1 of 1 katas" in result.output
     os.environ["KATA_PACK"] = ""
     copy = Checkout((tmp_path / "out").resolve())
     assert sorted(path.name for path in copy.tests("tiny").iterdir()) == [
         "kata.toml",
+        "kata.zh.toml",
+        "stub.zh.toml",
         "test_1_core.py",
         "test_2_edges.py",
     ]
