@@ -62,22 +62,35 @@ class Mutant:
 def mutants(source: str, name: str) -> list[Mutant]:
     """Returns every mutant of the reference called `name`, in the order of its lines. No two have the same code."""
     fences = find_fences(source, name)
-    tree = ast.parse(source)
-    plain = ast.unparse(tree)
+    ranges, owners = [(fence.begin, fence.end) for fence in fences], {fence.owner for fence in fences}
+    statements = [ast.Module([statement], []) for statement in ast.parse(source).body]
+    parts = [ast.unparse(statement) for statement in statements]
+    plain = _one_text(statements, parts)
     texts = {plain}
     uses: Counter[str] = Counter()
     result: list[Mutant] = []
-    for owner, lines, put, new, old in _points(tree, [(f.begin, f.end) for f in fences], {f.owner for f in fences}):
-        put(new)
-        text = ast.unparse(ast.fix_missing_locations(tree))
-        put(old)
-        if text not in texts:
-            texts.add(text)
-            change = f"{owner}: {_change(plain, text)}"
-            uses[change] += 1
-            suffix = f" ({uses[change]})" if uses[change] > 1 else ""  # the same change to an equal line further down
-            result.append(Mutant(change + suffix, text + "\n", lines))
+    for number, (statement, part) in enumerate(zip(statements, [*parts], strict=True)):
+        for owner, lines, put, new, old in _points(statement, ranges, owners):
+            put(new)
+            parts[number] = ast.unparse(ast.fix_missing_locations(statement))
+            put(old)
+            text = _one_text(statements, parts)
+            if text not in texts:
+                texts.add(text)
+                change = f"{owner}: {_change(plain, text)}"
+                uses[change] += 1
+                again = (
+                    f" ({uses[change]})" if uses[change] > 1 else ""
+                )  # the same change to an equal line further down
+                result.append(Mutant(change + again, text + "\n", lines))
+        parts[number] = part
     return result
+
+
+def _one_text(statements: list[ast.Module], parts: list[str]) -> str:
+    """The text of a module of these statements, as ast.unparse() would lay it out."""
+    heads = ("\n" if isinstance(module.body[0], DEFINITIONS) else "" for module in statements)
+    return "\n".join(head + part for head, part in zip(heads, parts, strict=True)).removeprefix("\n")
 
 
 def _points(tree: ast.Module, ranges: list[tuple[int, int]], owners: set[str]) -> Iterator[Point]:

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -27,16 +28,21 @@ def test_source(checkout: Checkout, outcome: Outcome) -> TestSource | None:
     for file in checkout.test_files(outcome.kata):
         try:
             text = file.read_text(encoding="utf-8")
-            functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+            node = _functions(text).get(name)
         except (OSError, SyntaxError, ValueError):
             continue
-        for node in functions:
-            if node.name == name:
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                lines = text.splitlines()[first - 1 : node.end_lineno]
-                place = f"{checkout.shown(file)}, line {first}"
-                return TestSource(place, ast.get_docstring(node) or "", "\n".join(lines))
+        if node:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            lines = text.splitlines()[first - 1 : node.end_lineno]
+            place = f"{checkout.shown(file)}, line {first}"
+            return TestSource(place, ast.get_docstring(node) or "", "\n".join(lines))
     return None
+
+
+@lru_cache(maxsize=4)  # the files of a kata, whose tests are looked at one after the other
+def _functions(source: str) -> dict[str, ast.FunctionDef]:
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    return {node.name: node for node in reversed(nodes)}  # of two with one name the first
 
 
 def page(terminal: Terminal, checkout: Checkout, outcome: Outcome) -> list[str]:
