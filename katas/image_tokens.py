@@ -22,7 +22,6 @@ for the projector and the layer; Hendrycks and Gimpel, "Gaussian Error Linear Un
 """
 
 from collections.abc import Sequence
-from itertools import islice
 
 import torch
 from jaxtyping import Float, Int64

@@ -22,7 +22,6 @@ for the projector and the layer; Hendrycks and Gimpel, "Gaussian Error Linear Un
 """
 
 from collections.abc import Sequence
-from itertools import islice
 
 import torch
 from jaxtyping import Float, Int64
@@ -124,17 +123,18 @@ def splice(
     batch, length, dim = embeddings.shape
     if ids.shape != (batch, length):
         raise ValueError(f"ids {[*ids.shape]} do not belong to embeddings {[*embeddings.shape]}")
-    if len(images_per_row) != batch or min(images_per_row, default=0) < 0 or sum(images_per_row) != len(features):
+    if len(images_per_row) != batch or sum(images_per_row) != len(features) or any(n < 0 for n in images_per_row):
         raise ValueError(f"{len(features)} pictures in {batch} rows are not {[*images_per_row]}")
     if any(each.shape[-1] != dim for each in features):
         raise ValueError(f"tokens should be {dim} wide, got {[each.shape[-1] for each in features]}")
-    is_image = ids == image_id
-    sizes = iter([len(each) for each in features])
-    # The check of each row comes before any token is moved: a total that is right hides two rows that are wrong.
-    for row, (count, images) in enumerate(zip(is_image.sum(1).tolist(), images_per_row, strict=True)):
-        tokens = sum(islice(sizes, images))
+    is_image, begin = ids == image_id, 0
+    # Each row is checked before any token is moved: a total that is right hides two rows that are wrong.
+    for row, count in enumerate(is_image.sum(1).tolist()):
+        end = begin + images_per_row[row]
+        tokens = sum(len(each) for each in features[begin:end])
         if count != tokens:
-            raise ValueError(f"row {row} has {count} placeholders, but its {images} pictures have {tokens} tokens")
+            raise ValueError(f"row {row} has {count} placeholders, but its pictures have {tokens} tokens")
+        begin = end
     # Row by row and from left to right is the order of the features, too.
     joined = torch.cat([embeddings.new_empty(0, dim), *features]).to(embeddings.dtype)
     return embeddings.masked_scatter(is_image[..., None], joined)

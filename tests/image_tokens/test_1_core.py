@@ -62,19 +62,19 @@ def test_the_activation_is_gelu():
 
 
 def test_a_worked_token():
-    """GELU keeps numbers as large as these. First 2 x 3 weights and their biases, 11, 22 and 34, then 3 x 3 and theirs."""
+    """GELU keeps numbers as large as these, and makes 0 of negative ones. The hidden numbers are 11, 22 and -34, of which the last becomes 0."""
     layer = projector(
         None,
         2,
         3,
-        linear_1_weight=numbers(1, 0, 0, 1, 1, 1).reshape(3, 2),
-        linear_1_bias=numbers(1, 2, 4),
-        linear_2_weight=numbers(1, 0, 0, 1, -1, 0, 0, 0, 2).reshape(3, 3),
+        linear_1_weight=numbers(1, 0, 0, 1, -1, -1).reshape(3, 2),
+        linear_1_bias=numbers(1, 2, -4),
+        linear_2_weight=numbers(1, 0, 0, 1, -1, 0, 0, 1, 2).reshape(3, 3),
         linear_2_bias=numbers(-1, 0.5, 0.25),
     )
     what = "the token of the features [10, 20]"
     expect_close(
-        layer(numbers(10, 20)), numbers(10, -10.5, 68.25), what=what, hint="linear_2(gelu(linear_1(features)))"
+        layer(numbers(10, 20)), numbers(10, -10.5, 22.25), what=what, hint="linear_2(gelu(linear_1(features)))"
     )
 
 

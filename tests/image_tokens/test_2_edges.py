@@ -210,6 +210,16 @@ def test_wrong_numbers_of_pictures_are_refused(rng, images_per_row):
         splice(**given)
 
 
+@pytest.mark.parametrize(
+    ("rows", "images_per_row", "count"), [((".a.", ".b."), [1, 1], 3), (("...", ".a."), [-1, 2], 1)]
+)
+def test_pictures_without_a_row_are_refused(rng, rows, images_per_row, count):
+    """Each row has as many placeholders as tokens here, but a picture is left over, or counted backwards."""
+    given = pictured(rng, *rows) | {"images_per_row": images_per_row, "features": list(randn(rng, count, 1, 3))}
+    with expect_raises(what=f"images_per_row={images_per_row} of {count} pictures", hint="the sum, and none below 0"):
+        splice(**given)
+
+
 @pytest.mark.parametrize("width", [2, 4, 6])
 def test_tokens_of_another_width_are_refused(rng, width):
     """Features that no projector has seen. The wider ones would fill the row with the start of their numbers."""

@@ -1,5 +1,7 @@
 """Stage 4. Few passes over the embeddings, no loop over tokens."""
 
+import torch
+
 from dojo.testing import expect_flat_operators, expect_traffic
 from katas.image_tokens import splice
 
@@ -9,8 +11,6 @@ from .helpers import pictured
 def test_few_passes_over_the_embeddings(rng, cost):
     """8 rows of 4096 tokens, 4096 wide, are 268 MB in bfloat16. A one-hot matrix of places and tokens is as large again
     for each 4096 tokens, and its product costs more than a layer of the model."""
-    import torch
-
     given = pictured(rng, "." * 20 + "a" * 150 + ".." + "b" * 28, "." * 160 + "c" * 40, dim=8, dtype=torch.float32)
     with cost() as spent:
         splice(**given)
