@@ -18,14 +18,17 @@ PROMPTS += [("kept", ".a.b", None), ("kept", "....", None), ("wrong", ".a.b", [2
 PROMPTS += [("wrong", "...", [2]), ("wrong", "a", []), ("wrong", "a", [0]), ("wrong", "ab", [3, -1])]
 ROWS = [".aaa.", "aaa", "a...", "aa.bbb", ".aaabb", ".a.b.c.", "...", ".aa.. bbb.. ...cc", "..... .aa.. .bbbb"]
 ROWS += ["aa.b. ..... .ccc.", "..... a.bbc", ".a.bb cc.d.", ".abb. .....", "... ..."]
-# Rows, tokens of each picture, and the numbers that the sentence should hold.
-UNEVEN = [(".a. bb. .cc", [1, 1, 3], {1, 2}), ("... aa.", [5], {1, 2, 5}), ("..... aaaaa", [3], {1, 5, 3})]
-UNEVEN += [("......... ..a...... .bbbbb...", [1, 7], {2, 5, 7}), (".aaaaa.. .bb.....", [4, 3], {0, 5, 4})]
-UNEVEN += [(".aa. .bb.", [4, 4], {0, 2, 4}), (".aaaa .bbbb", [2, 2], {0, 4, 2})]
+# Rows that do not fit, the tokens of their pictures and how many each row has; the last with what may stand in a sentence.
+UNEVEN = [(".a. bb. .cc", [1, 1, 3], [1, 1, 1]), ("... aa.", [5], [0, 1]), ("..... aaaaa", [3], [0, 1])]
+UNEVEN += [(".aa. .bb.", [4, 4], [1, 1]), (".aaaa .bbbb", [2, 2], [1, 1]), (".aa.. bbb..", [2], [1, 0])]
+LONG, NUMBERS = (
+    ("......... ..a...... " + 3 * "......... " + ".bbbb.... ......... .........", [1, 9], [0, 1, 0, 0, 0, 1, 0, 0]),
+    {4, 5, 6, 9},
+)
 COUNTS = [[1], [1, 1, 0], [2, 1], [1, 0], [0, 1], [3, -1], [-1, 3], []]
 SHAPES = [(2, 4), (1, 5), (2, 1), (1, 10), (5, 2), (10,)]
 DTYPES = [(SINGLE, HALF), (BRAIN, SINGLE), (HALF, SINGLE), (SINGLE, DOUBLE), (HALF, BRAIN)]
-LABELS = [(".aa..", IMAGE), (".aa.", 0), (".aa.", 7), ("a.bb.", IMAGE), (".aa. .... bb.c", IMAGE), ("...", IMAGE)]
+LABELS = [("..aa..", IMAGE), (".aa.", 0), (".aa.", 7), ("a.bb.", IMAGE), (".aa. .... bb.c", IMAGE), ("...", IMAGE)]
 
 
 def cases(rng):
@@ -38,7 +41,10 @@ def cases(rng):
         given = randn(rng, *shape)
         yield Case(f"{part} {shape}", of="Projector.forward", part=part, values=values, features=given)
     for part, rows, sizes, image_id in [(*each, IMAGE) for each in PROMPTS] + [("ids", ".a..", None, 7)]:
-        ids, drawn = prompt(rng, rows, image_id)[0].tolist(), randint(rng, 2, 5, len(names(rows))).tolist()
+        ids, drawn = (
+            prompt(rng, rows, image_id)[0].tolist(),
+            (torch.randperm(4, generator=rng) + 2).tolist()[: len(names(rows))],
+        )
         more = [ids, image_id, drawn if sizes is None else sizes]
         yield Case(f"{part} {rows} {sizes} {image_id}", of="expand_placeholders", part=part, more=more)
     yield from splices(rng)
@@ -89,10 +95,12 @@ def splices(rng):
         yield unlike
     small = case("small", ".aa.", "beside large")
     small.more[0] *= 1e12
-    yield small
+    digits = case("digits", ".aa.")
+    digits.more[0], digits.more[2][0] = 1 + 1e-9 * digits.more[0], 1 + 1e-9 * digits.more[2][0]
+    yield from (small, digits)
     yield from (case("dtype", ".aa.", f"{dtypes}", dtypes) for dtypes in DTYPES)
-    for part in ("refused", "sentence"):
-        yield from (case(part, rows, f"{sizes}", sizes=sizes) for rows, sizes, _ in UNEVEN)
+    for part, fit in [*(("refused", each) for each in UNEVEN), ("sentence", LONG)]:
+        yield case(part, fit[0], f"{fit[1]}", sizes=fit[1], counts=fit[2])
     yield from (case("row", ".a. .b.", f"wrong {counts}", counts=counts) for counts in COUNTS)
     yield case("row", ".a. .b.", "wrong, three", sizes=[1, 1, 1])
     yield case("row", "... .a.", "wrong [-1, 2]", counts=[-1, 2])
@@ -156,8 +164,8 @@ def tokens(kata, case):
         return {"dtype": str(layer.to(BRAIN)(features.to(BRAIN)).dtype)}
     if "gradient" not in case.part:
         return {"tokens": layer(features)}
-    leaf = own.get(case.part.split(" ")[-1], features)
-    return {"gradient": gradient(layer(features), [leaf.requires_grad_()])}
+    leaf = own.get(case.part.split(" ")[-1], features).requires_grad_()
+    return {"gradient": gradient(layer(features), [leaf])}
 
 
 def splice(kata, case):
@@ -184,6 +192,8 @@ def splice(kata, case):
         return {"after": [len(features), counts]}
     if case.part == "lean":
         return {"lean": spent.bytes <= 10 * embeddings.nbytes}
+    if case.part == "digits":
+        return {"digits": 1e9 * (got - 1)}
     return {"row": got[:, 1:3] if case.part == "small" else got.isfinite() if case.part == "finite" else got}
 
 
@@ -194,9 +204,8 @@ def attempt(kata, case):
     except NotImplementedError:
         raise
     except ValueError as error:
-        wanted = next((numbers for rows, sizes, numbers in UNEVEN if f"{rows} {sizes}" in case.name), set())
-        named = sorted({int(number) for number in re.findall(r"\d+", str(error))} & wanted)
-        return {"numbers": named} if case.part == "sentence" else {"refused": True}
+        numbers = NUMBERS.intersection(map(int, re.findall(r"\d+", str(error))))
+        return {"numbers": sorted(numbers)} if case.part == "sentence" else {"refused": True}
     except Exception:
         return {"refused": False}
     return {"refused": False} if case.part != "dtype" else {"dtype": str(got.dtype)}

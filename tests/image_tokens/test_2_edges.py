@@ -11,7 +11,7 @@ from katas.image_tokens import expand_placeholders, image_labels, select_feature
 from .helpers import IMAGE, ORDER, check_splice, expect_spliced, pictured, prompt
 
 ONE_BY_ONE = "walk through the ids once; the i-th placeholder takes sizes[i]"
-# Placeholders, and which pictures each row has: 2 tokens the first, 2 the second. Then the row, placeholders, tokens.
+# Placeholders, the tokens of each picture and the pictures of each row; then what does not fit: row, placeholders, tokens.
 UNEVEN = [
     ((".aaa....", ".bbb...."), (2, 4), (1, 1), (0, 3, 2)),  # 6 and 6: the total is right
     (("aaaaa...", ".bb....."), (5, 7), (1, 1), (1, 2, 7)),
@@ -19,6 +19,7 @@ UNEVEN = [
     (("..aa....", "........"), (2, 5), (1, 1), (1, 0, 5)),
     (("........", ".aaaaaa."), (3, 3), (2, 0), (0, 0, 6)),
     ((".aaaa.b.", "........"), (3, 4), (2, 0), (0, 5, 7)),
+    ((".aa.....", "bbb....."), (2,), (1, 0), (1, 3, 0)),
 ]
 
 
