@@ -7,62 +7,55 @@ import torch
 from dojo.testing import measure, randint, randn
 from dojo.testing.probes import Case, Pairs
 
+SELECT, EXPAND, SPLICE, LABELS = "select_features", "expand_placeholders", "splice", "image_labels"
 HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
 INF, IMAGE = float("inf"), -200
 WANTED = {"linear_1.weight": (4, 3), "linear_1.bias": (4,), "linear_2.weight": (4, 4), "linear_2.bias": (4,)}
 FEATURES = [("activation", (5, 3)), ("tokens", (3,)), ("tokens", (2, 4, 3)), ("dtype", (2, 3))]
 FEATURES += [(f"gradient of {each}", (2, 3)) for each in ("features", *WANTED)]
-# A point is text, a letter a placeholder of the picture of this name.
-PROMPTS = [("ids", each, None) for each in (".a..", "a", ".ab.", "ab", ".a.b.", "a.b.c", "....", "")]
-PROMPTS += [("kept", ".a.b", None), ("kept", "....", None), ("wrong", ".a.b", [2]), ("wrong", "a.", [2, 2])]
-PROMPTS += [("wrong", "...", [2]), ("wrong", "a", []), ("wrong", "a", [0]), ("wrong", "ab", [3, -1])]
+# A point is text, a letter a placeholder of the picture of this name; a space is between two rows.
+PROMPTS = [("ids", each, None) for each in (".a..", "a", ".ab.", "ab", ".a.b.", "a.b.c", "....")]
+PROMPTS += [("kept", ".a.b", None), ("new", "....", None), ("ids", ".a.b", [2]), ("ids", "a.", [2, 2])]
+PROMPTS += [("ids", "...", [2]), ("ids", "a", []), ("ids", "a", [0]), ("ids", "ab", [3, -1])]
 ROWS = [".aaa.", "aaa", "a...", "aa.bbb", ".aaabb", ".a.b.c.", "...", ".aa.. bbb.. ...cc", "..... .aa.. .bbbb"]
 ROWS += ["aa.b. ..... .ccc.", "..... a.bbc", ".a.bb cc.d.", ".abb. .....", "... ..."]
-# Rows that do not fit, the tokens of their pictures and how many each row has; the last with what may stand in a sentence.
+# Rows that do not fit, the tokens of their pictures, and how many pictures each row has.
 UNEVEN = [(".a. bb. .cc", [1, 1, 3], [1, 1, 1]), ("... aa.", [5], [0, 1]), ("..... aaaaa", [3], [0, 1])]
 UNEVEN += [(".aa. .bb.", [4, 4], [1, 1]), (".aaaa .bbbb", [2, 2], [1, 1]), (".aa.. bbb..", [2], [1, 0])]
-LONG, NUMBERS = (
-    ("......... ..a...... " + 3 * "......... " + ".bbbb.... ......... .........", [1, 9], [0, 1, 0, 0, 0, 1, 0, 0]),
-    {4, 5, 6, 9},
-)
+NUMBERS = {4, 5, 6, 9}  # of the last one's row 5, also counted from 1, its placeholders and its tokens
+UNEVEN += [("...... ..a... ...... ...... ...... .bbbb. ...... ......", [1, 9], [0, 1, 0, 0, 0, 1, 0, 0])]
 COUNTS = [[1], [1, 1, 0], [2, 1], [1, 0], [0, 1], [3, -1], [-1, 3], []]
 SHAPES = [(2, 4), (1, 5), (2, 1), (1, 10), (5, 2), (10,)]
 DTYPES = [(SINGLE, HALF), (BRAIN, SINGLE), (HALF, SINGLE), (SINGLE, DOUBLE), (HALF, BRAIN)]
-LABELS = [("..aa..", IMAGE), (".aa.", 0), (".aa.", 7), ("a.bb.", IMAGE), (".aa. .... bb.c", IMAGE), ("...", IMAGE)]
+LABELLED = [("labels", "..aa..", IMAGE), ("labels", ".aa.", 0), ("labels", ".aa.", 7), ("labels", "a.bb.", IMAGE)]
+LABELLED += [
+    ("labels", ".aa. .... bb.c", IMAGE),
+    ("labels", "...", IMAGE),
+    ("kept", ".aa.", IMAGE),
+    ("new", "...", IMAGE),
+]
 
 
 def cases(rng):
-    for part, layer in [("values", each) for each in (None, -1, 0, 1, 2, -3, 4, 9, -5)] + [("gradient", None)]:
-        yield Case(f"{part} {layer}", of="select_features", part=part, states=randn(rng, 4, 2, 4, 3), layer=layer)
-    for part in ("shapes", "trains", "numbers"):
+    for part, layer in [("features", each) for each in ((), -1, 0, 1, 2, -3, 4, 9, -5)] + [("gradient of 0", ())]:
+        more = [list(randn(rng, 4, 2, 4, 3)), *([] if layer == () else [layer])]
+        yield Case(f"{part} {layer}", of=SELECT, part=part, more=more)
+    for part in ("shapes", "frozen", "numbers"):
         yield Case(part, of="Projector", part=part, sides=randint(rng, 2, 9, 2).tolist())
     for part, shape in FEATURES:
-        values = {name: randn(rng, *size) for name, size in WANTED.items()}
-        given = randn(rng, *shape)
+        values, given = {name: randn(rng, *size) for name, size in WANTED.items()}, randn(rng, *shape)
         yield Case(f"{part} {shape}", of="Projector.forward", part=part, values=values, features=given)
     for part, rows, sizes, image_id in [(*each, IMAGE) for each in PROMPTS] + [("ids", ".a..", None, 7)]:
-        ids, drawn = (
-            prompt(rng, rows, image_id)[0].tolist(),
-            (torch.randperm(4, generator=rng) + 2).tolist()[: len(names(rows))],
-        )
-        more = [ids, image_id, drawn if sizes is None else sizes]
-        yield Case(f"{part} {rows} {sizes} {image_id}", of="expand_placeholders", part=part, more=more)
+        drawn = (torch.randperm(4, generator=rng) + 3).tolist()[: len(names(rows))]
+        more = [prompt(rng, rows, image_id)[0].tolist(), image_id, drawn if sizes is None else sizes]
+        yield Case(f"{part} {rows} {sizes} {image_id}", of=EXPAND, part=part, more=more)
     yield from splices(rng)
-    for part, rows, image_id in [("", *each) for each in LABELS] + [("kept", ".aa.", IMAGE), ("new", "...", IMAGE)]:
-        yield labelled(rng, part, prompt(rng, rows, image_id), image_id, f"{rows} {image_id}")
-    held = labelled(rng, "", prompt(rng, ".aa..", 7), 7, "held by labels")
-    held.labels[0, 0], held.labels[0, 2], held.labels[0, 4] = 7, -100, -100
-    yield held
-    for shape in SHAPES:
-        ids = prompt(rng, "..a.. ..a..").flatten()[: torch.Size(shape).numel()].reshape(shape)
-        yield Case(
-            f"wrong {shape}", of="image_labels", part="", labels=randint(rng, 50, 90, 2, 5), ids=ids, image_id=IMAGE
-        )
-
-
-def labelled(rng, part, ids, image_id, name):
-    labels = randint(rng, 50, 90, *ids.shape)
-    return Case(f"{part} {name}", of="image_labels", part=part, labels=labels, ids=ids, image_id=image_id)
+    for part, rows, image_id in [*LABELLED, ("labels", ".aa...", 7), *(("labels", shape, IMAGE) for shape in SHAPES)]:
+        ids = wrong_ids(rng, rows) if isinstance(rows, tuple) else prompt(rng, rows, image_id)
+        labels = randint(rng, 50, 90, *([2, 5] if isinstance(rows, tuple) else ids.shape))
+        if rows == ".aa...":  # labels that hold image_id and -100
+            labels[0, 0], labels[0, 2], labels[0, 4] = 7, -100, -100
+        yield Case(f"{part} {rows} {image_id}", of=LABELS, part=part, more=[labels, ids, image_id])
 
 
 def names(rows):
@@ -70,9 +63,13 @@ def names(rows):
 
 
 def prompt(rng, rows, image_id=IMAGE):
-    drawn = torch.tensor([[place != "." for place in row] for row in rows.split(" ")]).bool()
+    drawn = torch.tensor([[place != "." for place in row] for row in rows.split(" ")])
     ids = randint(rng, 1, 40, *drawn.shape)
     return ids.where(ids != image_id, 41).masked_fill(drawn, image_id)
+
+
+def wrong_ids(rng, shape):
+    return prompt(rng, "..... .....").flatten()[: torch.Size(shape).numel()].reshape(shape)
 
 
 def splices(rng):
@@ -82,55 +79,81 @@ def splices(rng):
         features = [randn(rng, size, dim + wider).to(dtypes[1]) for size in sizes]
         counts = [len(names(row)) for row in rows.split(" ")] if counts is None else counts
         more = [embeddings, ids, features, counts, image_id]
-        return Case(f"{part} {rows} {name}", of="splice", part=part, more=more)
+        return Case(f"{part} {rows} {name}", of=SPLICE, part=part, more=more)
 
     yield from (case("row", rows) for rows in ROWS)
     yield from (case("row", ".aa.", f"of {image_id}", image_id=image_id) for image_id in (0, 7))
     yield from (case("row", ".aa.b .....", f"{dim} wide", dim=dim) for dim in (1, 7))
-    yield from (case(part, ".aa.b ccc..") for part in ("text gradient", "picture gradient", "kept", "lists", "strided"))
-    yield case("text gradient", "... ...")
+    yield from (case(part, ".aa.b ccc..") for part in ("gradient of 0", "gradient of 2", "kept", "strided"))
+    yield case("gradient of 0", "... ...")
     for fault, place in ((INF, 1), (float("nan"), 1), (INF, 3)):
         unlike = case("finite", ".aa.b", f"{fault} at {place}")
         unlike.more[0][0, place], unlike.more[2][0][1, 0] = fault, INF if place == 3 else 1.0
         yield unlike
-    small = case("small", ".aa.", "beside large")
+    small, digits = case("small", ".aa.", "beside large"), case("digits", ".aa.")
     small.more[0] *= 1e12
-    digits = case("digits", ".aa.")
     digits.more[0], digits.more[2][0] = 1 + 1e-9 * digits.more[0], 1 + 1e-9 * digits.more[2][0]
-    yield from (small, digits)
-    yield from (case("dtype", ".aa.", f"{dtypes}", dtypes) for dtypes in DTYPES)
-    for part, fit in [*(("refused", each) for each in UNEVEN), ("sentence", LONG)]:
-        yield case(part, fit[0], f"{fit[1]}", sizes=fit[1], counts=fit[2])
+    yield from (small, digits, *(case("dtype", ".aa.", f"{dtypes}", dtypes) for dtypes in DTYPES))
+    for part, (rows, sizes, counts) in [*(("refused", each) for each in UNEVEN), ("sentence", UNEVEN[-1])]:
+        yield case(part, rows, f"{sizes}", sizes=sizes, counts=counts)
     yield from (case("row", ".a. .b.", f"wrong {counts}", counts=counts) for counts in COUNTS)
-    yield case("row", ".a. .b.", "wrong, three", sizes=[1, 1, 1])
-    yield case("row", "... .a.", "wrong [-1, 2]", counts=[-1, 2])
+    yield from (
+        case("row", ".a. .b.", "wrong, three", sizes=[1, 1, 1]),
+        case("row", "... .a.", "wrong", counts=[-1, 2]),
+    )
     yield from (case("row", ".aa.", f"wrong {wider}", wider=wider) for wider in (-1, 1, 3))
     for shape in SHAPES:
         wrong = case("row", "..... .....", f"wrong {shape}")
-        wrong.more[1] = wrong.more[1].flatten()[: torch.Size(shape).numel()].reshape(shape)
+        wrong.more[1] = wrong_ids(rng, shape)
         yield wrong
-    yield case("lean", "." * 8 + "a" * 92 + "b" * 20, dim=8, dtypes=(SINGLE, SINGLE))
-    yield case("loop", ".a.bb", dim=8, dtypes=(SINGLE, SINGLE))
+    yield from (case(part, ".aa.bb", dim=8, dtypes=(SINGLE, SINGLE)) for part in ("lean", "loop"))
 
 
 def run(kata, case):
-    if case.of == "splice":
-        return splice(kata, case)
-    if case.of == "select_features":
-        states = [each.clone().requires_grad_(case.part == "gradient") for each in case.states]
-        got = kata.select_features(states, *([] if case.layer is None else [case.layer]))
-        return {"gradient": gradient(got, states)} if case.part == "gradient" else {"features": got}
-    if case.of == "expand_placeholders":
-        ids, image_id, sizes = case.more
-        given = [list(ids), list(sizes)]
-        got = kata.expand_placeholders(given[0], image_id, given[1])
-        return {"new": got is not given[0], "after": given} if case.part == "kept" else {"ids": got}
-    if case.of == "image_labels":
-        ids = case.ids.clone()
-        got = kata.image_labels(ids if case.part else case.labels.clone(), ids, case.image_id)
-        got += case.part == "new"
-        return {"after": Pairs(ids, case.ids)} if case.part else {"labels": got}
-    return start(kata, case) if case.of == "Projector" else tokens(kata, case)
+    if case.of.startswith("Projector"):
+        return start(kata, case) if case.of == "Projector" else tokens(kata, case)
+    part, function, before, given = case.part, getattr(kata, case.of), copied(case.more), copied(case.more)
+    if part in ("refused", "sentence", "dtype"):
+        return attempt(function, part, given)
+    if part.startswith("gradient"):
+        at = int(part[-1])
+        leaves = [each.requires_grad_() for each in (given[at] if isinstance(given[at], list) else [given[at]])]
+        free = [each * 1 for each in leaves]  # no leaves: changing them is no error
+        given[at] = free if isinstance(given[at], list) else free[0]
+        return {"gradient": gradient(function(*given), leaves)}
+    if part == "strided":
+        given[:2] = given[0].mT.contiguous().mT, given[1].repeat_interleave(2, 1)[:, ::2]
+    if part in ("lean", "loop"):
+        few, many = (measured(function, given, times) for times in (1, 40))
+        lean, loop = many.bytes <= 10 * 40 * given[0].nbytes, many.operators > few.operators + 2
+        return {"lean": lean} if part == "lean" else {"loop": loop}
+    got = function(*given)
+    if part == "new":
+        got += [1] if isinstance(got, list) else 1
+    if part in ("kept", "new"):
+        return {"after": [after(*pair) for pair in zip(given, before, strict=True)]}
+    shown = {"digits": lambda: 1e9 * (got - 1), "small": lambda: got[:, 1:3], "finite": lambda: got.isfinite()}
+    return {part: shown.get(part, lambda: got)()}
+
+
+def copied(given):
+    """Arguments that belong to one call."""
+    return [
+        each.clone() if hasattr(each, "clone") else copied(each) if isinstance(each, list) else each for each in given
+    ]
+
+
+def after(now, before):
+    return Pairs(now, before) if isinstance(now, torch.Tensor) else len(now) if isinstance(now, list) else now
+
+
+def measured(function, given, times):
+    embeddings, ids, features, *more = given
+    features = [each.repeat_interleave(times, 0) for each in features]
+    given = embeddings.repeat_interleave(times, 1), ids.repeat_interleave(times, 1), features, *more
+    with measure() as spent:
+        function(*given)
+    return spent
 
 
 def gradient(got, leaves):
@@ -148,7 +171,7 @@ def start(kata, case):
         own = sorted(kata.Projector(*case.sides).named_parameters())
     finally:
         torch.set_deterministic_debug_mode("default")
-    parts = {"shapes": {n: list(p.shape) for n, p in own}, "trains": all(p.requires_grad for _, p in own)}
+    parts = {"shapes": {n: list(p.shape) for n, p in own}, "frozen": [n for n, p in own if not p.requires_grad]}
     return {case.part: parts.get(case.part, all(bool(p.isfinite().all()) for _, p in own))}
 
 
@@ -168,44 +191,15 @@ def tokens(kata, case):
     return {"gradient": gradient(layer(features), [leaf])}
 
 
-def splice(kata, case):
-    before, features, counts, image_id = case.more[:2], *case.more[2:]
-    if case.part in ("refused", "sentence", "dtype"):
-        return attempt(kata, case)
-    embeddings, ids, features, counts = *(x.clone() for x in before), [x.clone() for x in features], [*counts]
-    if case.part == "strided":
-        embeddings, ids = embeddings.mT.contiguous().mT, ids.repeat_interleave(2, 1)[:, ::2]
-    if "gradient" in case.part:
-        leaves = [each.requires_grad_() for each in ([embeddings] if "text" in case.part else features)]
-        features = [each * 1 for each in features]  # no leaves: changing them is no error
-        return {"gradient": gradient(kata.splice(embeddings * 1, ids, features, counts, image_id), leaves)}
-    with measure() as spent:
-        got = kata.splice(embeddings, ids, features, counts, image_id)
-    if case.part == "loop":
-        features = [each.repeat_interleave(6, 0) for each in features]
-        with measure() as more:
-            kata.splice(embeddings.repeat_interleave(6, 1), ids.repeat_interleave(6, 1), features, counts, image_id)
-        return {"loop": more.operators > spent.operators + 2}
-    if case.part == "kept":
-        return {"after": [Pairs(*pair) for pair in zip((embeddings, ids), before, strict=True)]}
-    if case.part == "lists":
-        return {"after": [len(features), counts]}
-    if case.part == "lean":
-        return {"lean": spent.bytes <= 10 * embeddings.nbytes}
-    if case.part == "digits":
-        return {"digits": 1e9 * (got - 1)}
-    return {"row": got[:, 1:3] if case.part == "small" else got.isfinite() if case.part == "finite" else got}
-
-
-def attempt(kata, case):
+def attempt(splice, part, given):
     """What became of a call that may be an error: whether it is refused, with which numbers, or the dtype of its result."""
     try:
-        got = kata.splice(*case.more)
+        got = splice(*given)
     except NotImplementedError:
         raise
     except ValueError as error:
         numbers = NUMBERS.intersection(map(int, re.findall(r"\d+", str(error))))
-        return {"numbers": sorted(numbers)} if case.part == "sentence" else {"refused": True}
+        return {"numbers": sorted(numbers)} if part == "sentence" else {"refused": True}
     except Exception:
         return {"refused": False}
-    return {"refused": False} if case.part != "dtype" else {"dtype": str(got.dtype)}
+    return {"dtype": str(got.dtype)} if part == "dtype" else {"refused": False}
