@@ -1,7 +1,7 @@
 """How a language model is shown pictures: projector, placeholders, splice, labels.
 
 How does LLaVA show a picture to a language model? Write the selection of the encoder's features, the projector, the
-expansion of the <image> placeholders, the splice of features into the embeddings, and the labels.
+expansion of the image placeholders, the splice of features into the embeddings, and the labels.
 
 The encoder makes a vector of vision_dim numbers for each patch; the projector makes a token of text_dim numbers of it,
 as wide as a text token's embedding. A prompt has one placeholder for each picture, the id image_id. It is repeated until
