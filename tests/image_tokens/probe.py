@@ -40,7 +40,7 @@ def cases(rng):
     for part, layer in [("features", each) for each in ((), -1, 0, 1, 2, -3, 4, 9, -5)] + [("gradient of 0", ())]:
         more = [list(randn(rng, 4, 2, 4, 3)), *([] if layer == () else [layer])]
         yield Case(f"{part} {layer}", of=SELECT, part=part, more=more)
-    for part in ("shapes", "frozen", "numbers"):
+    for part in ("shapes", "names", "frozen", "numbers"):
         yield Case(part, of="Projector", part=part, sides=randint(rng, 2, 9, 2).tolist())
     for part, shape in FEATURES:
         values, given = {name: randn(rng, *size) for name, size in WANTED.items()}, randn(rng, *shape)
@@ -170,7 +170,8 @@ def start(kata, case):
         own = sorted(kata.Projector(*case.sides).named_parameters())
     finally:
         torch.set_deterministic_debug_mode("default")
-    parts = {"shapes": {n: list(p.shape) for n, p in own}, "frozen": [n for n, p in own if not p.requires_grad]}
+    parts = {"shapes": sorted(list(p.shape) for _, p in own), "names": [n for n, _ in own] == sorted(WANTED)}
+    parts |= {"frozen": [n for n, p in own if not p.requires_grad]}
     return {case.part: parts.get(case.part, all(bool(p.isfinite().all()) for _, p in own))}
 
 
