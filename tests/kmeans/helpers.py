@@ -21,6 +21,17 @@ def column(*values):
     return np.array(values, dtype=np.float64)[:, None]
 
 
+def chain(n):
+    """n points on a line, with the sum 0: the border of two clusters that begin with the first two goes on by one point in
+    each iteration, to the end. Each point stands a little before the middle of the means of those before it and those after."""
+    numbers = [-1.0]
+    for i in range(1, n - 1):
+        before = sum(numbers)
+        middle = (before / i - before / (n - i)) / 2
+        numbers.append(0.8 * middle + 0.2 * numbers[-1])
+    return column(*numbers, -sum(numbers))
+
+
 def normal(rng, n, d, spread=1.0):
     """n random points around the origin."""
     return (randn(rng, n, d) * spread).numpy()

@@ -32,10 +32,22 @@ def line(*numbers):
     return torch.tensor(numbers, dtype=torch.float64)[:, None]
 
 
+def chain(n):
+    """n points on a line, with the sum 0: the border of two clusters that begin with the first two goes on by one point in
+    each iteration, to the end. Each point stands a little before the middle of the means of those before it and those after."""
+    numbers = [-1.0]
+    for i in range(1, n - 1):
+        before = sum(numbers)
+        middle = (before / i - before / (n - i)) / 2
+        numbers.append(0.8 * middle + 0.2 * numbers[-1])
+    return line(*numbers, -sum(numbers))
+
+
 def cases(rng):
     seed, shift, x = randint(rng, 0, 2**40, 1).item(), float(randint(rng, -9, 9, 1)), grid(rng, 6, 2)
     four, bad = line(0, 1, 3, 7) + shift, {name: torch.full((6, 2), float(name)).double() for name in ("nan", "inf")}
-    for ask, points, k in (("first", four, 1), ("second", four[:3], 2), ("third", four, 3), ("all", x, 6)):
+    row = line(*range(20), 68) + shift  # after another, the last has 0.31 by distance and 0.73 by its square
+    for ask, points, k in (("first", four, 1), ("second", row, 2), ("third", four, 3), ("all", x, 6)):
         yield Case(f"draws: {ask}", of=PP, ask=ask, x=points, k=k, seed=seed)
     yield Case("draws: repeated", of=PP, ask="repeated", x=four[[0, 0, 0, 1]], k=4, seed=seed)
     yield Case("draws: far", of=PP, ask="all", x=grid(rng, 8, 2).repeat_interleave(3, 0) + FAR, k=8, seed=seed)
@@ -76,17 +88,17 @@ def cases(rng):
     yield Case("update: arguments", of=UPDATE, ask="arguments", x=nine, labels=labels, centers=centers)
     yield Case("update: memory", of=UPDATE, ask="memory", **large)
 
-    two, lonely, row = line(0, 1, 2, 10, 11, 12) + shift, line(2, 6, 14, 17, 20) + shift, 0.1 * randn(rng, 700, 1)
-    slope = row + torch.arange(700.0)[:, None] ** 2  # 22 centres from its end need more than 300 iterations
-    row, flat = row + torch.arange(700.0)[:, None], torch.tensor([[0, 0], [0, 1], [9, 0], [9, 1], [4, 1]]).double()
+    two, lonely = line(0, 1, 2, 10, 11, 12) + shift, line(2, 6, 14, 17, 20) + shift
+    flat = torch.tensor([[0, 0], [0, 1], [9, 0], [9, 1], [4, 1]]).double()
     for ask in PARTS:
         for most in (1, 2, 9):
             yield Case(f"{ask}: {most}", of=KMEANS, ask=ask, x=two, k=2, init=two[:2], options={"max_iter": most})
         yield Case(f"{ask}: empty", of=KMEANS, ask=ask, x=lonely, k=3, init=line(20, 21, 22) + shift)
     yield Case("labels: k=n", of=KMEANS, ask="labels", x=x, k=6, init=x.flip(0))
     yield Case("labels: flat", of=KMEANS, ask="labels", x=flat, k=2, init=flat[[3, 0]])
-    yield Case("iterations: most", of=KMEANS, ask="iterations", x=slope, k=22, init=slope[:22])
-    slow, pair = torch.cat([row[:60] / 100, line(9e3, 11e3)]), torch.cat([row[:4] / 100, line(1e4)])
+    yield Case("iterations: most", of=KMEANS, ask="iterations", x=LONG, k=2, init=LONG[:2])
+    row = (0.1 * randn(rng, 60, 1) + torch.arange(60.0)[:, None]) / 100
+    slow, pair = torch.cat([row, line(9e3, 11e3)]), torch.cat([row[:4], line(1e4)])
     for name, scale in (("plain", 1), ("small", 2.0**-40)):
         yield Case(f"rest: {name}", of=KMEANS, ask="rest", x=slow * scale, k=5, init=pair * scale)
     yield Case("kmeans: far", of=KMEANS, ask="far", part="labels", x=grid(rng, 30, 2), k=3, init=grid(rng, 3, 2))
@@ -114,6 +126,9 @@ def cases(rng):
         ("no start", x, 6, {}),
     ):
         yield Case(f"kmeans: {name}", of=KMEANS, ask="refusal", x=points, k=k, **options)
+
+
+LONG = chain(310) + 5  # needs 309 iterations
 
 
 def results(kata, case, rng=None, **arrays):
@@ -175,7 +190,7 @@ def stray(kata, case, given, numbers):
 def draws(kata, case, given, numbers):
     """Which points are drawn: the index of each, and n for what is no point."""
     x, rows = given["x"], []
-    for _ in range({"all": 10, "second": 1500}.get(case.ask, 240)):
+    for _ in range({"all": 10, "second": 700}.get(case.ask, 240)):
         try:
             got = kata.kmeans_plus_plus(x, case.k, rng=numbers)
         except (ValueError, IndexError, ArithmeticError):
@@ -192,6 +207,9 @@ def draws(kata, case, given, numbers):
     if case.ask == "repeated":
         return {"both": bool(((rows[:, :2] == 3).sum(1) == 1).all()), "third": Draws(rows[:, 2], n + 1)}
     first, last = rows[:, 0], rows[:, -1]
+    if case.ask == "second":  # the far one, another one before or behind the first, or the first again
+        kinds = (last - first).sign() + 1 + 3 * (last == n - 1)
+        return {"drawn": Draws(torch.where((first == n) | (last == n), 6, kinds), 7)}
     return {"first": Draws(first, n + 1)} if case.k == 1 else {"drawn": Draws(first * (n + 1) + last, (n + 1) ** 2)}
 
 

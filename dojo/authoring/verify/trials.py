@@ -21,7 +21,7 @@ from dojo.testing import probes
 
 EQUIVALENCE_SEEDS = (0, 1)
 NEARBY = 50  # as many kills elsewhere weigh as much as one of a mutant of the same statement
-MIN_CPU_S, CPU_FACTOR = 2.0, 20.0  # what one test may use on a mutant, beside what it used on the reference
+MIN_CPU_S, CPU_FACTOR = 1.0, 20.0  # what one test may use on a mutant, beside what it used on the reference
 
 
 @dataclass(frozen=True)
