@@ -8,6 +8,8 @@ from dojo.testing.probes import Case, Draws, Pairs
 
 SAMPLE, KL, NLL, LOSS = "reparameterize", "kl_to_standard_normal", "gaussian_nll", "negative_elbo"
 HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
+SIZES = torch.tensor([0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1, 1.5, 2, 2.5, 3], dtype=DOUBLE)
+EDGES = torch.cat([-SIZES.flip(0), SIZES])
 NAN, INF = float("nan"), float("inf")
 SHAPES = {"one": (4, 1), "single": (1, 3), "vectors": (4, 3), "images": (2, 3, 4, 5)}
 WRONG_SHAPES = [
@@ -38,6 +40,9 @@ def samples(rng):
 
     for see in ("noise", "noise without a graph", "seeded noise"):
         yield case(see, 40, 60, mean=0.0, logvar=0.0)
+    one = case("noise", 40, 60, name="logvar 1", mean=0.0, logvar=0.0)
+    one.given[1] += 1
+    yield one
     yield from (case("alike", *shape, name=f"{list(shape)}") for shape in ((6, 5), (3, 2, 4, 5)))
     yield case("stretch", 5, 6)
     yield case("move", 5, 6)
@@ -168,7 +173,7 @@ def see_sample(function, case, given):
         got = function(mean, logvar, **options)
     if "noise" in case.see:
         many = len(got.unique()) > 0.4 * got.numel()
-        return {"noise": Draws((2 * got + 8).nan_to_num(0).clamp(0, 15).long(), 16) if many else "few"}
+        return {"noise": Draws(torch.bucketize(got.nan_to_num(0), EDGES), len(EDGES) + 1) if many else "few"}
     if case.see == "alike":
         noise, following = ((each - mean) / (logvar / 2).exp() for each in (got, function(mean, logvar)))
         spread = [bool(noise.std(axis).min() > 1e-9) for axis in range(noise.dim())]

@@ -26,7 +26,7 @@ def test_operators_grow_with_nothing(rng, function):
 def test_a_few_passes(rng, cost, function):
     """The reference moves 8 to 24 times the bytes of one argument; float64 on the way stays below the limit."""
     given = randn(rng, 4 if function is negative_elbo else 2, 4, 3, 64, 64).float()
-    most = 110 if function is negative_elbo else 55
+    most = 160 if function is negative_elbo else 80
     with cost() as spent:
         function(*given)
     hint = "each number is looked at a few times, and no matrix of all pairs is made"
