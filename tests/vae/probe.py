@@ -1,6 +1,7 @@
 """What can be seen of a VAE's loss. Of a sample: its noise, and how mean and logvar move and stretch it, from draws under one
 seed. Of the terms: each part alone (the mean, the logvar, the error, the constant), with one number and with several."""
 
+import numpy as np
 import torch
 
 from dojo.testing import randn
@@ -44,7 +45,9 @@ def samples(rng):
     one.given[1] += 1
     yield one
     yield from (case("alike", *shape, name=f"{list(shape)}") for shape in ((6, 5), (3, 2, 4, 5)))
-    yield case("stretch", 5, 6)
+    stretch = case("stretch", 5, 6)
+    stretch.given[1] = uniform(rng, -1.8, 1.8, 5, 6)
+    yield stretch
     yield case("move", 5, 6)
     yield from (case(see, 4, 3) for see in ("slope by the mean", "slope by the logvar", "generator", "after"))
     yield from (case("dtype", 3, 2, name=str(dtype), dtype=dtype) for dtype in (HALF, BRAIN, SINGLE, DOUBLE))
@@ -52,8 +55,8 @@ def samples(rng):
         extreme = case("range", 20, 20, name=f"{logvar}", mean=0.0, logvar=0.0, dtype=HALF)
         extreme.given[1] += logvar
         yield extreme
-        far = case("stretch", 2, 3, name=f"{logvar}")
-        far.given[1] = logvar + 0 * far.given[1]
+        far = case("growth", 2, 3, name=f"{logvar}")
+        far.given = [torch.full_like(far.given[0], each) for each in (0.9 * logvar, logvar)]
         yield far
     yield from refusals(rng, SAMPLE, WRONG_SHAPES)
 
@@ -143,8 +146,8 @@ def see_sample(function, case, given):
     if case.see == "refusal":
         return function(mean, logvar)
     if case.see.startswith("slope"):
-        leaf = given["mean" not in case.see].requires_grad_()
-        got = function(mean, logvar)
+        leaf = given["mean" not in case.see]
+        got = function(mean.requires_grad_(), logvar.requires_grad_())
         slope = torch.autograd.grad(got.sum(), leaf, allow_unused=True)[0] if got.requires_grad else None
         if slope is None:
             return {"slope": "none"}
@@ -158,11 +161,15 @@ def see_sample(function, case, given):
     def seeded(mean, logvar):
         """A draw whose noise is the same each time, wherever it comes from."""
         torch.default_generator.manual_seed(7)
+        np.random.seed(7)
         return function(mean, logvar, generator=torch.Generator().manual_seed(7))
 
     zero = torch.zeros_like(mean)
     if case.see == "stretch":
         return {"stretch": (seeded(zero, logvar) / seeded(zero, zero)).float()}
+    if case.see == "growth":
+        near, far = (seeded(zero, each).abs() for each in given)
+        return {"growth": bool((far > near).all()), "shrinking": bool((far < near).all())}
     if case.see == "move":
         return {"move": seeded(mean, logvar) - seeded(zero, logvar)}
     if case.see == "noise without a graph":
