@@ -20,9 +20,10 @@ of -log p(x), the constants included.
 Shapes: mean and logvar are [batch, ...], x and reconstruction are [batch, ...], each with one dimension or more behind
 the batch, and images need not have as many of them as latents. There is at least one element.
 
-Numbers: the tensors of a call have one dtype, any floating one. A sample has that dtype. All else is float64 for
-float64 and float32 for all narrower ones, and is computed in that dtype: widen before the first operation. A logvar may
-be anything in [-20, 20], and noise_std anything in [1e-4, 1e4]. No argument is modified.
+Numbers: the tensors of a call have one dtype, any floating one. A sample has that dtype, and is not rounded to a
+narrower one on the way. All else is float64 for float64 and float32 for all narrower ones, and is computed in that
+dtype: widen before the first operation. A logvar may be anything in [-20, 20], and noise_std anything in [1e-4, 1e4].
+No argument is modified.
 
 Stage 1: the three formulas and their sum.  Stage 2: images, batches, beta, fresh noise, wrong arguments.  Stage 3: every
 floating dtype, extremes, gradients, generators.  Stage 4: operators and bytes.

@@ -20,6 +20,8 @@ WRONG_SHAPES = [
     ((1, 2), (3, 2)),
     ((3, 2), (2,)),
     ((3, 2), (2, 3)),
+    ((3, 4), (3, 2, 2)),
+    ((3, 2), (3, 2, 1)),
 ]
 WRONG_NUMBERS = {"negative": (-0.5, -1e-9), "NaN": (float("nan"),), "infinite": (float("inf"),)}
 
@@ -47,6 +49,7 @@ def samples(rng):
     yield from (case(see, 5, 6) for see in ("stretch", "move", "slope by the mean", "slope by the logvar"))
     yield from (case(see, 4, 3) for see in ("generator", "global stream", "after"))
     yield from (case("dtype", 3, 2, name=str(dtype), dtype=dtype) for dtype in DTYPES)
+    yield case("rounded", 3, 4)
     for logvar in (-20.0, 20.0):
         yield case("range", 20, 20, name=f"{logvar}", scale=0.0, plus=logvar, dtype=HALF)
         yield case("growth", 2, 3, name=f"{logvar}", scale=0.0, plus=logvar)
@@ -195,6 +198,8 @@ def see_sample(kata, case, given):
         noise, following = ((each - mean) / (logvar / 2).exp() for each in (got, function(mean, logvar)))
         spread = [bool(noise.std(axis).min() > 1e-9) for axis in range(noise.dim())]
         return {"spread": spread, "next": bool((noise - following).abs().min() > 1e-12)}
+    if case.see == "rounded":
+        return {"rounded": bool((got == got.float()).all())}
     if case.see == "range":
         return {"finite": bool(got.isfinite().double().mean() > 0.9), "zero": bool((got == 0).double().mean() > 0.5)}
     return seen(case, got, given)

@@ -40,6 +40,16 @@ def test_a_sample_has_the_dtype_of_the_latents(rng, dtype):
     expect_equal(sample(mean, logvar).dtype, dtype, what=f"the dtype of a sample of {dtype} latents", hint=DIRECTLY)
 
 
+def test_samples_of_float64_keep_their_digits(rng):
+    """A sum of float64 numbers is a float32 number once in 2^29 cases."""
+    got = sample(*randn(rng, 2, 3, 4))
+    rounded = bool((got == got.float()).all())
+    hint = "no .float() on the way; torch.randn(..., dtype=mean.dtype)"
+    expect(
+        not rounded, "samples of float64 latents should have float64's digits, but all are float32 numbers", hint=hint
+    )
+
+
 @EVERY
 def test_terms_and_loss_are_float32_at_least(rng, dtype):
     """Against float64, with inputs that are multiples of 1/4 and so exact in every dtype. Tolerance: 16 roundings of the
