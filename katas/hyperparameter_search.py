@@ -114,6 +114,7 @@ def bayesian_search(
     What is measured, each over 20 seeds. On a round bowl in 2 dimensions the median of the best of 16 values is at most a
     quarter of random search's. On a constant in the unit square the last 8 of 16 points keep at least 0.1 from each other
     and from all before, in the median. Where the first 4 values are 1 and all later ones 0, it goes on exploring: in the
-    unit cube, the median of the distances from points 6 to 12 to their nearest neighbour before them is 0.1 on average.
+    unit cube, the median of the distances from points 6 to 12 to their nearest neighbour before them is at least 0.1 on
+    average.
     """
     raise NotImplementedError("hyperparameter_search.bayesian_search: write me")
