@@ -183,7 +183,9 @@ def see_sample(kata, case, given):
         first, again, other = (function(mean, logvar, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
         if case.see == "global stream":
             return {"moved": Pairs(before, torch.random.get_rng_state())}
-        return {"again": Pairs(first, again), "other": Pairs(first, other)}
+        one = torch.Generator().manual_seed(1)
+        moves = not torch.equal(*(function(mean, logvar, generator=one) for _ in range(2)))
+        return {"again": Pairs(first, again), "other": Pairs(first, other), "moves": moves}
     if case.see == "noise without a graph":
         with torch.no_grad():
             got = function(mean.requires_grad_(), logvar.requires_grad_())
