@@ -11,8 +11,8 @@ in] belongs to one output, so its scale leaves the sum. So does that of a token,
     dynamic:      y = scales_x * scales_w * (codes_x codes_w^T) + bias,    the product in integers, exactly
 
 Every scale is as it says: no eps is added, and none is a lower limit. A row of zeros gets codes 0 and the scale 1 (any
-other finite scale is right, too). So may a row whose largest number is below 2e-36, where float32 ends. All others are
-finite in float32, and have at least one number; a layer has two inputs or more.
+other finite scale is right, too). So may a row whose largest absolute value is below 2e-36, where float32 ends. All
+others are finite in float32, and have at least one number; a layer has two inputs or more.
 
 Rules: all of torch may be used. `*batch` is any number of leading dimensions (also none, and none of a size is too
 small: an empty batch gives an empty result). float16, bfloat16, float32 and float64, contiguous or not. No argument is
