@@ -96,9 +96,7 @@ def conv2d_backward(
     weight: Float[Tensor, "outputs inputs kh kw"],
     stride: int | Pair = 1,
     padding: int | Pair = 0,
-) -> tuple[
-    Float[Tensor, "batch inputs height width"], Float[Tensor, "outputs inputs kh kw"], Float[Tensor, "outputs"]
-]:
+) -> tuple[Float[Tensor, "batch inputs height width"], Float[Tensor, "outputs inputs kh kw"], Float[Tensor, "outputs"]]:
     """(grad_x, grad_weight, grad_bias), where grad is the gradient of the result of conv2d with these arguments.
 
     It takes at most twice the FLOPs of conv2d: so zeros that are put between the numbers of grad cost too much. The number of

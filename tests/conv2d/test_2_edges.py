@@ -116,7 +116,9 @@ def test_an_empty_batch(rng):
     """No image, no results, but their shape."""
     for stride, padding, shape in ((1, 0, (0, 4, 4, 4)), (2, 1, (0, 4, 3, 3))):
         with called_for("a batch of 0 images", hint="reshape cannot work out a -1 of no elements: give it the numbers"):
-            got = conv2d(torch.zeros(0, 3, 5, 5).double(), integers(rng, 4, 3, 2, 2), numbers(1, 2, 3, 4), stride, padding)
+            got = conv2d(
+                torch.zeros(0, 3, 5, 5).double(), integers(rng, 4, 3, 2, 2), numbers(1, 2, 3, 4), stride, padding
+            )
         what = f"the result for a batch of 0 images, stride={stride}, padding={padding}"
         expect_close(got, torch.zeros(shape).double(), what=what, hint="[batch, outputs, oh, ow] with batch = 0")
 
@@ -194,7 +196,8 @@ def test_wrong_arguments_of_the_backward_pass_are_errors(size, kernel, options, 
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 4, 3, 5), (2, 1, 3, 5), (2, 4, 1, 5), (2, 4, 3, 1), (2, 4, 2, 5), (2, 4, 3, 6), (4, 3, 5), (2, 4, 5, 3)]
+    "shape",
+    [(1, 4, 3, 5), (2, 1, 3, 5), (2, 4, 1, 5), (2, 4, 3, 1), (2, 4, 2, 5), (2, 4, 3, 6), (4, 3, 5), (2, 4, 5, 3)],
 )
 def test_a_wrong_grad_is_an_error(shape):
     """It has the shape of the result, here [2, 4, 3, 5]: nothing is broadcast, cut or filled up."""

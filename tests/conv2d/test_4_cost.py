@@ -33,7 +33,9 @@ def test_no_product_is_wasted(rng, cost, stride, padding):
         conv2d_backward(grad, x, weight, stride, padding)
     for name, spent, times in (("conv2d", forward, 1), ("conv2d_backward", backward, 2)):
         ratio, words = spent.flops / needed, f"with stride={stride}, padding={padding}"
-        sentence = f"{name} {words} should take at most {times}.{times} * 2 B O C kh kw oh ow FLOPs, but took {ratio:.2f} *"
+        sentence = (
+            f"{name} {words} should take at most {times}.{times} * 2 B O C kh kw oh ow FLOPs, but took {ratio:.2f} *"
+        )
         hint = "multiply only what a window reads: each pair of a tap and a position once"
         expect(ratio <= 1.1 * times, sentence, hint=hint)
         sentence = f"{name} should work in matrix products, but they took only {ratio:.2f} * 2 B O C kh kw oh ow FLOPs"
