@@ -45,7 +45,7 @@ def conv2d(
 
     The work is matrix products (matmul, einsum and the like), of at most 2.2 batch outputs inputs kh kw oh ow FLOPs, a tenth
     more than it needs. The number of operators may depend on the kernel's size, but on no other. No new tensor has more elements than
-    the largest of im2col's columns (batch inputs kh kw oh ow), the padded image, the weight and the result.
+    the largest of im2col's columns (batch inputs kh kw oh ow), the padded images, the result, and a weight for each image.
     Raises ValueError if x or weight is not 4-dimensional or their numbers of inputs differ, if bias is not [outputs], for a stride
     below 1 and a padding below 0 in any direction, and if the kernel is larger than the padded image.
     """
@@ -58,9 +58,7 @@ def conv2d_backward(
     weight: Float[Tensor, "outputs inputs kh kw"],
     stride: int | Pair = 1,
     padding: int | Pair = 0,
-) -> tuple[
-    Float[Tensor, "batch inputs height width"], Float[Tensor, "outputs inputs kh kw"], Float[Tensor, "outputs"]
-]:
+) -> tuple[Float[Tensor, "batch inputs height width"], Float[Tensor, "outputs inputs kh kw"], Float[Tensor, "outputs"]]:
     """(grad_x, grad_weight, grad_bias), where grad is the gradient of the result of conv2d with these arguments.
 
     It takes at most twice the FLOPs of conv2d: so zeros that are put between the numbers of grad cost too much. The number of

@@ -74,7 +74,7 @@ def conv2d(
 
     The work is matrix products (matmul, einsum and the like), of at most 2.2 batch outputs inputs kh kw oh ow FLOPs, a tenth
     more than it needs. The number of operators may depend on the kernel's size, but on no other. No new tensor has more elements than
-    the largest of im2col's columns (batch inputs kh kw oh ow), the padded image, the weight and the result.
+    the largest of im2col's columns (batch inputs kh kw oh ow), the padded images, the result, and a weight for each image.
     Raises ValueError if x or weight is not 4-dimensional or their numbers of inputs differ, if bias is not [outputs], for a stride
     below 1 and a padding below 0 in any direction, and if the kernel is larger than the padded image.
     """
@@ -85,7 +85,7 @@ def conv2d(
     # One product of [outputs, inputs kh kw] with the columns; einsum copies the windows for it, which is im2col.
     y = torch.einsum("bcyxij,ocij->boyx", windows, _wide(weight))
     if bias is not None:
-        y = y + _wide(bias)[:, None, None]
+        y = y + bias[:, None, None]  # in the dtype of y, the wider one
     return y.to(x.dtype)
     # kata: end
 

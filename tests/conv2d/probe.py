@@ -161,6 +161,6 @@ def cost(case, see, spent):
     batch, _, h, w = case.x.shape
     positions = batch * (5 * 4 if case.options else h * w)
     ratio = spent.flops / (2 * positions * case.weight.numel() * (1 + (case.of == BACK)))
-    most = max(positions * case.weight[0].numel(), positions * len(case.weight), case.x.numel())
+    most = max(positions * case.weight[0].numel(), positions * len(case.weight), batch * case.weight.numel())
     passed = {"wasted": ratio > 1.12, "products": ratio < 0.19, "loop": spent.operators > 60}
     return passed.get(see, spent.largest > most)

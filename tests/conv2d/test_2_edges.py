@@ -157,6 +157,7 @@ WRONG = [
     ((2, 1, 5, 6), KERNEL, {}, "one input channel is not broadcast"),
     (IMAGE, (4, 1, 3, 2), {}, "a kernel of one input channel is not broadcast"),
     ((3, 5, 6), KERNEL, {}, "x has 4 dimensions"),
+    ((5, 3, 6), KERNEL, {}, "x has 4 dimensions"),
     (IMAGE, (3, 3, 2), {}, "weight has 4 dimensions"),
     (IMAGE, KERNEL, {"stride": 0}, "the windows would not move"),
     (IMAGE, KERNEL, {"stride": -1}, "the windows would move backwards"),

