@@ -17,7 +17,8 @@ The final layer has a norm of the same kind, no gate and no residual:
 Rules: everything that torch offers may be called. No dropout, no mask, no positions, no other factors. Neither x nor c is
 modified. x, c and all parameters have one dtype, and so has the result; nothing is computed in a narrower one, and the
 norms in float32 at least, before they are rounded to the dtype of x. Training and evaluation are the same. Features of x
-and c, fc1's outputs and the products q k may be as large as 1e4 in every dtype, gradients included.
+and c, fc1's outputs and the products q k may be as large as 1e4 in every dtype: where the formula's result is finite, so
+are the answer and its gradients.
 
 Stage 1: parameters, the start at zero, both branches, the final layer.  Stage 2: heads, samples and tokens, sizes, wrong
 arguments.  Stage 3: the first gradient steps, nothing in place, every dtype, large numbers.  Stage 4: FLOPs, no loops.

@@ -10,7 +10,9 @@ from katas.dit_block import DiTBlock, FinalLayer
 DIM, HEADS, HIDDEN = 6, 2, 9
 BLOCK = ("shift1", "scale1", "gate1", "shift2", "scale2", "gate2")
 FINAL = ("shift", "scale")
-FORMULA = "h = x + gate1 * attention(norm(x) * (1 + scale1) + shift1), then h + gate2 * mlp(norm(h) * (1 + scale2) + shift2)"
+FORMULA = (
+    "h = x + gate1 * attention(norm(x) * (1 + scale1) + shift1), then h + gate2 * mlp(norm(h) * (1 + scale2) + shift2)"
+)
 LAST = "linear(norm(x) * (1 + scale) + shift)"
 READERS = ("attention", "the mlp", "the final layer")
 

@@ -76,7 +76,9 @@ def test_a_new_block_is_the_identity(rng, size):
     """Bit by bit, for any condition: with gates of zero the branches add nothing. A deep model starts as no model."""
     x, c = randn(rng, 2, 3, 32).float(), (size * randn(rng, 2, 32)).float()
     got = DiTBlock(32, 4)(x.clone(), c)
-    hint = "x + gate * branch, where gates start at zero: nothing is added to a gate, and the stream has no gate or norm"
+    hint = (
+        "x + gate * branch, where gates start at zero: nothing is added to a gate, and the stream has no gate or norm"
+    )
     expect_close(got, x, what=f"a new block of x, with c around {size:g},", hint=hint, rtol=0.0, atol=0.0)
 
 
