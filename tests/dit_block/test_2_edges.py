@@ -169,9 +169,9 @@ def test_the_hidden_size_is_truncated(dim, ratio, hidden):
 
 def test_the_output_of_the_final_layer_is_patch_size_squared_times_channels(rng):
     """A patch is a square."""
-    for patch_size, channels in ((1, 1), (2, 4), (3, 2), (4, 1)):
-        got = FinalLayer(DIM, patch_size, channels)(randn(rng, 2, 3, DIM).float(), randn(rng, 2, DIM).float())
-        what = f"the shape of FinalLayer({DIM}, {patch_size}, {channels}) of x [2, 3, {DIM}]"
+    for dim, patch_size, channels in ((6, 1, 1), (5, 2, 4), (1, 3, 2), (4, 4, 1)):
+        got = FinalLayer(dim, patch_size, channels)(randn(rng, 2, 3, dim).float(), randn(rng, 2, dim).float())
+        what = f"the shape of FinalLayer({dim}, {patch_size}, {channels}) of x [2, 3, {dim}]"
         expect_equal(list(got.shape), [2, 3, patch_size**2 * channels], what=what, hint="patch_size^2 * out_channels")
 
 
@@ -184,7 +184,7 @@ def test_a_sequence_of_one_feature_is_its_shift():
 
 
 @pytest.mark.parametrize(
-    "arguments", [(6, 4), (4, 6), (0, 1), (-4, 2), (4, 0), (4, -2), (4, 2, 0.0), (4, 2, 0.2)], ids=str
+    "arguments", [(6, 4), (4, 6), (0, 1), (-4, 2), (-4, 2, -1.0), (4, 0), (4, -2), (4, 2, 0.0), (4, 2, 0.2)], ids=str
 )
 def test_wrong_sizes_of_the_block_are_errors(arguments):
     """4 % -2 is 0 in Python, and a hidden size of 0 makes an empty layer, with no more than a warning."""

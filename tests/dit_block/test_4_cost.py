@@ -5,8 +5,6 @@ import pytest
 from dojo.testing import expect, expect_flat_operators, randn
 from katas.dit_block import DiTBlock, FinalLayer
 
-from .helpers import DIM
-
 BATCH, TOKENS, WIDTH, HIDDEN = 2, 32, 16, 64
 
 
@@ -19,8 +17,8 @@ def expect_flops(spent, flops, what, *, norms):
     expect(spent.flops <= 1.01 * flops + norms, sentence, hint=hint)
 
 
-def inputs(rng, batch=BATCH, tokens=TOKENS, dim=WIDTH):
-    return randn(rng, batch, tokens, dim).float(), randn(rng, batch, dim).float()
+def inputs(rng, batch=BATCH, tokens=TOKENS):
+    return randn(rng, batch, tokens, WIDTH).float(), randn(rng, batch, WIDTH).float()
 
 
 def test_the_block_does_each_product_once(rng, cost):
@@ -66,9 +64,9 @@ def test_modulation_is_done_for_samples_not_for_tokens(rng, cost):
 @pytest.mark.parametrize("what", ["samples", "tokens", "heads"])
 def test_operators_grow_with_nothing(rng, what):
     """A python loop launches kernels one by one, and each of them is small: the GPU waits."""
-    sizes = {"samples": [(2, 3, 2), (16, 3, 2)], "tokens": [(2, 3, 2), (2, 24, 2)], "heads": [(2, 3, 1), (2, 3, 6)]}
-    modules = {size: DiTBlock(DIM, size[2]) for size in sizes[what]}
-    layer = FinalLayer(DIM, 2, 3)
+    sizes = {"samples": [(2, 3, 2), (16, 3, 2)], "tokens": [(2, 3, 2), (2, 24, 2)], "heads": [(2, 3, 2), (2, 3, 4)]}
+    modules = {size: DiTBlock(WIDTH, size[2]) for size in sizes[what]}
+    layer = FinalLayer(WIDTH, 2, 3)
     hint = "no loop: heads and samples are dimensions of the same products"
     for name, call in (
         ("the block", lambda size, *xc: modules[size](*xc)),
@@ -76,7 +74,7 @@ def test_operators_grow_with_nothing(rng, what):
     ):
         expect_flat_operators(
             call,
-            lambda size: (size, *inputs(rng, size[0], size[1], DIM)),
+            lambda size: (size, *inputs(rng, size[0], size[1])),
             sizes[what],
             what=f"{name} of more {what}, as (samples, tokens, heads),",
             hint=hint,
