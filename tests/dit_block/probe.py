@@ -46,9 +46,9 @@ def cases(rng):
         yield Case(f"final layer, sizes {i}", of=FINAL_INIT, size=size, do="sizes")
     yield Case("what starts at zero", of=INIT, size=[8, 2], do="zeros")
     yield Case("what starts at zero in the final layer", of=FINAL_INIT, size=[8, 2, 3], do="zeros")
-    yield module("new", rng, 2, 3, new=["modulation"])
-    yield module("new: gradients", rng, 2, 3, new=["modulation"], do="gradients")
-    yield module("final: new", rng, 2, 3, of=FINAL, new=["modulation", "linear"])
+    yield module("new", rng, 2, 3, new=["modulation"], do="new")
+    yield module("final: new", rng, 2, 3, of=FINAL, new=["modulation", "linear"], do="new")
+    yield module("closed: gradients", rng, 2, 3, parts={}, do="gradients")
     v, w = randn(rng, 6), randn(rng, 6)
     for branch, of, n in (("attention", BLOCK, "1"), ("the mlp", BLOCK, "2"), ("final", FINAL, "")):
         shift, scale, gate = (f"{part}{n}" for part in ("shift", "scale", "gate"))
@@ -103,18 +103,23 @@ def run(kata, case):
             if name.split(".")[0] not in case.new and given.shape in (parameter.shape, ()):
                 parameter.copy_(given)
     if case.do == "cost":
-        return cost(made, make(6, 3, ratio).double() if case.of == BLOCK else made, case)
+        return cost(made, make(6, 3, ratio).double().eval() if case.of == BLOCK else made, case)
     x, c = case.x.clone().requires_grad_(), case.c.clone().requires_grad_()
     free_x, free_c = x * 1, c * 1  # no leaves, so that changing them is no error
     y = made(free_x, free_c)
     if case.do == "digits":
         v, got = x.var(-1, correction=0), (y - x if case.of == BLOCK else y).var(-1, correction=0)
         return {"float64": (got * (v + 1e-6) / v - 1).abs().max().item() < 1e-12}
-    seen = {"y": y, "x after": Pairs(free_x, x), "c after": Pairs(free_c, c), "the identity": Pairs(y, x)}
+    if case.do == "training":  # not what is dropped, but that it is
+        return {"like evaluation": Pairs(y, made.eval()(x, c))}
+    seen = {"dtype": str(y.dtype), "x after": Pairs(free_x, x), "c after": Pairs(free_c, c)}
+    if case.do == "new":
+        return seen | {"starts": Pairs(y, x if case.of == BLOCK else torch.zeros_like(y))}
+    seen["y"] = y.to(HALF if dtype == HALF else torch.float32)  # the digits of float64 are another case's question
     if case.do in ("gradients", "finite"):
         leaves = {"x": x, "c": c, **dict(sorted(made.named_parameters()))}
         each = torch.autograd.grad((y.abs() if dtype == HALF else y**2).sum(), list(leaves.values()), allow_unused=True)
-        each = [torch.zeros(()) if g is None or not g.count_nonzero() else g for g in each]
+        each = [torch.zeros(()) if g is None or not g.count_nonzero() else g.float() for g in each]
         if case.do == "gradients":
             return seen | {f"d{name}": g for name, g in zip(leaves, each, strict=True)}
         seen["finite"] = all(g.isfinite().all() for g in each[:2])  # those of x and c: others may overflow
