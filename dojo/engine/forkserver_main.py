@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Ready, Running, Verdict
 from dojo.engine.preload import preload, preload_kata
@@ -172,15 +173,15 @@ def _relay(caller: Connection, worker: _Worker) -> bool:
         return False
     except Exception:  # not a message
         _end(worker)
-        _report_end(caller, worker, "wrote into a file that is not its own, the trainer's pipe")
+        _report_end(caller, worker, say("wrote into a file that is not its own, the trainer's pipe"))
         return False
     return True
 
 
 def _describe(code: int | None) -> str:
     if code is None or code == EXIT_UNREPORTED:
-        return "closed a file that is not its own, the trainer's pipe"
-    return describe_exit(code, "its tests were through", ", most likely because it used up the memory")
+        return say("closed a file that is not its own, the trainer's pipe")
+    return describe_exit(code, say("its tests were through"), say(", most likely because it used up the memory"))
 
 
 def _report_end(caller: Connection, worker: _Worker, why: str) -> None:

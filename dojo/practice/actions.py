@@ -43,7 +43,7 @@ def rules(checkout: Checkout, kata: Kata) -> str:
         return docstrings.translated(docstring, Texts(checkout.tests(kata.name) / docstrings.FILE))
     except SyntaxError as error:
         shown = checkout.shown(checkout.reference(kata.name))
-        raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error
+        raise UserError(say("{shown}, line {line}: {msg}.", shown=shown, line=error.lineno, msg=error.msg)) from error
 
 
 def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -> str:

@@ -13,7 +13,7 @@ from dojo.core.stubs import handed_out
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Ready, Verdict
 from dojo.practice import actions
-from dojo.practice.live_run import JOB_NUMBERS, LiveRun
+from dojo.practice.live_run import JOB_NUMBERS, LiveRun, death_sentence
 from dojo.progress.schedule import describe_new_ratings
 
 POLL_S = 1.0
@@ -106,7 +106,7 @@ def facts(checkout: Checkout, live_run: LiveRun) -> dict[str, Any]:
             }
             for number, asks in enumerate(kata.stages, 1)
         ],
-        "died": f"The run {died.why}{f', in {died.test}' if died.test else ''}." if died else "",
+        "died": death_sentence(died) if died else "",
         "failing_test": failure.test if failure else "",
         "failure": failure.message if failure else "",
         "failures": len(live_run.failures),

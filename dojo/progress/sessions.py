@@ -13,6 +13,7 @@ from dojo.core import clock
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice, write
+from dojo.core.language import say
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
@@ -237,8 +238,13 @@ def new_folder(checkout: Checkout, parent: str, kata: str) -> Path:
             continue
         except OSError as error:
             raise UserError(
-                f"{checkout.shown(folder)} cannot be made ({error.strerror}); make room and try again."
-                f"{owner_advice(folder.parent)}"
+                say(
+                    "{folder} cannot be made ({error}); make room and try again.",
+                    folder=checkout.shown(folder),
+                    error=error.strerror,
+                )
+                + owner_advice(folder.parent)
             ) from error
         return folder
-    raise UserError(f"{checkout.shown(checkout.state / parent)} is full of drills of this second; try again.")
+    full = checkout.shown(checkout.state / parent)
+    raise UserError(say("{folder} is full of drills of this second; try again.", folder=full))

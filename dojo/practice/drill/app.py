@@ -7,6 +7,7 @@ from dojo.core import clock
 from dojo.core.catalog import FollowUp, Kata
 from dojo.core.errors import UserError
 from dojo.core.files import write
+from dojo.core.language import say
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.core.stubs import stub
@@ -227,7 +228,7 @@ class DrillApp(AppWithHints):
         elif key == "r" and not self.file.is_file():
             self.restore()
         elif key == "f":
-            self.ask("Finish now and be graded?", self.grade)
+            self.ask(say("Finish now and be graded?"), self.grade)
 
     def run_editor(self, command: list[str]) -> None:
         editor = subprocess.Popen(command)
