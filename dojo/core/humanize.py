@@ -41,6 +41,16 @@ def date_in_words(then: date, today: date) -> str:
     return say("{weekday} {day} {month} {year}", **names, year=then.year)
 
 
+def short_date(day: date) -> str:
+    """ "9 Mar"."""
+    return say("{day} {month}", day=day.day, month=month(day))
+
+
+def month(day: date) -> str:
+    """ "Mar"."""
+    return say(MONTHS[day.month - 1])
+
+
 def clock(at: float) -> str:
     """The time of day: "14:05"."""
     return f"{local(at):%H:%M}"

@@ -103,7 +103,8 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
                     standby, worker = stand_by(worker.job), None
             elif worker:
                 clean_up()
-                _report_end(caller, worker, f"was still running after {worker.job.seconds:g} s")
+                seconds = worker.job.seconds
+                _report_end(caller, worker, say("was still running after {seconds:g} s", seconds=seconds))
                 standby, worker = stand_by(worker.job), None
     except (EOFError, OSError):  # the caller has closed the connection, or has ended
         pass

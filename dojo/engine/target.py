@@ -73,10 +73,11 @@ class Target:
             self.checkout.solutions: say("reference"),
             self.checkout.katas: say("stubs"),
         }
+        other = say("another folder")
         return say(
             "katas: {folder}/ ({owner}), hash {hash}, seed {seed}",
             folder=self.checkout.shown(self.directory),
-            owner=owners.get(self.directory, say("another folder")),
+            owner=owners.get(self.directory, other),
             hash=digest.hexdigest()[:8],
             seed=self.config.getoption("--kata-seed"),
         )

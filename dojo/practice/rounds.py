@@ -137,4 +137,5 @@ def round_page(catalog: Catalog, round_session: Session, parts: list[Session]) -
         )
         lines.append(line)
     weakest = min(parts, key=lambda session: session.points or 0.0)
-    return [*lines, say("Take the weakest again: {command}", command=f"kata {weakest.kind} {weakest.kata}")]
+    command = f"kata {weakest.kind} {weakest.kata}"
+    return [*lines, say("Take the weakest again: {command}", command=command)]

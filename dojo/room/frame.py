@@ -24,7 +24,8 @@ def frame(title: str, *, wide: bool = False) -> Iterator[ui.html]:
     """A page; its content goes into the block, and what belongs at the end of the top line into what is returned."""
     ui.page_title(f"{title} · katas" if title else "katas")
     ui.add_head_html(f"<style>{STYLE.read_text(encoding='utf-8')}</style>")
-    ui.add_body_html(f'<a class="skip" href="#content">{escape(say("Skip to the content"))}</a>')
+    skip = say("Skip to the content")
+    ui.add_body_html(f'<a class="skip" href="#content">{escape(skip)}</a>')
     with ui.header(fixed=False, elevated=False, add_scroll_padding=False).classes("top"):
         with ui.element("nav").props(labelled(say("Katas"))):
             ui.link("katas", "/")

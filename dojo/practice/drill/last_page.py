@@ -51,11 +51,11 @@ def page(terminal: Terminal, checkout: Checkout, summary: Summary) -> list[str]:
     session = summary.session
     points = say("{points:g} points", points=session.points)
     head = Text.assemble((say(" {title}: ", title=summary.kata.title), "bold"), (points, "bold green"))
-    give_up = "" if summary.session.state.solved else " --give-up"
+    command = f"kata solution {summary.kata.name}{'' if session.state.solved else ' --give-up'}"
     kept = say(
         "Your attempt is kept in {file}. The reference: {command}",
         file=checkout.shown(session.attempt),
-        command=f"kata solution {summary.kata.name}{give_up}",
+        command=command,
     )
     advice = [*sentences(summary), *filter(None, [session.state.repeat_advice]), kept]
     return terminal.lines(
