@@ -8,7 +8,7 @@ from rich.text import Text
 from dojo.core import humanize
 from dojo.core.catalog import Kata
 from dojo.core.language import say, say_number, to_say
-from dojo.core.outcome import sentences_of
+from dojo.core.outcome import full_stop, sentences_of
 from dojo.progress.attempts import Attempt
 from dojo.progress.runs import Run
 from dojo.progress.schedule import RATINGS, Due, Review
@@ -169,7 +169,7 @@ def _run_line(out: Console, runs: list[Run]) -> None:
     line.rstrip()
     out.print(line)
     for sentence in sentences_of(run.diagnoses):
-        out.print(Text(f"      {sentence}.", "yellow"), soft_wrap=not out.is_terminal)
+        out.print(Text(f"      {full_stop(sentence)}", "yellow"), soft_wrap=not out.is_terminal)
 
 
 def _tests(run: Run | None) -> str:

@@ -117,7 +117,12 @@ def _prepare(checkout: Checkout, kata: str) -> str:
 
 def learners_stub(checkout: Checkout, kata: str) -> str:
     """The kata's stub as the learner gets it: its docstrings in their language."""
-    return _in(language(), checkout, kata, stub(checkout, kata).encode()).decode()
+    return in_readers_language(checkout, kata, stub(checkout, kata))
+
+
+def in_readers_language(checkout: Checkout, kata: str, source: str) -> str:
+    """The kata's stub or reference `source` with the docstrings of the stub in the reader's language."""
+    return _in(language(), checkout, kata, source.encode()).decode()
 
 
 def _in(code: str, checkout: Checkout, kata: str, source: bytes) -> bytes:

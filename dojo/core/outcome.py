@@ -89,6 +89,10 @@ def explains(line: str) -> bool:
     return line.startswith(("hint:", "why it is tested:", why_line("").rstrip()))
 
 
+def full_stop(sentence: str) -> str:
+    return say("{sentence}.", sentence=sentence)
+
+
 def comparing(mistakes: int) -> str:
     """What is shown while a failure's name is looked for among as many mistakes."""
     return say("comparing with {mistakes} known mistakes ...", mistakes=mistakes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
-from dojo.core.outcome import sentences_of
+from dojo.core.outcome import full_stop, sentences_of
 from dojo.core.paths import Checkout
 from dojo.core.stubs import handed_out
 from dojo.engine.forkserver import ForkServer
@@ -110,7 +110,7 @@ def facts(checkout: Checkout, live_run: LiveRun) -> dict[str, Any]:
         "failing_test": failure.test if failure else "",
         "failure": failure.message if failure else "",
         "failures": len(live_run.failures),
-        "named": [f"{sentence}." for sentence in sentences_of(live_run.diagnoses)],
+        "named": [full_stop(sentence) for sentence in sentences_of(live_run.diagnoses)],
         "to_write": [] if failure else live_run.unwritten,
         "printed": printed,
         "printed_when": when,

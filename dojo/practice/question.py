@@ -18,8 +18,8 @@ class Question:
 
     @property
     def sentence(self) -> str:
-        how = say("Type {answer} and Enter; any other key goes back.", answer=ANSWER)
-        return f"{self.asked} {how} {self.typed}".rstrip()
+        asked = say("{asked} Type {answer} and Enter; any other key goes back.", asked=self.asked, answer=ANSWER)
+        return f"{asked} {self.typed}".rstrip()
 
     @property
     def answered(self) -> bool:

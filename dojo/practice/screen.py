@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dojo.core.language import say
-from dojo.core.outcome import Outcome, comparing, explains, harmless, sentences_of
+from dojo.core.outcome import Outcome, comparing, explains, full_stop, harmless, sentences_of
 from dojo.core.wide import fill
 from dojo.practice.live_run import LiveRun, death_sentence
 from dojo.practice.pages import NO_CURSOR, Entry
@@ -99,7 +99,7 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
         return terminal.lines("", paragraph(missed, "bold red"))
     if live_run.died:
         died = live_run.died
-        sentence = death_sentence(died) if died.number else say("{why}.", why=died.why.capitalize())
+        sentence = death_sentence(died) if died.number else full_stop(died.why.capitalize())
         advice = paragraph(say("Nothing else was harmed. Mend it and save: the next save runs again."))
         return terminal.lines("", paragraph(sentence, "bold red"), "", advice)
     if live_run.solved and not live_run.waiting:
@@ -108,7 +108,7 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
     if shown:
         parts = ["", *failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
         for sentence in sentences_of(live_run.diagnoses):
-            parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
+            parts += ["", paragraph(full_stop(sentence), "bold yellow", 3)]
         if live_run.comparing:
             parts += ["", paragraph(comparing(live_run.comparing), "dim", 3)]
         return terminal.lines(*parts)

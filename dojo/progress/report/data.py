@@ -10,6 +10,7 @@ from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.core.language import say
+from dojo.core.outcome import full_stop
 from dojo.core.paths import Checkout
 from dojo.progress import runs
 from dojo.progress.attempts import Attempt, read_attempts
@@ -99,8 +100,7 @@ class Recurring:
     @property
     def clause(self) -> str:
         """What the mistake says, as a sentence of its own."""
-        clause = self.says[:1].upper() + self.says[1:]
-        return say("{says}.", says=clause)
+        return full_stop(self.says[:1].upper() + self.says[1:])
 
 
 @dataclass(frozen=True)
