@@ -13,7 +13,8 @@ from dojo.core.catalog import pack_name
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
 from dojo.core.language import LANGUAGES, Texts, language, say, to_say
-from dojo.core.paths import CATALOG_FILE, Checkout, is_pack, own_pack
+from dojo.core.paths import Checkout, own_pack
+from dojo.core.settings import CATALOG_FILE, is_pack
 from dojo.core.stubs import stub
 
 CARRIED = to_say("Edited in katas/, and so copied to answers/, where no update gets in the way; go on there: {katas}")

@@ -7,8 +7,9 @@ from dojo.core import answers
 from dojo.core.errors import UserError
 from dojo.core.files import write
 from dojo.core.language import say, to_say
-from dojo.core.paths import SETTINGS_FILE, Checkout, find_checkout, is_pack, is_workspace
+from dojo.core.paths import Checkout, find_checkout
 from dojo.core.pytest_files import CONFTEST, PYTEST_INI
+from dojo.core.settings import SETTINGS_FILE, is_pack, is_workspace
 
 SETTINGS = to_say("# This folder is a workspace of `kata`: answers/ is yours, and the katas come with the program.\n")
 PACK_SETTINGS = to_say(
