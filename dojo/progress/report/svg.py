@@ -197,10 +197,8 @@ class Span:
 
 def time_axis(span: Span) -> Markup:
     """The dates above the time lines."""
-    labels = [
-        element("text", humanize.short_date(day), x=percent(span.of(day)), y=13, text_anchor="middle")
-        for day in span.ticks
-    ]
+    dates = [(humanize.short_date(day), percent(span.of(day))) for day in span.ticks]
+    labels = [element("text", text, x=x, y=13, text_anchor="middle") for text, x in dates]
     ends = {"first": humanize.short_date(span.first), "last": humanize.short_date(span.last - timedelta(days=1))}
     return picture(say("Dates"), say("The time lines below go from {first} to {last}.", **ends), 18, *labels)
 
@@ -221,10 +219,9 @@ def timeline(practised: Practised, span: Span) -> Markup:
 
 
 def _values(attempt: Attempt) -> dict[str, object]:
-    day = humanize.local(attempt.started).date()
-    minutes = humanize.minutes(attempt.seconds)
-    when = {"day": day.day, "month": humanize.month(day)}
-    return {**when, "how": attempt.how, "outcome": outcome(attempt), "minutes": minutes}
+    day, minutes = humanize.local(attempt.started).date(), humanize.minutes(attempt.seconds)
+    how = {"how": attempt.how, "outcome": outcome(attempt), "minutes": minutes}
+    return {"day": day.day, "month": humanize.month(day), **how}
 
 
 def outcome(attempt: Attempt) -> str:
@@ -261,13 +258,10 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
         for stage, seconds in sorted(attempt.stages.items(), key=lambda item: (item[1], item[0])):
             wide = 100 * max(0.0, seconds - before) / longest
             if wide:
-                box = {
-                    "x": percent(100 * before / longest),
-                    "width": percent(max(0.3, wide - BAR_GAP_PERCENT)),
-                    "rx": 2,
-                }
+                width = percent(max(0.3, wide - BAR_GAP_PERCENT))
+                box = {"x": percent(100 * before / longest), "width": width, "rx": 2}
                 bar = element("rect", **box, y=y, height=height, class_=f"stage s{stage}")
-                parts.append(hover(bar, say("stage {stage} after {time}", stage=stage, time=humanize.minutes(seconds))))
+                parts.append(hover(bar, _reached(stage, seconds)))
             before = max(before, seconds)
     if practised.minutes:
         x = percent(100 * practised.minutes * 60 / longest)
@@ -279,16 +273,16 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
         else say("First attempt: {stages}.", stages=_stages(attempt))
         for attempt in practised.timed
     )
-    title = say("{title}: time to each stage", title=practised.title)
-    given = say("Given: {minutes} minutes.", minutes=practised.minutes)
-    return picture(title, f"{description} {given}", 27, *parts)
+    description += " " + say("Given: {minutes} minutes.", minutes=practised.minutes)
+    return picture(say("{title}: time to each stage", title=practised.title), description, 27, *parts)
 
 
 def _stages(attempt: Attempt) -> str:
-    return ", ".join(
-        say("stage {stage} after {time}", stage=stage, time=humanize.minutes(seconds))
-        for stage, seconds in sorted(attempt.stages.items())
-    )
+    return ", ".join(_reached(stage, seconds) for stage, seconds in sorted(attempt.stages.items()))
+
+
+def _reached(stage: int, seconds: float) -> str:
+    return say("stage {stage} after {time}", stage=stage, time=humanize.minutes(seconds))
 
 
 # -- mistakes
