@@ -65,13 +65,17 @@ def _due_table(out: Console, rows: list[Due], now: float) -> None:
             (
                 due.kata.name,
                 _due_when(due, now),
-                humanize.day(due.last.at, now)[4:],
+                _date(due.last.at, now),
                 Text(say(due.last.word), STYLES[due.last.word]),
                 due.last.why,
             )
             for due in rows
         ],
     )
+
+
+def _date(at: float, now: float) -> str:
+    return humanize.short_date(humanize.local(at).date(), humanize.local(now).date())
 
 
 def _due_when(due: Due, now: float) -> Text:
@@ -96,7 +100,7 @@ def history_page(
         review = rated.get((attempt.kata, attempt.judged or -1.0))
         rows.append(
             (
-                f"{humanize.day(attempt.started, now)[4:]} {humanize.clock(attempt.started)}",
+                f"{_date(attempt.started, now)} {humanize.clock(attempt.started)}",
                 attempt.kata,
                 attempt.how,
                 Text(_tests(attempt.best), STATES[attempt.state]),

@@ -41,8 +41,10 @@ def date_in_words(then: date, today: date) -> str:
     return say("{weekday} {day} {month} {year}", **names, year=then.year)
 
 
-def short_date(day: date) -> str:
-    """ "9 Mar"."""
+def short_date(day: date, today: date | None = None) -> str:
+    """ "9 Mar", with the year if it is not today's."""
+    if today and day.year != today.year:
+        return say("{day} {month} {year}", day=day.day, month=month(day), year=day.year)
     return say("{day} {month}", day=day.day, month=month(day))
 
 
