@@ -9,8 +9,9 @@ from pathlib import Path
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import write
-from dojo.core.paths import CATALOG_FILE, Checkout, is_pack
+from dojo.core.paths import Checkout
 from dojo.core.pytest_files import CONFTEST, PYTEST_INI
+from dojo.core.settings import CATALOG_FILE, is_pack
 from dojo.core.stubs import require_solutions, stub
 from dojo.core.version import VERSION
 

@@ -17,7 +17,7 @@ from dojo.core.version import VERSION
 
 KEYWORDS = {"say": None, "to_say": None, "say_number": (1, 2)}
 HEAD = "# The trainer's own sentences. `kata dev translate trainer` adds what is missing, and compiles them."
-METHODS = [("tests/**", "ignore"), ("**.py", "python")]
+METHODS = [("tests/**", "ignore"), ("**.py", "python"), ("**.html.jinja", "jinja2.ext:babel_extract")]
 DATES = (
     '"POT-Creation-Date',
     '"PO-Revision-Date',

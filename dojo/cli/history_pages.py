@@ -8,7 +8,7 @@ from rich.text import Text
 from dojo.core import humanize
 from dojo.core.catalog import Kata
 from dojo.core.language import say, say_number, to_say
-from dojo.core.outcome import sentences_of
+from dojo.core.outcome import full_stop, sentences_of
 from dojo.progress.attempts import Attempt
 from dojo.progress.runs import Run
 from dojo.progress.schedule import RATINGS, Due, Review
@@ -65,13 +65,17 @@ def _due_table(out: Console, rows: list[Due], now: float) -> None:
             (
                 due.kata.name,
                 _due_when(due, now),
-                humanize.day(due.last.at, now)[4:],
+                _date(due.last.at, now),
                 Text(say(due.last.word), STYLES[due.last.word]),
                 due.last.why,
             )
             for due in rows
         ],
     )
+
+
+def _date(at: float, now: float) -> str:
+    return humanize.short_date(humanize.local(at).date(), humanize.local(now).date())
 
 
 def _due_when(due: Due, now: float) -> Text:
@@ -96,7 +100,7 @@ def history_page(
         review = rated.get((attempt.kata, attempt.judged or -1.0))
         rows.append(
             (
-                f"{humanize.day(attempt.started, now)[4:]} {humanize.clock(attempt.started)}",
+                f"{_date(attempt.started, now)} {humanize.clock(attempt.started)}",
                 attempt.kata,
                 attempt.how,
                 Text(_tests(attempt.best), STATES[attempt.state]),
@@ -169,7 +173,7 @@ def _run_line(out: Console, runs: list[Run]) -> None:
     line.rstrip()
     out.print(line)
     for sentence in sentences_of(run.diagnoses):
-        out.print(Text(f"      {sentence}.", "yellow"), soft_wrap=not out.is_terminal)
+        out.print(Text(f"      {full_stop(sentence)}", "yellow"), soft_wrap=not out.is_terminal)
 
 
 def _tests(run: Run | None) -> str:

@@ -5,6 +5,7 @@ import click
 from dojo.cli.common import complete_kata
 from dojo.core.catalog import load_catalog
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.core.paths import find_checkout
 
 
@@ -32,7 +33,7 @@ def drill(
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     if role and (track or not mock):
-        raise UserError(f"--role is a round of its own: kata drill --mock --role {role}")
+        raise UserError(say("--role is a round of its own: kata drill --mock --role {role}", role=role))
     if resume:
         page = interview.resume(checkout, catalog)
     elif mock:

@@ -153,8 +153,8 @@ def watch(name: str | None, edit: bool) -> None:
 
     checkout, catalog = find_practice()
     kata = catalog.find(name or first_kata(checkout, catalog)).name
-    page = [NOT_BEGUN]
-    while page == [NOT_BEGUN]:  # a drill that was not begun leads back
+    page = [say(NOT_BEGUN)]
+    while page == [say(NOT_BEGUN)]:  # a drill that was not begun leads back
         with Terminal("kata watch") as terminal:
             kata = WatchApp(checkout, catalog, kata, terminal, edit=edit).run()
         page = start_drill(checkout, catalog, kata, None, None) if kata else []

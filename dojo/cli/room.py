@@ -6,8 +6,10 @@ import click
 
 from dojo.cli.common import complete_kata, find_practice
 from dojo.core.errors import UserError
+from dojo.core.language import say, to_say
 
-ONLY_HERE = "Only this machine can reach it"
+ONLY_HERE = to_say("Only this machine can reach it")
+PUBLISHED = to_say("Whoever can reach this container can knock; publish the port on 127.0.0.1 only")
 CONTAINERS = ("/.dockerenv", "/run/.containerenv")
 
 
@@ -24,9 +26,9 @@ def room(name: str, port: int | None, no_open: bool, container: bool) -> None:
     try:
         import nicegui  # noqa: F401
     except ImportError as error:
-        raise UserError("The room needs NiceGUI: pip install -e '.[room]'") from error
+        raise UserError(say("The room needs NiceGUI: pip install -e '.[room]'")) from error
     if container and not any(Path(file).exists() for file in CONTAINERS):
-        raise UserError("This is no container, so nobody else is let in: kata room")
+        raise UserError(say("This is no container, so nobody else is let in: kata room"))
     checkout, catalog = find_practice()
     kata = catalog.find(name).name if name else ""
 
@@ -35,6 +37,7 @@ def room(name: str, port: int | None, no_open: bool, container: bool) -> None:
     from dojo.room.state import Room
 
     port, secret = free_port(port), read_secret(checkout)
-    who = "Whoever can reach this container can knock; publish the port on 127.0.0.1 only" if container else ONLY_HERE
-    click.echo(f"The room is at {address(port, secret, kata)}\n{who}. To end it: Ctrl-C")
+    who = say(PUBLISHED if container else ONLY_HERE)
+    where = address(port, secret, kata)
+    click.echo(say("The room is at {address}\n{who}. To end it: Ctrl-C", address=where, who=who))
     serve(Room.opened(checkout, catalog), port, secret, kata, show=not no_open, everywhere=container)

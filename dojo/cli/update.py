@@ -26,7 +26,8 @@ def init(folder: Path) -> None:
     number = len([*checkout.answers.glob("*.py")])
     click.echo(say("Wrote answers/ with {number} stubs, {others}.", number=number, others=", ".join(written)))
     here = checkout.work == Path.cwd().resolve()
-    click.echo(say("Next: {command}", command="kata" if here else f"cd {folder} && kata"))
+    command = "kata" if here else f"cd {folder} && kata"
+    click.echo(say("Next: {command}", command=command))
 
 
 @click.command()

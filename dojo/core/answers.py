@@ -12,13 +12,14 @@ from dojo.core import docstrings
 from dojo.core.catalog import pack_name
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
-from dojo.core.language import LANGUAGES, Texts, language
-from dojo.core.paths import CATALOG_FILE, Checkout, is_pack, own_pack
+from dojo.core.language import LANGUAGES, Texts, language, say, to_say
+from dojo.core.paths import Checkout, own_pack
+from dojo.core.settings import CATALOG_FILE, is_pack
 from dojo.core.stubs import stub
 
-CARRIED = "Edited in katas/, and so copied to answers/, where no update gets in the way; go on there: {}"
-BOTH_EDITED = "Edited in katas/ as well as in answers/, which is what counts: {}"
-STALE = "The stub has changed since you began, so bring it into your answer (kata update): {}"
+CARRIED = to_say("Edited in katas/, and so copied to answers/, where no update gets in the way; go on there: {katas}")
+BOTH_EDITED = to_say("Edited in katas/ as well as in answers/, which is what counts: {katas}")
+STALE = to_say("The stub has changed since you began, so bring it into your answer (kata update): {katas}")
 SENTENCES = (CARRIED, BOTH_EDITED, STALE)
 
 
@@ -46,7 +47,7 @@ def prepare(checkout: Checkout) -> list[str]:
                 found[sentence].append(file.stem)
     except UserError as error:  # a folder that cannot be written: what is there can still be tested
         trouble.append(str(error))
-    return [*(sentence.format(", ".join(katas)) for sentence, katas in found.items() if katas), *trouble]
+    return [*(say(sentence, katas=", ".join(katas)) for sentence, katas in found.items() if katas), *trouble]
 
 
 def _check_workspace(checkout: Checkout) -> None:
@@ -58,15 +59,29 @@ def _check_workspace(checkout: Checkout) -> None:
     known = {"name": name, "root": root}
     with suppress(OSError, ValueError, TypeError):  # it is not there, or damaged
         known |= json.loads(note.read_text(encoding="utf-8"))
-    advice = f"A pack needs a workspace of its own: kata --pack {checkout.root} init DIR"
+    advice = say("A pack needs a workspace of its own: kata --pack {root} init DIR", root=checkout.root)
     if known["name"] != name:
         raise UserError(
-            f"The answers in {checkout.workspace} belong to the pack {known['name']}, not to {name}. {advice}"
+            say(
+                "The answers in {folder} belong to the pack {pack}, not to {name}. {advice}",
+                folder=checkout.workspace,
+                pack=known["name"],
+                name=name,
+                advice=advice,
+            )
         )
     if known["root"] != root and known["root"] and is_pack(Path(known["root"])):
         raise UserError(
-            f"Two packs are called {name}: {known['root']}, to which the answers in {checkout.workspace} belong, and "
-            f"{root or checkout.root}. Give one another `name` in {CATALOG_FILE.as_posix()}. {advice}"
+            say(
+                "Two packs are called {name}: {known}, to which the answers in {folder} belong, and {other}. Give one "
+                "another `name` in {catalog}. {advice}",
+                name=name,
+                known=known["root"],
+                folder=checkout.workspace,
+                other=root or checkout.root,
+                catalog=CATALOG_FILE.as_posix(),
+                advice=advice,
+            )
         )
     _note(note, json.dumps({"name": name, "root": root}))
 
@@ -103,7 +118,12 @@ def _prepare(checkout: Checkout, kata: str) -> str:
 
 def learners_stub(checkout: Checkout, kata: str) -> str:
     """The kata's stub as the learner gets it: its docstrings in their language."""
-    return _in(language(), checkout, kata, stub(checkout, kata).encode()).decode()
+    return in_readers_language(checkout, kata, stub(checkout, kata))
+
+
+def in_readers_language(checkout: Checkout, kata: str, source: str) -> str:
+    """The kata's stub or reference `source` with the docstrings of the stub in the reader's language."""
+    return _in(language(), checkout, kata, source.encode()).decode()
 
 
 def _in(code: str, checkout: Checkout, kata: str, source: bytes) -> bytes:
@@ -144,4 +164,7 @@ def _read(file: Path) -> bytes | None:
     try:
         return file.read_bytes() if file.is_file() else None
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}. Mend its permissions and try again.") from error
+        sentence = say(
+            "{file} cannot be read: {error}. Mend its permissions and try again.", file=file, error=error.strerror
+        )
+        raise UserError(sentence) from error

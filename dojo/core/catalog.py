@@ -11,7 +11,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from dojo.core.errors import UserError
-from dojo.core.language import Texts, to_say
+from dojo.core.language import Texts, say, to_say
 from dojo.core.paths import Checkout
 from dojo.core.version import VERSION
 
@@ -62,20 +62,27 @@ class Catalog:
         names = [kata.name for kata in self.katas]
         lowered = name.lower()
         similar = difflib.get_close_matches(lowered, names, n=3, cutoff=0.5) or [n for n in names if lowered in n]
-        advice = f"Did you mean {' or '.join(similar)}?" if similar else "Run `kata list` to see them all."
-        raise UserError(f"There is no kata called '{name}'. {advice}")
+        if similar:
+            names_like = say(" or ").join(similar)
+            raise UserError(say("There is no kata called '{name}'. Did you mean {names}?", name=name, names=names_like))
+        raise UserError(say("There is no kata called '{name}'. Run `kata list` to see them all.", name=name))
 
     def for_role(self, role: str) -> dict[str, list[Kata]]:
         """What interviews for `role` ask: its entries (tracks and katas) with their katas, the most important first."""
         if role not in self.roles:
-            known = f"Roles: {', '.join(self.roles)}." if self.roles else f"The pack {self.name} has no roles."
-            raise UserError(f"There is no role '{role}'. {known}")
+            if not self.roles:
+                raise UserError(
+                    say("There is no role '{role}'. The pack {pack} has no roles.", role=role, pack=self.name)
+                )
+            roles = ", ".join(self.roles)
+            raise UserError(say("There is no role '{role}'. Roles: {roles}.", role=role, roles=roles))
         return {entry: [k for k in self.katas if entry in (k.track, k.name)] for entry in self.roles[role]}
 
     def only(self, *, role: str | None = None, track: str | None = None, asked: str | None = None) -> "Catalog":
         """The part that fits all that is given. Raises UserError for a role or a track that is not there."""
         if track and track not in self.tracks:
-            raise UserError(f"There is no track '{track}'. Tracks: {', '.join(self.tracks)}.")
+            tracks = ", ".join(self.tracks)
+            raise UserError(say("There is no track '{track}'. Tracks: {tracks}.", track=track, tracks=tracks))
         named = {kata.name for katas in self.for_role(role).values() for kata in katas} if role else None
         return replace(
             self,
@@ -100,7 +107,8 @@ class Catalog:
             if len(found) == 1:
                 return found[0]
             if found:
-                raise UserError(f"'{text}' may mean {' or '.join(kata.name for kata in found)}. Type more of it.")
+                names = say(" or ").join(kata.name for kata in found)
+                raise UserError(say("'{text}' may mean {names}. Type more of it.", text=text, names=names))
         return self[text]
 
 
@@ -123,7 +131,14 @@ def load_catalog(checkout: Checkout, *, may_be_empty: bool = False) -> Catalog:
     _check_version(file, data.get("needs", "0"))
     tracks, names, pack = data.get("tracks"), data.get("katas"), _name_of(checkout, data)
     if names == [] and not may_be_empty:
-        raise UserError(f"{file}: {pack} has no katas yet. Write the first one: kata --pack {checkout.root} new NAME")
+        raise UserError(
+            say(
+                "{file}: {pack} has no katas yet. Write the first one: kata --pack {root} new NAME",
+                file=file,
+                pack=pack,
+                root=checkout.root,
+            )
+        )
     for key, value in (("tracks", tracks), ("katas", names)):
         empty = value == [] and (key == "tracks" or not may_be_empty)
         if not isinstance(value, list) or empty or not all(isinstance(item, str) for item in value):
@@ -180,8 +195,13 @@ def _check_version(file: str, needed: object) -> None:
         raise UserError(f'{file}: `needs` should be a version such as "0.1", but is {needed!r}.') from None
     if Version(VERSION) < wanted:
         raise UserError(
-            f"{file} needs version {wanted} of the trainer, and this is {VERSION}. "
-            f"Get it: `kata update` in a clone, else `pip install --upgrade katas`."
+            say(
+                "{file} needs version {wanted} of the trainer, and this is {version}. "
+                "Get it: `kata update` in a clone, else `pip install --upgrade katas`.",
+                file=file,
+                wanted=wanted,
+                version=VERSION,
+            )
         )
 
 
@@ -190,9 +210,15 @@ def _read(checkout: Checkout, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}. Restore it with `git checkout -- {file}`.") from error
+        sentence = say(
+            "{file} cannot be read: {error}. Restore it with `git checkout -- {file}`.", file=file, error=error
+        )
+        raise UserError(sentence) from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file} is not valid TOML: {error}. Mend that line, or `git checkout -- {file}`.") from error
+        sentence = say(
+            "{file} is not valid TOML: {error}. Mend that line, or `git checkout -- {file}`.", file=file, error=error
+        )
+        raise UserError(sentence) from error
 
 
 def _kata(checkout: Checkout, name: str, tracks: tuple[str, ...], names: list[str]) -> Kata:

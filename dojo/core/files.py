@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.core.source import digest_of
 
@@ -32,8 +33,12 @@ def write(file: Path, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise UserError(
-            f"{file} cannot be written ({error.strerror}); nothing was changed. Check the folder's permissions and free space."
-            f"{owner_advice(file.parent)}"
+            say(
+                "{file} cannot be written ({error}); nothing was changed. Check the folder's permissions and free space.",
+                file=file,
+                error=error.strerror,
+            )
+            + owner_advice(file.parent)
         ) from error
 
 
@@ -49,10 +54,21 @@ def backup(checkout: Checkout, file: Path, folder_name: str = "backups") -> Path
                 return Path(shutil.copy2(file, copy))
     except OSError as error:
         raise UserError(
-            f"No copy of {checkout.shown(file)} could be made ({error}), so it was left as it is. Make room in {folder}."
-            f"{owner_advice(folder)}"
+            say(
+                "No copy of {file} could be made ({error}), so it was left as it is. Make room in {folder}.",
+                file=checkout.shown(file),
+                error=error,
+                folder=folder,
+            )
+            + owner_advice(folder)
         ) from error
-    raise UserError(f"No copy of {checkout.shown(file)} could be made, so it was left as it is. Tidy up {folder}.")
+    raise UserError(
+        say(
+            "No copy of {file} could be made, so it was left as it is. Tidy up {folder}.",
+            file=checkout.shown(file),
+            folder=folder,
+        )
+    )
 
 
 def owner_advice(folder: Path, *files: Path) -> str:
@@ -66,7 +82,12 @@ def owner_advice(folder: Path, *files: Path) -> str:
         for path in (folder, *files):
             if path.exists() and not os.access(path, os.W_OK) and path.stat().st_uid != os.geteuid():
                 command = f'sudo chown -R "$USER" {shlex.quote(str(folder))}'
-                return f" {path} belongs to {path.owner()}, perhaps since a command was run with sudo. Mend it with: {command}"
+                return say(
+                    " {path} belongs to {owner}, perhaps since a command was run with sudo. Mend it with: {command}",
+                    path=path,
+                    owner=path.owner(),
+                    command=command,
+                )
     except (OSError, AttributeError, KeyError, NotImplementedError):  # Windows; or the owner has no name
         pass
     return ""

@@ -2,6 +2,8 @@
 
 from datetime import date, datetime
 
+from rich.cells import cell_len, set_cell_size
+
 from dojo.core.language import say, say_number, to_say
 
 WEEKDAYS = (to_say("Mon"), to_say("Tue"), to_say("Wed"), to_say("Thu"), to_say("Fri"), to_say("Sat"), to_say("Sun"))
@@ -37,6 +39,18 @@ def date_in_words(then: date, today: date) -> str:
     if then.year == today.year:
         return say("{weekday} {day} {month}", **names)
     return say("{weekday} {day} {month} {year}", **names, year=then.year)
+
+
+def short_date(day: date, today: date | None = None) -> str:
+    """ "9 Mar", with the year if it is not today's."""
+    if today and day.year != today.year:
+        return say("{day} {month} {year}", day=day.day, month=month(day), year=day.year)
+    return say("{day} {month}", day=day.day, month=month(day))
+
+
+def month(day: date) -> str:
+    """ "Mar"."""
+    return say(MONTHS[day.month - 1])
 
 
 def clock(at: float) -> str:
@@ -80,10 +94,10 @@ def minutes(seconds: float | None) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """`text` in at most `width` characters, cut between words if that costs little: half a number would be another one."""
-    if len(text) <= width:
+    """`text` in at most `width` columns, cut between words if that costs little: half a number would be another one."""
+    if cell_len(text) <= width:
         return text
-    start = text[: max(0, width - 4)]
+    start = set_cell_size(text, max(0, width - 4))
     whole, _, part = start.rpartition(" ")
     return f"{(whole if whole.strip() and len(part) < width / 3 else start).rstrip(' ,')} ..."
 

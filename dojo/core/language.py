@@ -13,7 +13,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from dojo.core.paths import settings_around
+from dojo.core.settings import settings_around
 
 ENGLISH = "en"
 LANGUAGES = {ENGLISH: "English", "zh": "中文"}
@@ -45,14 +45,24 @@ def _unless_chosen(folder: str) -> str:
     return code if code in LANGUAGES else ENGLISH
 
 
+def translated(text: str, /) -> str:
+    """`text`, an English sentence, in the reader's language; its {names} still stand in it."""
+    return _sentences(language()).gettext(text)
+
+
 def say(text: str, /, **values: object) -> str:
     """`text`, an English sentence with {names} of `values`, in the reader's language."""
-    return _sentences(language()).gettext(text).format(**values)
+    return translated(text).format(**values)
 
 
 def say_number(one: str, several: str, number: int, /, **values: object) -> str:
     """`one` or `several`, as the reader's language counts `number`, which is {number} in both."""
-    return _sentences(language()).ngettext(one, several, number).format(number=number, **values)
+    return translated_number(one, several, number).format(number=number, **values)
+
+
+def translated_number(one: str, several: str, number: int, /) -> str:
+    """`one` or `several`, in the reader's language; its {names} still stand in it."""
+    return _sentences(language()).ngettext(one, several, number)
 
 
 def to_say(text: str) -> str:

@@ -35,7 +35,7 @@ def text_of(error: BaseException | None) -> str:
     try:
         return shortened(str(error))
     except Exception as failure:
-        return f"(no text: its __str__ raised {type(failure).__name__})"
+        return say("(no text: its __str__ raised {kind})", kind=type(failure).__name__)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,20 @@ class Diagnosis:
 def sentences_of(diagnoses: Iterable[Diagnosis]) -> list[str]:
     """What the learner reads about one run, without full stops: one story, to which each further mistake is added."""
     return [say("Also, {says}", says=each.says) if number else each.sentence for number, each in enumerate(diagnoses)]
+
+
+def why_line(why: str) -> str:
+    """The last line of a failure: what its test is for."""
+    return say("why it is tested: {why}", why=why)
+
+
+def explains(line: str) -> bool:
+    """Whether a failure's line explains it, which a drill keeps back: its hint, or what the test is for."""
+    return line.startswith(("hint:", "why it is tested:", why_line("").rstrip()))
+
+
+def full_stop(sentence: str) -> str:
+    return say("{sentence}.", sentence=sentence)
 
 
 def comparing(mistakes: int) -> str:

@@ -5,17 +5,14 @@ Only find_checkout() and the methods that return lists look at the disk.
 
 import os
 import sysconfig
-import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from dojo.core.errors import UserError
+from dojo.core.language import say
+from dojo.core.settings import CATALOG_FILE, SETTINGS_FILE, around, is_pack, is_workspace, read_settings
 
-CATALOG_FILE = Path("katas") / "catalog.toml"  # a folder that holds this is a pack
-SETTINGS_FILE = "katas.toml"  # a folder that holds this is a workspace; it may name a pack and a language
-MAY_HOLD = 'it may hold two lines: pack = "DIR" and lang = "zh"'
 CLONE = Path(__file__).resolve().parents[2]  # unless this program was installed from a wheel
 
 
@@ -128,24 +125,27 @@ def find_checkout(start: Path | None = None) -> Checkout:
         here = (start or Path.cwd()).resolve()
     except FileNotFoundError as error:
         raise UserError(
-            "The folder that this terminal is in was deleted. Change into the repository: cd PATH"
+            say("The folder that this terminal is in was deleted. Change into the repository: cd PATH")
         ) from error
-    around = _around(here)
-    settings = _read_settings(around) if around and is_workspace(around) else {}
-    configured = _pack(around / settings["pack"], SETTINGS_FILE) if around and "pack" in settings else None
+    nearest = around(here)
+    settings = read_settings(nearest) if nearest and is_workspace(nearest) else {}
+    configured = _pack(nearest / settings["pack"], SETTINGS_FILE) if nearest and "pack" in settings else None
     chosen = _pack(Path(os.environ["KATA_PACK"]).expanduser(), "--pack") if os.environ.get("KATA_PACK") else None
-    workspace = None if around and is_pack(around) else around
+    workspace = None if nearest and is_pack(nearest) else nearest
     if chosen:
         return Checkout(chosen, workspace if chosen == configured else None)
     if configured:
         return Checkout(configured, workspace)
-    if around and not workspace:
-        return Checkout(around)
+    if nearest and not workspace:
+        return Checkout(nearest)
     own = own_pack()
     if own and (workspace or own == CLONE):
         return Checkout(own, workspace)
     raise UserError(
-        f"No katas found: {here} is in no clone and in no workspace. Change into one, or make a workspace here: kata init"
+        say(
+            "No katas found: {here} is in no clone and in no workspace. Change into one, or make a workspace here: kata init",
+            here=here,
+        )
     )
 
 
@@ -156,48 +156,23 @@ def own_pack() -> Path | None:
     return next((folder for folder in (CLONE, *installed) if is_pack(folder)), None)
 
 
-def is_pack(folder: Path) -> bool:
-    """Whether `folder` holds katas with a catalogue."""
-    return (folder / CATALOG_FILE).is_file()
-
-
-def is_workspace(folder: Path) -> bool:
-    """Whether `folder` has a settings file, as `kata init` writes it."""
-    return (folder / SETTINGS_FILE).is_file()
-
-
 def _pack(folder: Path, source: str) -> Path:
     folder = folder.resolve()
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}, which {source} names. Give the folder of a pack.")
+        raise UserError(
+            say(
+                "There is no folder {folder}, which {source} names. Give the folder of a pack.",
+                folder=folder,
+                source=source,
+            )
+        )
     if not is_pack(folder):
         raise UserError(
-            f"{folder}, which {source} names, is no pack: it has no {CATALOG_FILE.as_posix()}. "
-            f"To begin one there: kata new --pack {folder}"
+            say(
+                "{folder}, which {source} names, is no pack: it has no {file}. To begin one there: kata new --pack {folder}",
+                folder=folder,
+                source=source,
+                file=CATALOG_FILE.as_posix(),
+            )
         )
     return folder
-
-
-def _around(here: Path) -> Path | None:
-    """The nearest pack or workspace that `here` is in."""
-    return next((folder for folder in (here, *here.parents) if is_pack(folder) or is_workspace(folder)), None)
-
-
-def settings_around() -> dict[str, str]:
-    """The settings file of the pack or workspace around the current folder; nothing if it cannot be read."""
-    with suppress(OSError, UserError):
-        around = _around(Path.cwd())
-        return _read_settings(around) if around and is_workspace(around) else {}
-    return {}
-
-
-def _read_settings(folder: Path) -> dict[str, str]:
-    file = folder / SETTINGS_FILE
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}. Mend it; {MAY_HOLD}") from error
-    for key, value in settings.items():
-        if key not in ("pack", "lang") or not isinstance(value, str):
-            raise UserError(f"{file}: {key} = {value!r} is no setting; {MAY_HOLD}")
-    return settings

@@ -9,6 +9,8 @@ import io
 import re
 import tokenize
 
+from dojo.core.language import say
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF8 = {"utf-8", "utf8", "u8", "utf-8-sig"}
 # In these encodings an all-ASCII file reads the same as in UTF-8. In utf-7 or unicode_escape it does not.
@@ -38,13 +40,15 @@ def digest_of(raw: bytes) -> str:
 def decode(raw: bytes) -> str:
     """The text in `raw`, without a byte-order mark and with lines that end in \\n. Raises NotSource."""
     if wide := _wide_encoding(raw):
-        raise NotSource(f"is stored as {wide}; save it as UTF-8.")
+        raise NotSource(say("is stored as {encoding}; save it as UTF-8.", encoding=wide))
     raw = raw.removeprefix(BYTE_ORDER_MARK)
     if is_notebook(raw):
-        raise NotSource("is a notebook saved as .py: export it as Python.")
+        raise NotSource(say("is a notebook saved as .py: export it as Python."))
     if b"\0" in raw:
         number = raw[: raw.index(b"\0")].count(b"\n") + 1
-        raise NotSource(f"holds a null byte in line {number}, so it is not a text; save it again as UTF-8.")
+        raise NotSource(
+            say("holds a null byte in line {line}, so it is not a text; save it again as UTF-8.", line=number)
+        )
     raw = re.sub(rb"\r\n?", b"\n", raw)  # Python reads these line ends as \n, too
     _check_coding_line(raw)
     try:
@@ -52,7 +56,11 @@ def decode(raw: bytes) -> str:
     except UnicodeDecodeError as error:
         number = raw[: error.start].count(b"\n") + 1
         raise NotSource(
-            f"is not UTF-8: line {number} holds the byte 0x{raw[error.start]:02x}; save it as UTF-8."
+            say(
+                "is not UTF-8: line {line} holds the byte 0x{byte:02x}; save it as UTF-8.",
+                line=number,
+                byte=raw[error.start],
+            )
         ) from error
 
 
@@ -82,5 +90,7 @@ def _check_coding_line(raw: bytes) -> None:
     if name in UTF8 or (name in SAME_FOR_ASCII and raw.isascii()):
         return
     written = next(filter(None, map(CODING_LINE.match, raw.split(b"\n", 2)[:2])), None)
-    quoted = repr(written[1].decode()[:40]) if encoding and written else "one that Python does not know"
-    raise NotSource(f"names its own encoding ({quoted}) in a `coding:` line; delete that line and save as UTF-8.")
+    quoted = repr(written[1].decode()[:40]) if encoding and written else say("one that Python does not know")
+    raise NotSource(
+        say("names its own encoding ({quoted}) in a `coding:` line; delete that line and save as UTF-8.", quoted=quoted)
+    )

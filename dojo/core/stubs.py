@@ -44,8 +44,11 @@ def require_solutions(checkout: Checkout) -> None:
     """Raises UserError if the pack was handed out without solutions."""
     if not checkout.solutions.is_dir():
         raise UserError(
-            f"These katas were handed out without solutions, probes and mistakes ({checkout.root}), and this needs them. "
-            f"The person who gave them to you has the whole pack."
+            say(
+                "These katas were handed out without solutions, probes and mistakes ({root}), and this needs them. "
+                "The person who gave them to you has the whole pack.",
+                root=checkout.root,
+            )
         )
 
 
@@ -54,7 +57,10 @@ def _read(checkout: Checkout, file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         shown = checkout.shown(file)
-        raise UserError(f"{shown} cannot be read ({error}). Restore it with `git checkout -- {shown}`.") from error
+        sentence = say(
+            "{file} cannot be read ({error}). Restore it with `git checkout -- {file}`.", file=shown, error=error
+        )
+        raise UserError(sentence) from error
 
 
 def stub(checkout: Checkout, name: str) -> str:

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from dojo.core.humanize import count, cut
-from dojo.core.outcome import Outcome
+from rich.cells import cell_len, set_cell_size
+
+from dojo.core.humanize import cut
+from dojo.core.language import say, say_number
+from dojo.core.outcome import Outcome, explains
+from dojo.core.wide import fill
 from dojo.engine.calls import CONSTRUCTOR, Call
 
 MAX_ARGUMENTS, MAX_DOCSTRING_LINES, MAX_MESSAGE_LINES = 8, 2, 7
@@ -48,12 +52,13 @@ class DebuggedTest:
 def page(record: DebuggedTest, width: int, height: int | None) -> list[Line]:
     """The whole page. With a `height`, as many of the last calls as there is room for, and at least the last one."""
     outcome = record.outcome
+    test = outcome.test
     head = [
-        Line(f"{outcome.test}  (stage {outcome.stage}, seed {record.seed})", "bold"),
+        Line(say("{test}  (stage {stage}, seed {seed})", test=test, stage=outcome.stage, seed=record.seed), "bold"),
         *(Line(text) for text in _wrapped(record.docstring, width, MAX_DOCSTRING_LINES)),
-        Line(f"Again: {record.again}"),  # however long: a command that is copied has no line breaks
+        Line(say("Again: {command}", command=record.again)),  # a command that is copied has no line breaks
     ]
-    taken = sum(math.ceil(len(line.text) / width) for line in head)
+    taken = sum(math.ceil(cell_len(line.text) / width) for line in head)
     tail = [Line(""), *_failure(outcome, width)]
     room = math.inf if height is None else height - taken - len(tail) - 2  # an empty line, and that of the calls before
     arguments = int(max(1, min(MAX_ARGUMENTS, room - 3)))
@@ -64,9 +69,10 @@ def page(record: DebuggedTest, width: int, height: int | None) -> list[Line]:
             break
         blocks.insert(0, block)
     before = record.calls_before + len(record.calls) - len(blocks)
-    note = [Line(f"... and {count(before, 'call')} before")] if before else []
+    calls_before = say_number("... and {number} call before", "... and {number} calls before", before)
+    note = [Line(calls_before)] if before else []
     if not record.calls:
-        note = [Line("The test called none of your functions in its own process.")]
+        note = [Line(say("The test called none of your functions in its own process."))]
     return [*head, Line(""), *note, *(line for block in blocks for line in block), *tail]
 
 
@@ -79,30 +85,33 @@ def _call(call: Call, file: str, width: int, most: int) -> list[Line]:
         arguments = arguments[1:]  # the first is what it builds, which is not built yet
     how, result = _result(call, builds)
     rows = arguments[:most]
-    column = max(len(label) for label, _ in [*rows, (how, "")]) + 2
-    place = f"{file}, line {call.line}" if call.line else file
-    lines = [Line(cut(f"{name if builds else name + dot + method}  ({place})", width), "bold")]
+    column = max(cell_len(label) for label, _ in [*rows, (how, "")]) + 2
+    place = say("{file}, line {line}", file=file, line=call.line) if call.line else file
+    heading = say("{function}  ({place})", function=name if builds else name + dot + method, place=place)
+    lines = [Line(cut(heading, width), "bold")]
     lines += [Line(cut(f"  {label:{column}}{value}", width)) for label, value in rows]
     if more := len(arguments) - len(rows):
-        lines.append(Line(f"  ... and {count(more, 'argument')} more"))
-    return [*lines, Line(cut(f"  {how:{column}}{result}", width), "red" if how == "raised" else "bold")]
+        lines.append(Line(say_number("  ... and {number} argument more", "  ... and {number} arguments more", more)))
+    ended = cut(f"  {set_cell_size(how, column)}{result}", width)
+    return [*lines, Line(ended, "red" if call.ended == "raised" else "bold")]
 
 
 def _result(call: Call, builds: bool) -> tuple[str, str]:
     """How the call ended, in a word or some, and with what."""
     if call.ended == "raised":
-        return "raised", call.error
+        return say("raised"), call.error
     if call.yielded:
-        return f"yielded {count(call.yielded, 'value')}, last", call.value
+        how = say_number("yielded {number} value, last", "yielded {number} values, last", call.yielded)
+        return how, call.value
     if not call.ended:
-        return "ended", "not seen; a debugger stops the recording, for example"
-    return "built" if builds else "returned", call.value
+        return say("ended"), say("not seen; a debugger stops the recording, for example")
+    return say("built") if builds else say("returned"), call.value
 
 
 def _failure(outcome: Outcome, width: int) -> list[Line]:
     if outcome.verdict == "passed":
-        return [Line("It passes.", "bold")]
-    told = [line for line in outcome.message.splitlines() if not line.startswith("why it is tested")]
+        return [Line(say("It passes."), "bold")]
+    told = [line for line in outcome.message.splitlines() if line.startswith("hint:") or not explains(line)]
     lines = [
         Line(text, "" if line.startswith("hint:") else "red")
         for line in told[:MAX_MESSAGE_LINES]
@@ -112,4 +121,10 @@ def _failure(outcome: Outcome, width: int) -> list[Line]:
 
 
 def _wrapped(text: str, width: int, most: int) -> Sequence[str]:
+    lines = fill(text, width).split("\n")
+    if len(lines) > 1:
+        return [
+            *lines[: most - 1],
+            *([lines[most - 1] if len(lines) == most else cut(lines[most - 1], width - 4) + " ..."]),
+        ]
     return textwrap.wrap(text, width, break_on_hyphens=False, max_lines=most, placeholder=" ...")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from _pytest.config import create_terminal_writer
 
+from dojo.core.language import say, to_say
 from dojo.core.outcome import harmless
 from dojo.engine.calls import Call, CallRecorder, functions_of
 from dojo.engine.debug_page import DebuggedTest, Line, page
@@ -17,6 +18,13 @@ from dojo.engine.session import PLUGIN_NAME, KataSession, outcome_of
 
 CALLS_KEPT = 1000  # of one test
 PROMPT_LINES = 2  # which the shell needs below the page
+VERDICTS = {
+    "passed": to_say("passed"),
+    "failed": to_say("failed"),
+    "error": to_say("error"),
+    "not started": to_say("not started"),
+    "skipped": to_say("skipped"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,8 +109,16 @@ class Debugger:
             yield from page(self.record, self.width, self.height)
         elif outcomes:
             counts = Counter(outcome.verdict for outcome in outcomes)
-            yield Line(f"No test fails: {', '.join(f'{number} {verdict}' for verdict, number in counts.items())}.")
+            words = [say("{number} {verdict}", number=counts[each], verdict=say(VERDICTS[each])) for each in counts]
+            yield Line(say("No test fails: {counts}.", counts=say(", ").join(words)))
             if counts["passed"]:
-                yield Line(f"To look at one that passes, name it alone: kata debug {outcomes[0].kata} TEST")
+                name = outcomes[0].kata
+                yield Line(say("To look at one that passes, name it alone: kata debug {name} TEST", name=name))
         elif self.kata and not self.found:
-            yield Line(f"No test has {self.wanted!r} in its name. All names: kata test {self.kata} --collect-only -q")
+            yield Line(
+                say(
+                    "No test has {part!r} in its name. All names: kata test {kata} --collect-only -q",
+                    part=self.wanted,
+                    kata=self.kata,
+                )
+            )

@@ -9,7 +9,7 @@ import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, TerminalRepr
 
 from dojo.core.language import say
-from dojo.core.outcome import MAX_MESSAGE_CHARS, shortened, text_of
+from dojo.core.outcome import MAX_MESSAGE_CHARS, explains, shortened, text_of, why_line
 from dojo.core.paths import Checkout
 from dojo.core.source import NotSource
 from dojo.engine.hang import StillRunning
@@ -27,7 +27,7 @@ class ExplainedFailure(TerminalRepr):
 
     def toterminal(self, tw: Any) -> None:
         for line in self.sentence.splitlines():
-            tw.line(line, red=not line.startswith(("hint:", "why")), bold=True)
+            tw.line(line, red=not explains(line), bold=True)
         tw.line("")
         self.traceback.toterminal(tw)
 
@@ -88,9 +88,11 @@ def explain_failure(
     if error is None:
         return ""
     if isinstance(error, StillRunning):
-        sentence = f"{checkout.shown(file)}, line {line}, {error}" if line else f"{item.name} {error}"
+        where = say("{file}, line {line}, {what}", file=checkout.shown(file), line=line, what=error)
+        sentence = where if line else f"{item.name} {error}"
     elif line:
-        sentence = f"{checkout.shown(file)}, line {line}, {what_happened(error, file.stem)}"
+        what = what_happened(error, file.stem)
+        sentence = say("{file}, line {line}, {what}", file=checkout.shown(file), line=line, what=what)
     elif isinstance(error, bdb.BdbQuit):  # the debugger was left after the kata's last line
         sentence = f"{checkout.shown(file)} {what_happened(error, file.stem)}"
     elif may_run_again and isinstance(error, Exception):
@@ -105,7 +107,7 @@ def explain_failure(
     if isinstance(notes, list):
         sentence = "\n".join([sentence, *(shortened(note) for note in notes if isinstance(note, str))])
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
-    return say("{sentence}\nwhy it is tested: {why}", sentence=sentence, why=why) if why else sentence
+    return f"{sentence}\n{why_line(why)}" if why else sentence
 
 
 def what_happened(error: BaseException, kata: str) -> str:

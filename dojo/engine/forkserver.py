@@ -9,6 +9,7 @@ Where fork is unsafe (Windows, and macOS with torch) each child imports torch fo
 
 from multiprocessing import get_context
 
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver_main import serve
 from dojo.engine.messages import Job, JobDied, Message, Ready, Running, Verdict
@@ -72,14 +73,17 @@ class ForkServer:
         self.close()
         if was_ready:
             self._start()
-            why = "ended the trainer's own process (it called os.kill(), or memory ran out), which was started again"
-            return JobDied(
-                number, why if number else "the process that runs the tests ended, and was started again", test
-            )
+            why = say("the process that runs the tests ended, and was started again")
+            if number:
+                why = say(
+                    "ended the trainer's own process (it called os.kill(), or memory ran out), which was started again"
+                )
+            return JobDied(number, why, test)
         # Starting another now would probably fail again, so that waits for the next submit(). Until then the connection
         # is one that never becomes readable; its other end has to stay open.
         self.connection, self._unused_end = get_context("spawn").Pipe()
-        return JobDied(number, "did not begin: the process for it ended while it started; `kata test NAME` shows why")
+        why = say("did not begin: the process for it ended while it started; `kata test NAME` shows why")
+        return JobDied(number, why)
 
     def close(self) -> None:
         """Ends the fork server and the job that it runs."""

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Diagnosed, Job, JobDied, Message, Ready, Running, Verdict
 from dojo.engine.preload import preload, preload_kata
@@ -102,7 +103,8 @@ def serve(caller: Connection, checkout: Checkout, fork: bool) -> None:
                     standby, worker = stand_by(worker.job), None
             elif worker:
                 clean_up()
-                _report_end(caller, worker, f"was still running after {worker.job.seconds:g} s")
+                seconds = worker.job.seconds
+                _report_end(caller, worker, say("was still running after {seconds:g} s", seconds=seconds))
                 standby, worker = stand_by(worker.job), None
     except (EOFError, OSError):  # the caller has closed the connection, or has ended
         pass
@@ -172,15 +174,15 @@ def _relay(caller: Connection, worker: _Worker) -> bool:
         return False
     except Exception:  # not a message
         _end(worker)
-        _report_end(caller, worker, "wrote into a file that is not its own, the trainer's pipe")
+        _report_end(caller, worker, say("wrote into a file that is not its own, the trainer's pipe"))
         return False
     return True
 
 
 def _describe(code: int | None) -> str:
     if code is None or code == EXIT_UNREPORTED:
-        return "closed a file that is not its own, the trainer's pipe"
-    return describe_exit(code, "its tests were through", ", most likely because it used up the memory")
+        return say("closed a file that is not its own, the trainer's pipe")
+    return describe_exit(code, say("its tests were through"), say(", most likely because it used up the memory"))
 
 
 def _report_end(caller: Connection, worker: _Worker, why: str) -> None:

@@ -7,6 +7,8 @@ from types import FrameType
 
 import pytest
 
+from dojo.core.language import say
+
 BUSY = 5  # so many seconds may pass for one of computing
 REPEAT_S = 0.5  # between two attempts to end the same test: the learner's code may catch the first
 
@@ -61,7 +63,7 @@ class HangGuard:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         hung_kata, _, test = self.hung.partition("::")
         if self.hung and hung_kata == item.path.parent.name:
-            pytest.skip(f"not run, because {test} did not end")
+            pytest.skip(say("not run, because {test} did not end", test=test))
         before = signal.signal(signal.SIGVTALRM, self._stop)
         signal.setitimer(signal.ITIMER_VIRTUAL, self.limit_s, REPEAT_S)
         try:
@@ -77,4 +79,4 @@ class HangGuard:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        raise StillRunning(f"was still running after {self.limit_s:g} s of computing")
+        raise StillRunning(say("was still running after {limit_s:g} s of computing", limit_s=self.limit_s))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from dojo.core.errors import UserError
-from dojo.core.paths import Checkout, find_checkout, is_pack, is_workspace
+from dojo.core.paths import Checkout, find_checkout
 from dojo.core.printing import print_anything
+from dojo.core.settings import is_pack, is_workspace
 from dojo.engine import fixtures, selection
 from dojo.engine.hang import HangGuard
 from dojo.engine.session import PLUGIN_NAME, KataSession

@@ -10,6 +10,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dojo.core.language import say
+
 if TYPE_CHECKING:
     import ctypes
 
@@ -131,7 +133,7 @@ def wrote_too_much(error: BaseException) -> str:
     """What a process did that met the limit MAX_FILE_BYTES, as a clause without its subject; empty for another error."""
     if not isinstance(error, OSError) or error.errno != errno.EFBIG:
         return ""
-    return f"printed or wrote more than {MAX_FILE_BYTES >> 20} MiB, which is all that one run may"
+    return say("printed or wrote more than {mib} MiB, which is all that one run may", mib=MAX_FILE_BYTES >> 20)
 
 
 def describe_exit(code: int, before: str, killed: str) -> str:
@@ -141,15 +143,19 @@ def describe_exit(code: int, before: str, killed: str) -> str:
     `before` names what it should have done first ("its tests were through"), `killed` what SIGKILL most likely means.
     """
     if code >= 0:
-        return f"ended the process (exit code {code}) before {before}; look for exit() or os._exit()"
+        return say(
+            "ended the process (exit code {code}) before {before}; look for exit() or os._exit()",
+            code=code,
+            before=before,
+        )
     name = signal_name(-code)
     return {
-        "SIGKILL": f"was killed (SIGKILL){killed}",
-        "SIGSEGV": "crashed the interpreter (SIGSEGV)",
-        "SIGABRT": "aborted the interpreter (SIGABRT)",
-        "SIGXCPU": "used up its computing time",
-        "SIGXFSZ": "wrote a larger file than a kata may",
-    }.get(name, f"was ended by {name}")
+        "SIGKILL": say("was killed (SIGKILL){killed}", killed=killed),
+        "SIGSEGV": say("crashed the interpreter (SIGSEGV)"),
+        "SIGABRT": say("aborted the interpreter (SIGABRT)"),
+        "SIGXCPU": say("used up its computing time"),
+        "SIGXFSZ": say("wrote a larger file than a kata may"),
+    }.get(name, say("was ended by {name}", name=name))
 
 
 def signal_name(number: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 
+from dojo.core.language import say
 from dojo.engine.calls import CONSTRUCTOR, Call, CallRecorder, Functions, functions_of
 
 RESULTS_KEPT = 1000  # of one test; what spoils it is among the first
@@ -36,12 +37,17 @@ def explain_result(item: pytest.Item, file: Path, error: BaseException) -> str:
         return ""
     promised = _promise(result.function) if unfit else ""
     given = ", ".join(f"{name} {list(value.shape)}" for name, value in result.arguments.items() if _is_tensor(value))
-    return (
-        f"{result.name} returned {_described(result.value)}"
-        + (f" for {given}" if given else "")
-        + (f", should be {promised}" if promised else "")
-        + f"\nThe test could not go on with it ({type(error).__name__}: {error})"
-    )
+    values = {"name": result.name, "value": _described(result.value), "given": given, "promised": promised}
+    if given and promised:
+        returned = say("{name} returned {value} for {given}, should be {promised}", **values)
+    elif given:
+        returned = say("{name} returned {value} for {given}", **values)
+    elif promised:
+        returned = say("{name} returned {value}, should be {promised}", **values)
+    else:
+        returned = say("{name} returned {value}", **values)
+    rest = say("The test could not go on with it ({kind}: {error})", kind=type(error).__name__, error=error)
+    return f"{returned}\n{rest}"
 
 
 def record_results(item: pytest.Function, functions: Functions) -> list[Call]:
@@ -131,8 +137,8 @@ def _described(value: Any) -> str:
     from dojo.testing.describe import describe
 
     if _is_tensor(value):
-        return f"a tensor of shape {list(value.shape)} and dtype {value.dtype}"
-    return f"a {type(value).__name__}" if isinstance(value, nn.Module) else describe(value)
+        return say("a tensor of shape {shape} and dtype {dtype}", shape=list(value.shape), dtype=value.dtype)
+    return say("a {kind}", kind=type(value).__name__) if isinstance(value, nn.Module) else describe(value)
 
 
 def _missing_attribute(error: BaseException, module: types.ModuleType) -> str:
@@ -144,4 +150,8 @@ def _missing_attribute(error: BaseException, module: types.ModuleType) -> str:
         name, owner = told[2], vars(module).get(told[1], object)
     if owner.__module__ != module.__name__:
         return ""
-    return f"{owner.__name__} has no attribute `{name}`, which its tests read; keep the names that the stub's docstring gives"
+    return say(
+        "{owner} has no attribute `{name}`, which its tests read; keep the names that the stub's docstring gives",
+        owner=owner.__name__,
+        name=name,
+    )

@@ -13,6 +13,7 @@ from _pytest.terminal import TerminalReporter
 
 from dojo.core.errors import UserError
 from dojo.core.files import digest
+from dojo.core.language import say
 from dojo.core.outcome import Diagnosis, Outcome, is_unwritten, shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.engine import failures, summary
@@ -54,7 +55,8 @@ class KataSession:
             try:
                 self.outcomes_file.write_text("")  # a run that dies leaves no older verdict behind
             except OSError as error:
-                raise pytest.UsageError(f"--outcomes: {file} cannot be written ({error.strerror})") from error
+                sentence = say("--outcomes: {file} cannot be written ({error})", file=file, error=error.strerror)
+                raise pytest.UsageError(sentence) from error
 
     def kata_of(self, path: Path) -> str:
         """The kata that a test file in tests/KATA/ is about; empty for any other file."""

@@ -101,7 +101,7 @@ def write_diagnoses(
     """The diagnoses of each kata; with -vv also why a kata could not be diagnosed (`errors`)."""
     for kata, those in diagnoses.items():
         for sentence in sentences_of(those):
-            reporter.write_line(f"{kata}: {sentence}.", red=True, bold=True)
+            reporter.write_line(say("{kata}: {sentence}.", kata=kata, sentence=sentence), red=True, bold=True)
         if errors.get(kata) and reporter.verbosity > 1:
             reporter.write_line(
                 say("{kata}: no diagnosis, because looking for one failed ({error}).", kata=kata, error=errors[kata])

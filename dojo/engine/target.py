@@ -10,6 +10,7 @@ import pytest
 
 from dojo.core.answers import prepare
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 
 SWITCH = Path(__file__).with_name("switch")  # on the import path, its katas.py takes the place of the folder katas/
@@ -32,7 +33,10 @@ class Target:
         self.directory = Path(chosen or checkout.answers).resolve()
         if not self.directory.is_dir():
             raise pytest.UsageError(
-                f"--katas: {self.directory} is not a folder. Give one that holds kata files, e.g. --katas=solutions"
+                say(
+                    "--katas: {folder} is not a folder. Give one that holds kata files, e.g. --katas=solutions",
+                    folder=self.directory,
+                )
             )
         # Set before any kata is imported. Child processes, such as the kernels of notebooks, inherit the environment.
         os.environ.update(child_environment(checkout, self.directory))
@@ -64,7 +68,16 @@ class Target:
             if file.is_file():  # editors leave links to nowhere
                 with suppress(OSError):
                     digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
-        owners = {self.checkout.answers: "yours", self.checkout.solutions: "reference", self.checkout.katas: "stubs"}
-        owner = owners.get(self.directory, "another folder")
-        seed = self.config.getoption("--kata-seed")
-        return f"katas: {self.checkout.shown(self.directory)}/ ({owner}), hash {digest.hexdigest()[:8]}, seed {seed}"
+        owners = {
+            self.checkout.answers: say("yours"),
+            self.checkout.solutions: say("reference"),
+            self.checkout.katas: say("stubs"),
+        }
+        other = say("another folder")
+        return say(
+            "katas: {folder}/ ({owner}), hash {hash}, seed {seed}",
+            folder=self.checkout.shown(self.directory),
+            owner=owners.get(self.directory, other),
+            hash=digest.hexdigest()[:8],
+            seed=self.config.getoption("--kata-seed"),
+        )

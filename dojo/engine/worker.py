@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dojo.core.files import digest
+from dojo.core.language import say
 from dojo.core.outcome import shortened, text_of
 from dojo.core.paths import Checkout
 from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Message, Running, Verdict
@@ -32,7 +33,8 @@ def run_job(pipe: Connection, checkout: Checkout, job: Job, ahead: bool = False)
         _run_tests(sender, checkout, job, ahead)
     except BaseException as error:  # the kata has closed our files, say, or no memory is left
         try:
-            broken = f"broke the test run itself ({type(error).__name__}: {text_of(error)[:200]})"
+            kind, text = type(error).__name__, text_of(error)[:200]
+            broken = say("broke the test run itself ({kind}: {text})", kind=kind, text=text)
             sender.send(JobDied(job.number, wrote_too_much(error) or broken))
         except BaseException:
             os._exit(EXIT_UNREPORTED)
@@ -100,9 +102,14 @@ def _run_tests(sender: "Sender", checkout: Checkout, job: Job, ahead: bool) -> N
     job = live.job
     outcomes = run.outcomes
     if len(outcomes) < live.total:  # a partial run must not be reported as a complete one
-        interrupted = "it was interrupted, by KeyboardInterrupt or pytest.exit()"
-        reason = interrupted if run.exit_code == 2 else "pytest itself broke"
-        sender.send(JobDied(job.number, f"ended after {len(outcomes)} of {live.total} tests: {reason}", live.test))
+        interrupted = say("it was interrupted, by KeyboardInterrupt or pytest.exit()")
+        why = say(
+            "ended after {number} of {total} tests: {reason}",
+            number=len(outcomes),
+            total=live.total,
+            reason=interrupted if run.exit_code == 2 else say("pytest itself broke"),
+        )
+        sender.send(JobDied(job.number, why, live.test))
         return
     seconds = time.monotonic() - live.started_at
     sender.send(Verdict(job.number, outcomes, run.expected, live.source, seconds, shortened(live.printed)))

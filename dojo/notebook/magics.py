@@ -16,6 +16,7 @@ from dojo.core.answers import learners_stub
 from dojo.core.catalog import Catalog, Kata, load_catalog
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
+from dojo.core.language import say, to_say
 from dojo.core.paths import Checkout, find_checkout
 from dojo.core.source import digest_of
 from dojo.notebook.pages import CodePage, KataPage, ListPage, Sentences, VerdictPage
@@ -28,15 +29,15 @@ from dojo.progress.standing import progress_or_not_started, standing_of
 
 T = TypeVar("T")
 HELP = {
-    "%%kata NAME": "at the head of a cell: the cell is your answer; it is saved and tested",
-    "%kata list": "all katas, and how far you are",
-    "%kata show NAME": "question, rules, stages",
-    "%kata start NAME": "a new cell with the stub, or with what you have written so far",
-    "%kata test NAME": "the verdict on the file, for those who edit it elsewhere",
-    "%kata hint NAME": "the next hint; recorded",
-    "%kata solution NAME": "the reference, once you have solved it (or --give-up)",
-    "%kata due": "what to solve again",
-    "%kata init [DIR]": "a folder of your own for answers, where there is no clone",
+    "%%kata NAME": to_say("at the head of a cell: the cell is your answer; it is saved and tested"),
+    "%kata list": to_say("all katas, and how far you are"),
+    "%kata show NAME": to_say("question, rules, stages"),
+    "%kata start NAME": to_say("a new cell with the stub, or with what you have written so far"),
+    "%kata test NAME": to_say("the verdict on the file, for those who edit it elsewhere"),
+    "%kata hint NAME": to_say("the next hint; recorded"),
+    "%kata solution NAME": to_say("the reference, once you have solved it (or --give-up)"),
+    "%kata due": to_say("what to solve again"),
+    "%kata init [DIR]": to_say("a folder of your own for answers, where there is no clone"),
 }
 
 
@@ -84,12 +85,12 @@ class KataMagics(Magics):
         content = f"{cell.rstrip()}\n".encode("utf-8", "backslashreplace")
         there, new = digest(file), digest_of(content)
         if there not in ("", new, self.seen.get(file), digest_of(learners_stub(checkout, kata.name).encode())):
-            copy = checkout.shown(backup(checkout, file))
-            show(
-                Sentences(
-                    [f"{checkout.shown(file)} held something else, which is now in {copy}; this cell took its place."]
-                )
+            replaced = say(
+                "{file} held something else, which is now in {copy}; this cell took its place.",
+                file=checkout.shown(file),
+                copy=checkout.shown(backup(checkout, file)),
             )
+            show(Sentences([replaced]))
         if there != new:
             write(file.resolve(), content)  # a link stays one
         self.seen[file] = new
@@ -122,7 +123,8 @@ class KataMagics(Magics):
         try:
             words = shlex.split(line)
         except ValueError as error:
-            raise UserError(f"%kata {line} cannot be read: {error}. What there is: %kata") from error
+            sentence = say("%kata {line} cannot be read: {error}. What there is: %kata", line=line, error=error)
+            raise UserError(sentence) from error
         commands: dict[str, Callable[[list[str]], None]] = {
             "list": self._list,
             "show": self._show,
@@ -134,9 +136,10 @@ class KataMagics(Magics):
             "init": self._init,
         }
         if not words:
-            show(CodePage("What there is", "\n".join(f"{command:<22}{does}" for command, does in HELP.items())))
+            lines = [f"{command:<22}{say(does)}" for command, does in HELP.items()]
+            show(CodePage(say("What there is"), "\n".join(lines)))
         elif words[0] not in commands:
-            raise UserError(f"There is no %kata {words[0]}. What there is: %kata")
+            raise UserError(say("There is no %kata {word}. What there is: %kata", word=words[0]))
         else:
             commands[words[0]](words[1:])
 
@@ -169,7 +172,7 @@ class KataMagics(Magics):
     def _hint(self, words: list[str]) -> None:
         checkout, kata = self._named(words)
         number, text = self._notify(lambda notify: actions.next_hint(checkout, kata, notify))
-        show(Sentences([text], "hint", f"Hint {number} of {len(kata.hints)}"))
+        show(Sentences([text], "hint", say("Hint {number} of {total}", number=number, total=len(kata.hints))))
 
     def _solution(self, words: list[str]) -> None:
         give_up = "--give-up" in words
@@ -180,15 +183,16 @@ class KataMagics(Magics):
     def _due(self, words: list[str]) -> None:
         checkout, catalog = self._practice()
         now = time.time()
-        lines = [f"{due.kata.name}: {humanize.when_due(due.at, now)}" for due in due_dates(checkout, catalog)]
-        show(Sentences(lines or ["Nothing to repeat yet: a kata is scheduled once you have solved it."]))
+        dues = [(due.kata.name, humanize.when_due(due.at, now)) for due in due_dates(checkout, catalog)]
+        lines = [say("{name}: {when}", name=name, when=when) for name, when in dues]
+        show(Sentences(lines or [say("Nothing to repeat yet: a kata is scheduled once you have solved it.")]))
 
     def _init(self, words: list[str]) -> None:
         checkout, _ = init(Path(words[0] if words else ".").expanduser())
         self.folder = checkout.work
         here = Path.cwd().resolve()
         folder = checkout.answers.relative_to(here) if checkout.answers.is_relative_to(here) else checkout.answers
-        show(Sentences([f"Your answers are in {folder}/. Next: %kata list"]))
+        show(Sentences([say("Your answers are in {folder}/. Next: %kata list", folder=folder)]))
 
     # -- what they share
 
@@ -205,7 +209,7 @@ class KataMagics(Magics):
     def _find(self, catalog: Catalog, name: str) -> Kata:
         """The kata that is named, or that was named last."""
         if not name and not self.name:
-            raise UserError("Which kata? Name it: %%kata temperature_sampling, say. All of them: %kata list")
+            raise UserError(say("Which kata? Name it: %%kata temperature_sampling, say. All of them: %kata list"))
         kata = catalog.find(name or self.name)
         self.name = kata.name
         return kata

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dojo.core.catalog import Catalog, FollowUp, Kata
+from dojo.core.language import say
 from dojo.core.outcome import comparing
 from dojo.core.paths import Checkout
 from dojo.core.stubs import signatures, stub
@@ -35,31 +36,34 @@ class VerdictPage:
     def __repr__(self) -> str:
         known = facts(self.checkout, self.live_run)
         squares = "".join("■" if s["tests"] and s["passed"] == s["tests"] else "□" for s in known["stages"])
-        count = f"  {known['passed']} of {known['tests']} tests pass" if known["tests"] else ""
+        counted = say("  {passed} of {total} tests pass", passed=known["passed"], total=known["tests"])
+        count = counted if known["tests"] else ""
         return "\n".join([f"{known['title']}  {squares}{count}", *(text for _, text in self._lines(known))])
 
     def _lines(self, known: dict[str, Any]) -> list[tuple[str, str]]:
         """What stands below the stages, each with its kind."""
         lines = []
         if known["died"]:
-            lines = [("bad", known["died"]), ("", "Nothing else was harmed. Mend it and run the cell again.")]
+            lines = [("bad", known["died"]), ("", say("Nothing else was harmed. Mend it and run the cell again."))]
         elif known["failing_test"]:
-            more = f"   and {known['failures'] - 1} more" if known["failures"] > 1 else ""
+            more = say("   and {number} more", number=known["failures"] - 1) if known["failures"] > 1 else ""
             lines = [("bad", f"✗ {known['failing_test']}{more}"), ("", known["failure"])]
             lines += [("named", sentence) for sentence in known["named"]]
             if self.live_run.comparing:
                 lines.append(("quiet", comparing(self.live_run.comparing)))
         elif self.live_run.waiting:
-            lines = [("quiet", "Running the tests ... (torch takes some seconds the first time)")]
+            lines = [("quiet", say("Running the tests ... (torch takes some seconds the first time)"))]
         elif known["solved"]:
-            lines = [
-                ("good", "Solved: every test passes."),
-                ("", f"Compare with the reference, and what an interviewer asks next: %kata solution {known['kata']}"),
-            ]
+            compare = say(
+                "Compare with the reference, and what an interviewer asks next: %kata solution {kata}",
+                kata=known["kata"],
+            )
+            lines = [("good", say("Solved: every test passes.")), ("", compare)]
         else:
-            lines = [("", sentence) for sentence in known["to_write"] or ["No test ran."]]
+            lines = [("", sentence) for sentence in known["to_write"] or [say("No test ran.")]]
         if known["printed"].strip():
-            lines += [("quiet", f"Printed {known['printed_when']}:"), ("printed", known["printed"].rstrip())]
+            head = say("Printed {when}:", when=known["printed_when"])
+            lines += [("quiet", head), ("printed", known["printed"].rstrip())]
         return [*lines, *(("quiet", notice) for notice in known["notices"])]
 
 
@@ -108,8 +112,9 @@ class KataPage:
 
     def __repr__(self) -> str:
         values = self._values()
-        parts = [f"{self.kata.title}  ({values['standing']})", *(text for _, text in values["paragraphs"])]
-        parts += ["Write", *(f"  {signature}" for signature in values["signatures"])]
+        title = say("{title}  ({standing})", title=self.kata.title, standing=values["standing"])
+        parts = [title, *(text for _, text in values["paragraphs"])]
+        parts += [say("Write"), *(f"  {signature}" for signature in values["signatures"])]
         parts += [f"  {number}. {stage}" for number, stage in enumerate(self.kata.stages, 1)]
         return "\n\n".join(parts)
 
@@ -135,7 +140,7 @@ class ListPage:
         return render("list", tracks=self._tracks(), solved=self._solved(), katas=len(self.catalog.katas))
 
     def __repr__(self) -> str:
-        lines = [f"{self._solved()} of {len(self.catalog.katas)} katas solved"]
+        lines = [say("{solved} of {total} katas solved", solved=self._solved(), total=len(self.catalog.katas))]
         lines += [
             f"{track}: {'  '.join(f'{mark} {k.name}' for mark, k in row)}" for track, row in self._tracks().items()
         ]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dojo.core import docstrings
-from dojo.core.answers import learners_stub, note_base
+from dojo.core.answers import in_readers_language, learners_stub, note_base
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, write
@@ -43,7 +43,7 @@ def rules(checkout: Checkout, kata: Kata) -> str:
         return docstrings.translated(docstring, Texts(checkout.tests(kata.name) / docstrings.FILE))
     except SyntaxError as error:
         shown = checkout.shown(checkout.reference(kata.name))
-        raise UserError(f"{shown}, line {error.lineno}: {error.msg}.") from error
+        raise UserError(say("{shown}, line {line}: {msg}.", shown=shown, line=error.lineno, msg=error.msg)) from error
 
 
 def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -> str:
@@ -68,7 +68,7 @@ def solution(checkout: Checkout, kata: Kata, notify: Notify, *, give_up: bool) -
         )
     if not solved_now:
         _record(checkout, kata.name, "solution", "looked" if ever_solved else "gave up", notify=notify)
-    return without_fences(read_reference(checkout, kata.name))
+    return in_readers_language(checkout, kata.name, without_fences(read_reference(checkout, kata.name)))
 
 
 def record_reading(checkout: Checkout, kata: Kata, notify: Notify) -> None:

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from dojo.core.catalog import Kata
+from dojo.core.language import say, to_say
 from dojo.core.paths import Checkout
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.forkserver import ForkServer
@@ -21,7 +22,9 @@ from dojo.practice.question import Question
 from dojo.practice.terminal import CLOSED, RESIZED, Terminal
 
 DRAW_INTERVAL_S = 0.04  # at least this long between two drawings that show no more than the progress of a run
-TYPED_TEXT = "That was typed text, and no key. One key does what it says below."
+TYPED_TEXT = to_say("That was typed text, and no key. One key does what it says below.")
+NO_EDITOR = to_say("No editor is set: export EDITOR=vim (or 'code -w'). Or open {file} yourself.")
+NO_PROGRAM = to_say("{editor} could not be started ({error}). Set EDITOR to a program that is there.")
 
 
 class App(ABC):
@@ -131,14 +134,13 @@ class App(ABC):
         """Opens the file in $VISUAL or $EDITOR, which has the terminal meanwhile."""
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         if not editor:
-            file = self.checkout.shown(self.file)
-            self.message = f"No editor is set: export EDITOR=vim (or 'code -w'). Or open {file} yourself."
+            self.message = say(NO_EDITOR, file=self.checkout.shown(self.file))
             return
         with self.terminal.suspended():
             try:
                 self.run_editor([*shlex.split(editor), str(self.file)])
             except (OSError, ValueError) as error:
-                self.message = f"{editor} could not be started ({error}). Set EDITOR to a program that is there."
+                self.message = say(NO_PROGRAM, editor=editor, error=error)
 
     @abstractmethod
     def run_editor(self, command: list[str]) -> None:
@@ -210,7 +212,7 @@ class App(ABC):
             self.leave()
             return
         stopped = self.guard.stops(key, time.monotonic())
-        self.message = TYPED_TEXT if self.guard.typing else ""
+        self.message = say(TYPED_TEXT) if self.guard.typing else ""
         if not stopped:
             self.handle_key(key)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
-from dojo.core.outcome import sentences_of
+from dojo.core.outcome import full_stop, sentences_of
 from dojo.core.paths import Checkout
 from dojo.core.stubs import handed_out
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Diagnosed, Job, JobDied, Ready, Verdict
 from dojo.practice import actions
-from dojo.practice.live_run import JOB_NUMBERS, LiveRun
+from dojo.practice.live_run import JOB_NUMBERS, LiveRun, death_sentence
 from dojo.progress.schedule import describe_new_ratings
 
 POLL_S = 1.0
@@ -106,11 +106,11 @@ def facts(checkout: Checkout, live_run: LiveRun) -> dict[str, Any]:
             }
             for number, asks in enumerate(kata.stages, 1)
         ],
-        "died": f"The run {died.why}{f', in {died.test}' if died.test else ''}." if died else "",
+        "died": death_sentence(died) if died else "",
         "failing_test": failure.test if failure else "",
         "failure": failure.message if failure else "",
         "failures": len(live_run.failures),
-        "named": [f"{sentence}." for sentence in sentences_of(live_run.diagnoses)],
+        "named": [full_stop(sentence) for sentence in sentences_of(live_run.diagnoses)],
         "to_write": [] if failure else live_run.unwritten,
         "printed": printed,
         "printed_when": when,

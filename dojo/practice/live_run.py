@@ -4,10 +4,18 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from dojo.core.catalog import Kata
+from dojo.core.language import say
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, JobDied, Message, Ready, Running, Verdict
 
 JOB_NUMBERS = count(1)  # one sequence for all runs, because they may share a fork server
+
+
+def death_sentence(died: JobDied) -> str:
+    """Why a run has no verdict."""
+    if died.test:
+        return say("The run {why}, in {test}.", why=died.why, test=died.test)
+    return say("The run {why}.", why=died.why)
 
 
 @dataclass
@@ -87,8 +95,8 @@ class LiveRun:
         shown = [self.failure] if self.failure else []
         verdict = None if self.waiting and self.first_failure else self.verdict
         outcomes = (*shown, *(verdict.outcomes if verdict else ()))
-        printed = [(f"in {o.test}", o.printed) for o in outcomes]
-        printed.insert(len(shown), ("while the file was imported", verdict.printed if verdict else ""))
+        printed = [(say("in {test}", test=o.test), o.printed) for o in outcomes]
+        printed.insert(len(shown), (say("while the file was imported"), verdict.printed if verdict else ""))
         return next(((when, text) for when, text in printed if text.strip()), ("", ""))
 
     @property

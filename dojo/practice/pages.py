@@ -6,6 +6,8 @@ A page makes its lines once, not for each key. Only the keys in its footer mean 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from dojo.core.language import say, to_say
+
 LEAVE_KEYS = ("q", "escape", "enter")
 SCROLL_STEPS = {  # in lines; the ends are clipped when the screen is drawn
     "up": -1,
@@ -48,9 +50,10 @@ class Page:
     def keys(self) -> dict[str, str]:
         """What each key does, for the footer."""
         own = {key.title() if len(key) > 1 else key: words for key, (words, _) in self.actions.items()}
-        return own | {"arrows": self.arrows, "Home": "top", "End": "end", "Esc or q": "back"}
+        ends = {"Home": say("top"), "End": say("end")}
+        return own | {say("arrows"): say(self.arrows), **ends, say("Esc or q"): say("back")}
 
-    arrows = "scroll"
+    arrows = to_say("scroll")
 
     def move(self, step: int, scroll: int) -> int:
         """The line to begin with after a key that moves by `step`."""
@@ -67,7 +70,7 @@ class ListPage(Page):
 
     chosen: int = 0  # its number among the entries
 
-    arrows = "choose"
+    arrows = to_say("choose")
 
     def lines(self, width: int) -> list[str]:
         lines = list(super().lines(width))

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from dojo.core.language import say
+
 ANSWER = "yes"  # and Enter. One letter would do for a key, but somebody may be typing into the wrong window
 
 
@@ -16,7 +18,8 @@ class Question:
 
     @property
     def sentence(self) -> str:
-        return f"{self.asked} Type {ANSWER} and Enter; any other key goes back. {self.typed}".rstrip()
+        asked = say("{asked} Type {answer} and Enter; any other key goes back.", asked=self.asked, answer=ANSWER)
+        return f"{asked} {self.typed}".rstrip()
 
     @property
     def answered(self) -> bool:

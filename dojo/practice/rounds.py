@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dojo.core import clock
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say, to_say
 from dojo.core.paths import Checkout
 from dojo.practice.drill.choose import least_recent
 from dojo.practice.drill.grading import HINT_POINTS
@@ -29,14 +30,14 @@ class PartPlan:
 
 
 ROUND = (
-    PartPlan("a warm-up", "drill", "warm-up", 15.0),
-    PartPlan("a core kata", "drill", "core", 30.0),
-    PartPlan("a bug hunt", "hunt", "core", 15.0),
+    PartPlan(to_say("a warm-up"), "drill", "warm-up", 15.0),
+    PartPlan(to_say("a core kata"), "drill", "core", 30.0),
+    PartPlan(to_say("a bug hunt"), "hunt", "core", 15.0),
 )
 ROLES = {  # the round that is really asked
     "llm": (
-        PartPlan("four bugs in a small GPT", "hunt", "core", 25.0, kata="gpt_model", bugs=4),
-        PartPlan("then a KV cache with the same output", "drill", "core", 40.0, kata="kv_cache"),
+        PartPlan(to_say("four bugs in a small GPT"), "hunt", "core", 25.0, kata="gpt_model", bugs=4),
+        PartPlan(to_say("then a KV cache with the same output"), "drill", "core", 40.0, kata="kv_cache"),
     ),
 }
 
@@ -70,7 +71,11 @@ def begin_round(log: SessionLog, parts: list[RoundPart]) -> Session:
     session = Session(0, "mock", "", minutes, log.checkout.state, clock.now(), state=DrillState(parts=parts))
     log.add(session)
     if not session.id:
-        raise UserError(f"{log.trouble} A round needs it to know its parts; a single drill does not: kata drill")
+        raise UserError(
+            say(
+                "{trouble} A round needs it to know its parts; a single drill does not: kata drill", trouble=log.trouble
+            )
+        )
     return session
 
 
@@ -90,27 +95,47 @@ def end_round(log: SessionLog, round_session: Session, finished: Sequence[Sessio
 def round_intro(checkout: Checkout, catalog: Catalog, parts: Sequence[RoundPart]) -> StartPage:
     """The page before a mock interview. It says if the hunt will show the reference of a kata that is not solved."""
     minutes = sum(part.minutes for part in parts)
-    names = ", ".join(f"{part.name} ({part.minutes:g})" for part in parts)
+    names = [say("{name} ({minutes:g})", name=say(part.name), minutes=part.minutes) for part in parts]
     sentences = [
-        f"{len(parts)} parts in {minutes:g} minutes: {names}. Before each further part the clock stands until you "
-        "go on. A part that you leave waits, and so does the round: kata drill --resume.",
-        f"Failures give the expected value. A hint, or the explanation of a failure, costs {HINT_POINTS} points of 100 "
-        f"({HUNT_HINT_POINTS} in the hunt).",
+        say(
+            "{number} parts in {minutes:g} minutes: {names}. Before each further part the clock stands until you go "
+            "on. A part that you leave waits, and so does the round: kata drill --resume.",
+            number=len(parts),
+            minutes=minutes,
+            names=say(", ").join(names),
+        ),
+        say(
+            "Failures give the expected value. A hint, or the explanation of a failure, costs {points} points of 100 "
+            "({hunt_points} in the hunt).",
+            points=HINT_POINTS,
+            hunt_points=HUNT_HINT_POINTS,
+        ),
     ]
     for part in parts:
         if part.kind == "hunt" and not solved_of(checkout, [catalog[part.kata]]):
             sentences.append(
-                f"The hunt shows the reference of {part.kata}, which you have not solved; it will ask before."
+                say(
+                    "The hunt shows the reference of {kata}, which you have not solved; it will ask before.",
+                    kata=part.kata,
+                )
             )
-    return StartPage("A mock interview", sentences)
+    return StartPage(say("A mock interview"), sentences)
 
 
 def round_page(catalog: Catalog, round_session: Session, parts: list[Session]) -> list[str]:
     """The points of a mock interview, a line for each part, and which kata to do again."""
-    lines = [f"The round: {round_session.points:g} points of 100."]
+    lines = [say("The round: {points:g} points of 100.", points=round_session.points)]
     for session in parts:
-        kind = "bug hunt, " if session.kind == "hunt" else ""
-        minutes = f"{session.elapsed / 60:.0f} of {session.minutes:g} minutes"
-        lines.append(f"  {session.points or 0:5.1f}  {kind}{catalog[session.kata].title} ({minutes})")
+        part = to_say("  {points:5.1f}  {title} ({elapsed:.0f} of {minutes:g} minutes)")
+        hunt = to_say("  {points:5.1f}  bug hunt, {title} ({elapsed:.0f} of {minutes:g} minutes)")
+        line = say(
+            hunt if session.kind == "hunt" else part,
+            points=session.points or 0,
+            title=catalog[session.kata].title,
+            elapsed=session.elapsed / 60,
+            minutes=session.minutes,
+        )
+        lines.append(line)
     weakest = min(parts, key=lambda session: session.points or 0.0)
-    return [*lines, f"Take the weakest again: kata {weakest.kind} {weakest.kata}"]
+    command = f"kata {weakest.kind} {weakest.kata}"
+    return [*lines, say("Take the weakest again: {command}", command=command)]

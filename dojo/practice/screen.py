@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 
-from dojo.core.outcome import Outcome, comparing, harmless, sentences_of
-from dojo.practice.live_run import LiveRun
+from dojo.core.language import say
+from dojo.core.outcome import Outcome, comparing, explains, full_stop, harmless, sentences_of
+from dojo.core.wide import fill
+from dojo.practice.live_run import LiveRun, death_sentence
 from dojo.practice.pages import NO_CURSOR, Entry
 from dojo.practice.terminal import Terminal
 
@@ -30,7 +32,7 @@ def frame(terminal: Terminal, top: list[str], body: list[str], bottom: list[str]
         body = body[1:]  # a small window has no line to spare
     visible = body[scroll : scroll + room]
     if len(body) > scroll + room > scroll + 1:
-        visible[-1:] = terminal.lines(Text("   ... more: arrow down, or a taller window", "dim"))[:1]
+        visible[-1:] = terminal.lines(Text(say("   ... more: arrow down, or a taller window"), "dim"))[:1]
     return (top + visible + [""] * (room - len(visible)) + bottom)[:rows]
 
 
@@ -50,10 +52,20 @@ def rule(terminal: Terminal) -> str:
     return terminal.lines(Text("─" * terminal.size[0], "dim"))[0]
 
 
+class Paragraph(Padding):
+    """A text with margins. In a script without blanks between its words, it is broken between any two of its characters."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text = self.renderable
+        assert isinstance(text, Text)
+        lines = fill(text.plain, options.max_width - self.left - self.right)
+        yield Padding(Text(lines, text.style), (0, self.right, 0, self.left), expand=False)
+
+
 def paragraph(text: str, style: str = "", left: int = 1) -> Padding:
     """A paragraph with a margin left and right, however it is wrapped."""
     text = text.replace("\x1b", "\N{SYMBOL FOR ESCAPE}")  # a kata's message must not move the cursor
-    return Padding(Text(text, style), (0, 1, 0, left), expand=False)
+    return Paragraph(Text(text, style), (0, 1, 0, left), expand=False)
 
 
 def title_line(terminal: Terminal, left: Text, right: Text) -> list[str]:
@@ -83,12 +95,12 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
     `missing` says that the file does not exist; `step_key` is the key that shows the next failure, if there is one.
     """
     if missing:
-        return terminal.lines("", paragraph(f"{file} does not exist. Press r to get the stub back.", "bold red"))
+        missed = say("{file} does not exist. Press r to get the stub back.", file=file)
+        return terminal.lines("", paragraph(missed, "bold red"))
     if live_run.died:
         died = live_run.died
-        where = f", in {died.test}" if died.test else ""
-        sentence = f"The run {died.why}{where}." if died.number else f"{died.why.capitalize()}."
-        advice = paragraph("Nothing else was harmed. Mend it and save: the next save runs again.")
+        sentence = death_sentence(died) if died.number else full_stop(died.why.capitalize())
+        advice = paragraph(say("Nothing else was harmed. Mend it and save: the next save runs again."))
         return terminal.lines("", paragraph(sentence, "bold red"), "", advice)
     if live_run.solved and not live_run.waiting:
         return solved(terminal, live_run)
@@ -96,25 +108,24 @@ def verdict(terminal: Terminal, file: str, live_run: LiveRun, missing: bool, ste
     if shown:
         parts = ["", *failure_title(terminal, live_run, shown, step_key), *failure(shown.message)]
         for sentence in sentences_of(live_run.diagnoses):
-            parts += ["", paragraph(f"{sentence}.", "bold yellow", 3)]
+            parts += ["", paragraph(full_stop(sentence), "bold yellow", 3)]
         if live_run.comparing:
             parts += ["", paragraph(comparing(live_run.comparing), "dim", 3)]
         return terminal.lines(*parts)
     if live_run.unwritten:
         return unwritten(terminal, file, live_run)
     if live_run.verdict and not live_run.waiting:
-        return terminal.lines("", paragraph(f"No test ran. Look at it with: kata test {live_run.kata.name}", "red"))
-    now = "Running the tests ..." if live_run.running else "Starting: torch takes some seconds the first time ..."
-    return terminal.lines("", paragraph(now, "dim"))
+        nothing = say("No test ran. Look at it with: kata test {kata}", kata=live_run.kata.name)
+        return terminal.lines("", paragraph(nothing, "red"))
+    starting = say("Starting: torch takes some seconds the first time ...")
+    return terminal.lines("", paragraph(say("Running the tests ...") if live_run.running else starting, "dim"))
 
 
 def failure_title(terminal: Terminal, live_run: LiveRun, shown: Outcome, step_key: str) -> list[RenderableType]:
     """The name of the failed test, and at the end of the line, if there is room, which failure of how many it is."""
     number = len(live_run.failures)
-    name, place = (
-        Text(f" ✗ {shown.test}", "bold red"),
-        Text(f"{live_run.chosen + 1} of {number}: {step_key} the next", "dim"),
-    )
+    which = say("{number} of {total}: {key} the next", number=live_run.chosen + 1, total=number, key=step_key)
+    name, place = Text(f" ✗ {shown.test}", "bold red"), Text(which, "dim")
     if not step_key or number == 1:
         return [paragraph(name.plain.strip(), "bold red")]
     space = terminal.size[0] - name.cell_len - place.cell_len - 1
@@ -126,14 +137,15 @@ def failure_title(terminal: Terminal, live_run: LiveRun, shown: Outcome, step_ke
 def failure(message: str) -> list[RenderableType]:
     """What a failed test says, its hint and its reason in a colour of their own."""
     first, *rest = message.splitlines() or [""]
-    styles = ["cyan" if line.startswith(("hint:", "why")) else "" for line in rest]
+    styles = ["cyan" if explains(line) else "" for line in rest]
     lines = [paragraph(line, style, 3) for line, style in zip(rest, styles, strict=True)]
     return [paragraph(first, "bold", 3), *lines] if message else []
 
 
 def printed(when: str, text: str) -> list[RenderableType]:
     """What the learner's code printed, below a heading; nothing if it printed nothing."""
-    return ["", paragraph(f"Printed {when}", "bold magenta"), paragraph(text.rstrip())] if text.strip() else []
+    head = say("Printed {when}", when=when)
+    return ["", paragraph(head, "bold magenta"), paragraph(text.rstrip())] if text.strip() else []
 
 
 @lru_cache(maxsize=1)  # 280 lines take 20 ms, and are drawn again as every test begins
@@ -172,20 +184,20 @@ def unwritten(terminal: Terminal, file: str, live_run: LiveRun) -> list[str]:
         "",
         paragraph(live_run.kata.question, "bold"),
         "",
-        paragraph(f"{waiting} tests wait for {file}:", "yellow"),
+        paragraph(say("{number} tests wait for {file}:", number=waiting, file=file), "yellow"),
         *(paragraph(sentence, "", 3) for sentence in live_run.unwritten),
         "",
-        paragraph("Save the file and the tests run. e opens your editor, h gives a hint.", "dim"),
+        paragraph(say("Save the file and the tests run. e opens your editor, h gives a hint."), "dim"),
     )
 
 
 def solved(terminal: Terminal, live_run: LiveRun) -> list[str]:
     skipped = len(live_run.verdict.outcomes) - len(live_run.verdict.counted) if live_run.verdict else 0
-    parts: list[Padding | str] = ["", paragraph("Solved: every test passes.", "bold green")]
+    parts: list[Padding | str] = ["", paragraph(say("Solved: every test passes."), "bold green")]
     if skipped:
-        parts.append(paragraph(f"{skipped} tests need a GPU and were skipped.", "dim"))
-    parts += ["", paragraph("s  compare with the reference, and see what an interviewer asks next")]
-    parts += [paragraph("n  the next kata"), paragraph("d  do it again against the clock")]
+        parts.append(paragraph(say("{number} tests need a GPU and were skipped.", number=skipped), "dim"))
+    parts += ["", paragraph(say("s  compare with the reference, and see what an interviewer asks next"))]
+    parts += [paragraph(say("n  the next kata")), paragraph(say("d  do it again against the clock"))]
     return terminal.lines(*parts)
 
 
@@ -194,11 +206,12 @@ def tests(terminal: Terminal, live_run: LiveRun) -> list[str]:
     lines: list[str] = []
     for stage, outcomes in groupby(live_run.in_order, key=lambda o: o.stage):
         text = live_run.kata.stages[stage - 1] if 0 < stage <= len(live_run.kata.stages) else ""
-        lines += terminal.lines("", Text(f" stage {stage}  {text}", "bold"))
+        head = Text(fill(say(" stage {stage}  {asks}", stage=stage, asks=text), terminal.size[0]), "bold")
+        lines += terminal.lines("", head)
         for outcome in outcomes:
             mark, style = VERDICT_MARKS[outcome.verdict]
             lines.append(entry(terminal, Text(f"{mark} {outcome.test}", style)))
-    return lines or terminal.lines("", Text(" No test has run yet.", "dim"))
+    return lines or terminal.lines("", Text(say(" No test has run yet."), "dim"))
 
 
 def entry(terminal: Terminal, text: Text) -> Entry:

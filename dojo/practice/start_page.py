@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from dojo.core.language import say, to_say
 from dojo.practice import screen
 from dojo.practice.question import Question
 from dojo.practice.terminal import RESIZED, Terminal
 
-LEAVE = "leave; nothing is recorded"
-LEAVE_ROUND = "leave; the round waits"
-NOT_BEGUN = "Not begun: nothing is recorded, and no clock has run."
+LEAVE = to_say("leave; nothing is recorded")
+LEAVE_ROUND = to_say("leave; the round waits")
+LEAVE_CLOCK = to_say("leave; the clock stands")
+NOT_BEGUN = to_say("Not begun: nothing is recorded, and no clock has run.")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class StartPage:
         """The whole screen."""
         top = [*screen.title_line(terminal, Text(f" {self.title}", "bold"), Text()), screen.rule(terminal)]
         body = terminal.lines(*(part for sentence in self.sentences for part in ("", screen.paragraph(sentence))))
-        begin = {"yes, Enter": "starts the clock"} if question else {"Enter": "starts the clock"}
-        bottom = screen.footer(terminal, {**begin, "q": self.leaving}, [question.sentence] if question else [])
+        begin = {say("yes, Enter") if question else "Enter": say("starts the clock")}
+        bottom = screen.footer(terminal, {**begin, "q": say(self.leaving)}, [question.sentence] if question else [])
         return screen.frame(terminal, top, body, bottom)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from dojo.core import answers
 from dojo.core.errors import UserError
 from dojo.core.files import backup, write
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 
 MAX_STUBS_TRIED = 40  # of a kata's history, to find the one that an answer was begun from
@@ -30,23 +31,30 @@ def pull(checkout: Checkout, record: Path) -> Iterator[str]:
         _git(checkout, "checkout", "--quiet", "HEAD", "--", str(file))
     if edited:
         names = ", ".join(file.stem for file in edited)
-        yield f"Stubs again in katas/, with what stood there in {checkout.shown(copy.parent)}/: {names}"
+        yield say(
+            "Stubs again in katas/, with what stood there in {folder}/: {names}",
+            folder=checkout.shown(copy.parent),
+            names=names,
+        )
     if _git(checkout, "rev-parse", "--verify", "--quiet", "@{upstream}").returncode:
-        yield "This branch follows no other, so there is nothing to fetch."
+        yield say("This branch follows no other, so there is nothing to fetch.")
         return
     before = _head(checkout)
     pulled = _git(checkout, "pull", "--ff-only", "--quiet")
     if pulled.returncode:
         raise UserError(
-            f"git pull --ff-only failed, and no answer was changed: {pulled.stderr.strip() or pulled.stdout.strip()}\n"
-            f"If you have commits of your own, merge first: git pull --no-rebase. Then again: kata update"
+            say(
+                "git pull --ff-only failed, and no answer was changed: {error}\n"
+                "If you have commits of your own, merge first: git pull --no-rebase. Then again: kata update",
+                error=pulled.stderr.strip() or pulled.stdout.strip(),
+            )
         )
     after = _head(checkout)
     if after == before:
-        yield "This is the newest commit."
+        yield say("This is the newest commit.")
         return
     write(record / "commits", f"{before} {after}\n")
-    yield f"From commit {before[:9]} to {after[:9]}."
+    yield say("From commit {before} to {after}.", before=before[:9], after=after[:9])
     yield from _install(checkout, before, after)
 
 
@@ -57,35 +65,49 @@ def bring_up(checkout: Checkout, record: Path) -> Iterator[str]:
         yield from _bring_up(checkout, kata, record)
     yield from answers.prepare(checkout)
     if known and (new := sorted(file.stem for file in checkout.answers.glob("*.py") if file.stem not in known)):
-        yield f"New katas: {', '.join(new)}"
+        yield say("New katas: {names}", names=", ".join(new))
 
 
 def undo(checkout: Checkout) -> Iterator[str]:
     """Takes the last update back: the commit, and the answers that it changed. Yields what it does, in sentences."""
     records = [folder for folder in sorted(_updates(checkout).glob("*")) if not folder.name.endswith("-undone")]
     if not records:
-        raise UserError(f"There is no update to take back: {checkout.shown(_updates(checkout))} holds none.")
+        folder = checkout.shown(_updates(checkout))
+        raise UserError(say("There is no update to take back: {folder} holds none.", folder=folder))
     record = records[-1]
     commits = record / "commits"
     if commits.is_file():
         before, after = commits.read_text(encoding="utf-8").split()
         if _head(checkout) != after:
             raise UserError(
-                f"The commit has changed since that update ({after[:9]}), so nothing was taken back. "
-                f"By hand: git reset --keep {before[:9]}, and the old answers are in {checkout.shown(record)}."
+                say(
+                    "The commit has changed since that update ({after}), so nothing was taken back. "
+                    "By hand: git reset --keep {before}, and the old answers are in {folder}.",
+                    after=after[:9],
+                    before=before[:9],
+                    folder=checkout.shown(record),
+                )
             )
         done = _git(checkout, "reset", "--keep", before)
         if done.returncode:
-            raise UserError(f"git reset --keep {before[:9]} failed, so nothing was taken back: {done.stderr.strip()}")
-        yield f"Back at commit {before[:9]}."
+            error = done.stderr.strip()
+            raise UserError(
+                say(
+                    "git reset --keep {before} failed, so nothing was taken back: {error}",
+                    before=before[:9],
+                    error=error,
+                )
+            )
+        yield say("Back at commit {before}.", before=before[:9])
         yield from _install(checkout, after, before)
     for old in sorted((record / "answers").glob("*.py")):
         file = checkout.answer(old.stem)
         if file.is_file() and file.read_bytes() != (record / "merged" / old.name).read_bytes():
-            yield f"{checkout.shown(file)} was edited since: a copy is in {checkout.shown(backup(checkout, file))}."
+            copy = checkout.shown(backup(checkout, file))
+            yield say("{file} was edited since: a copy is in {copy}.", file=checkout.shown(file), copy=copy)
         write(file.resolve(), old.read_bytes())
         answers.note_base(checkout, old.stem, (record / "stubs" / old.name).read_bytes())
-        yield f"{checkout.shown(file)} is as it was before the update."
+        yield say("{file} is as it was before the update.", file=checkout.shown(file))
     record.rename(record.with_name(f"{record.name}-undone"))
 
 
@@ -104,7 +126,8 @@ def _bring_up(checkout: Checkout, kata: str, record: Path) -> Iterator[str]:
     try:
         answer = checkout.answer(kata).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        yield f"{checkout.shown(checkout.answer(kata))} cannot be read ({error}), so it stays as it is."
+        file = checkout.shown(checkout.answer(kata))
+        yield say("{file} cannot be read ({error}), so it stays as it is.", file=file, error=error)
         return
     new = answers.learners_stub(checkout, kata)
     base = answers.base(checkout, kata)
@@ -119,11 +142,16 @@ def _bring_up(checkout: Checkout, kata: str, record: Path) -> Iterator[str]:
             write(record / folder / f"{kata}.py", text)
         write(checkout.answer(kata).resolve(), merged)
         answers.note_base(checkout, kata, new)
-        yield f"\n{kata}: its stub has changed, and {checkout.shown(checkout.answer(kata))} with it."
+        file = checkout.shown(checkout.answer(kata))
+        yield say("\n{kata}: its stub has changed, and {file} with it.", kata=kata, file=file)
         yield from (f"    {line}" for line in _difference(old, new))
         if conflicts:
-            yield "Where you have changed the same lines, yours stayed. Look at these; the whole stub is in "
-            yield f"{checkout.shown(checkout.stub(kata))}, and your file as it was in {checkout.shown(record)}/answers/."
+            yield from say(
+                "Where you have changed the same lines, yours stayed. Look at these; the whole stub is in \n"
+                "{stub}, and your file as it was in {folder}/answers/.",
+                stub=checkout.shown(checkout.stub(kata)),
+                folder=checkout.shown(record),
+            ).split("\n")
 
 
 def _merge(answer: str, old: str, new: str) -> tuple[str, bool]:
@@ -139,8 +167,8 @@ def _merge(answer: str, old: str, new: str) -> tuple[str, bool]:
 
 
 def _difference(old: str, new: str) -> list[str]:
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "the old stub", "the new stub", lineterm="", n=1)
-    return list(lines)
+    names = say("the old stub"), say("the new stub")
+    return list(difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="", n=1))
 
 
 def _begun_from(checkout: Checkout, kata: str, answer: str, new: str) -> str:
@@ -156,9 +184,9 @@ def _install(checkout: Checkout, before: str, after: str) -> Iterator[str]:
     if not _git(checkout, "diff", "--name-only", before, after, "--", "requirements.txt", "pyproject.toml").stdout:
         return
     command = ["-m", "pip", "install", "-q", "-r", "requirements.txt"]
-    yield "Other libraries are needed: pip install -q -r requirements.txt"
+    yield say("Other libraries are needed: pip install -q -r requirements.txt")
     if subprocess.run([sys.executable, *command], cwd=checkout.root, check=False).returncode:
-        raise UserError("They could not be installed. Run that line yourself, and then: kata update")
+        raise UserError(say("They could not be installed. Run that line yourself, and then: kata update"))
 
 
 def is_clone(checkout: Checkout) -> bool:
@@ -177,5 +205,5 @@ def _git(checkout: Checkout, *arguments: str) -> subprocess.CompletedProcess[str
 
 def _git_program() -> str:
     if not (program := shutil.which("git")):
-        raise UserError("An update needs git, which is not installed here. Your answers stay as they are.")
+        raise UserError(say("An update needs git, which is not installed here. Your answers stay as they are."))
     return program

@@ -6,15 +6,17 @@ from pathlib import Path
 from dojo.core import answers
 from dojo.core.errors import UserError
 from dojo.core.files import write
-from dojo.core.paths import SETTINGS_FILE, Checkout, find_checkout, is_pack, is_workspace
+from dojo.core.language import say, to_say
+from dojo.core.paths import Checkout, find_checkout
 from dojo.core.pytest_files import CONFTEST, PYTEST_INI
+from dojo.core.settings import SETTINGS_FILE, is_pack, is_workspace
 
-SETTINGS = "# This folder is a workspace of `kata`: answers/ is yours, and the katas come with the program.\n"
-PACK_SETTINGS = (
-    "# This folder is a workspace of `kata`: answers/ is yours, and the katas are those of this pack.\npack = {}\n"
+SETTINGS = to_say("# This folder is a workspace of `kata`: answers/ is yours, and the katas come with the program.\n")
+PACK_SETTINGS = to_say(
+    "# This folder is a workspace of `kata`: answers/ is yours, and the katas are those of this pack.\npack = {folder}\n"
 )
 
-README = """\
+README = to_say("""\
 # My answers
 
 Katas for machine-learning interviews. `answers/` holds a file for each: signatures, rules, and `raise NotImplementedError` where
@@ -29,7 +31,7 @@ the code belongs.
     kata update           after a new version of the program: new katas come, and changed stubs are merged into your answers
 
 This folder is yours: put it under git, and commit what you like. `.dojo/` holds your history.
-"""
+""")
 
 
 def init(folder: Path, pack: str = "") -> tuple[Checkout, list[str]]:
@@ -41,22 +43,31 @@ def init(folder: Path, pack: str = "") -> tuple[Checkout, list[str]]:
     folder = folder.resolve()
     if is_pack(folder):
         raise UserError(
-            f"{folder} has katas of its own, so it needs no workspace: answers/ is made by any command in it."
+            say(
+                "{folder} has katas of its own, so it needs no workspace: answers/ is made by any command in it.",
+                folder=folder,
+            )
         )
     if is_workspace(folder):
-        raise UserError(f"{folder} is a workspace already. What is new comes with: kata update")
-    settings = PACK_SETTINGS.format(json.dumps(str(_absolute(pack)), ensure_ascii=False)) if pack else SETTINGS
+        raise UserError(say("{folder} is a workspace already. What is new comes with: kata update", folder=folder))
+    settings = say(SETTINGS)
+    if pack:
+        settings = say(PACK_SETTINGS, folder=json.dumps(str(_absolute(pack)), ensure_ascii=False))
     texts = {
         SETTINGS_FILE: settings,
         "pytest.ini": PYTEST_INI,
         "conftest.py": CONFTEST,
         ".gitignore": ".dojo/\n__pycache__/\n.pytest_cache/\n.benchmarks/\n",
-        "README.md": README,
+        "README.md": say(README),
     }
     existing = [name for name in texts if (folder / name).exists()]
     if others := [name for name in existing if name != "README.md"]:
         raise UserError(
-            f"{folder} has a file {others[0]} already; nothing was written. Take a new folder: kata init DIR"
+            say(
+                "{folder} has a file {file} already; nothing was written. Take a new folder: kata init DIR",
+                folder=folder,
+                file=others[0],
+            )
         )
     written = [name for name in texts if name not in existing]
     for name in written:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice
+from dojo.core.language import say
 from dojo.core.outcome import is_solved
 from dojo.core.paths import Checkout
 
@@ -117,20 +118,25 @@ def connect(checkout: Checkout) -> Iterator[sqlite3.Connection]:
 def _unusable(checkout: Checkout, file: Path, error: Exception) -> UserError:
     parts = [file.with_name(file.name + part) for part in ("", "-wal", "-shm")]
     return UserError(
-        f"{checkout.shown(file)} cannot be used ({error}); your work is safe, but progress is not recorded."
-        f"{owner_advice(checkout.state, *parts)}"
+        say(
+            "{file} cannot be used ({error}); your work is safe, but progress is not recorded.",
+            file=checkout.shown(file),
+            error=error,
+        )
+        + owner_advice(checkout.state, *parts)
     )
 
 
 def tell_of_damage() -> str:
     """A sentence about the damaged files that this process has set aside since the last call; empty if there is none."""
-    names = " and ".join(f".dojo/{file.name}" for file in _set_aside_now)
+    names = say(" and ").join(f".dojo/{file.name}" for file in _set_aside_now)
     _set_aside_now.clear()
     if not names:
         return ""
-    return (
-        f"The history was damaged and is set aside as {names}; a new one is begun. Your code is safe, but what you had "
-        f"solved counts again only after a run."
+    return say(
+        "The history was damaged and is set aside as {names}; a new one is begun. Your code is safe, but what you had "
+        "solved counts again only after a run.",
+        names=names,
     )
 
 

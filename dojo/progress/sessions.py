@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from dojo.core import clock
+from dojo.core.answers import learners_stub
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
 from dojo.core.files import owner_advice, write
+from dojo.core.language import say
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.core.paths import Checkout
-from dojo.core.stubs import stub
 from dojo.progress.database import connect, tell_of_damage
 from dojo.progress.runs import record_run
 from dojo.progress.session_state import DrillState
@@ -82,7 +83,7 @@ class SessionLog:
     def begin_drill(self, kata: Kata, minutes: float, round_id: int | None = None) -> Session:
         """Records and returns a drill with a fresh stub in a folder of its own."""
         folder = new_folder(self.checkout, "drills", kata.name)
-        write(folder / f"{kata.name}.py", stub(self.checkout, kata.name))
+        write(folder / f"{kata.name}.py", learners_stub(self.checkout, kata.name))
         state = DrillState(round_id=round_id)
         return self.add(Session(0, "drill", kata.name, minutes, folder, clock.now(), state=state))
 
@@ -237,8 +238,13 @@ def new_folder(checkout: Checkout, parent: str, kata: str) -> Path:
             continue
         except OSError as error:
             raise UserError(
-                f"{checkout.shown(folder)} cannot be made ({error.strerror}); make room and try again."
-                f"{owner_advice(folder.parent)}"
+                say(
+                    "{folder} cannot be made ({error}); make room and try again.",
+                    folder=checkout.shown(folder),
+                    error=error.strerror,
+                )
+                + owner_advice(folder.parent)
             ) from error
         return folder
-    raise UserError(f"{checkout.shown(checkout.state / parent)} is full of drills of this second; try again.")
+    full = checkout.shown(checkout.state / parent)
+    raise UserError(say("{folder} is full of drills of this second; try again.", folder=full))

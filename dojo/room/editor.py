@@ -14,6 +14,7 @@ from nicegui import ui
 from nicegui.events import GenericEventArguments
 
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.room.frame import button, html, sentences
 from dojo.room.sheet import Sheet
 
@@ -49,7 +50,7 @@ class Editor:
 
     async def begin(self) -> None:
         """Takes up what the window kept. To be awaited once the page is connected."""
-        label = f"Your answer, {self.sheet.checkout.shown(self.sheet.file)}"
+        label = say("Your answer, {file}", file=self.sheet.checkout.shown(self.sheet.file))
         facts = (self.element.id, str(self.sheet.file), self.sheet.base, self._first_line(), label, self._enabled)
         self.sheet.base = await ui.run_javascript(f"return kata.begin({_arguments(*facts)})", timeout=10)
         self._begun = True
@@ -93,7 +94,7 @@ class Editor:
                 return False
         except UserError as error:
             self._typed_at = time.monotonic()
-            self._show(str(error), ("Try again", self.save))
+            self._show(str(error), (say("Try again"), self.save))
             self._in_trouble = True
             return False
         ui.run_javascript(f"kata.saved({_arguments(self.sheet.base, self._heard)})")
@@ -126,8 +127,8 @@ class Editor:
             self._gone_at = time.monotonic()
         elif time.monotonic() - self._gone_at > GONE_S:
             self._gone_at = 0.0
-            shown = self.sheet.checkout.shown(self.sheet.file)
-            self._show(f"{shown} is gone. Put back what stands here?", ("Put it back", lambda: self.save(anyway=True)))
+            gone = say("{file} is gone. Put back what stands here?", file=self.sheet.checkout.shown(self.sheet.file))
+            self._show(gone, (say("Put it back"), lambda: self.save(anyway=True)))
 
     async def _follow(self) -> None:
         """Shows what the file holds now, unless something was typed meanwhile: `save` then sees that both have changed."""
@@ -135,7 +136,7 @@ class Editor:
         try:
             text = self.sheet.read()
         except UserError as error:
-            self._show(str(error), ("Try again", self.banner_away))
+            self._show(str(error), (say("Try again"), self.banner_away))
             return
         now, self.sheet.state = self.sheet.state, before
         try:
@@ -160,19 +161,18 @@ class Editor:
         self._saved(self.text)
 
     def _ask_which(self) -> None:
-        shown = self.sheet.checkout.shown(self.sheet.file)
-        self._show(
-            f"{shown} was changed elsewhere since you typed here. Which one stays? The other is copied to .dojo/backups/.",
-            ("That one", self._take_theirs),
-            ("Mine", lambda: self.save(anyway=True)),
+        which = say(
+            "{file} was changed elsewhere since you typed here. Which one stays? The other is copied to .dojo/backups/.",
+            file=self.sheet.checkout.shown(self.sheet.file),
         )
+        self._show(which, (say("That one"), self._take_theirs), (say("Mine"), lambda: self.save(anyway=True)))
 
     def _take_theirs(self) -> None:
         try:
             self.sheet.put_aside(self.text)
             self.load()
         except UserError as error:
-            self._show(str(error), ("Try again", self._take_theirs))
+            self._show(str(error), (say("Try again"), self._take_theirs))
 
     def _show(self, sentence: str, *choices: tuple[str, Callable[[], object]]) -> None:
         self.banner.clear()

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from dojo.core.errors import UserError
 from dojo.core.files import write
+from dojo.core.language import say, to_say
 from dojo.core.paths import Checkout
 
 # Of the ASGI specification.
@@ -38,8 +39,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-FOREIGN = "This page belongs to the person who started it, and the request comes from elsewhere. Nothing was done.\n"
-NO_SECRET = "Open the address that `kata room` printed: it holds the secret of this page.\n"
+FOREIGN = to_say(
+    "This page belongs to the person who started it, and the request comes from elsewhere. Nothing was done.\n"
+)
+NO_SECRET = to_say("Open the address that `kata room` printed: it holds the secret of this page.\n")
 
 
 def read_secret(checkout: Checkout) -> str:
@@ -140,9 +143,10 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": why.strip()})
         return
-    headers = {**HEADERS, "Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(why))}
+    body = say(why).encode()
+    headers = {**HEADERS, "Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))}
     await send({"type": "http.response.start", "status": 403, "headers": _encoded(headers)})
-    await send({"type": "http.response.body", "body": why.encode()})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _with_headers(send: Send) -> Send:

@@ -3,6 +3,7 @@
 from nicegui import ui
 
 from dojo.core.errors import UserError
+from dojo.core.language import say, to_say
 from dojo.practice.hunt.start import start_page
 from dojo.practice.interview import drill_page
 from dojo.practice.rounds import (
@@ -23,6 +24,8 @@ from dojo.room.html import render
 from dojo.room.start_pages import PLANTING, show
 from dojo.room.state import Room
 
+KINDS = {"drill": to_say("drill"), "hunt": to_say("hunt")}  # of parts
+
 
 def add(room: Room) -> None:
     """Registers both pages."""
@@ -40,7 +43,7 @@ def add(room: Room) -> None:
         session = room.sessions.find(number)
         try:
             if session is None or session.kind != "mock":
-                raise UserError(f"There is no mock interview with the number {number}.")
+                raise UserError(say("There is no mock interview with the number {number}.", number=number))
             _between(room, session)
         except UserError as error:
             trouble_page(error)
@@ -49,7 +52,7 @@ def add(room: Room) -> None:
 def _before(room: Room, role: str) -> None:
     log = SessionLog(room.checkout)
     if role and not (role in ROLES and room.has_katas_of(role)):
-        raise UserError(f"There is no mock interview for the role {role}; there is one without a role.")
+        raise UserError(say("There is no mock interview for the role {role}; there is one without a role.", role=role))
     parts = plan_round(log, room.catalog, None, ROLES[role] if role else ROUND)
     show(round_intro(room.checkout, room.catalog, parts), lambda: begin_round(log, parts).id, leads_to="/interview/{}")
 
@@ -63,25 +66,27 @@ def _between(room: Room, session: Session) -> None:
     if len(finished) == len(parts):
         if session.ended is None:
             end_round(log, session, finished)
-        with frame("A mock interview"):
+        with frame(say("A mock interview")):
             html(sentences(round_page(room.catalog, session, finished), ""))
-            link_button("All katas", "/")
+            link_button(say("All katas"), "/")
         return
     overview = render("interview", parts=[_described(room, part, begun, n) for n, part in enumerate(parts)])
     if len(begun) > len(finished):
-        with frame("A mock interview"):
+        with frame(say("A mock interview")):
             html(overview)
-            link_button("On with the part that is open", f"/session/{begun[-1].id}")
+            link_button(say("On with the part that is open"), f"/session/{begun[-1].id}")
         return
-    _offer(room, session, parts[len(finished)], f"{len(finished) + 1} of {len(parts)}: ", overview)
+    title = say("{number} of {total}: ", number=len(finished) + 1, total=len(parts))
+    _offer(room, session, parts[len(finished)], title, overview)
 
 
 def _described(room: Room, part: RoundPart, begun: list[Session], number: int) -> dict[str, object]:
-    stands = "to come"
+    stands = say("to come")
     if number < len(begun):
-        stands = "open" if begun[number].ended is None else f"{begun[number].points or 0:g} points"
+        points = say("{points:g} points", points=begun[number].points or 0)
+        stands = say("open") if begun[number].ended is None else points
     title = room.catalog[part.kata].title
-    return {"title": title, "kind": part.kind, "minutes": part.minutes, "stands": stands}
+    return {"title": title, "kind": say(KINDS[part.kind]), "minutes": part.minutes, "stands": stands}
 
 
 def _offer(room: Room, session: Session, part: RoundPart, title: str, overview: str) -> None:
@@ -92,7 +97,7 @@ def _offer(room: Room, session: Session, part: RoundPart, title: str, overview: 
         show(
             page,
             lambda: room.sessions.begin_hunt(kata, part.bugs, part.minutes, session.id),
-            PLANTING,
+            say(PLANTING),
             lambda: html(overview),
         )
     else:

@@ -7,10 +7,11 @@ from nicegui import ui
 from dojo.core import answers
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.practice import actions
 from dojo.practice.reading import paragraphs
 from dojo.room.editor import Editor
-from dojo.room.frame import button, confirmed, frame, html, link_button, sentences, trouble_page
+from dojo.room.frame import button, confirmed, frame, html, labelled, link_button, sentences, trouble_page
 from dojo.room.html import render
 from dojo.room.runner import Shown
 from dojo.room.sheet import Sheet
@@ -43,26 +44,23 @@ class KataPage:
         self.shown = Shown(version=-1)
         self.hints = 0  # that this window has shown, for when the history cannot count them
         with frame(kata.title, wide=True) as self.lights:
-            self.lights.props('role=status aria-label="Stages"')
-            with ui.element("section").classes("question").props("aria-label=Question"):
+            self.lights.props("role=status").props(labelled(say("Stages")))
+            with ui.element("section").classes("question").props(labelled(say("Question"))):
                 html(render("question", kata=kata, paragraphs=paragraphs(kata, rules)))
-            with ui.element("section").classes("answer").props('aria-label="Your answer"'):
+            with ui.element("section").classes("answer").props(labelled(say("Your answer"))):
                 file = room.checkout.answer(kata.name)
                 self.editor = Editor(Sheet(room.checkout, file), self.saved)
-                html(
-                    f"<p class='quiet'><code>{room.checkout.shown(file)}</code>, saved as you type. "
-                    "Ctrl-Enter runs the tests; Escape, then Tab leaves the editor.</p>"
-                )
-            with ui.element("section").classes("verdict").props("aria-label=Verdict"):
+                html(render("editor_keys", file=room.checkout.shown(file)))
+            with ui.element("section").classes("verdict").props(labelled(say("Verdict"))):
                 self.verdict = html("").props("role=status aria-live=polite")
                 with ui.element("div").classes("buttons"):
-                    self.next_failure = button("Next failure", lambda: room.runner.next_failure(kata))
-                    button("Hint", self.attempt(self.hint))
-                    button("Follow-ups", self.follow_ups)
-                    button("Solution", self.solution)
-                    button("Start afresh", self.reset)
-                    link_button("Against the clock", f"/drill/{kata.name}")
-                    link_button("Bug hunt", f"/hunt/{kata.name}")
+                    self.next_failure = button(say("Next failure"), lambda: room.runner.next_failure(kata))
+                    button(say("Hint"), self.attempt(self.hint))
+                    button(say("Follow-ups"), self.follow_ups)
+                    button(say("Solution"), self.solution)
+                    button(say("Start afresh"), self.reset)
+                    link_button(say("Against the clock"), f"/drill/{kata.name}")
+                    link_button(say("Bug hunt"), f"/hunt/{kata.name}")
                 self.notes = html("").props("aria-live=polite").classes("notes")
                 self.pages = ui.element("div").classes("pages").props("aria-live=polite")
 
@@ -110,14 +108,15 @@ class KataPage:
 
     def hint(self) -> None:
         self.hints, text = actions.next_hint(self.room.checkout, self.kata, self.note, after=self.hints)
-        self.show(render("text", title=f"Hint {self.hints} of {len(self.kata.hints)}", text=text))
+        title = say("Hint {number} of {total}", number=self.hints, total=len(self.kata.hints))
+        self.show(render("text", title=title, text=text))
 
     def follow_ups(self) -> None:
         self.show(render("follow_ups", items=self.kata.follow_ups))
 
     async def solution(self) -> None:
-        question = "Not solved yet. Show the solution all the same? It is recorded."
-        if self.shown.solved or await confirmed(question, "Show it"):
+        question = say("Not solved yet. Show the solution all the same? It is recorded.")
+        if self.shown.solved or await confirmed(question, say("Show it")):
             self.attempt(self.show_solution)()
 
     def show_solution(self) -> None:
@@ -125,7 +124,8 @@ class KataPage:
         self.show(render("code", title=f"solutions/{self.kata.name}.py", text=text))
 
     async def reset(self) -> None:
-        if await confirmed("Put the stub back? What you wrote is copied to .dojo/backups/ first.", "Put it back"):
+        question = say("Put the stub back? What you wrote is copied to .dojo/backups/ first.")
+        if await confirmed(question, say("Put it back")):
             self.attempt(self.put_stub_back)()
 
     def put_stub_back(self) -> None:
@@ -135,4 +135,4 @@ class KataPage:
         self.pages.clear()
         self.editor.load()
         if copy:
-            self.note(f"The stub is back. What you wrote is in {self.room.checkout.shown(copy)}.")
+            self.note(say("The stub is back. What you wrote is in {copy}.", copy=self.room.checkout.shown(copy)))

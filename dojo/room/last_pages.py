@@ -14,7 +14,8 @@ def last_page_of(checkout: Checkout, kata: Kata, session: Session, log: SessionL
     """The last page of a drill or hunt that is over, as HTML."""
     if session.state.hunt:
         facts = hunt_view.facts(session, session.state.hunt)
-        return render("last_hunt", kata=kata, session=session, facts=facts, bugs=session.state.hunt.bugs)
+        bugs = session.state.hunt.bugs
+        return render("last_hunt", kata=kata, session=session, facts=facts, bugs=bugs, place=hunt_view.place)
     summary = last_page.summarise(session, kata, log)
     rows = [
         {

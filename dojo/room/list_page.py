@@ -6,10 +6,12 @@ from nicegui import ui
 
 from dojo.core import answers, humanize
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.practice.drill.clock import clock_text
 from dojo.practice.reading import by_track
 from dojo.practice.rounds import ROLES
 from dojo.progress.schedule import due_now
+from dojo.progress.sessions import Session
 from dojo.progress.standing import MARKS, describe_progress, standing_of
 from dojo.room.frame import frame, html, trouble_page
 from dojo.room.html import render
@@ -28,6 +30,11 @@ def add(room: Room) -> None:
             return
         with frame(""):
             html(content)
+
+
+def _left(session: Session) -> str:
+    left = clock_text(session.seconds_left)
+    return say("{left} of {minutes:g} minutes are left", left=left, minutes=session.minutes)
 
 
 def _content(room: Room, role: str) -> str:
@@ -57,7 +64,7 @@ def _content(room: Room, role: str) -> str:
         roles=list(room.catalog.roles),
         rounds=[name for name in ROLES if room.has_katas_of(name)],
         unfinished=unfinished,
-        clocks={s.id: f"{clock_text(s.seconds_left)} of {s.minutes:g} minutes are left" for s in unfinished},
+        clocks={s.id: _left(s) for s in unfinished},
         next=next(iter([*begun, *new]), None),
         due=due,
         notices=notices,

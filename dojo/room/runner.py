@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
 from dojo.core.files import digest
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.practice.headless import Headless
 from dojo.practice.live_run import LiveRun
@@ -81,7 +82,9 @@ class Runner:
         except UserError as error:
             live_run.notices = [str(error)]
         except Exception as error:  # the next save gets a new fork server
-            live_run.notices = [f"The run ended by a fault of the trainer ({error!r}). The next save runs again."]
+            live_run.notices = [
+                say("The run ended by a fault of the trainer ({error!r}). The next save runs again.", error=error)
+            ]
             live_run.waiting = False
             self.headless.close()
         self._show(live_run)

@@ -4,10 +4,12 @@ import os
 import secrets
 import socket
 from contextlib import suppress
+from typing import Literal
 
 from nicegui import app, ui
 
 from dojo.core.errors import UserError
+from dojo.core.language import language, say
 from dojo.room import interview_page, kata_page, list_page, session_page, start_pages
 from dojo.room.frame import SHARED_STYLE
 from dojo.room.guard import PARAMETER, Guard
@@ -17,6 +19,7 @@ LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 PORT = 8722
 SHUTDOWN_S = 2
 FAVICON = "🥋"
+LANGUAGE_CODES: dict[str, Literal["zh-CN"]] = {"zh": "zh-CN"}  # as NiceGUI calls them
 
 
 def free_port(wanted: int | None) -> int:
@@ -30,7 +33,7 @@ def free_port(wanted: int | None) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise UserError(f"Port {wanted} is taken, perhaps by another room. Any that is free: kata room")
+    raise UserError(say("Port {port} is taken, perhaps by another room. Any that is free: kata room", port=wanted))
 
 
 def address(port: int, secret: str, kata: str = "") -> str:
@@ -59,7 +62,7 @@ def _run(port: int, show: str | bool, host: str) -> None:
         host=host,
         port=port,
         title="katas",
-        language="en-US",
+        language=LANGUAGE_CODES.get(language(), "en-US"),
         favicon=FAVICON,
         dark=None,
         reload=False,

@@ -5,11 +5,11 @@ from functools import partial
 from nicegui import run, ui
 
 from dojo.core.errors import UserError
-from dojo.practice.drill.clock import clock_text
-from dojo.practice.start_page import StartPage
+from dojo.core.language import say, to_say
+from dojo.practice.interview import left_page
 from dojo.progress.sessions import Session, SessionLog
 from dojo.room.editor import Editor
-from dojo.room.frame import button, confirmed, frame, html, link_button, sentences, trouble_page
+from dojo.room.frame import button, confirmed, frame, html, labelled, link_button, sentences, trouble_page
 from dojo.room.last_pages import last_page_of
 from dojo.room.sessions import OpenSession, SessionView
 from dojo.room.sheet import Sheet
@@ -18,7 +18,7 @@ from dojo.room.state import Room
 
 TICK_S = 0.1
 LOW_S = 60.0  # from here on the clock is red
-RATINGS = ("missed it", "a part", "most of it", "had it")
+RATINGS = (to_say("missed it"), to_say("a part"), to_say("most of it"), to_say("had it"))
 
 
 def add(room: Room) -> None:
@@ -33,7 +33,7 @@ def add(room: Room) -> None:
                 return
             session = room.sessions.find(number)
             if session is None or session.kind == "mock":
-                raise UserError(f"There is no drill and no hunt with the number {number}.")
+                raise UserError(say("There is no drill and no hunt with the number {number}.", number=number))
             if session.ended is None:
                 _go_on(room, session)
             else:
@@ -44,9 +44,7 @@ def add(room: Room) -> None:
 
 def _go_on(room: Room, session: Session) -> None:
     room.sessions.spare.warm_up()
-    left = f"{clock_text(session.seconds_left)} of {session.minutes:g} minutes are left. The clock has stood since."
-    title = f"The {session.kind} that you left: {room.catalog[session.kata].title}"
-    show(StartPage(title, [left], leaving="leave; the clock stands"), lambda: room.sessions.resume(session))
+    show(left_page(room.catalog[session.kata], session), lambda: room.sessions.resume(session))
 
 
 def _over(room: Room, session: Session) -> None:
@@ -59,9 +57,9 @@ def _over(room: Room, session: Session) -> None:
 def ways_on(session: Session) -> None:
     """Links behind the last page."""
     if session.state.round_id is not None:
-        link_button("On with the interview", f"/interview/{session.state.round_id}")
-    link_button("To the kata", f"/kata/{session.kata}")
-    link_button("All katas", "/")
+        link_button(say("On with the interview"), f"/interview/{session.state.round_id}")
+    link_button(say("To the kata"), f"/kata/{session.kata}")
+    link_button(say("All katas"), "/")
 
 
 class SessionPage:
@@ -72,13 +70,13 @@ class SessionPage:
         self.view = SessionView(phase="grading", seconds_left=LOW_S)
         self.left = self.missed = False
         with frame(self.kata.title, wide=True) as self.lights:
-            with ui.element("section").classes("question").props("aria-label=Question"):
+            with ui.element("section").classes("question").props(labelled(say("Question"))):
                 self.clock = html("").props("role=timer").classes("clock")
                 self.asked = html("").props("aria-live=polite")
                 self.text = html("").props("aria-live=polite").classes("page")
-            with ui.element("section").classes("answer").props('aria-label="Your answer"') as self.answer:
+            with ui.element("section").classes("answer").props(labelled(say("Your answer"))) as self.answer:
                 self.editor = Editor(Sheet(room.checkout, running.session.file), self.saved)
-            with ui.element("section").classes("verdict").props("aria-label=Verdict"):
+            with ui.element("section").classes("verdict").props(labelled(say("Verdict"))):
                 self.verdict = html("").props("role=status aria-live=polite")
                 self.notes = html("").props("role=status")
                 self.buttons = ui.element("div").classes("buttons")
@@ -129,20 +127,20 @@ class SessionPage:
         press = self.running.press
         with self.buttons:
             if view.phase == "work":
-                hint = button(f"Hint (-{view.hint_points})", lambda: press("hint"))
+                hint = button(say("Hint (-{points})", points=view.hint_points), lambda: press("hint"))
                 hint.set_visibility(view.hints_left > 0)
-                button(f"Explain (-{view.hint_points})", lambda: press("explain"))
-                button("Pause", self.pause)
-                button("Finish", self.finish)
-                button("Leave", self.leave)
+                button(say("Explain (-{points})", points=view.hint_points), lambda: press("explain"))
+                button(say("Pause"), self.pause)
+                button(say("Finish"), self.finish)
+                button(say("Leave"), self.leave)
             elif view.phase == "paused":
-                button("Go on", lambda: press("resume"), "main")
-                button("Leave", self.leave)
+                button(say("Go on"), lambda: press("resume"), "main")
+                button(say("Leave"), self.leave)
             elif view.phase == "asking":
-                button("The model answer", lambda: press("answer"), "main")
+                button(say("The model answer"), lambda: press("answer"), "main")
             elif view.phase == "answered":
                 for number, words in enumerate(RATINGS):
-                    button(f"{number} {words}", partial(press, f"rate {number}"))
+                    button(f"{number} {say(words)}", partial(press, f"rate {number}"))
             elif view.phase == "done":
                 ways_on(self.running.session)
 
@@ -152,7 +150,7 @@ class SessionPage:
 
     async def finish(self) -> None:
         self.editor.flush()
-        if await confirmed("Finish now and be graded?", "Finish"):
+        if await confirmed(say("Finish now and be graded?"), say("Finish")):
             self.editor.flush()
             self.running.press("finish")
 

@@ -9,6 +9,7 @@ from multiprocessing import Pipe
 
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say, to_say
 from dojo.core.paths import Checkout
 from dojo.practice.drill.app import DrillApp
 from dojo.practice.drill.clock import clock_text
@@ -157,8 +158,9 @@ def view_of(app: RoomDrill) -> SessionView:
 def _clock(session: Session) -> str:
     phase, left = session.state.phase, session.seconds_left
     if phase in ("work", "paused"):
-        return f"{clock_text(left)} left" + (", paused" if phase == "paused" else "")
-    return "time is up" if not left else f"done in {clock_text(session.elapsed)}"
+        time_left = clock_text(left)
+        return say("{time} left, paused", time=time_left) if phase == "paused" else say("{time} left", time=time_left)
+    return say("done in {time}", time=clock_text(session.elapsed)) if left else say("time is up")
 
 
 class OpenSession:
@@ -189,9 +191,9 @@ class OpenSession:
         except UserError as error:
             self.trouble = str(error)
         except Exception as error:
-            self.trouble = (
-                f"This {session.kind} ended by a fault of the trainer ({error!r}); go on with it: reload the page."
-            )
+            hunt = to_say("This hunt ended by a fault of the trainer ({error!r}); go on with it: reload the page.")
+            drill = to_say("This drill ended by a fault of the trainer ({error!r}); go on with it: reload the page.")
+            self.trouble = say(hunt if session.kind == "hunt" else drill, error=error)
             raise
         finally:
             self._begun.set()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dojo.core.errors import UserError
 from dojo.core.files import backup, digest, owner_advice, write
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.core.source import digest_of
 
@@ -86,13 +87,18 @@ class Sheet:
         shown = self.checkout.shown(self.file)
         try:
             if self.file.exists() and not self.file.is_file():  # reading a named pipe would wait for ever
-                raise UserError(f"{shown} is no file, so nobody can write in it. Move it away.")
+                raise UserError(say("{file} is no file, so nobody can write in it. Move it away.", file=shown))
             return self.file.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            advice = owner_advice(self.file.parent, self.file) or " Check its permissions."
-            raise UserError(f"{shown} cannot be read ({error.strerror}), so it is left as it is.{advice}") from error
+            sentence = say(
+                "{file} cannot be read ({error}), so it is left as it is.{advice}",
+                file=shown,
+                error=error.strerror,
+                advice=owner_advice(self.file.parent, self.file) or say(" Check its permissions."),
+            )
+            raise UserError(sentence) from error
 
 
 def _newline(content: bytes) -> str:

@@ -4,12 +4,13 @@ import subprocess
 from pathlib import Path
 
 from dojo.core import clock
+from dojo.core.answers import learners_stub
 from dojo.core.catalog import FollowUp, Kata
 from dojo.core.errors import UserError
 from dojo.core.files import write
+from dojo.core.language import say
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
-from dojo.core.stubs import stub
 from dojo.engine.forkserver import ForkServer
 from dojo.engine.messages import Job, JobDied, Verdict
 from dojo.practice import screen
@@ -227,7 +228,7 @@ class DrillApp(AppWithHints):
         elif key == "r" and not self.file.is_file():
             self.restore()
         elif key == "f":
-            self.ask("Finish now and be graded?", self.grade)
+            self.ask(say("Finish now and be graded?"), self.grade)
 
     def run_editor(self, command: list[str]) -> None:
         editor = subprocess.Popen(command)
@@ -247,7 +248,7 @@ class DrillApp(AppWithHints):
         self.start_run()
 
     def initial_source(self) -> str:
-        return stub(self.checkout, self.kata.name)
+        return learners_stub(self.checkout, self.kata.name)
 
     # -- the screen
 

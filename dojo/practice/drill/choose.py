@@ -2,6 +2,7 @@
 
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.progress.sessions import Session, SessionLog
 
 
@@ -12,13 +13,20 @@ def choose(log: SessionLog, catalog: Catalog, track: str | None, minutes: float 
     """
     tracks = list(dict.fromkeys(kata.track for kata in catalog.katas))
     if track and track not in tracks:
-        raise UserError(f"There is no track called '{track}'. There are: {', '.join(tracks)}.")
+        raise UserError(
+            say("There is no track called '{track}'. There are: {tracks}.", track=track, tracks=", ".join(tracks))
+        )
     in_track = [kata for kata in catalog.katas if not track or kata.track == track]
     fitting = [kata for kata in in_track if not minutes or kata.minutes <= minutes]
     if not fitting:
         shortest = min(in_track, key=lambda kata: kata.minutes)
         raise UserError(
-            f"No kata fits into {minutes:g} minutes; the shortest takes {shortest.minutes}: kata drill {shortest.name}"
+            say(
+                "No kata fits into {minutes:g} minutes; the shortest takes {least}: kata drill {name}",
+                minutes=minutes,
+                least=shortest.minutes,
+                name=shortest.name,
+            )
         )
     return least_recent(fitting, log.sessions())
 

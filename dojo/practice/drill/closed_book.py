@@ -3,17 +3,16 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from dojo.core.outcome import Outcome
+from dojo.core.language import say
+from dojo.core.outcome import Outcome, explains
 from dojo.practice.live_run import LiveRun
 from dojo.progress.sessions import Session, SessionLog
-
-KEPT_BACK = ("hint:", "why it is tested:")  # how the lines begin that explain a failure
 
 
 def split(message: str) -> tuple[str, str]:
     """What a failure says at once, and its explanation, which comes last."""
     lines = message.splitlines()
-    end = next((number for number, line in enumerate(lines) if line.startswith(KEPT_BACK)), len(lines))
+    end = next((number for number, line in enumerate(lines) if explains(line)), len(lines))
     return "\n".join(lines[:end]), "\n".join(lines[end:])
 
 
@@ -60,9 +59,11 @@ class ClosedBook:
         """
         failure, new = live_run.failure, self._not_bought(live_run)
         if failure is None:
-            return "No test fails, so there is nothing to explain."
+            return say("No test fails, so there is nothing to explain.")
+        if not new and naming:
+            return say("Mistakes are still being compared; try again.")
         if not new:
-            return "Mistakes are still being compared; try again." if naming else "There is no more about this failure."
+            return say("There is no more about this failure.")
         self.session.state.bought += new
         self.session.state.explained += 1
         self.paid_run = live_run.number

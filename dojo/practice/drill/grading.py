@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dojo.core.catalog import Kata
 from dojo.core.files import write
+from dojo.core.language import say
 from dojo.core.outcome import Outcome
 from dojo.engine.messages import JobDied
 from dojo.progress.session_state import MAX_FAILURES, Failure, StageResult
@@ -32,8 +33,10 @@ def passed_stages(session: Session, log: SessionLog) -> list[int]:
 
 def note_death(session: Session, died: JobDied) -> None:
     """Notes for the last page why the final run has no verdict."""
-    where = f", in {died.test}" if died.test else ""
-    session.state.trouble = session.state.trouble or f"The final run {died.why}{where}"
+    trouble = say("The final run {why}", why=died.why)
+    if died.test:
+        trouble = say("The final run {why}, in {test}", why=died.why, test=died.test)
+    session.state.trouble = session.state.trouble or trouble
 
 
 def note_import_error(session: Session, outcomes: Sequence[Outcome]) -> None:

@@ -1,6 +1,7 @@
 """The keys of a drill or a hunt that cost points: hints, and the explanation of a failure."""
 
 from dojo.core.catalog import Kata
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.practice.app import App
@@ -40,12 +41,14 @@ class AppWithHints(App):
         hints = self.kata.hints
         self.count_hint(len(hints))
         number = min(self.state.hints, len(hints))
-        text = hints[number - 1] if number else "This kata has no hints."
-        self.show_text(f"Hint {number} of {len(hints)}", text, self.hint_again(len(hints)))
+        text = hints[number - 1] if number else say("This kata has no hints.")
+        title = say("Hint {number} of {total}", number=number, total=len(hints))
+        self.show_text(title, text, self.hint_again(len(hints)))
 
     def hint_again(self, available: int) -> Actions:
         """The key for the next hint on the page of one, if there is a next one."""
-        return {"h": (f"the next one (-{self.hint_points})", self.hint)} if self.state.hints < available else {}
+        words = say("the next one (-{points})", points=self.hint_points)
+        return {"h": (words, self.hint)} if self.state.hints < available else {}
 
     def count_hint(self, available: int) -> None:
         """Records that one more of the available hints was taken, if one was left."""

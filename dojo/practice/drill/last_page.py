@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dojo.core import clock, humanize
 from dojo.core.catalog import Kata, load_catalog
-from dojo.core.humanize import count
+from dojo.core.language import say, say_number
 from dojo.core.paths import Checkout
 from dojo.practice import screen
 from dojo.practice.drill.clock import clock_text
@@ -49,11 +49,15 @@ def summarise(session: Session, kata: Kata, log: SessionLog) -> Summary:
 def page(terminal: Terminal, checkout: Checkout, summary: Summary) -> list[str]:
     """The page: points, facts, a row for each stage, and what to do next."""
     session = summary.session
-    head = Text.assemble((f" {summary.kata.title}: ", "bold"), (f"{session.points:g} points", "bold green"))
-    attempt = f"Your attempt is kept in {checkout.shown(session.attempt)}."
-    give_up = "" if summary.session.state.solved else " --give-up"
-    reference = f"The reference: kata solution {summary.kata.name}{give_up}"
-    advice = [*sentences(summary), *filter(None, [session.state.repeat_advice]), f"{attempt} {reference}"]
+    points = say("{points:g} points", points=session.points)
+    head = Text.assemble((say(" {title}: ", title=summary.kata.title), "bold"), (points, "bold green"))
+    command = f"kata solution {summary.kata.name}{'' if session.state.solved else ' --give-up'}"
+    kept = say(
+        "Your attempt is kept in {file}. The reference: {command}",
+        file=checkout.shown(session.attempt),
+        command=command,
+    )
+    advice = [*sentences(summary), *filter(None, [session.state.repeat_advice]), kept]
     return terminal.lines(
         "",
         head,
@@ -73,28 +77,36 @@ def failures(session: Session) -> list[RenderableType]:
     for failure in state.failures:
         parts += ["", paragraph(f"✗ {failure.test}", "bold red"), *screen.failure(failure.message)]
     if rest := state.failed - len(state.failures):
-        parts += ["", paragraph(f"{count(rest, 'more test fails', 'more tests fail')}.", "dim")]
+        more = say_number("{number} more test fails.", "{number} more tests fail.", rest)
+        parts += ["", paragraph(more, "dim")]
     return parts
 
 
 def facts(summary: Summary) -> str:
     """`2:00 of 5:00, 3 runs, 1 hint (-5 points)`, pauses, and the follow-up questions."""
     session, state = summary.session, summary.session.state
-    text = f"{clock_text(session.elapsed)} of {clock_text(session.minutes * 60)}, {count(summary.runs, 'run')}, "
-    text += count(state.hints_paid, "hint")
+    text = say(
+        "{elapsed} of {limit}, {runs}, {hints}",
+        elapsed=clock_text(session.elapsed),
+        limit=clock_text(session.minutes * 60),
+        runs=say_number("{number} run", "{number} runs", summary.runs),
+        hints=say_number("{number} hint", "{number} hints", state.hints_paid),
+    )
     if state.hints_paid:
-        text += f" (-{HINT_POINTS * state.hints_paid} points)"
+        text += say(" (-{points} points)", points=HINT_POINTS * state.hints_paid)
     if state.paused_s >= 1:
-        text += f", paused for {clock_text(state.paused_s)}"
+        text += say(", paused for {time}", time=clock_text(state.paused_s))
     if state.ratings:
-        text += f", follow-ups {sum(state.ratings)} of {3 * len(state.ratings)}"
+        text += say(", follow-ups {points} of {possible}", points=sum(state.ratings), possible=3 * len(state.ratings))
     return text
 
 
 def stage_table(summary: Summary, width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("stage", "tests", "points", "first passed", ""):
-        table.add_column(column, justify="right" if column in ("tests", "points") else "left")
+    heads = {"stage": say("stage"), "tests": say("tests"), "points": say("points"), "": say("first passed")}
+    for column, head in heads.items():
+        table.add_column(head, justify="right" if column in ("tests", "points") else "left")
+    table.add_column("")
     stages = summary.kata.stages
     for result, points in zip(summary.stages, stage_points(summary.stages), strict=True):
         all_pass = result.share == 1
@@ -115,26 +127,44 @@ def sentences(summary: Summary) -> list[str]:
     session, kata = summary.session, summary.kata
     lines = []
     if trouble := session.state.trouble:
-        lines.append(f"{trouble}: what it did not reach gives no points.")
+        lines.append(say("{trouble}: what it did not reach gives no points.", trouble=trouble))
     incomplete = [result for result in summary.stages if result.share < 1]
     if not incomplete:
-        lines.append(f"All stages stand after {clock_text(session.elapsed)}.")
+        lines.append(say("All stages stand after {time}.", time=clock_text(session.elapsed)))
     else:
         first = incomplete[0]
         topic = kata.stages[first.stage - 1] if first.stage <= len(kata.stages) else ""
-        passed = f"{first.passed} of {first.tests} tests pass" if first.tests else "it could not be graded"
-        lines.append(f"Repeat from stage {first.stage} ({topic}): {passed}.")
+        at = {"stage": first.stage, "topic": topic, "passed": first.passed, "total": first.tests}
+        if first.tests:
+            lines.append(say("Repeat from stage {stage} ({topic}): {passed} of {total} tests pass.", **at))
+        else:
+            lines.append(say("Repeat from stage {stage} ({topic}): it could not be graded.", **at))
     for number, (name, sentence) in enumerate(summary.mistakes.items()):
-        lines.append(f"{'Then' if number else 'The first mistake'}: {name}. {sentence}.")
+        if number:
+            lines.append(say("Then: {name}. {sentence}.", name=name, sentence=sentence))
+        else:
+            lines.append(say("The first mistake: {name}. {sentence}.", name=name, sentence=sentence))
     earlier_points = [drill.points for drill in summary.earlier if drill.points is not None]
     if not earlier_points:
-        return [*lines, "Your first drill of this kata."]
-    points, last, best = session.points or 0.0, earlier_points[-1], max(earlier_points)
-    change = "better than" if points > last else "as good as" if points == last else "below"
-    return [
-        *lines,
-        f"{points:g} points, {change} last time ({last:g}); your best of {len(earlier_points)} earlier drills is {best:g}.",
-    ]
+        return [*lines, say("Your first drill of this kata.")]
+    return [*lines, _compared(session.points or 0.0, earlier_points)]
+
+
+def _compared(points: float, earlier: list[float]) -> str:
+    values = {"points": points, "last": earlier[-1], "drills": len(earlier), "best": max(earlier)}
+    if points > earlier[-1]:
+        return say(
+            "{points:g} points, better than last time ({last:g}); your best of {drills} earlier drills is {best:g}.",
+            **values,
+        )
+    if points == earlier[-1]:
+        return say(
+            "{points:g} points, as good as last time ({last:g}); your best of {drills} earlier drills is {best:g}.",
+            **values,
+        )
+    return say(
+        "{points:g} points, below last time ({last:g}); your best of {drills} earlier drills is {best:g}.", **values
+    )
 
 
 def repeat_advice(checkout: Checkout, session: Session) -> str:
@@ -148,5 +178,9 @@ def repeat_advice(checkout: Checkout, session: Session) -> str:
     except Exception:
         return ""
     now = clock.now()
-    when = f"{humanize.when_due(due.at, now)}, {humanize.day(due.at, now)}"
-    return f"Rated {due.last.word}. To solve again {when}: kata due"
+    return say(
+        "Rated {word}. To solve again {when}, {day}: kata due",
+        word=say(due.last.word),
+        when=humanize.when_due(due.at, now),
+        day=humanize.day(due.at, now),
+    )

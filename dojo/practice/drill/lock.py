@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import IO
 
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 
 
@@ -38,7 +39,9 @@ def acquire_or_raise(checkout: Checkout, folder: Path) -> IO[str] | None:
         return None
     if file is None:
         shown = checkout.shown(folder)
-        raise UserError(f"{shown} is open in another terminal. Go on there, or begin another: kata drill")
+        raise UserError(
+            say("{shown} is open in another terminal. Go on there, or begin another: kata drill", shown=shown)
+        )
     return file
 
 

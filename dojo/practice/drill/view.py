@@ -6,6 +6,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dojo.core.catalog import FollowUp, Kata
+from dojo.core.language import say, to_say
 from dojo.practice import screen
 from dojo.practice.drill.clock import clock_text
 from dojo.practice.live_run import LiveRun
@@ -15,33 +16,47 @@ from dojo.progress.session_state import Phase
 from dojo.progress.sessions import Session
 
 KEYS: Mapping[Phase, dict[str, str]] = {
-    "work": {"h": "hint", "x": "explain", "p": "pause", "t": "tests", "e": "edit", "f": "finish", "q": "leave"},
-    "paused": {"p": "go on", "q": "leave"},
+    "work": {
+        "h": to_say("hint (-{points})"),
+        "x": to_say("explain (-{points})"),
+        "p": to_say("pause"),
+        "t": to_say("tests"),
+        "e": to_say("edit"),
+        "f": to_say("finish"),
+        "q": to_say("leave"),
+    },
+    "paused": {"p": to_say("go on"), "q": to_say("leave")},
     "grading": {},
-    "asking": {"Enter": "the model answer", "q": "leave"},
-    "answered": {"0": "missed it", "1": "a part", "2": "most of it", "3": "had it", "q": "leave"},
-    "done": {"q": "close"},
+    "asking": {"Enter": to_say("the model answer"), "q": to_say("leave")},
+    "answered": {
+        "0": to_say("missed it"),
+        "1": to_say("a part"),
+        "2": to_say("most of it"),
+        "3": to_say("had it"),
+        "q": to_say("leave"),
+    },
+    "done": {"q": to_say("close")},
 }
 
 
 def keys(phase: Phase, hint_points: int, in_round: bool) -> dict[str, str]:
     """What each key does in this phase."""
-    if phase == "work":
-        return {**KEYS["work"], "h": f"hint (-{hint_points})", "x": f"explain (-{hint_points})"}
     if phase == "done" and in_round:
-        return {"Enter": "go on with the round", "q": "leave"}
-    return KEYS[phase]
+        return {"Enter": say("go on with the round"), "q": say("leave")}
+    return {key: say(action, points=hint_points) for key, action in KEYS[phase].items()}
 
 
 def header(terminal: Terminal, session: Session, kata: Kata, shown_file: str, part: str) -> list[str]:
     """Title and time left; the file to write in while there is still time."""
     phase, left = session.state.phase, session.seconds_left
     style = "bold red" if left < 60 else "bold yellow" if left < 0.2 * session.minutes * 60 else "bold"
-    right = Text("paused " if phase == "paused" else "").append(f"{clock_text(left)} left ", style)
+    clock = say("{time} left ", time=clock_text(left))
+    right = Text(say("paused ") if phase == "paused" else "").append(clock, style)
     if phase not in ("work", "paused"):
-        right = Text("time is up " if not left else f"done in {clock_text(session.elapsed)} ", "dim")
+        done = say("done in {time} ", time=clock_text(session.elapsed))
+        right = Text(done if left else say("time is up "), "dim")
     title = title_line(terminal, Text(f" {part}{kata.title}", "bold"), right)
-    file = Text.assemble((" write in ", "dim"), (shown_file, f"link {session.file.as_uri()} underline"))
+    file = Text.assemble((say(" write in "), "dim"), (shown_file, f"link {session.file.as_uri()} underline"))
     return [*title, *(terminal.lines(file) if phase == "work" else []), rule(terminal)]
 
 
@@ -50,12 +65,13 @@ def question(terminal: Terminal, kata: Kata, stage: int, live_run: LiveRun) -> l
     line = Text(" ")
     for number in range(1, len(kata.stages) + 1):
         line.append("■" if number < stage else "□", "green" if number < stage else "dim")
-    line.append(f"  stage {stage}", "bold")
-    if live_run.verdict:
-        line.append(f"   {live_run.verdict.passed} of {len(live_run.verdict.counted)} tests so far pass")
+    line.append(say("  stage {stage}", stage=stage), "bold")
+    if verdict := live_run.verdict:
+        total = len(verdict.counted)
+        line.append(say("   {passed} of {total} tests so far pass", passed=verdict.passed, total=total))
     if live_run.waiting:
-        line.append("   running", "yellow")
-    asked = [paragraph(kata.question, "bold")] if stage == 1 else [paragraph("Good. And now:", "green")]
+        line.append(say("   running"), "yellow")
+    asked = [paragraph(kata.question, "bold")] if stage == 1 else [paragraph(say("Good. And now:"), "green")]
     return terminal.lines(*asked, paragraph(kata.stages[stage - 1], "cyan"), line)
 
 
@@ -67,9 +83,9 @@ def body(
     if phase == "work":
         return verdict(terminal, session, shown_file, live_run)
     if phase == "paused":
-        return terminal.lines("", paragraph("The clock stands. The pause is recorded. p goes on."))
+        return terminal.lines("", paragraph(say("The clock stands. The pause is recorded. p goes on.")))
     if phase == "grading":
-        return terminal.lines("", paragraph("That was it. Your attempt is frozen and being graded ..."))
+        return terminal.lines("", paragraph(say("That was it. Your attempt is frozen and being graded ...")))
     return follow_up(terminal, session, follow_ups)
 
 
@@ -79,7 +95,7 @@ def verdict(terminal: Terminal, session: Session, shown_file: str, live_run: Liv
     if missing or live_run.failure or live_run.died or not live_run.unwritten:
         return screen.verdict(terminal, shown_file, live_run, missing)
     sentences = [paragraph(sentence) for sentence in live_run.unwritten]
-    advice = paragraph("Save the file and the tests run. e opens your editor.", "dim")
+    advice = paragraph(say("Save the file and the tests run. e opens your editor."), "dim")
     return terminal.lines("", *sentences, "", advice)
 
 
@@ -87,16 +103,22 @@ def follow_up(terminal: Terminal, session: Session, follow_ups: tuple[FollowUp, 
     """The next follow-up question, and its model answer in phase "answered"."""
     number = len(session.state.ratings)
     asked = follow_ups[number]
-    head = f"{session.points:g} points. Follow-up question {number + 1} of {len(follow_ups)}"
+    head = say(
+        "{points:g} points. Follow-up question {number} of {total}",
+        points=session.points,
+        number=number + 1,
+        total=len(follow_ups),
+    )
     parts: list[Padding | str] = ["", paragraph(head), "", paragraph(asked.question, "bold"), ""]
     if session.state.phase == "asking":
-        return terminal.lines(*parts, paragraph("Answer aloud, as you would in the room. Then press Enter.", "dim"))
-    rate = paragraph("How was yours?  0 missed it   1 a part   2 most of it   3 had it", "yellow")
+        aloud = say("Answer aloud, as you would in the room. Then press Enter.")
+        return terminal.lines(*parts, paragraph(aloud, "dim"))
+    rate = paragraph(say("How was yours?  0 missed it   1 a part   2 most of it   3 had it"), "yellow")
     return terminal.lines(*parts, paragraph(asked.answer), "", rate)
 
 
 def leaving_sentences(session: Session) -> list[str]:
     """What to print when a drill or hunt is left before its end."""
     if session.id:
-        return ["Left; the clock stands. Go on with: kata drill --resume"]
-    return ["Left. This could not be recorded, so it cannot be resumed; your file stays where it is."]
+        return [say("Left; the clock stands. Go on with: kata drill --resume")]
+    return [say("Left. This could not be recorded, so it cannot be resumed; your file stays where it is.")]

@@ -2,6 +2,7 @@
 
 from dojo.core.catalog import FollowUp
 from dojo.core.errors import UserError
+from dojo.core.language import say
 from dojo.core.outcome import Outcome
 from dojo.engine.messages import Job
 from dojo.practice.drill.app import DrillApp
@@ -18,7 +19,7 @@ class HuntApp(DrillApp):
     @property
     def hunt(self) -> HuntState:
         if self.state.hunt is None:
-            raise UserError("The record of this hunt cannot be read. Begin another: kata hunt")
+            raise UserError(say("The record of this hunt cannot be read. Begin another: kata hunt"))
         return self.state.hunt
 
     @property
@@ -48,9 +49,10 @@ class HuntApp(DrillApp):
         bugs = self.hunt.bugs
         self.count_hint(len(bugs))
         number = min(self.state.hints, len(bugs))
-        places = "\n".join(f"- {bug.where}" for bug in bugs[:number])
-        cost = f"Each such hint costs {HINT_POINTS} points."
-        self.show_text(f"{number} of {len(bugs)} bugs", f"{places}\n\n{cost}", self.hint_again(len(bugs)))
+        places = "\n".join(f"- {view.place(bug)}" for bug in bugs[:number])
+        cost = say("Each such hint costs {points} points.", points=HINT_POINTS)
+        title = say("{number} of {total} bugs", number=number, total=len(bugs))
+        self.show_text(title, f"{places}\n\n{cost}", self.hint_again(len(bugs)))
 
     def question(self) -> list[str]:
         return view.question(self.terminal, self.hunt, self.live_run)

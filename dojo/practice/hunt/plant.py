@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dojo.core.catalog import Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say, say_number
 from dojo.core.mistakes import Mistake, load_mistakes
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
@@ -43,7 +44,10 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
     working = working_file(checkout, kata.name)
     if fails(working, ""):
         raise UserError(
-            f"The reference of {kata.name} fails its own tests here, so no hunt is fair: kata dev verify {kata.name}"
+            say(
+                "The reference of {name} fails its own tests here, so no hunt is fair: kata dev verify {name}",
+                name=kata.name,
+            )
         )
     for next_seed in range(seed, seed + SEEDS_TO_TRY):
         planted = _plant(checkout, kata, working, bugs, next_seed, fails)
@@ -52,7 +56,12 @@ def plant(checkout: Checkout, kata: Kata, bugs: int, seed: int, fails: Callable[
         if undo(planted.source, planted.mistakes) == working and all_show:
             return planted
     raise UserError(
-        f"No fair set of {bugs} bugs was found in {kata.name}: kata hunt {kata.name} --bugs {max(1, bugs - 1)}"
+        say(
+            "No fair set of {bugs} bugs was found in {name}: kata hunt {name} --bugs {fewer}",
+            bugs=bugs,
+            name=kata.name,
+            fewer=max(1, bugs - 1),
+        )
     )
 
 
@@ -71,10 +80,18 @@ def _plant(
             source = mistake.apply(source)
             chosen.append(mistake)
     if not chosen:
-        raise UserError(f"{kata.name} has no bug that can be planted alone; take another kata: kata hunt")
+        raise UserError(
+            say("{name} has no bug that can be planted alone; take another kata: kata hunt", name=kata.name)
+        )
     if len(chosen) < bugs:
-        number = "one bug" if len(chosen) == 1 else f"{len(chosen)} bugs"
-        raise UserError(f"{kata.name} has room for {number} at once: kata hunt {kata.name} --bugs {len(chosen)}")
+        raise UserError(
+            say_number(
+                "{name} has room for one bug at once: kata hunt {name} --bugs {number}",
+                "{name} has room for {number} bugs at once: kata hunt {name} --bugs {number}",
+                len(chosen),
+                name=kata.name,
+            )
+        )
     return Planted(working, source, tuple(chosen))
 
 
@@ -152,7 +169,10 @@ class SourceTester:
                     deaths += 1
                     if deaths > MAX_DEATHS:
                         raise UserError(
-                            f"The process that runs the tests ends again and again; `kata test {self.kata}` may say why."
+                            say(
+                                "The process that runs the tests ends again and again; `kata test {kata}` may say why.",
+                                kata=self.kata,
+                            )
                         )
                     self.forkserver.submit(job)
                 if isinstance(message, JobDied) and message.number == job.number:

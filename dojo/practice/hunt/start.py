@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dojo.core import clock
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.files import write
-from dojo.core.humanize import count
+from dojo.core.language import say, say_number
 from dojo.core.paths import Checkout
 from dojo.engine.forkserver import ForkServer
 from dojo.practice.actions import record_hunt
@@ -16,6 +16,7 @@ from dojo.practice.drill.view import leaving_sentences
 from dojo.practice.hunt.app import HuntApp
 from dojo.practice.hunt.grading import HINT_POINTS
 from dojo.practice.hunt.plant import Planted, SourceTester, plant
+from dojo.practice.hunt.view import AT_MODULE_LEVEL
 from dojo.practice.start_page import LEAVE, LEAVE_ROUND, NOT_BEGUN, StartPage, wants_to_begin
 from dojo.practice.terminal import Terminal
 from dojo.progress.session_state import DrillState, HuntState, PlantedBug
@@ -34,7 +35,7 @@ def start_hunt(checkout: Checkout, catalog: Catalog, name: str | None, bugs: int
     with Terminal("kata hunt") as terminal, ForkServer(checkout) as forkserver:
         session = new_hunt(log, kata, bugs, seed, forkserver, terminal)
         if session is None:
-            return [NOT_BEGUN]
+            return [say(NOT_BEGUN)]
         page = HuntApp(checkout, kata, session, log, terminal, forkserver=forkserver).run()
     return page or leaving_sentences(session)
 
@@ -66,8 +67,13 @@ def new_hunt(
     Returns None if the learner does not want to begin; then nothing is recorded.
     """
     seed = any_seed() if seed is None else seed
-    number = count(bugs, "bug")
-    terminal.draw(["", f" Planting {number} in {kata.name}, and making sure that tests find them ..."])
+    planting = say_number(
+        " Planting {number} bug in {name}, and making sure that tests find them ...",
+        " Planting {number} bugs in {name}, and making sure that tests find them ...",
+        bugs,
+        name=kata.name,
+    )
+    terminal.draw(["", planting])
     planted = plant_bugs(log.checkout, kata, bugs, seed, forkserver)
     minutes = minutes or hunt_minutes(bugs)
     if not wants_to_begin(terminal, start_page(log.checkout, kata, bugs, minutes, part)):
@@ -107,19 +113,36 @@ def begin_hunt(
 
 def start_page(checkout: Checkout, kata: Kata, bugs: int, minutes: float, part: str) -> StartPage:
     """The page before a hunt. If its kata is not solved, the page says that it will show the reference."""
-    planted = "One bug is" if bugs == 1 else f"{bugs} bugs are"
     sentences = (
-        f"{minutes:g} minutes. {planted} planted in a working implementation: make every test pass, and change nothing "
-        "without need.",
-        "Failures give the expected value. The name of the function that holds a bug, or the explanation of a failure, "
-        f"costs {HINT_POINTS} points.",
+        say_number(
+            "{minutes:g} minutes. One bug is planted in a working implementation: make every test pass, and change "
+            "nothing without need.",
+            "{minutes:g} minutes. {number} bugs are planted in a working implementation: make every test pass, and "
+            "change nothing without need.",
+            bugs,
+            minutes=minutes,
+        ),
+        say(
+            "Failures give the expected value. The name of the function that holds a bug, or the explanation of a "
+            "failure, costs {points} points.",
+            points=HINT_POINTS,
+        ),
     )
-    title, leaving = f"{part}A bug hunt: {kata.title}", LEAVE_ROUND if part else LEAVE
+    title, leaving = part + say("A bug hunt: {title}", title=kata.title), LEAVE_ROUND if part else LEAVE
     if solved_of(checkout, [kata]):
         return StartPage(title, sentences, leaving=leaving)
-    again = progress_or_not_started(checkout, kata.name).state == "solved"
-    why = f"You are solving {kata.name} again" if again else f"You have not solved {kata.name}"
-    warning = f"{why}, and a hunt shows its reference, which is recorded as a look at the solution. Begin all the same?"
+    if progress_or_not_started(checkout, kata.name).state == "solved":
+        warning = say(
+            "You are solving {name} again, and a hunt shows its reference, which is recorded as a look at the "
+            "solution. Begin all the same?",
+            name=kata.name,
+        )
+    else:
+        warning = say(
+            "You have not solved {name}, and a hunt shows its reference, which is recorded as a look at the solution. "
+            "Begin all the same?",
+            name=kata.name,
+        )
     return StartPage(title, sentences, warning, leaving)
 
 
@@ -134,4 +157,4 @@ def place(planted: Planted, index: int) -> str:
             first_line = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             if first_line <= line <= (node.end_lineno or line):
                 names.append((first_line, node.name))
-    return ".".join(name for _, name in sorted(names)) or "at module level"
+    return ".".join(name for _, name in sorted(names)) or AT_MODULE_LEVEL

@@ -8,6 +8,7 @@ from pathlib import Path
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import digest
+from dojo.core.language import say
 from dojo.core.paths import Checkout
 from dojo.core.stubs import handed_out
 from dojo.engine.file_watcher import EMPTY_DIGEST
@@ -161,27 +162,27 @@ class WatchApp(App):
             if self.standing[name].state != "solved":
                 self.open_kata(name)
                 return
-        self.message = "Everything else is solved. Take one again from memory: kata again NAME"
+        self.message = say("Everything else is solved. Take one again from memory: kata again NAME")
 
     def key_h(self) -> None:
         name = self.kata.name
         number, text = actions.next_hint(self.checkout, self.kata, self.notify, after=self.hints_shown.get(name, 0))
         self.hints_shown[name] = number
         more = number < len(self.kata.hints)
-        again: Actions = {"h": ("the next one", lambda: self.attempt(self.key_h))} if more else {}
-        self.show_text(f"Hint {number} of {len(self.kata.hints)}", text, again)
+        again: Actions = {"h": (say("the next one"), lambda: self.attempt(self.key_h))} if more else {}
+        self.show_text(say("Hint {number} of {total}", number=number, total=len(self.kata.hints)), text, again)
 
     def key_s(self) -> None:
         if self.live_run.solved or self.live_run.solved_before:
             self.show_solution()
         else:
-            sentence = "Not solved yet. Show the solution all the same (it is recorded)?"
+            sentence = say("Not solved yet. Show the solution all the same (it is recorded)?")
             self.ask(sentence, lambda: self.attempt(self.show_solution))
 
     def show_solution(self) -> None:
         text = actions.solution(self.checkout, self.kata, self.notify, give_up=True)
         page = Page(lambda: solution.reference(self.terminal, self.kata, text))
-        page.actions = {"c": ("compare with yours", lambda: self.show_difference(text, page))}
+        page.actions = {"c": (say("compare with yours"), lambda: self.show_difference(text, page))}
         self.open_page(page)
 
     def show_difference(self, text: str, below: Page) -> None:
@@ -189,7 +190,7 @@ class WatchApp(App):
 
     def key_r(self) -> None:
         if self.file.is_file():
-            sentence = "Put the stub back? What you wrote is copied to .dojo/backups/ first."
+            sentence = say("Put the stub back? What you wrote is copied to .dojo/backups/ first.")
             self.ask(sentence, lambda: self.attempt(self.restore_stub))
         else:
             self.restore_stub()
@@ -199,7 +200,8 @@ class WatchApp(App):
         self.hints_shown.pop(self.kata.name, None)
         self.contents.changed({self.kata.name})
         self.start_run()
-        self.message = "The stub is back." + (f" What you wrote is in {self.checkout.shown(copy)}." if copy else "")
+        copied = say("The stub is back. What you wrote is in {copy}.", copy=self.checkout.shown(copy)) if copy else ""
+        self.message = copied or say("The stub is back.")
 
     def key_f(self) -> None:
         if self.live_run.next_failure():
@@ -207,7 +209,7 @@ class WatchApp(App):
 
     def key_t(self) -> None:
         page = ListPage(lambda: screen.tests(self.terminal, self.live_run))
-        page.actions = {"enter": ("the test", lambda: self.show_test(page.chosen, page))}
+        page.actions = {"enter": (say("the test"), lambda: self.show_test(page.chosen, page))}
         outcomes = self.live_run.in_order
         page.chosen = outcomes.index(self.live_run.failure) if self.live_run.failure in outcomes else 0
         self.open_page(page)
@@ -218,7 +220,7 @@ class WatchApp(App):
 
     def key_l(self) -> None:
         page = ListPage(lambda: view.katas(self.terminal, self.catalog, self.standing))
-        page.actions = {"enter": ("open it", lambda: self.open_kata(self.names[page.chosen]))}
+        page.actions = {"enter": (say("open it"), lambda: self.open_kata(self.names[page.chosen]))}
         page.chosen = self.names.index(self.kata.name)
         self.open_page(page)
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from rich.console import RenderableType
 from rich.text import Text
 
+from dojo.core.language import say
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
 from dojo.practice.screen import VERDICT_MARKS, code, failure, paragraph, printed
@@ -34,7 +35,7 @@ def test_source(checkout: Checkout, outcome: Outcome) -> TestSource | None:
         if node:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             lines = text.splitlines()[first - 1 : node.end_lineno]
-            place = f"{checkout.shown(file)}, line {first}"
+            place = say("{file}, line {line}", file=checkout.shown(file), line=first)
             return TestSource(place, ast.get_docstring(node) or "", "\n".join(lines))
     return None
 
@@ -54,4 +55,4 @@ def page(terminal: Terminal, checkout: Checkout, outcome: Outcome) -> list[str]:
     if source:
         parts += ["", paragraph(source.docstring, "italic")] if source.docstring else []
         parts += ["", Text(f" {source.place}", "dim"), code(terminal, source.text)]
-    return terminal.lines(*parts, *printed(f"in {outcome.test}", outcome.printed))
+    return terminal.lines(*parts, *printed(say("in {test}", test=outcome.test), outcome.printed))

@@ -8,6 +8,7 @@ from dojo.core import humanize
 from dojo.core.catalog import Catalog
 from dojo.core.errors import UserError
 from dojo.core.files import write
+from dojo.core.language import say
 from dojo.core.pages import environment
 from dojo.core.paths import Checkout
 from dojo.progress.attempts import Attempt
@@ -22,9 +23,13 @@ def write_report(checkout: Checkout, catalog: Catalog, now: float, output: Path 
     """Writes the report (default: .dojo/report.html) and returns its path. Never overwrites a file that is no report."""
     file = (output or checkout.state / "report.html").absolute()
     if file.exists() and MARK not in _beginning(file):
-        raise UserError(f"{file} is there already and is no report; choose another name: kata report -o FILE")
+        raise UserError(
+            say("{file} is there already and is no report; choose another name: kata report -o FILE", file=file)
+        )
     if not file.parent.is_dir() and output is not None:
-        raise UserError(f"There is no folder {file.parent}; make it, or choose another: kata report -o FILE")
+        raise UserError(
+            say("There is no folder {folder}; make it, or choose another: kata report -o FILE", folder=file.parent)
+        )
     page = render_page(gather(checkout, catalog, now))
     write(file, page)
     return file
@@ -70,5 +75,9 @@ def _beginning(file: Path) -> str:
             return text.read(MARK_WITHIN_CHARS)
     except OSError as error:
         raise UserError(
-            f"{file} cannot be read ({error.strerror}); choose another name: kata report -o FILE"
+            say(
+                "{file} cannot be read ({error}); choose another name: kata report -o FILE",
+                file=file,
+                error=error.strerror,
+            )
         ) from error

@@ -9,6 +9,8 @@ from datetime import date, timedelta
 from dojo.core import humanize
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.language import say
+from dojo.core.outcome import full_stop
 from dojo.core.paths import Checkout
 from dojo.progress import runs
 from dojo.progress.attempts import Attempt, read_attempts
@@ -35,10 +37,11 @@ class Standing:
     def words(self) -> str:
         """The progress in words, for a table."""
         if self.solved:
-            return "solved" if self.progress.passes or not self.progress.total else "solved, taken again"
+            passes = self.progress.passes or not self.progress.total
+            return say("solved") if passes else say("solved, taken again")
         if self.progress.state != "started":
-            return "not begun"
-        return f"{self.progress.passed} of {self.progress.total} tests"
+            return say("not begun")
+        return say("{passed} of {total} tests", passed=self.progress.passed, total=self.progress.total)
 
     @property
     def share(self) -> float:
@@ -97,7 +100,7 @@ class Recurring:
     @property
     def clause(self) -> str:
         """What the mistake says, as a sentence of its own."""
-        return f"{self.says[:1].upper()}{self.says[1:]}."
+        return full_stop(self.says[:1].upper() + self.says[1:])
 
 
 @dataclass(frozen=True)

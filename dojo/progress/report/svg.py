@@ -11,8 +11,9 @@ from itertools import count
 from markupsafe import Markup, escape
 
 from dojo.core import humanize
+from dojo.core.language import say, say_number
 from dojo.progress.attempts import Attempt
-from dojo.progress.report.data import Day, Practised, Track, Week
+from dojo.progress.report.data import Day, Practised, Standing, Track, Week
 
 BAR_GAP_PERCENT = 0.4
 _numbers = count(1)
@@ -59,7 +60,8 @@ def week_bars(weeks: Sequence[Week]) -> Markup:
         tall = max(2.0, high * week.minutes / most) if week.minutes else 0
         box = {"x": percent(step * number + 0.8), "width": percent(step - 1.6), "rx": 2}
         bar = element("rect", **box, y=round(high + 18 - tall, 1), height=round(tall, 1), class_="bar")
-        parts.append(hover(bar, f"week of {_date(week.monday)}: {week.minutes:.0f} minutes"))
+        monday = humanize.short_date(week.monday)
+        parts.append(hover(bar, say("week of {day}: {minutes:.0f} minutes", day=monday, minutes=week.minutes)))
         middle = percent(step * (number + 0.5))
         if week.minutes == most:
             label = humanize.minutes(week.minutes * 60)
@@ -67,12 +69,13 @@ def week_bars(weeks: Sequence[Week]) -> Markup:
                 element("text", label, x=middle, y=12, text_anchor=_anchor(number, len(weeks)), class_="value")
             )
         if number % 4 == 3 or number == 0:
-            label = "this week" if number == len(weeks) - 1 else _date(week.monday)
+            label = say("this week") if number == len(weeks) - 1 else monday
             anchor = _anchor(number, len(weeks))
             at = {"start": percent(step * number), "end": "100%"}.get(anchor, middle)
             parts.append(element("text", label, x=at, y=high + 36, text_anchor=anchor))
-    description = "; ".join(f"{_date(week.monday)} {week.minutes:.0f}" for week in weeks if week.minutes)
-    return picture(f"Minutes practised in the last {len(weeks)} weeks", description or "None yet.", high + 42, *parts)
+    worked = [f"{humanize.short_date(week.monday)} {week.minutes:.0f}" for week in weeks if week.minutes]
+    title = say("Minutes practised in the last {number} weeks", number=len(weeks))
+    return picture(title, "; ".join(worked) or say("None yet."), high + 42, *parts)
 
 
 def _anchor(number: int, total: int) -> str:
@@ -86,32 +89,37 @@ def calendar(days: Sequence[Day], today: date) -> Markup:
     """A row for each week. A day with due katas is filled, the darker the more are due."""
     cell, top = 44, 24
     parts = [
-        element("text", name, x=cell * number + cell / 2, y=14, text_anchor="middle")
-        for number, name in enumerate(("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"))
+        element("text", say(name), x=cell * number + cell / 2, y=14, text_anchor="middle")
+        for number, name in enumerate(humanize.WEEKDAYS)
     ]
     for number, day in enumerate(days):
         x, y = cell * (number % 7), top + cell * (number // 7)
         box = {"x": x + 2, "y": y + 2, "width": cell - 4, "height": cell - 4, "rx": 6}
         kind = "past" if day.day < today else f"due{min(3, len(day.due))}" if day.due else "free"
         square = element("rect", **box, class_=f"day {kind}{' today' if day.day == today else ''}")
-        label = f"{day.day:%b} {day.day.day}" if day.day.day == 1 else str(day.day.day)
+        month = humanize.month(day.day)
+        label = say("{month} {day}", month=month, day=1) if day.day.day == 1 else str(day.day.day)
         if day.due:
             square += element("text", label, x=x + 8, y=y + 16, class_=f"small on-{kind}")
             square += element(
                 "text", str(len(day.due)), x=x + cell / 2, y=y + 34, text_anchor="middle", class_=f"number on-{kind}"
             )
-            square = hover(square, f"{_date(day.day)}: {', '.join(day.due)}")
+            square = hover(square, _due_on(day))
         else:
             square += element("text", label, x=x + 8, y=y + 16, class_="small faint" if kind == "past" else "small")
         parts.append(square)
-    description = "; ".join(f"{_date(day.day)}: {', '.join(day.due)}" for day in days if day.due)
+    description = "; ".join(_due_on(day) for day in days if day.due)
     return picture(
-        f"What is due in the next {len(days) // 7} weeks",
-        description or "Nothing.",
+        say("What is due in the next {number} weeks", number=len(days) // 7),
+        description or say("Nothing."),
         top + cell * (len(days) // 7),
         *parts,
         scaled_to=7 * cell,
     )
+
+
+def _due_on(day: Day) -> str:
+    return say("{day}: {katas}", day=humanize.short_date(day.day), katas=", ".join(day.due))
 
 
 # -- progress by track
@@ -133,12 +141,14 @@ def track_cells(track: Track) -> Markup:
             square += element(
                 "rect", x=x + 3, y=y + size - filled, width=size - 6, height=filled - 3, rx=2, class_="part"
             )
-        parts.append(hover(square, f"{standing.kata.title}: {standing.words}"))
+        parts.append(hover(square, _stands(standing)))
     lines = (len(track.katas) + across - 1) // across
-    description = "; ".join(f"{s.kata.title}: {s.words}" for s in track.katas)
-    return picture(
-        f"{track.name}: {track.solved} of {len(track.katas)} solved", description, (size + 5) * lines - 3, *parts
-    )
+    title = say("{track}: {solved} of {total} solved", track=track.name, solved=track.solved, total=len(track.katas))
+    return picture(title, "; ".join(map(_stands, track.katas)), (size + 5) * lines - 3, *parts)
+
+
+def _stands(standing: Standing) -> str:
+    return say("{title}: {words}", title=standing.kata.title, words=standing.words)
 
 
 # -- attempts over time
@@ -187,9 +197,10 @@ class Span:
 
 def time_axis(span: Span) -> Markup:
     """The dates above the time lines."""
-    labels = [element("text", _date(day), x=percent(span.of(day)), y=13, text_anchor="middle") for day in span.ticks]
-    dates = f"{_date(span.first)} to {_date(span.last - timedelta(days=1))}"
-    return picture("Dates", f"The time lines below go from {dates}.", 18, *labels)
+    dates = [(humanize.short_date(day), percent(span.of(day))) for day in span.ticks]
+    labels = [element("text", text, x=x, y=13, text_anchor="middle") for text, x in dates]
+    ends = {"first": humanize.short_date(span.first), "last": humanize.short_date(span.last - timedelta(days=1))}
+    return picture(say("Dates"), say("The time lines below go from {first} to {last}.", **ends), 18, *labels)
 
 
 def timeline(practised: Practised, span: Span) -> Markup:
@@ -198,17 +209,26 @@ def timeline(practised: Practised, span: Span) -> Markup:
     parts = [*span.grid(26), element("line", x1=0, x2="100%", y1=middle, y2=middle, class_="axis")]
     for attempt in practised.attempts:
         x = percent(span.at(attempt.started))
-        tooltip = f"{humanize.local(attempt.started):%d %b}, {attempt.how}: {outcome(attempt)}, {humanize.minutes(attempt.seconds)}"
+        tooltip = say("{day:02} {month}, {how}: {outcome}, {minutes}", **_values(attempt))
         parts.append(hover(mark(attempt, x, middle), tooltip))
-    description = "; ".join(f"{humanize.local(a.started):%d %b} {a.how}: {outcome(a)}" for a in practised.attempts)
-    return picture(f"{practised.title}: {humanize.count(len(practised.attempts), 'attempt')}", description, 26, *parts)
+    description = "; ".join(say("{day:02} {month} {how}: {outcome}", **_values(a)) for a in practised.attempts)
+    title = say_number(
+        "{title}: {number} attempt", "{title}: {number} attempts", len(practised.attempts), title=practised.title
+    )
+    return picture(title, description, 26, *parts)
+
+
+def _values(attempt: Attempt) -> dict[str, object]:
+    day, minutes = humanize.local(attempt.started).date(), humanize.minutes(attempt.seconds)
+    how = {"how": attempt.how, "outcome": outcome(attempt), "minutes": minutes}
+    return {"day": day.day, "month": humanize.month(day), **how}
 
 
 def outcome(attempt: Attempt) -> str:
     """How the attempt ended: its points, or its state."""
     if attempt.points is not None:
-        return f"{attempt.points:.0f} points"
-    return attempt.state
+        return say("{points:.0f} points", points=attempt.points)
+    return say(attempt.state)
 
 
 def mark(attempt: Attempt, x: str, y: float) -> Markup:
@@ -238,30 +258,31 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
         for stage, seconds in sorted(attempt.stages.items(), key=lambda item: (item[1], item[0])):
             wide = 100 * max(0.0, seconds - before) / longest
             if wide:
-                box = {
-                    "x": percent(100 * before / longest),
-                    "width": percent(max(0.3, wide - BAR_GAP_PERCENT)),
-                    "rx": 2,
-                }
+                width = percent(max(0.3, wide - BAR_GAP_PERCENT))
+                box = {"x": percent(100 * before / longest), "width": width, "rx": 2}
                 bar = element("rect", **box, y=y, height=height, class_=f"stage s{stage}")
-                parts.append(hover(bar, f"stage {stage} after {humanize.minutes(seconds)}"))
+                parts.append(hover(bar, _reached(stage, seconds)))
             before = max(before, seconds)
     if practised.minutes:
         x = percent(100 * practised.minutes * 60 / longest)
-        parts.append(
-            hover(element("line", x1=x, x2=x, y1=0, y2=27, class_="limit"), f"{practised.minutes} minutes given")
-        )
+        line = element("line", x1=x, x2=x, y1=0, y2=27, class_="limit")
+        parts.append(hover(line, say("{minutes} minutes given", minutes=practised.minutes)))
     description = " ".join(
-        f"{'First' if attempt is not newest else 'Newest'} attempt: "
-        + ", ".join(
-            f"stage {stage} after {humanize.minutes(seconds)}" for stage, seconds in sorted(attempt.stages.items())
-        )
-        + "."
+        say("Newest attempt: {stages}.", stages=_stages(attempt))
+        if attempt is newest
+        else say("First attempt: {stages}.", stages=_stages(attempt))
         for attempt in practised.timed
     )
-    return picture(
-        f"{practised.title}: time to each stage", f"{description} Given: {practised.minutes} minutes.", 27, *parts
-    )
+    description += " " + say("Given: {minutes} minutes.", minutes=practised.minutes)
+    return picture(say("{title}: time to each stage", title=practised.title), description, 27, *parts)
+
+
+def _stages(attempt: Attempt) -> str:
+    return ", ".join(_reached(stage, seconds) for stage, seconds in sorted(attempt.stages.items()))
+
+
+def _reached(stage: int, seconds: float) -> str:
+    return say("stage {stage} after {time}", stage=stage, time=humanize.minutes(seconds))
 
 
 # -- mistakes
@@ -269,14 +290,10 @@ def stage_bars(practised: Practised, longest: float) -> Markup:
 
 def tally(made: int, of: int) -> Markup:
     """A block for each attempt; as many are filled as made the mistake."""
-    title = f"{made} of {humanize.count(of, 'attempt')}"
+    title = say_number("{made} of {number} attempt", "{made} of {number} attempts", of, made=made)
     made, of = (made, of) if of <= 20 else (round(20 * made / of), 20)
     blocks = [
         element("rect", x=12 * number, y=1, width=9, height=12, rx=2, class_="made" if number < made else "not-made")
         for number in range(of)
     ]
-    return picture(title, "A block for each attempt.", 14, *blocks, width=f"{12 * of}")
-
-
-def _date(day: date) -> str:
-    return f"{day.day} {day:%b}"
+    return picture(title, say("A block for each attempt."), 14, *blocks, width=f"{12 * of}")

@@ -1,8 +1,10 @@
 """Which language the reader gets, and what is shown where a translation is missing."""
 
+from datetime import date
+
 import pytest
 
-from dojo.core import answers, docstrings, language
+from dojo.core import answers, docstrings, humanize, language
 from dojo.core.catalog import load_catalog
 from dojo.core.language import say, say_number
 from dojo.core.mistakes import load_mistakes
@@ -186,3 +188,14 @@ def test_a_translated_docstring_is_the_same_python(translated):
     exec(said, scope)
     assert scope["f"].__doc__.split("\n\n")[0] == 'a "b" \\ """c""" \\n'
     assert scope["f"](1) == "One."
+
+
+def test_a_date_has_its_month_and_day_in_each_language(monkeypatch):
+    """And its year, if that is another one."""
+    day = date(2026, 3, 9)
+    assert humanize.short_date(day, date(2026, 12, 1)) == "9 Mar"
+    assert humanize.short_date(day, date(2027, 1, 1)) == "9 Mar 2026"
+    monkeypatch.setenv("KATA_LANG", "zh")
+    assert humanize.short_date(day) == "3 \u6708 9 \u65e5"
+    assert humanize.short_date(day, date(2027, 1, 1)) == "2026 \u5e74 3 \u6708 9 \u65e5"
+    assert humanize.cut("\u6708" * 20, 10) == "\u6708" * 3 + " ..."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dojo.core.outcome import Diagnosis
+from dojo.core.outcome import Diagnosis, why_line
 from dojo.engine.messages import Diagnosed, Verdict
 from dojo.practice.drill import grading
 from dojo.practice.drill.closed_book import split
@@ -42,6 +42,14 @@ def words(room, app):
 def test_a_message_ends_with_its_explanation(message, at_once, kept_back):
     """The hint of a check, or why a test is there."""
     assert split(message) == (at_once, kept_back)
+
+
+def test_what_a_test_is_for_is_kept_back_in_every_language(monkeypatch):
+    """It is a line of its own, the last one."""
+    monkeypatch.setenv("KATA_LANG", "zh")
+    line = why_line("c")
+    assert line != "why it is tested: c"
+    assert split(f"raised\n{line}") == ("raised", line)
 
 
 def test_a_failure_says_what_is_expected_and_not_why(room, app):

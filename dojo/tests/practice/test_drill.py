@@ -1,14 +1,16 @@
 """A drill's clock, stages, hints, pauses, points and last page, without a terminal or a process."""
 
 import os
+import re
 import sys
 
 import pytest
+from rich.cells import cell_len
 
 from dojo.core import clock
 from dojo.core.catalog import Catalog, load_catalog
 from dojo.core.errors import UserError
-from dojo.core.outcome import Diagnosis, Outcome
+from dojo.core.outcome import Diagnosis, Outcome, why_line
 from dojo.core.stubs import render
 from dojo.engine.messages import JobDied, Verdict
 from dojo.practice import actions, interview, rounds
@@ -42,6 +44,48 @@ def finish(room, app, *final, ratings="3"):
     for rating in ratings:
         press(app, "enter", rating)
     return "\n".join(app.last_page())
+
+
+# Another language
+
+
+def test_a_drill_in_chinese_has_no_english_words_and_fits(room, monkeypatch):
+    """From its first screen to its last page; what stays are names, commands, and what the kata itself says."""
+    monkeypatch.setenv("KATA_LANG", "zh")
+    app, kata = room.drill(), room.kata
+    screens = [room.screen(app)]
+    room.answer(app, "ppf", message=f"a\n{why_line('b')}", diagnoses=[Diagnosis("c", "d", True)])
+    for key in ("x", "t", "escape", "h", "escape", "p", "p", "f"):
+        press(app, key)
+        screens.append(room.screen(app))
+    press(app, "y", "e", "s", "enter")
+    room.answer(app, "ppf", "pf", message="a")
+    for key in ("enter", "3"):
+        screens.append(room.screen(app))
+        press(app, key)
+    screens.append("\n".join(app.last_page()))
+    shown = "\n".join(screens)
+    assert all(cell_len(line) <= 80 for line in shown.splitlines())
+    texts = [kata.title, kata.question, *kata.stages, *kata.hints]
+    texts += [text for item in kata.follow_ups for text in (item.question, item.answer)]
+    known = {
+        "dojo",
+        "drills",
+        "attempt",
+        "tiny",
+        "kata",
+        "solution",
+        "give",
+        "due",
+        "test",
+        "yes",
+        "Enter",
+        "Esc",
+        "Home",
+        "End",
+    }
+    known |= {"torch"} | {word for text in texts for word in re.findall("[A-Za-z]{3,}", text)}
+    assert set(re.findall("[A-Za-z]{3,}", shown)) <= known
 
 
 # The clock

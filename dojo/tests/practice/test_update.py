@@ -138,7 +138,7 @@ def test_an_update_is_taken_back(clone, upstream):
 def test_answers_in_katas_are_carried_over(clone, upstream):
     """Until now, katas/ was where people wrote. Their first command copies it, and an update restores the stub."""
     clone.stub("tiny").write_text(ANSWER)
-    assert CARRIED.format("tiny") in kata("list").stderr
+    assert CARRIED.format(katas="tiny") in kata("list").stderr
     assert clone.answer("tiny").read_text() == ANSWER
     assert kata("list").stderr == ""  # it is told once
     clone.stub("tiny").write_text(ANSWER + "# more\n")
@@ -167,7 +167,7 @@ def test_two_edited_files_are_both_kept(clone):
     kata("list")
     clone.answer("tiny").write_text(ANSWER)
     clone.stub("tiny").write_text("# another\n")
-    assert BOTH_EDITED.format("tiny") in kata("list").stderr
+    assert BOTH_EDITED.format(katas="tiny") in kata("list").stderr
     assert clone.answer("tiny").read_text() == ANSWER
 
 
@@ -190,4 +190,4 @@ def test_a_stub_that_changes_without_an_update_is_told(clone, upstream):
     clone.answer("tiny").write_text(ANSWER)
     publish(upstream, NEWER)
     git(clone, "pull", "--quiet")
-    assert STALE.format("tiny") in kata("list").stderr
+    assert STALE.format(katas="tiny") in kata("list").stderr

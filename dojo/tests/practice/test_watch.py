@@ -2,15 +2,18 @@
 
 import io
 import os
+import re
 import sys
 import time
 from types import SimpleNamespace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from dojo.authoring.bench.watch_latency import Latency, percentile, rows
 from dojo.core.catalog import load_catalog
+from dojo.core.language import say
 from dojo.core.outcome import Diagnosis, Outcome
 from dojo.engine.file_watcher import FileWatcher, Fingerprints
 from dojo.engine.messages import Comparing, Diagnosed, FirstFailure, Job, JobDied, Ready, Running, Verdict
@@ -392,6 +395,36 @@ def test_the_screen_is_full_and_never_wider_than_the_window(live_run, checkout, 
     assert all(len(plain(line)) <= size[0] for line in lines)
     if size[1] >= 12:
         assert "q quit" in words(lines)
+
+
+@pytest.mark.parametrize("state", ["failed", "died", "unwritten", "solved", "nothing ran"])
+def test_in_chinese_the_screen_has_no_english_words_and_fits(live_run, checkout, monkeypatch, state):
+    """Two columns a character; what stays are names, commands and what the kata itself says."""
+    monkeypatch.setenv("KATA_LANG", "zh")
+    wide = "\u4e24\u4e2a\u51fd\u6570\uff0c" * 20
+    if state == "failed":
+        live_run.apply(verdict(outcome("test_a", "failed", 1, wide), outcome("test_a", "failed", 1, wide)), 11.0)
+        live_run.apply(Diagnosed(1, (Diagnosis("name", wide, True),)), 11.0)
+    elif state == "died":
+        live_run.apply(JobDied(1, say("used up its computing time"), "test_a"), 11.0)
+    elif state == "unwritten":
+        live_run.apply(verdict(outcome("test_a", "not started", 1, wide)), 11.0)
+    elif state == "solved":
+        live_run.apply(verdict(outcome("test_a"), outcome("test_a", "skipped")), 11.0)
+    else:
+        live_run.apply(verdict(), 11.0)
+    terminal = Paper()
+    top = view.header(terminal, checkout, live_run, 0, 1)
+    bottom = view.footer(terminal, live_run, [], "fork")
+    body = screen.verdict(terminal, "answers/tiny.py", live_run, False, "f")
+    lines = [plain(line) for line in screen.frame(terminal, top, body, bottom)]
+    assert all(cell_len(line) <= 80 for line in lines)
+    kata = live_run.kata
+    shown = " ".join(lines[1:]).replace(" ".join(kata.question.split()), "")
+    known = {"answers", "tiny", "test_a", "torch", "kata", "test", "GPU"}
+    assert set(re.findall("[A-Za-z_]{3,}", shown)) <= known
+    if state == "failed":  # "Your result is exactly what you get when ..."
+        assert "\u4f60\u7684\u7ed3\u679c" in shown
 
 
 def test_a_window_with_one_free_line_shows_the_first_sentence():

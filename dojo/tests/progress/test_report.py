@@ -1,5 +1,6 @@
 """The report: its values, hostile names in it, and its looks in a real browser."""
 
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +28,10 @@ NOW = NOON + 70 * 86400
 def past(checkout):
     """A made-up history that begins on Monday, 9 March 2026 at noon."""
     return Past(checkout)
+
+
+def words(text):
+    return re.findall("[A-Za-z]{3,}", text)
 
 
 def page_of(checkout, now):
@@ -72,6 +77,19 @@ def test_without_history_the_page_says_what_to_do(checkout):
     assert not {"due", "attempts", "stages", "mistakes", "log"} & set(ids)
     for command in ("kata show tiny", "kata watch tiny", "kata report --open"):
         assert f"<code>{command}</code>" in html
+
+
+def test_in_chinese_only_names_and_commands_stay(checkout, past, monkeypatch):
+    """And the page says what language it is in."""
+    english = render_page(page_of(checkout, past.solve("tiny").wait(days=1).now))
+    monkeypatch.setenv("KATA_LANG", "zh")
+    html = render_page(page_of(checkout, past.now))
+    assert '<html lang="en">' in english
+    assert '<html lang="zh">' in html
+    shown = re.sub("<style>.*?</style>|<code>.*?</code>|<[^>]+>", " ", html, flags=re.DOTALL)
+    kata = load_catalog(checkout)["tiny"]
+    known = {*words(kata.title), *words(kata.track), "tiny", "test", "bug"}
+    assert {word for word in words(shown) if word.isascii()} <= known
 
 
 def test_the_first_failing_run_is_enough_for_a_page(checkout, past):

@@ -120,7 +120,7 @@ def test_a_newer_wheel_brings_newer_stubs(installed, tmp_path):
     for file, text in zip(files, before, strict=True):
         file.write_text(text.replace(first_line, f"{first_line} Newer.", 1), encoding="utf-8")
     try:
-        assert STALE.format("mutability") in run(kata, "list", cwd=tmp_path)
+        assert STALE.format(katas="mutability") in run(kata, "list", cwd=tmp_path)
         assert f"+{first_line} Newer." in run(kata, "update", cwd=tmp_path)
     finally:
         for file, text in zip(files, before, strict=True):
