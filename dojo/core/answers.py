@@ -28,6 +28,11 @@ def base(checkout: Checkout, kata: str) -> Path:
     return checkout.state / "stubs" / f"{kata}.py"
 
 
+def _english_base(checkout: Checkout, kata: str) -> Path:
+    """What `base` is a translation of, if it is one."""
+    return checkout.state / "stubs" / "english" / f"{kata}.py"
+
+
 def carried(checkout: Checkout, kata: str) -> Path:
     """What was carried over from katas/ last."""
     return checkout.state / "carried" / f"{kata}.py"
@@ -112,7 +117,8 @@ def _prepare(checkout: Checkout, kata: str) -> str:
     elif edited and published not in (before, answer):
         return BOTH_EDITED
     elif old is not None and old not in _in_each_language(checkout, kata, english):
-        return STALE
+        same = _read(_english_base(checkout, kata)) == english  # a translation that reads better now is no news
+        return "" if same else STALE
     return ""
 
 
@@ -150,8 +156,15 @@ def _new_stub(checkout: Checkout, kata: str, published: bytes) -> bytes:
 
 
 def note_base(checkout: Checkout, kata: str, content: str | bytes) -> None:
-    """Keeps the stub that the learner's file is now made from."""
+    """Keeps the stub that the learner's file is now made from; where it is a translation, its English as well."""
     _note(base(checkout, kata), content)
+    english = _new_stub(checkout, kata, b"")
+    translated = _in(language(), checkout, kata, english)
+    if content in (translated, translated.decode()) and translated != english:
+        _note(_english_base(checkout, kata), english)
+    else:
+        with suppress(OSError):
+            _english_base(checkout, kata).unlink(missing_ok=True)
 
 
 def _note(file: Path, content: str | bytes) -> None:

@@ -180,6 +180,18 @@ def test_a_stub_that_has_changed_is_told_in_any_language(translated, monkeypatch
     assert "tiny" in sentence
 
 
+def test_a_better_translation_is_no_news_for_an_answer(translated, monkeypatch):
+    """Only what its English says can make an answer out of date."""
+    monkeypatch.setenv("KATA_LANG", "zh")
+    answers.prepare(translated)
+    checkouts.solve(translated)
+    translate(translated.tests("tiny") / docstrings.FILE, **{"Two functions of whole numbers.": "\u51fd\u6570\u3002"})
+    assert answers.prepare(translated) == []
+    for file in (translated.reference("tiny"), translated.stub("tiny")):
+        file.write_text(file.read_text().replace("by: int = 3", "by: int = 4"))
+    assert len(answers.prepare(translated)) == 1
+
+
 def test_a_translated_docstring_is_the_same_python(translated):
     """With quotes, backslashes and formulas in it; only docstrings change."""
     source = 'def f(x):\n    """One.\n\n    Two."""\n    return "One."\n'
