@@ -61,15 +61,15 @@ def test_the_last_exception_is_passed_on(times):
     expect_raised(function, errors[-1], f"retry({times}) after failures 1 to {times}", hint)
 
 
-def test_every_call_gets_the_arguments(rng):
-    """The second like the first."""
+@pytest.mark.parametrize("times", [2, 3])
+def test_every_call_gets_the_arguments(rng, times):
+    """The second like the first, also if it is the last."""
     first, second = randint(rng, 0, 1000, 2).tolist()
     function, calls = planned(*failures(1), 0)
-    retried(function, 3, sleep=lambda _: None)(first, b=second)
+    retried(function, times, sleep=lambda _: None)(first, b=second)
     hint = "def wrapper(*args, **kwargs): return function(*args, **kwargs)"
-    expect_equal(
-        calls, [((first,), {"b": second})] * 2, what=f"the arguments of both calls of f({first}, b={second})", hint=hint
-    )
+    what = f"the arguments of both calls of f({first}, b={second})"
+    expect_equal(calls, [((first,), {"b": second})] * 2, what=what, hint=hint)
 
 
 @pytest.mark.parametrize(("count", "backoff"), [(0, 2.0), (1, 3.0), (3, 2.0), (3, 3.0), (4, 1.0)])

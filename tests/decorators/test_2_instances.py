@@ -1,7 +1,5 @@
 """Stage 2. Instances that are unhashable, equal, frozen or slotted; methods of one name."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from .helpers import expect_count, expect_result, method
@@ -24,11 +22,14 @@ class SameHash(Same):
         return 0
 
 
-@dataclass(frozen=True)
 class Frozen:
     """Refuses every assignment."""
 
-    number: int
+    def __init__(self, number):
+        vars(self)["number"] = number
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"{name} cannot be set")
 
 
 class Slotted:

@@ -117,8 +117,13 @@ def test_cached_functions_share_nothing(one):
 
 def test_a_cached_function_may_be_recursive():
     """Fibonacci's numbers need one run each: the inner calls go through the cache as well."""
+    hint = "the second call with the same argument finds the result of the first"
+
+    calls = []
 
     def fibonacci(n):
+        calls.append(n)
+        expect(len(calls) <= 500, "fibonacci(100) should run 101 times, but runs 500 times and more", hint=hint)
         return n if n < 2 else function(n - 1) + function(n - 2)
 
     function = cached(fibonacci, None)
@@ -165,12 +170,13 @@ def test_an_inner_call_with_the_same_arguments():
 
 def test_a_cached_method_may_be_recursive():
     """self.m(n - 1) goes through the results of self."""
-    run = []
+    run, hint = [], "the second call with the same argument finds the result of the first"
 
     class Holder:
         @method
         def fibonacci(self, n):
             run.append(n)
+            expect(len(run) <= 300, "fibonacci(60) should run 61 times, but runs 300 times and more", hint=hint)
             return n if n < 2 else self.fibonacci(n - 1) + self.fibonacci(n - 2)
 
     expect_result(lambda: Holder().fibonacci(60), 1548008755920, "fibonacci(60), as a method")

@@ -57,9 +57,8 @@ def make_key(args, kwargs):
 
 
 def lru_cache(maxsize=128):
-    if maxsize is not None:
-        if maxsize < 0:
-            raise ValueError("maxsize must be 0 or more")
+    if maxsize is not None and maxsize < 0:
+        raise ValueError("maxsize must be 0 or more")
 
     def decorator(func):
         cache = dict()
@@ -81,14 +80,12 @@ def lru_cache(maxsize=128):
             else:
                 misses[0] += 1
                 value = func(*args, **kwargs)
-                if key in cache:
-                    del cache[key]
+                cache.pop(key, None)
                 cache[key] = value
-                if maxsize is not None:
-                    if len(cache) > maxsize:
-                        for first in cache:
-                            break
-                        del cache[first]
+                if maxsize is not None and len(cache) > maxsize:
+                    keys = iter(cache)
+                    first = next(keys)
+                    del cache[first]
                 return value
 
         def cache_info():

@@ -12,8 +12,8 @@ MISSING = object()
 
 class Wrapper:
     def __init__(self, function):
+        update_wrapper(self, function)  # first, because it copies what another Wrapper has in its __dict__
         self._function = function
-        update_wrapper(self, function)
 
     def __get__(self, instance, owner=None):
         return self if instance is None else MethodType(self, instance)
@@ -40,7 +40,7 @@ class Retried(Wrapper):
         raise last
 
 
-class retry:  # noqa: N801
+class retry:
     def __init__(self, times, exceptions=(Exception,), *, delay=0.0, backoff=2.0, sleep=time.sleep):
         for name, value, least in (("times", times, 1), ("delay", delay, 0), ("backoff", backoff, 0)):
             if value < least:
@@ -103,7 +103,7 @@ def lru_cache(maxsize=128):
     raise ValueError("maxsize must not be negative")
 
 
-class cached_method(Wrapper):  # noqa: N801
+class cached_method(Wrapper):
     def __call__(self, instance, /, *args, **kwargs):
         results = instance.__dict__.setdefault("results of methods", {})
         key = self, Key(args, kwargs)

@@ -42,7 +42,7 @@ def retry(times, exceptions=(Exception,), *, delay=0.0, backoff=2.0, sleep=time.
 
 
 class Node:
-    __slots__ = ("key", "value", "before", "after")
+    __slots__ = ("after", "before", "key", "value")
 
     def __init__(self):
         self.before = self.after = self

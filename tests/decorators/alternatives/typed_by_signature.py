@@ -82,12 +82,13 @@ def lru_cache(maxsize=128):
         def wrapped(*args, **kwargs):
             key = key_of(args, kwargs)
             try:
-                store.move_to_end(key)
+                (result,) = store[key]
             except KeyError:
                 counts[1] += 1
             else:
                 counts[0] += 1
-                return store[key][0]
+                store.move_to_end(key)
+                return result
             result = func(*args, **kwargs)
             store[key] = (result,)
             while maxsize is not None and len(store) > maxsize:
@@ -107,7 +108,7 @@ def lru_cache(maxsize=128):
     return decorate
 
 
-class cached_method:  # noqa: N801
+class cached_method:
     """A descriptor: what it binds is a function of its own each time, the results are in the instance."""
 
     def __init__(self, method):
