@@ -146,8 +146,10 @@ def see_at(kata, case, name):
     plan, times, listed, count = RETRY[name]
     (function, calls, errors), waits = planned(plan, case.number), []
     options = {} if listed is None else {"exceptions": listed}
-    wrapper = kata.retry(times, delay=case.delay, sleep=waits.append, **options)(function)
-    ends = [ending(wrapper, errors) for _ in range(count)]
+    decorate = kata.retry(times, delay=case.delay, sleep=waits.append, **options)
+    made = []
+    ends = [ending(lambda: made.append(decorate(function)))]
+    ends += [ending(wrapper, errors) for wrapper in made * count]
     return {"calls": len(calls), "waits": [float(wait) for wait in waits if wait], "end": ends[-1]}[case.show]
 
 
@@ -322,7 +324,9 @@ def once_retry(kata, case, name):
     if name == "traceback":
 
         def culprit():
-            raise V
+            calls.append(0)
+            if len(calls) < 40:
+                raise V
 
         try:
             kata.retry(2, sleep=waits.append)(culprit)()
@@ -378,8 +382,8 @@ def once_lru_cache(kata, case, name):
     things = [Thing() for _ in range(3)]
     references = list(map(weakref.ref, things))
     wrapper = kata.lru_cache(2)(lambda key: things.pop() if name != "key" else 0)
-    while things:
-        wrapper(len(things) if name != "key" else things.pop())
+    for number in range(3):
+        wrapper(number if name != "key" else things.pop())
     if name == "cleared":
         wrapper.cache_clear()
     gc.collect()
