@@ -59,7 +59,7 @@ KINDS |= {"Slotted": {"__slots__": ("__dict__",)}, "Frozen": {"__setattr__": lam
 ONCE = {  # cases without a table, for each function
     "retry": "method functions arguments keywords traceback thousands backoff delays",
     "lru_cache": "method keywords functions others recursion size inner freed key cleared attributes hashes",
-    "cached_method": "instances methods super address class subclass gone slots hashes",
+    "cached_method": "instances methods super address class subclass gone collected slots hashes",
 }  # fmt: skip
 BOTH = [
     "raises v", "raises k", "raises t", "after v", "list", "dict", "keyword list", "equal", "equal keyword", "returns n", "returns 0", "object",
@@ -289,7 +289,8 @@ class Thing:
 
 def lean(kata, function):
     """Whether a call among many takes little work."""
-    keys = [Key(number) for number in range(300)] * 2
+    keys = [Key(number) for number in range(300)]
+    keys += keys[::-1]
     Key.work = 0
     try:
         expect_lines(lambda: [function(key) for key in keys], kata, 60 * len(keys), what="")
@@ -359,10 +360,11 @@ def once_lru_cache(kata, case, name):
 
         def inner(n):
             sizes.append(wrapper.cache_info().currsize)
-            return number if n < 2 else wrapper(n - 1) + wrapper(n - 2)
+            return number if n < 2 else wrapper(n - 1) + (wrapper(n - 2) if name == "recursion" else 0)
 
         wrapper = kata.lru_cache(None if name == "recursion" else 3)(inner)
         end = ending(lambda: wrapper(12))
+        sizes.append(wrapper.cache_info().currsize)
         return [end, *wrapper.cache_info()] if name == "recursion" else max(sizes) <= 3
     if name == "inner":
 
@@ -416,7 +418,7 @@ def once_cached_method(kata, case, name):
         under = type("Under", (kind,), {"m": cached(under_m)} if name == "super" else {})
         one, two = under(), under()
         two.number = number + 1
-        return [ending(lambda one=one: one.m(5)) for one in (one, two, one)]
+        return [ending(lambda one=one: one.m(5)) for one in (one, two, one)] + [ending(lambda: kind.m(one, 5))]
     if name == "class":
         one = kind()
         return [ending(lambda: kind.m(one, 5)), ending(lambda: one.m(5))]
@@ -438,6 +440,8 @@ def once_cached_method(kata, case, name):
     try:
         end = ending(lambda: one.m(1))
         del one
+        if name == "collected":
+            gc.collect()
         return [end, reference() is None]
     finally:
         gc.enable()
