@@ -50,11 +50,8 @@ PAIRS = {  # two calls that differ
     "beside": ([1], {"k": 2}, [1], {}), "pair": ([1], {"k": 2}, [1, ("k", 2)], {}), "flat": ([1], {"k": 2}, [1, "k", 2], {}),
     "pairs": ([], {"k": 2}, [(("k", 2),)], {}), "look": ([Twin(1)], {}, [Twin(2)], {}),
 }  # fmt: skip
-KINDS = {
-    "Same": {"__eq__": lambda a, b: True},
-    "SameHash": {"__eq__": lambda a, b: True, "__hash__": lambda a: 0},
-    "Plain": {},
-}
+EQUAL = {"__eq__": lambda a, b: True}
+KINDS = {"Same": EQUAL, "SameHash": {**EQUAL, "__hash__": lambda a: 0}, "Plain": {}}
 KINDS |= {"Slotted": {"__slots__": ("__dict__",)}, "Frozen": {"__setattr__": lambda *_: 1 / 0}}
 ONCE = {  # cases without a table, for each function
     "retry": "method functions arguments keywords traceback thousands backoff delays",
@@ -64,17 +61,29 @@ ONCE = {  # cases without a table, for each function
 BOTH = [
     "raises v", "raises k", "raises t", "after v", "list", "dict", "keyword list", "equal", "equal keyword", "returns n", "returns 0", "object",
 ]  # fmt: skip
-KEYWORDS = {
-    "times": 1, "exceptions": 1, "delay": 1, "backoff": 1, "sleep": 1, "wait": 1, "attempt": 1, "function": 1, "func": 1, "fn": 1,
-    "maxsize": 1, "key": 1, "cache": 1, "args": 1, "kwargs": 1,
-}  # fmt: skip
+NAMES = (
+    "times",
+    "exceptions",
+    "delay",
+    "backoff",
+    "sleep",
+    "wait",
+    "function",
+    "func",
+    "fn",
+    "maxsize",
+    "key",
+    "cache",
+)
+KEYWORDS = dict.fromkeys((*NAMES, "args", "kwargs"), 1)
 LOOKS = ("__name__", "__qualname__", "__doc__", "__module__", "version", "__wrapped__", "signature")
 WRONG = {
-    "times=0": {"times": 0},
-    "times=-1": {"times": -1},
-    "delay=-1": {"delay": -1.0},
-    "backoff=-1": {"backoff": -1.0},
+    "times=0": ("times", 0),
+    "times=-1": ("times", -1),
+    "delay=-1": ("delay", -1.0),
+    "backoff=-1": ("backoff", -1.0),
 }
+TABLES = ("at", "runs", "info", "pair", "look", "wrong", "both", "kind", "once")
 
 
 def cases(rng):
@@ -82,9 +91,8 @@ def cases(rng):
         return {"number": int(randint(rng, 1, 10**9, 1)), "delay": 0.001 / (1 + float(randn(rng, 1)) ** 2)}
 
     for name in RETRY:
-        yield from (
-            Case(f"{name}: {shown}", of="retry", at=name, show=shown, **drawn()) for shown in ("calls", "waits", "end")
-        )
+        for shown in ("calls", "waits", "end"):
+            yield Case(f"{name}: {shown}", of="retry", at=name, show=shown, **drawn())
     for of, names in ONCE.items():
         yield from (Case(f"{of}: {name}", of=of, once=name, **drawn()) for name in [*names.split(), "decorating"])
         yield from (Case(f"{of}: looks like {name}", of=of, look=name) for name in LOOKS)
@@ -93,19 +101,15 @@ def cases(rng):
             yield from (Case(f"{of}: differs in {name}", of=of, pair=name, **drawn()) for name in PAIRS)
     yield from (Case(f"instances: {name}", of="cached_method", kind=name, **drawn()) for name in KINDS)
     yield from (Case(f"runs: {name}", of="lru_cache", runs=name, **drawn()) for name in RUNS)
-    yield from (
-        Case(f"info: {n}, {field}", of="lru_cache", info=n, field=field)
-        for n in INFOS
-        for field in ("hits", "misses", "maxsize", "currsize")
-    )
+    for name in INFOS:
+        fields = ("hits", "misses", "maxsize", "currsize")
+        yield from (Case(f"info: {name}, {field}", of="lru_cache", info=name, field=field) for field in fields)
     yield from (Case(f"wrong {name}", of="retry", wrong=name) for name in WRONG)
     yield Case("wrong size", of="lru_cache", wrong="size")
 
 
 def run(kata, case):
-    kind = next(
-        key for key in ("at", "runs", "info", "pair", "look", "wrong", "both", "kind", "once") if hasattr(case, key)
-    )
+    kind = next(key for key in TABLES if hasattr(case, key))
     gc.freeze()  # so that a collection has little to look at
     try:
         return {"evidence": globals()[f"see_{kind}"](kata, case, getattr(case, kind))}
@@ -179,13 +183,10 @@ def see_info(kata, case, name):
 
 
 def see_pair(kata, case, name):
-    function = keeping(
-        kata,
-        case.of,
-        lambda *args, **kwargs: (
-            f"{args} {sorted(kwargs.items())} {sum(isinstance(a, int) and a for a in args) + case.number}"
-        ),
-    )
+    def function(*args, **kwargs):
+        return f"{args} {sorted(kwargs.items())} {sum(isinstance(a, int) and a for a in args) + case.number}"
+
+    function = keeping(kata, case.of, function)
     one, first, two, second = PAIRS[name]
     return [ending(lambda: function(*one, **first)), ending(lambda: function(*two, **second))]
 
@@ -197,24 +198,22 @@ def subject(self, number: int, *rest: float, scale: float = 1.5, **options: str)
 subject.version = 3
 
 
+def decorated(kata, of, function):
+    return (kata.cached_method if of == "cached_method" else getattr(kata, of)(3))(function)
+
+
 def see_look(kata, case, name):
-    wrapper = {"retry": lambda f: kata.retry(3)(f), "lru_cache": lambda f: kata.lru_cache(3)(f)}.get(
-        case.of, kata.cached_method
-    )(subject)
-    wrapper = type("Holder", (), {"m": wrapper}).m
+    wrapper = type("Holder", (), {"m": decorated(kata, case.of, subject)}).m
     if name == "signature":
         return str(inspect.signature(wrapper)) == str(inspect.signature(subject))
     return getattr(wrapper, name, None) == (subject if name == "__wrapped__" else getattr(subject, name))
 
 
 def see_wrong(kata, case, name):
-    make = (
-        (lambda: kata.lru_cache(-1))
-        if name == "size"
-        else lambda: kata.retry(**{"times": 3, **WRONG[name]}, sleep=print)
-    )
+    function, _, _ = planned("r", 1)
+    options = {"times": 3} | dict([WRONG.get(name, ("times", 3))])
     try:
-        function = make()(planned("r", 1)[0])
+        function = (kata.lru_cache(-1) if name == "size" else kata.retry(**options))(function)
     except ValueError:
         return "refused"
     return ["not refused", ending(function)[0]]
@@ -260,10 +259,7 @@ def see_kind(kata, case, name):
 def see_once(kata, case, name):
     if name == "decorating":
         function, calls, _ = planned("", 0)
-        make = {"retry": lambda: kata.retry(3), "lru_cache": lambda: kata.lru_cache(3)}.get(
-            case.of, lambda: kata.cached_method
-        )
-        make()(function)
+        decorated(kata, case.of, function)
         return len(calls)
     return globals()[f"once_{case.of}"](kata, case, name)
 
@@ -311,17 +307,13 @@ def once_retry(kata, case, name):
         return bound(decorate, case.number)
     if name == "functions":
         decorate = kata.retry(3, (V,), delay=case.delay, sleep=waits.append)
-        return [ending(decorate(planned("vvr", case.number + n)[0])) for n in (0, 1)] + [
-            [float(wait) for wait in waits]
-        ]
+        ends = [ending(decorate(planned("vvr", case.number + n)[0])) for n in (0, 1)]
+        return [*ends, [float(wait) for wait in waits]]
     if name == "arguments":
         return [ending(lambda: decorate(function)(1, case.number, k=2), errors), calls]
     if name == "keywords":
-        return (
-            len(KEYWORDS)
-            if ending(lambda: decorate(function)(**KEYWORDS)) and calls and len(calls[-1][1]) == len(KEYWORDS)
-            else 0
-        )
+        ending(lambda: decorate(function)(**KEYWORDS))
+        return [len(keywords) == len(KEYWORDS) for _, keywords in calls[:1]]
     if name == "traceback":
 
         def culprit():
@@ -335,11 +327,8 @@ def once_retry(kata, case, name):
             return "culprit" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     if name == "thousands":
         function, calls, errors = planned("v" * 1500, 0)
-        return [
-            ending(kata.retry(1500, sleep=waits.append)(function), errors),
-            len(calls),
-            [float(w) for w in waits if w],
-        ]
+        end = ending(kata.retry(1500, sleep=waits.append)(function), errors)
+        return [end, len(calls), [float(wait) for wait in waits if wait]]
     arguments = {"backoff": {"delay": case.delay, "backoff": 3.0}, "delays": {}}[name]
     end = ending(kata.retry(4, sleep=waits.append, **arguments)(planned("vvvr", case.number)[0]))
     return [end, [float(wait) for wait in waits if wait]]
@@ -378,9 +367,7 @@ def once_lru_cache(kata, case, name):
         wrapper = kata.lru_cache(4)(lambda x: number)
         return [callable(getattr(wrapper, name, None)) for name in ("cache_info", "cache_clear")]
     if name == "hashes":
-        return lean(kata, kata.lru_cache(200)(lambda key: key.number)) and lean(
-            kata, kata.lru_cache(400)(lambda key: 0)
-        )
+        return [lean(kata, kata.lru_cache(size)(lambda key: 0)) for size in (200, 400)]
     things = [Thing() for _ in range(3)]
     references = list(map(weakref.ref, things))
     wrapper = kata.lru_cache(2)(lambda key: things.pop() if name != "key" else 0)
