@@ -8,8 +8,8 @@ a dictionary that all decorated functions share.
 A wrapper takes the place of the function, so it should look like it. All three decorators below copy what
 functools.wraps copies: __name__, __qualname__, __doc__, __module__, the function's own attributes, and __wrapped__, by
 which inspect.signature finds the parameters. They run nothing of the function while they decorate it, pass on its
-arguments as they are, whatever the keywords are called, and can decorate a method: `self` is one more argument. Sync
-functions are meant, in one thread.
+arguments as they are, whatever the keywords are called, and can decorate a method: `self` is one more argument. (Only
+cached_method may keep the keyword `self` for itself.) Sync functions are meant, in one thread.
 
 The caches tell calls apart by their positional and keyword arguments. Two calls with equal arguments, given in the same
 way, share an entry (equal in the sense of ==, not the same object); two calls that differ never do: f(1, k=2) is not
@@ -17,6 +17,8 @@ f(1, ("k", 2)). Free are calls that mean the same and are written differently: f
 f(b=2, a=1), a default that is given or left out; and equal arguments of different types, such as 1, 1.0 and True.
 Arguments have to be hashable: with others a call raises TypeError and does not run the function. Every result is kept,
 also None, and a hit returns the very object. An exception is passed on as it is, and nothing is kept of it.
+
+Rules: functools.lru_cache and functools.cache are forbidden; the rest of functools is not.
 
 Stage 1: calls and waits, hits and misses, an entry for each instance.  Stage 2: arguments, None and exceptions, the order
 of eviction, odd instances, wrong sizes.  Stage 3: names, several functions, recursion, Ctrl-C, long sequences.
@@ -86,11 +88,12 @@ def cached_method(method: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator for methods, without arguments: results are kept for each instance and its arguments, without a limit.
 
     The instances need a __dict__ and nothing more. They may be unhashable, equal to each other, frozen (a class that
-    refuses every assignment), of a subclass, or, with __slots__ that list "__dict__", without weak references. Nothing
-    is kept alive, and nothing refers in a circle: with the last reference to it, an instance is freed at once, with its
-    results.
+    refuses every assignment), of a subclass, with a __getattr__ that answers for any name, or, with __slots__ that list
+    "__dict__", without weak references. Nothing is kept alive, and nothing refers in a circle: with the last reference to
+    it, an instance is freed at once, with its results (unless one of these refers to it).
 
-    No other method has part in the entries, also not the one that super() finds under the same name. C.method(instance, 1)
-    is the same call as instance.method(1). What becomes of the results in a copy of an instance is free.
+    No other method has part in the entries, also not the one that super() finds under the same name, nor one of the same
+    __qualname__. C.method(instance, 1) is the same call as instance.method(1). What becomes of the results in a copy of an
+    instance is free.
     """
     raise NotImplementedError("decorators.cached_method: write me")

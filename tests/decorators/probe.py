@@ -1,134 +1,119 @@
 """What can be seen of decorators: which calls run the function, what comes out, what waits between, what is freed."""
 
 import gc
-import inspect
 import traceback
 import weakref
+from functools import partial
 
-from dojo.testing import Wrong, randint, randn
+from dojo.testing import randint, randn
 from dojo.testing.lines import expect_lines
 from dojo.testing.probes import Case
 
 
-class Twin(int):
-    """All look the same."""
+class Key(float):
+    work = 0  # how often one is hashed or compared; and all look the same
+
+    def __hash__(self):
+        Key.work += 1
+        return int(self)
+
+    def __eq__(self, other):
+        Key.work += 1
+        return float(self) == float(other)
 
     def __repr__(self):
-        return "twin"
-
-    __str__ = __repr__
+        return "key"
 
 
 FORBIDDEN = ("functools.lru_cache", "functools.cache", "functools._lru_cache_wrapper")
-V, K, L = ValueError, KeyError, LookupError
-ERRORS = {"v": V, "k": K, "l": L, "t": TypeError, "i": KeyboardInterrupt, "s": SystemExit}
-RETRY = {  # outcomes of the function's calls, times, exceptions, how often the decorated one is called
-    "success": ("r", 3, (V,), 1), "one failure": ("vr", 3, (V,), 1), "two failures": ("vvr", 4, (V,), 1),
-    "last try": ("vvr", 3, (V,), 1), "failures": ("vvvvv", 3, (V,), 1), "once": ("vvv", 1, (V,), 1),
-    "once, success": ("r", 1, (V,), 1), "six": ("vvvvvr", 7, (V,), 1), "not listed": ("kr", 3, (V,), 1), "none": ("vr", 3, (), 1),
-    "not listed later": ("vkr", 4, (V,), 1), "second listed": ("kr", 3, (V, K), 1), "first listed": ("vr", 3, (V, K), 1),
-    "subclass": ("kr", 3, (L,), 1), "base": ("lr", 3, (K,), 1), "default": ("kr", 3, None, 1), "Ctrl-C": ("ir", 3, None, 1),
-    "exit": ("sr", 3, None, 1), "None": ("nr", 3, (V,), 1), "zero": ("0r", 3, (V,), 1), "again": ("vvrvvr", 3, (V,), 2),
-    "again at once": ("vrr", 3, (V,), 2), "after failures": ("vvvr", 2, (V,), 2),
+ERRORS = {"v": ValueError, "k": KeyError, "l": LookupError, "t": TypeError, "i": KeyboardInterrupt, "s": SystemExit}
+RETRY = {  # outcomes of the function's calls, times, exceptions ("*": not given), which decorated functions are called
+    "success": "r 3 v", "one failure": "vr 3 v", "two failures": "vvr 4 v", "last try": "vvr 3 v", "failures": "vvvvv 3 v", "once": "vvv 1 v",
+    "not listed": "kr 3 v", "none": "vr 3 ()", "not listed later": "vkr 4 v", "second listed": "kr 3 vk", "subclass": "kr 3 l", "base": "lr 3 k",
+    "default": "kr 3 *", "Ctrl-C": "ir 3 *", "exit": "sr 3 *", "None": "nr 3 v", "zero": "0r 3 v", "again": "vvrvvr 3 v aa",
+    "after failures": "vvvr 2 v aa", "two functions": "vvrvvr 3 v ab", "backoff": "vvvr 4 v", "thousands": "v" * 1500 + " 1500 v",
 }  # fmt: skip
+OPTIONS = {"backoff": {"backoff": 3.0}, "thousands": {"delay": 0.0}}
 MANY = "".join(map(chr, range(200, 500)))
 RUNS = {  # size of the cache, calls: "!" raises, "-" is cache_clear()
-    "repeated": (4, "AA"), "order": (2, "ABACAB"), "full": (3, "ABCABC"), "over": (2, "ABCA"), "newest": (2, "ABCC"),
-    "second": (3, "ABCDC"), "often": (2, "AAABCA"), "long": (3, "ABCBADCAB"), "one": (1, "AABA"), "none": (0, "AA"),
-    "big": (9, "ABCDEA"), "default": (128, MANY[:128] + MANY[0]), "default over": (128, MANY[:129] + MANY[0]),
-    "unlimited": (None, MANY * 2), "clear": (4, "A-A"), "raises": (2, "AB!AB"), "raises often": (3, "AB!!!AB"),
+    "repeated": (4, "AA"), "order": (2, "ABACAB"), "over": (2, "ABCA"), "second": (3, "ABCDC"), "often": (2, "AAABCA"), "one": (1, "AABA"),
+    "long": (3, "ABCBADCAB"), "none": (0, "AA"), "big": (9, "ABCDEA"), "clear": (4, "A-A"), "raises": (2, "AB!AB"), "raises often": (3, "AB!!!AB"),
+    "default": (128, MANY[:128] + MANY[0]), "default over": (128, MANY[:129] + MANY[0]), "unlimited": (None, MANY * 2),
 }  # fmt: skip
 INFOS = {  # size, calls: looked at after them
     "new": (3, ""), "miss": (3, "A"), "hit": (3, "AA"), "mixed": (5, "AABAC"), "evicted": (2, "ABCD"), "again": (2, "ABCA"),
     "no limit": (None, "ABA"), "no room": (0, "AAB"), "raises": (3, "A!!"), "cleared": (3, "AAB-"), "default": (128, "A"),
 }  # fmt: skip
 PAIRS = {  # two calls that differ
-    "value": ([1], {}, [2], {}), "second": ([1, 2], {}, [1, 3], {}), "count": ([1], {}, [1, 2], {}), "order": ([1, 2], {}, [2, 1], {}),
-    "twice": ([1, 1], {}, [1], {}), "tuple": ([1, 2], {}, [(1, 2)], {}), "one tuple": ([1], {}, [(1,)], {}), "nothing": ([], {}, [None], {}),
-    "empty": ([], {}, [()], {}), "text": ([1], {}, ["1"], {}), "joined": (["a", "b"], {}, ["ab"], {}), "hash": ([-1], {}, [-2], {}),
+    "value": ([1], {}, [2], {}), "count": ([1], {}, [1, 2], {}), "order": ([1, 2], {}, [2, 1], {}), "twice": ([1, 1], {}, [1], {}),
+    "tuple": ([1, 2], {}, [(1, 2)], {}), "one tuple": ([1], {}, [(1,)], {}), "second": ([1, 2], {}, [1, 3], {}), "text": ([1], {}, ["1"], {}),
+    "joined": (["a", "b"], {}, ["ab"], {}), "hash": ([-1], {}, [-2], {}), "look": ([Key(1)], {}, [Key(2)], {}), "beside": ([1], {"k": 2}, [1], {}),
     "keyword": ([], {"k": 1}, [], {"k": 2}), "name": ([], {"a": 1}, [], {"b": 1}), "exchanged": ([], {"a": 1, "b": 2}, [], {"a": 2, "b": 1}),
-    "beside": ([1], {"k": 2}, [1], {}), "pair": ([1], {"k": 2}, [1, ("k", 2)], {}), "flat": ([1], {"k": 2}, [1, "k", 2], {}),
-    "pairs": ([], {"k": 2}, [(("k", 2),)], {}), "look": ([Twin(1)], {}, [Twin(2)], {}),
+    "pair": ([1], {"k": 2}, [1, ("k", 2)], {}), "flat": ([1], {"k": 2}, [1, "k", 2], {}), "pairs": ([], {"k": 2}, [(("k", 2),)], {}),
 }  # fmt: skip
-EQUAL = {"__eq__": lambda a, b: True}
-KINDS = {"Same": EQUAL, "SameHash": {**EQUAL, "__hash__": lambda a: 0}, "Plain": {}}
-KINDS |= {"Slotted": {"__slots__": ("__dict__",)}, "Frozen": {"__setattr__": lambda *_: 1 / 0}}
+KINDS = {
+    "Same": {"__eq__": lambda a, b: True}, "SameHash": {"__eq__": lambda a, b: True, "__hash__": lambda a: 0}, "Plain": {},
+    "Answering": {"__getattr__": lambda *_: None}, "Slotted": {"__slots__": ("__dict__",)}, "Frozen": {"__setattr__": lambda *_: 1 / 0},
+}  # fmt: skip
 ONCE = {  # cases without a table, for each function
-    "retry": "method functions arguments keywords traceback thousands backoff delays",
-    "lru_cache": "method keywords functions others recursion size inner freed key cleared attributes hashes",
-    "cached_method": "instances methods super address class subclass gone collected slots hashes",
+    "retry": "decorating method keywords arguments traceback",
+    "lru_cache": "decorating method keywords functions recursion inner result key cleared hashes",
+    "cached_method": "decorating method keywords methods super qualname address gone collected slots hashes",
 }  # fmt: skip
-BOTH = [
-    "raises v", "raises k", "raises t", "after v", "list", "dict", "keyword list", "equal", "equal keyword", "returns n", "returns 0", "object",
-]  # fmt: skip
-NAMES = (
-    "times",
-    "exceptions",
-    "delay",
-    "backoff",
-    "sleep",
-    "wait",
-    "function",
-    "func",
-    "fn",
-    "maxsize",
-    "key",
-    "cache",
-)
-KEYWORDS = dict.fromkeys((*NAMES, "args", "kwargs"), 1)
-LOOKS = ("__name__", "__qualname__", "__doc__", "__module__", "version", "__wrapped__", "signature")
-WRONG = {
-    "times=0": ("times", 0),
-    "times=-1": ("times", -1),
-    "delay=-1": ("delay", -1.0),
-    "backoff=-1": ("backoff", -1.0),
-}
-TABLES = ("at", "runs", "info", "pair", "look", "wrong", "both", "kind", "once")
+BOTH = "raises v,raises k,raises t,after v,list,dict,keyword list,equal,equal keyword,returns n,returns 0,object"
+KEYWORDS = "times exceptions delay backoff sleep wait function func fn maxsize key cache args kwargs"
+LOOKS = ("__name__", "__qualname__", "__doc__", "__module__", "version", "__wrapped__")
+WRONG = {"0 times": {"times": 0}, "times": {"times": -1}, "delay": {"delay": -1.0}, "backoff": {"backoff": -1.0}, "size": {}}  # fmt: skip
 
 
 def cases(rng):
-    def drawn():
-        return {"number": int(randint(rng, 1, 10**9, 1)), "delay": 0.001 / (1 + float(randn(rng, 1)) ** 2)}
+    def some(of, see, says, names, **more):
+        for name in names:
+            drawn = {"number": int(randint(rng, 1, 10**9, 1)), "delay": 0.001 / (1 + float(randn(rng, 1)) ** 2)}
+            yield Case(says.format(of, name), of=of, see=see, at=name, **drawn, **more)
 
-    for name in RETRY:
-        for shown in ("calls", "waits", "end"):
-            yield Case(f"{name}: {shown}", of="retry", at=name, show=shown, **drawn())
+    for shown in ("calls", "waits", "end"):
+        yield from some("retry", "retry", f"{{1}}: {shown}", RETRY, show=shown)
     for of, names in ONCE.items():
-        yield from (Case(f"{of}: {name}", of=of, once=name, **drawn()) for name in [*names.split(), "decorating"])
-        yield from (Case(f"{of}: looks like {name}", of=of, look=name) for name in LOOKS)
-        if of != "retry":
-            yield from (Case(f"{of}: {name}", of=of, both=name, **drawn()) for name in BOTH)
-            yield from (Case(f"{of}: differs in {name}", of=of, pair=name, **drawn()) for name in PAIRS)
-    yield from (Case(f"instances: {name}", of="cached_method", kind=name, **drawn()) for name in KINDS)
-    yield from (Case(f"runs: {name}", of="lru_cache", runs=name, **drawn()) for name in RUNS)
-    for name in INFOS:
-        fields = ("hits", "misses", "maxsize", "currsize")
-        yield from (Case(f"info: {name}, {field}", of="lru_cache", info=name, field=field) for field in fields)
-    yield from (Case(f"wrong {name}", of="retry", wrong=name) for name in WRONG)
-    yield Case("wrong size", of="lru_cache", wrong="size")
+        yield from some(of, "once", "{}: {}", names.split())
+        yield from some(of, "look", "{}: looks like {}", LOOKS)
+    for of in list(ONCE)[1:]:
+        yield from some(of, "both", "{}: {}", BOTH.split(","))
+        yield from some(of, "pair", "{}: differs in {}", PAIRS)
+    yield from some("cached_method", "kind", "instances: {1}", KINDS)
+    yield from some("lru_cache", "runs", "runs: {1}", RUNS, field="")
+    for field in ("hits", "misses", "maxsize", "currsize"):
+        yield from some("lru_cache", "runs", f"info: {{1}}, {field}", INFOS, field=field)
+    for name in WRONG:
+        yield from some("lru_cache" if name == "size" else "retry", "wrong", "wrong {1}", [name])
 
 
 def run(kata, case):
-    kind = next(key for key in TABLES if hasattr(case, key))
     gc.freeze()  # so that a collection has little to look at
+    gc.disable()
     try:
-        return {"evidence": globals()[f"see_{kind}"](kata, case, getattr(case, kind))}
+        return {"evidence": globals()[f"see_{case.see}"](kata, case, case.at)}
     finally:
+        gc.enable()
         gc.unfreeze()
 
 
 def ending(call, errors=()):
-    """What came out: the result, or which of the errors."""
+    """What came out: the result, or which of the errors (or of the classes of errors)."""
     try:
         result = call()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        return ["raised", next((number for number, own in enumerate(errors) if own is error), "another")]
+        return ["raised", next((number for number, own in enumerate(errors) if own in (error, type(error))), "another")]
     return ["returned", result if isinstance(result, int | str | list | None) else type(result).__name__]
 
 
 def planned(plan, number):
     """(function, calls, errors): each call does what its letter says, later ones return -1."""
-    calls, results, errors = [], {"r": number, "n": None, "0": 0}, [ERRORS.get(letter, V)(letter) for letter in plan]
+    calls, results, errors = (
+        [],
+        {"r": number, "n": None, "0": 0},
+        [ERRORS.get(letter, ValueError)(letter) for letter in plan],
+    )
 
     def function(*args, **kwargs):
         calls.append([list(args), kwargs])
@@ -140,235 +125,137 @@ def planned(plan, number):
     return function, calls, errors
 
 
-def keeping(kata, of, function):
-    if of == "lru_cache":
-        return kata.lru_cache(8)(function)
-    return type("Holder", (), {"m": kata.cached_method(lambda self, /, *args, **kwargs: function(*args, **kwargs))})().m
-
-
-def see_at(kata, case, name):
-    plan, times, listed, count = RETRY[name]
-    (function, calls, errors), waits = planned(plan, case.number), []
-    options = {} if listed is None else {"exceptions": listed}
-    decorate = kata.retry(times, delay=case.delay, sleep=waits.append, **options)
-    made = []
-    ends = [ending(lambda: made.append(decorate(function)))]
-    ends += [ending(wrapper, errors) for wrapper in made * count]
-    return {"calls": len(calls), "waits": [float(wait) for wait in waits if wait], "end": ends[-1]}[case.show]
-
-
-def played(kata, size, keys, number=0):
-    """(function, which calls ran it)"""
-    ran = []
-
-    def function(key):
-        ran.append(key)
-        return number if key != "!" else [][0]
-
-    wrapper = (kata.lru_cache() if size == 128 else kata.lru_cache(size))(function)
-    seen = ""
-    for key in keys:
-        ran.clear()
-        wrapper.cache_clear() if key == "-" else ending(lambda key=key: wrapper(key))
-        seen += key if ran or key == "-" else "."
-    return wrapper, seen
-
-
-def see_runs(kata, case, name):
-    return played(kata, *RUNS[name], case.number)[1]
-
-
-def see_info(kata, case, name):
-    return getattr(played(kata, *INFOS[name])[0].cache_info(), case.field)
-
-
-def see_pair(kata, case, name):
-    def function(*args, **kwargs):
-        return f"{args} {sorted(kwargs.items())} {sum(isinstance(a, int) and a for a in args) + case.number}"
-
-    function = keeping(kata, case.of, function)
-    one, first, two, second = PAIRS[name]
-    return [ending(lambda: function(*one, **first)), ending(lambda: function(*two, **second))]
-
-
-def subject(self, number: int, *rest: float, scale: float = 1.5, **options: str) -> str:
-    """Text."""
-
-
-subject.version = 3
-
-
 def decorated(kata, of, function):
     return (kata.cached_method if of == "cached_method" else getattr(kata, of)(3))(function)
 
 
+def holder(number, **attributes):
+    return type("Holder", (), {"__init__": lambda self, n=number: vars(self).update(number=n), **attributes})
+
+
+def keeping(kata, of, function):
+    if of == "lru_cache":
+        return kata.lru_cache(8)(function)
+    return holder(0, m=kata.cached_method(lambda self, /, *args, **kwargs: function(*args, **kwargs)))().m
+
+
+def see_retry(kata, case, name):
+    plan, times, listed, called = f"{RETRY[name]} a".split()[:4]
+    (function, calls, errors), waits, made = planned(plan, case.number), [], {}
+    options = {"delay": case.delay} | OPTIONS.get(name, {})
+    options |= {} if listed == "*" else {"exceptions": tuple(ERRORS[one] for one in listed if one in ERRORS)}
+    decorate = kata.retry(int(times), sleep=waits.append, **options)
+    ends = [ending(lambda: made.update({key: decorate(function) for key in set(called)}))]
+    ends += [ending(made[key], errors) for key in called if made]
+    return {
+        "calls": len(calls) if len(calls) < 100 else "hundreds",
+        "waits": [float(wait) for wait in waits if wait],
+        "end": ends[-1],
+    }[case.show]
+
+
+def see_runs(kata, case, name):
+    """Which calls ran the function, and which failed; or a field of cache_info() after them."""
+    size, keys = (INFOS if case.field else RUNS)[name]
+    ran, seen = [], ""
+    decorate = kata.lru_cache() if size == 128 else kata.lru_cache(size)
+    wrapper = decorate(lambda key: ran.append(key) or (case.number if key != "!" else [][0]))
+    for key in keys:
+        ran.clear()
+        end = ending(wrapper.cache_clear if key == "-" else partial(wrapper, key))
+        seen += (key if ran or key == "-" else ".") + ("?" if end[0] == "raised" and key != "!" else "")
+    return getattr(wrapper.cache_info(), case.field) if case.field else seen
+
+
+def see_pair(kata, case, name):
+    text = f"{case.number} {{}} {{}} {{}}".format
+    function = keeping(
+        kata, case.of, lambda *a, **k: text(a, sorted(k.items()), [x.real for x in a if isinstance(x, Key)])
+    )
+    one, first, two, second = PAIRS[name]
+    return [ending(partial(function, *one, **first)), ending(partial(function, *two, **second))]
+
+
 def see_look(kata, case, name):
+    def subject(self, number: int, *rest: float, scale: float = 1.5, **options: str) -> str:
+        """Text."""
+
+    subject.version = 3
     wrapper = type("Holder", (), {"m": decorated(kata, case.of, subject)}).m
-    if name == "signature":
-        return str(inspect.signature(wrapper)) == str(inspect.signature(subject))
     return getattr(wrapper, name, None) == (subject if name == "__wrapped__" else getattr(subject, name))
 
 
 def see_wrong(kata, case, name):
-    function, _, _ = planned("r", 1)
-    options = {"times": 3} | dict([WRONG.get(name, ("times", 3))])
     try:
-        function = (kata.lru_cache(-1) if name == "size" else kata.retry(**options))(function)
+        decorate = kata.lru_cache(-1) if name == "size" else kata.retry(**{"times": 3} | WRONG[name])
+        return ["not refused", ending(decorate(planned("r", 1)[0]))[0]]
     except ValueError:
         return "refused"
-    return ["not refused", ending(function)[0]]
 
 
 def see_both(kata, case, name):
-    """What both caches do."""
-    does, _, plan = name.partition(" ")
-    if does in ("raises", "after", "returns"):
-        function, calls, errors = planned(plan + "rr", case.number)
-        function = keeping(kata, case.of, function)
-        ends = [ending(lambda: function(1), errors) for _ in range(2)]
-        return [ends[0], len(calls)] if does == "returns" else ends[does == "after"]
-    function, calls, _ = planned("rrrr", case.number)
-    function = keeping(kata, case.of, function)
-    if name in ("list", "dict", "keyword list"):
-        arguments = {"list": (([1],), {}), "dict": (({},), {}), "keyword list": ((1,), {"k": [1]})}[name]
-        try:
-            function(*arguments[0], **arguments[1])
-        except TypeError:
-            return ["TypeError", len(calls)]
-        return ["returned", len(calls)]
     if name == "object":
         function = keeping(kata, case.of, lambda x: [x])
         return function(1) is function(1)
+    does, _, plan = name.partition(" ")
+    function, calls, errors = planned("rrr" if does in ("equal", "keyword") else plan + "rr", case.number)
+    function, ends = keeping(kata, case.of, function), []
+    bad = {"list": [1], "dict": {}}.get(name.split()[-1])
     for _ in range(2):
-        key = (case.number, f"{case.number} made anew")
-        function(key) if does == "equal" and not plan else function(1, k=key)
-    return len(calls)
+        key = (case.number, f"{case.number} made anew") if bad is None else bad
+        call = partial(function, 1, k=key) if "keyword" in name else partial(function, key)
+        ends.append(ending(call, errors if bad is None else [TypeError]))
+    return ends[does == "after"] if does in ("raises", "after") else [ends[0], len(calls)]
 
 
 def see_kind(kata, case, name):
-    """Two instances with the same argument, twice each; and how often the method ran."""
-    ran = []
-    made = kata.cached_method(lambda self, x: ran.append(0) or self.__dict__["number"] + x)
-    kind = type(name, (), {"m": made, **KINDS[name]})
-    instances = [kind(), kind()]
-    for number, instance in enumerate(instances):
-        instance.__dict__["number"] = case.number + number
-    return [[ending(lambda instance=instance: instance.m(5)) for instance in instances * 2], len(ran)]
+    kind = holder(0, m=kata.cached_method(lambda self, x: self.__dict__["number"] + x), **KINDS[name])
+    instances = [kind(case.number), kind(case.number + 1)]
+    return [ending(lambda one=one: one.m(5)) for one in instances]
 
 
 def see_once(kata, case, name):
+    function, calls, errors = planned("vv" if name == "traceback" else "vr", case.number)
     if name == "decorating":
-        function, calls, _ = planned("", 0)
         decorated(kata, case.of, function)
         return len(calls)
-    return globals()[f"once_{case.of}"](kata, case, name)
-
-
-class Key:
-    work = 0
-
-    def __init__(self, number):
-        self.number = number
-
-    def __hash__(self):
-        Key.work += 1
-        return self.number
-
-    def __eq__(self, other):
-        Key.work += 1
-        return self.number == other.number
-
-
-class Thing:
-    pass
-
-
-def lean(kata, function):
-    """Whether a call among many takes little work."""
-    keys = [Key(number) for number in range(300)]
-    keys += keys[::-1]
-    Key.work = 0
-    try:
-        expect_lines(lambda: [function(key) for key in keys], kata, 60 * len(keys), what="")
-    except Wrong:
-        return False
-    return Key.work <= 24 * len(keys)
-
-
-def bound(decorate, number):
-    kind = type("Holder", (), {"m": decorate(lambda self, x: self.number + x), "number": number})
-    return [ending(lambda: kind().m(5)), ending(lambda: kind.m(kind(), 5))]
-
-
-def once_retry(kata, case, name):
-    waits, decorate = [], kata.retry(3, (V,), sleep=(lambda _: None))
-    function, calls, errors = planned("vr", case.number)
     if name == "method":
-        return bound(decorate, case.number)
-    if name == "functions":
-        decorate = kata.retry(3, (V,), delay=case.delay, sleep=waits.append)
-        ends = [ending(decorate(planned("vvr", case.number + n)[0])) for n in (0, 1)]
-        return [*ends, [float(wait) for wait in waits]]
+        kind = holder(case.number, m=decorated(kata, case.of, lambda self, x: self.number + x))
+        return [ending(lambda: kind().m(5)), ending(lambda: kind.m(kind(), 5))]
+    if name == "keywords":
+        function = decorated(kata, case.of, lambda first, /, **kwargs: len(kwargs))
+        return ending(partial(function, Key(1), **dict.fromkeys(KEYWORDS.split())))
     if name == "arguments":
-        return [ending(lambda: decorate(function)(1, case.number, k=2), errors), calls]
-    if name == "keywords":
-        ending(lambda: decorate(function)(**KEYWORDS))
-        return [len(keywords) == len(KEYWORDS) for _, keywords in calls[:1]]
-    if name == "traceback":
-
-        def culprit():
-            calls.append(0)
-            if len(calls) < 40:
-                raise V
-
-        try:
-            kata.retry(2, sleep=waits.append)(culprit)()
-        except V as error:
-            return "culprit" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    if name == "thousands":
-        function, calls, errors = planned("v" * 1500, 0)
-        end = ending(kata.retry(1500, sleep=waits.append)(function), errors)
-        return [end, len(calls), [float(wait) for wait in waits if wait]]
-    arguments = {"backoff": {"delay": case.delay, "backoff": 3.0}, "delays": {}}[name]
-    end = ending(kata.retry(4, sleep=waits.append, **arguments)(planned("vvvr", case.number)[0]))
-    return [end, [float(wait) for wait in waits if wait]]
+        return [ending(partial(kata.retry(2)(function), 1, case.number, k=2), errors), calls]
+    if name != "traceback":
+        return globals()[f"once_{case.of}"](kata, case.number, name, calls)
+    try:
+        kata.retry(2)(function)()
+    except ValueError as error:
+        return traceback.extract_tb(error.__traceback__)[-1].filename == function.__code__.co_filename
 
 
-def once_lru_cache(kata, case, name):
-    number, sizes, ran = case.number, [], []
-    if name == "method":
-        return bound(kata.lru_cache(4), number)
-    if name == "keywords":
-        return ending(lambda: kata.lru_cache(4)(lambda **kwargs: len(kwargs))(**KEYWORDS))
-    if name in ("functions", "others"):
-        decorate = kata.lru_cache(4)
-        one = decorate(lambda x: number)
-        two = (decorate if name == "functions" else kata.lru_cache(4))(lambda x: number + 1)
-        return [ending(lambda: one(1)), ending(lambda: two(1)), *two.cache_info()]
-    if name in ("recursion", "size"):
+def takes_little_work(kata, function):
+    keys = [Key(number) for number in (*range(300), *range(299, -1, -1))]
+    Key.work = 0
+    end = ending(lambda: expect_lines(lambda: [function(key) for key in keys], kata, 60 * len(keys), what=""))
+    return end[0] == "returned" and Key.work <= 24 * len(keys)
 
-        def inner(n):
-            sizes.append(wrapper.cache_info().currsize)
-            return number if n < 2 else wrapper(n - 1) + (wrapper(n - 2) if name == "recursion" else 0)
 
-        wrapper = kata.lru_cache(None if name == "recursion" else 3)(inner)
-        end = ending(lambda: wrapper(12))
-        sizes.append(wrapper.cache_info().currsize)
-        return [end, *wrapper.cache_info()] if name == "recursion" else max(sizes) <= 3
+def once_lru_cache(kata, number, name, calls):
+    if name == "functions":
+        one, two = map(kata.lru_cache(4), (lambda x: number, lambda x: number + 1))
+        return [ending(partial(one, 1)), ending(partial(two, 1)), *two.cache_info()]
+    if name == "recursion":
+        wrapper = kata.lru_cache(3)(lambda n: calls.append(wrapper.cache_info().currsize) or (n and wrapper(n - 1)))
+        ending(partial(wrapper, 12))
+        return max([*calls, wrapper.cache_info().currsize]) <= 3
     if name == "inner":
-
-        def again(key):
-            ran.append(key)
-            return wrapper(key) if ran == ["A", "B"] else number
-
-        wrapper = kata.lru_cache(2)(again)
-        return [ending(lambda key=key: wrapper(key)) for key in "ABAB"] + [len(ran)]
-    if name == "attributes":
-        wrapper = kata.lru_cache(4)(lambda x: number)
-        return [callable(getattr(wrapper, name, None)) for name in ("cache_info", "cache_clear")]
+        wrapper = kata.lru_cache(2)(lambda key: calls.append(key) or (wrapper(key) if calls == ["A", "B"] else number))
+        return [ending(partial(wrapper, key)) for key in "ABAB"] + [len(calls)]
     if name == "hashes":
-        return [lean(kata, kata.lru_cache(size)(lambda key: 0)) for size in (200, 400)]
-    things = [Thing() for _ in range(3)]
+        return [takes_little_work(kata, kata.lru_cache(size)(lambda key: 0)) for size in (200, 400)]
+    things = [Key(number) for number in range(3)]
     references = list(map(weakref.ref, things))
     wrapper = kata.lru_cache(2)(lambda key: things.pop() if name != "key" else 0)
     for number in range(3):
@@ -379,56 +266,35 @@ def once_lru_cache(kata, case, name):
     return sum(reference() is not None for reference in references)
 
 
-def once_cached_method(kata, case, name):
-    cached, number = kata.cached_method, case.number
+def once_cached_method(kata, number, name, calls):
+    def named_m(get):
+        def m(self, x):
+            return get(self, x)
 
-    def m(self, x):
-        return self.number + x
+        return m
 
-    def n(self, x):
-        return -x
-
-    kind = type("Holder", (), {"m": cached(m), "n": cached(n), "number": number})
-    if name == "instances":
-        one, two = kind(), kind()
-        two.number = number + 1
-        return [ending(lambda one=one: one.m(5)) for one in (one, two, one, two)]
+    cached = kata.cached_method
+    kind = holder(number, m=cached(named_m(lambda self, x: self.number + x)), n=cached(lambda self, x: -x))
+    one = kind()
     if name == "methods":
-        one = kind()
         return [ending(lambda: one.m(5)), ending(lambda: one.n(5)), ending(lambda: one.m(5))]
-    if name in ("super", "subclass"):
-
-        def under_m(self, x):
-            return 2 * super(under, self).m(x)
-
-        under_m.__name__ = "m"
-        under = type("Under", (kind,), {"m": cached(under_m)} if name == "super" else {})
-        one, two = under(), under()
-        two.number = number + 1
-        return [ending(lambda one=one: one.m(5)) for one in (one, two, one)] + [ending(lambda: kind.m(one, 5))]
-    if name == "class":
-        one = kind()
-        return [ending(lambda: kind.m(one, 5)), ending(lambda: one.m(5))]
+    if name in ("super", "qualname"):
+        over = named_m(lambda self, x: 2 * super(under, self).m(x))
+        over.__qualname__ += "" if name == "qualname" else " of Under"
+        under = type("Under", (kind,), {"m": cached(over)})
+        one = under()
+        return [ending(lambda: one.m(5)), ending(lambda: kind.m(one, 5))]
     if name == "address":
-        ends = []
-        for turn in range(20):
-            one = kind()
-            one.__dict__["number"] = number + turn
-            ends.append(ending(lambda one=one: one.m(5)))
-            del one
-        return ends
+        return [ending(lambda n=n: kind(n).m(5)) for n in range(number, number + 20)]
     if name == "hashes":
-        return lean(kata, type("Holder", (), {"m": cached(lambda self, key: 0)})().m)
-    slots = {"__slots__": ("__dict__",)} if name == "slots" else {}
-    one = type("Held", (), {"m": cached(lambda self, x: 0), **slots})()
-    one.held = Thing()
+        one = holder(0, m=cached(lambda self, key: calls.append(key)))()
+        return [takes_little_work(kata, one.m), len(calls) == 300]
+    kind = holder(0, m=cached(lambda self, x: 0), **({"__slots__": ("__dict__",)} if name == "slots" else {}))
+    one = kind()
+    one.held = Key(0)
     reference = weakref.ref(one.held)
-    gc.disable()
-    try:
-        end = ending(lambda: one.m(1))
-        del one
-        if name == "collected":
-            gc.collect()
-        return [end, reference() is None]
-    finally:
-        gc.enable()
+    end = ending(lambda: one.m(1))
+    del one
+    if name == "collected":
+        gc.collect()
+    return [end, reference() is None]

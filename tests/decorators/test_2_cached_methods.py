@@ -41,17 +41,27 @@ class Slotted:
         self.number = number
 
 
+class Answering(Same):
+    """Answers for every attribute that it lacks. A place for the results that is asked for so seems to be there."""
+
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name):
+        return f"no {name}"
+
+
 HINTS = {
     Same: "self is no part of a key: an instance need not be hashable",
     SameHash: "equal instances are not the same one: put the results into the instance's own __dict__",
     Frozen: "vars(self)[...] = ... is no assignment to an attribute",
+    Answering: "look into vars(self), and not for an attribute: a class with __getattr__ may have an answer",
     Slotted: "vars(self), and no weak references",
 }
 
 
 @pytest.mark.parametrize("kind", HINTS, ids=lambda kind: kind.__name__)
 def test_instances_need_only_a_dict(kind):
-    """Not hashable, all equal, frozen, with slots."""
+    """Not hashable, all equal, frozen, with slots, with an answer for every attribute."""
     run = []
     made = method(lambda self, x: run.append(0) or (self.number, x))
     slots = {"__slots__": ()} if kind is Slotted else {}
@@ -90,6 +100,34 @@ def test_methods_share_no_results():
         expect_result(lambda: derived.one(1), "derived, one 1", "derived.one(1), which calls super().one(1),", hint)
         expect_result(lambda: derived.two(1), "two 1", "derived.two(1)", hint)
         expect_result(lambda: Base.one(derived, 1), "one 1", "Base.one(derived, 1)", hint)
+
+
+def test_methods_of_one_qualified_name_share_no_results():
+    """Two classes that one function makes have methods that are called the same."""
+
+    def made(base, number):
+        class Made(base):
+            @method
+            def one(self, x):
+                return [number, *(super().one(x) if number else [])]
+
+        return Made
+
+    base = made(object, 0)
+    instance = made(base, 1)()
+    hint = "not even __module__ and __qualname__ are enough: a key that belongs to this one wrapper"
+    for _ in range(2):
+        expect_result(lambda: instance.one(5), [1, 0], "one(5), which calls super().one(5),", hint)
+        expect_result(lambda: base.one(instance, 5), [0], "Base.one(instance, 5), after instance.one(5),", hint)
+
+
+def test_all_results_of_a_method_are_kept():
+    """There is no limit."""
+    run = []
+    instance = type("Holder", (), {"m": method(lambda self, x: run.append(x) or x)})()
+    for x in (*range(1100), *range(1100)):
+        expect_result(lambda x=x: instance.m(x), x, f"m({x})")
+    expect_count(run, 1100, "m(0) ... m(1099), twice,", "results of a method are kept without a limit")
 
 
 def test_a_method_can_be_called_through_its_class():

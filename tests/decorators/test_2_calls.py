@@ -171,6 +171,10 @@ def test_a_call_that_raises_removes_no_entry():
         runs(function, calls, "AB"), "..", what="after A, B and two calls that raised, A and B (. is a hit)", hint=hint
     )
     expect_info(function, 2, 4, 2, 2, "A, B, two calls that raised, A, B", "a call that is no hit is a miss")
+    function = cached(planned(*failures(2), TOO_MANY)[0], 3)
+    for key in "AB":
+        ending(lambda key=key: function(key))
+    expect_info(function, 0, 2, 3, 0, "two calls that raised", "currsize is the number of entries, not that of misses")
 
 
 def test_no_limit_with_none():
