@@ -147,11 +147,8 @@ def see_retry(kata, case, name):
     decorate = kata.retry(int(times), sleep=waits.append, **options)
     ends = [ending(lambda: made.update({key: decorate(function) for key in set(called)}))]
     ends += [ending(made[key], errors) for key in called if made]
-    return {
-        "calls": len(calls) if len(calls) < 100 else "hundreds",
-        "waits": [float(wait) for wait in waits if wait],
-        "end": ends[-1],
-    }[case.show]
+    count = len(calls) if len(calls) < 100 else (len(calls) > 1000) + (len(calls) > 1499)  # not how deep a stack can be
+    return {"calls": count, "waits": [float(wait) for wait in waits if wait], "end": ends[-1]}[case.show]
 
 
 def see_runs(kata, case, name):
