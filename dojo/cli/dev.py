@@ -251,25 +251,28 @@ def notebooks(ctx: click.Context, check: bool, pictures: bool) -> None:
 
 
 @dev.command()
-@click.argument("names", nargs=-1, metavar="[trainer] [KATA]...", shell_complete=complete_kata)
+@click.argument("names", nargs=-1, metavar="[trainer] [pages] [KATA]...", shell_complete=complete_kata)
 @click.option("--lang", "code", type=click.Choice([*language.LANGUAGES][1:]), default="zh", show_default=True)
 @click.pass_context
 def translate(ctx: click.Context, names: tuple[str, ...], code: str) -> None:
     """What is not translated yet, and the files to fill in.
 
     With KATA, its files of translations get what they lack, as empty texts; nothing that is there is lost. With
-    `trainer`, so does the catalogue of the trainer's own sentences. Without, a table of everything.
+    `trainer`, so does the catalogue of the trainer's own sentences. With `pages`, the translated pages are marked as
+    saying what their English says now. Without, a table of everything.
     """
-    from dojo.authoring import sentences, translations
+    from dojo.authoring import sentences, translated_pages, translations
 
     checkout = find_checkout()
     catalog = load_catalog(checkout)
     texts = [*help_texts(ctx.find_root().command)]
-    katas = [catalog.find(name) for name in names if name != "trainer"]
+    katas = [catalog.find(name) for name in names if name not in ("trainer", "pages")]
     written = [path for kata in katas for path in translations.update(checkout, kata, code)]
     written += sentences.update(code, texts) if "trainer" in names else []
+    written += translated_pages.mark(checkout, code) if "pages" in names else []
     for path in written:
         click.echo(f"{checkout.shown(path)} written.")
     rows = translations.coverage(checkout, katas if names else catalog.katas, code)
     rows += [sentences.coverage(code, texts)] if not names or "trainer" in names else []
+    rows += translated_pages.coverage(checkout, code) if not names or "pages" in names else []
     dev_tables.translation_table(tables.console(), rows)

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from dojo.authoring import sentences, translations
+from dojo.authoring import sentences, translated_pages, translations
 from dojo.core import language
 from dojo.core.catalog import load_catalog
 from dojo.core.paths import find_checkout
@@ -103,3 +103,31 @@ def test_every_translation_in_the_repository_can_be_read():
     for file in find_checkout().root.glob("tests/*/*.??.toml"):
         texts = tomllib.loads(file.read_text(encoding="utf-8"))["text"]
         assert all(set(entry) == {"en", file.suffixes[0][1:]} for entry in texts), file
+
+
+# Pages
+
+
+def test_a_page_is_missing_current_or_older(checkout):
+    """Tables and figures that a command writes do not count. Another pack has no such pages."""
+    assert translated_pages.coverage(checkout, "zh") == []
+    english, chinese = checkout.root / "README.md", checkout.root / "README.zh.md"
+    figures = "<!-- figures: written by kata dev verify --write -->\n{}\n<!-- figures: end -->\n"
+    english.write_text(f"# Katas\n{figures.format(3)}")
+
+    def row():
+        (only,) = translated_pages.coverage(checkout, "zh")
+        return only.translated, only.older
+
+    assert row() == (0, 0)
+    chinese.write_text("# \u9898\n", encoding="utf-8")
+    assert row() == (1, 1)
+    assert translated_pages.mark(checkout, "zh") == [chinese]
+    assert row() == (1, 0)
+    english.write_text(f"# Katas\n{figures.format(4)}")
+    assert row() == (1, 0)
+    english.write_text("# Katas and more\n")
+    assert row() == (1, 1)
+    translated_pages.mark(checkout, "zh")
+    assert chinese.read_text(encoding="utf-8").count("\n") == 2
+    assert translated_pages.mark(checkout, "zh") == []
