@@ -86,12 +86,12 @@ def test_what_gettext_reads_is_what_was_translated(code):
 
 @pytest.mark.parametrize("code", [code for code in language.LANGUAGES if code != language.ENGLISH])
 def test_a_translated_sentence_has_the_values_of_its_english(code):
-    """A name too many would raise KeyError before a learner."""
+    """A name that the English lacks would raise KeyError before a learner; one may be left out."""
     for message in sentences.read(code):
         if message.id and all([*message.string]):
             english = message.id if isinstance(message.id, str) else message.id[1]
             said = message.string if isinstance(message.string, str) else message.string[0]
-            assert fields(said) == fields(english), english
+            assert fields(said) <= fields(english), english
 
 
 def fields(text):
