@@ -31,9 +31,9 @@ RETRY = {  # outcomes of the function's calls, times, exceptions ("*": not given
     "success": "r 3 v", "one failure": "vr 3 v", "two failures": "vvr 4 v", "last try": "vvr 3 v", "failures": "vvvvv 3 v", "once": "vvv 1 v",
     "not listed": "kr 3 v", "none": "vr 3 ()", "not listed later": "vkr 4 v", "second listed": "kr 3 vk", "subclass": "kr 3 l", "base": "lr 3 k",
     "default": "kr 3 *", "Ctrl-C": "ir 3 *", "exit": "sr 3 *", "None": "nr 3 v", "zero": "0r 3 v", "again": "vvrvvr 3 v aa",
-    "after failures": "vvvr 2 v aa", "two functions": "vvrvvr 3 v ab", "backoff": "vvvr 4 v", "thousands": "v" * 1500 + " 1500 v",
+    "after failures": "vvvr 2 v aa", "two functions": "vvrvvr 3 v ab", "backoff": "vvvr 4 v", "halved": "vvvr 4 v", "no backoff": "vvvr 4 v", "thousands": "v" * 1500 + " 1500 v",
 }  # fmt: skip
-OPTIONS = {"backoff": {"backoff": 3.0}, "thousands": {"delay": 0.0}}
+OPTIONS = {"backoff": {"backoff": 3.0}, "halved": {"backoff": 0.5}, "no backoff": {"backoff": 0.0}, "thousands": {"delay": 0.0}}  # fmt: skip
 MANY = "".join(map(chr, range(200, 500)))
 RUNS = {  # size of the cache, calls: "!" raises, "-" is cache_clear()
     "repeated": (4, "AA"), "order": (2, "ABACAB"), "over": (2, "ABCA"), "second": (3, "ABCDC"), "often": (2, "AAABCA"), "one": (1, "AABA"),
@@ -144,8 +144,8 @@ def see_retry(kata, case, name):
     (function, calls, errors), waits, made = planned(plan, case.number), [], {}
     options = {"delay": case.delay} | OPTIONS.get(name, {})
     options |= {} if listed == "*" else {"exceptions": tuple(ERRORS[one] for one in listed if one in ERRORS)}
-    decorate = kata.retry(int(times), sleep=waits.append, **options)
-    ends = [ending(lambda: made.update({key: decorate(function) for key in set(called)}))]
+    start = partial(kata.retry, int(times), sleep=waits.append, **options)
+    ends = [ending(lambda: made.update({key: make(function) for make in [start()] for key in set(called)}))]
     ends += [ending(made[key], errors) for key in called if made]
     count = len(calls) if len(calls) < 100 else (len(calls) > 1000) + (len(calls) > 1499)  # not how deep a stack can be
     return {"calls": count, "waits": [float(wait) for wait in waits if wait], "end": ends[-1]}[case.show]
