@@ -199,7 +199,7 @@ class Captioner(nn.Module):
         return self.gpt.head(self.gpt.norm(x))
 
 
-def learn(code=image_tokens, steps=150, rows=32):
+def learn(code=image_tokens, steps=200, rows=32):
     """A captioner that has learned with the code, and the loss of each step."""
     torch.manual_seed(0)
     model, features = Captioner(code), code.select_features(states)
@@ -220,7 +220,7 @@ def learn(code=image_tokens, steps=150, rows=32):
     return model, small_captioner.fit(model, loss_of, steps, rate=6e-3, weight_decay=0.01)
 
 
-model, losses = learn(steps=300)
+model, losses = learn()
 
 # %% [markdown]
 # What would a captioner lose that never looks at a picture? The other words follow from the text, so it loses only at the
@@ -286,16 +286,22 @@ right = table["right"]
 print("one picture: at least 80 % right:", right["one"] >= 0.8)
 print("two pictures: at least 75 % right on each side:", min(right["left"], right["right"]) >= 0.75)
 print("the larger: at least 55 % right, where `nine` every time has 19 %:", right["larger"] >= 0.55)
-print("blank: one name for all:", len(caption(model, "one", paper).unique()) == 1)
-print("blank, and another picture: at most 20 % right of one or two:", all(
-    table[name][question] <= 0.2 for name in ("blank pictures", "other pictures") for question in ("one", "left", "right")
-))
-print("another picture: it says what it sees, as often as above:", bool(
-    (of_others == unseen.labels.roll(1)).float().mean() >= 0.8
-))
-print("left and right exchanged: so are the names:", bool(
-    (crossed == unseen.labels[pairs].flip(1)).float().mean() >= 0.75
-))
+print(
+    "blank, and another picture: at most 20 % right of one or two:",
+    all(
+        table[name][question] <= 0.2
+        for name in ("blank pictures", "other pictures")
+        for question in ("one", "left", "right")
+    ),
+)
+print(
+    "another picture: it says what it sees, as often as above:",
+    bool((of_others == unseen.labels.roll(1)).float().mean() >= 0.8),
+)
+print(
+    "left and right exchanged: so are the names:",
+    bool((crossed == unseen.labels[pairs].flip(1)).float().mean() >= 0.75),
+)
 
 # %%
 small_captioner.draw_accuracies(table)
@@ -307,7 +313,10 @@ sides = unseen.images[shown]
 strips = torch.cat([sides[:, 0], blank_column, sides[:, 1]], -1)
 both = caption(model, "two", unseen_features[shown.flatten()])
 most = caption(model, "larger", unseen_features[shown.flatten()])
-names = [f"{DIGITS[a]} {DIGITS[b]}\nlarger: {DIGITS[c]}" for (a, b), c in zip(both.tolist(), most[:, 0].tolist(), strict=True)]
+names = [
+    f"{DIGITS[a]} {DIGITS[b]}\nlarger: {DIGITS[c]}"
+    for (a, b), c in zip(both.tolist(), most[:, 0].tolist(), strict=True)
+]
 digits = unseen.labels[shown]
 good = ((both == digits).all(1) & (most[:, 0] == digits.amax(1))).tolist()
 small_captioner.draw_captions(list(strips), names, good)
@@ -318,34 +327,178 @@ small_captioner.draw_captions(list(strips), names, good)
 #
 # ## Where it looks
 #
-# The attention of the place that writes a name, to the 32 tokens of both pictures. Drawn is the sum over the heads of the
-# block that looks at the pictures most, and the name below is what was written.
+# The attention of the place that writes a name, to the 32 tokens of both pictures, averaged over the heads. Drawn is the block
+# whose attention changes most from one name to the next. Below each picture is the name that was written.
 
 
 # %%
 @torch.no_grad()
-def looks(ids, features, images_per_row):
-    """The attention of the last place to the tokens of the pictures, averaged over heads [block, row, 2, 4, 4]."""
-    x, weights = model.embed(ids, features, images_per_row), []
-    identity = torch.eye(ids.shape[1])
+def looks(ids, features):
+    """The attention of the last place to the patches of its two pictures, [block, row, 2, 4, 4]."""
+    x, weights = model.embed(ids, features, [2] * len(ids)), []
+    identity = torch.eye(ids.shape[1]).expand(len(ids), HEADS, -1, -1)
     for block in model.gpt.blocks:
-        qkv = block.attention.qkv(block.norm1(x)).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        of_last = attention(qkv[0], qkv[1], identity.expand(*qkv.shape[1:3], -1, -1), causal=True)[:, :, -1].mean(1)
+        q, k, _ = block.attention.qkv(block.norm1(x)).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        of_last = attention(q, k, identity, causal=True)[:, :, -1].mean(1)  # [row, key]
         weights.append(torch.stack([row[at] for row, at in zip(of_last, ids == IMAGE, strict=True)]))
         x = block(x)
     return torch.stack(weights).unflatten(-1, (2, 4, 4))
 
 
-asked = pairs[:100].flatten()
-prompts = {kind: torch.tensor([tokens_of(kind, [TOKENS] * 2)] * 100) for kind in ("two", "larger")}
-both = caption(model, "two", unseen_features[asked])
-most = caption(model, "larger", unseen_features[asked])
-second = torch.cat([prompts["two"], both[:, :1] + ZERO], 1)
-at_words = {
-    'first name of "two"': looks(prompts["two"], unseen_features[asked], [2] * 100),
-    'second name of "two"': looks(second, unseen_features[asked], [2] * 100),
-    'name of "larger"': looks(prompts["larger"], unseen_features[asked], [2] * 100),
+# %%
+# NBVAL_CHECK_OUTPUT
+asked = unseen_features[pairs[:100].flatten()]
+two, larger = (torch.tensor([tokens_of(kind, [TOKENS] * 2)] * 100) for kind in ("two", "larger"))
+written = torch.cat([caption(model, "two", asked), caption(model, "larger", asked)], 1)
+places = {
+    'first name of "two"': looks(two, asked),
+    'second name of "two"': looks(torch.cat([two, written[:, :1] + ZERO], 1), asked),
+    'name of "larger"': looks(larger, asked),
 }
-on_left = {name: (weights[..., 0, :, :].sum((-1, -2)) / weights.sum((-1, -2, -3))).mean(1) for name, weights in at_words.items()}
-for name, share in on_left.items():
-    print(name, [f"{w:.2f}" for w in share.tolist()], at_words[name].sum((-1, -2, -3)).mean(1))
+to_left = torch.stack(
+    [  # of the weight on pictures [name, block]
+        (weights[:, :, 0].sum((2, 3)) / weights.sum((2, 3, 4))).mean(1) for weights in places.values()
+    ]
+)
+chosen = int((to_left[0] - to_left[1]).argmax())
+print("first name: at least 80 % of the weight on pictures is on the left one:", bool(to_left[0, chosen] >= 0.8))
+print("second name: at least 80 % is on the right one:", bool(to_left[1, chosen] <= 0.2))
+print("the larger: at least 25 % on each:", bool((to_left[2, chosen] - 0.5).abs() <= 0.25))
+
+# %%
+names = [[DIGITS[name] for name in row] for row in written[:3].tolist()]
+small_captioner.draw_looks(sides[:3], {name: weights[chosen, :3] for name, weights in places.items()}, names)
+for name, share in zip(places, to_left[:, chosen].tolist(), strict=True):
+    print(f"{name}: {100 * share:.0f} % on the left picture, block {chosen + 1}")
+
+# %% [markdown]
+# For each name the captioner reads one picture, and for the larger number both. It does not look at a stroke here or there:
+# the encoder's attention has already carried what it knows to all patches.
+#
+# ## Mistakes in a model that has learned
+#
+# The weights stay those of the right code, and other code runs them, as with a checkpoint that was downloaded. The questions
+# are asked in batches of 50 rows.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def run_by(name):
+    """The captioner that has learned above, run by the reference with this mistake."""
+    other = copy.copy(model)
+    other.code = planted("image_tokens", name)[0]
+    return other
+
+
+def encode_by(name):
+    """The hidden states of the unseen digits, with this mistake in the embedding and the weights of the right one."""
+    other = planted("vit_patches", name)[0].PatchEmbedding((8, 8), PATCH, 1, WIDE)
+    other.load_state_dict(embedding.state_dict())
+    mistaken = copy.deepcopy(encoder)
+    mistaken.embedding = other
+    with torch.no_grad():
+        return mistaken.hidden_states(unseen.images)
+
+
+table = {"right": right}
+for name in ("tokens column by column", "positions shifted"):
+    table[name] = accuracy(model, image_tokens.select_features(encode_by(name)))
+for name in ("last layer by default", "patches reversed"):
+    table[name] = accuracy(model, planted("image_tokens", name)[0].select_features(unseen_states))
+for name in (
+    "each run from the row's first token",
+    "pictures from the last to the first",
+    "the first pictures of all rows first",
+):
+    table[name] = accuracy(run_by(name))
+few = unseen_features[pairs[:40].flatten()]
+alone = {name: caption(run_by(name), "two", few, rows=1) for name in list(table)[-2:]}
+as_right = caption(model, "two", few, rows=1)
+with_class = planted("image_tokens", "class token kept")[0].select_features(unseen_states)[:1]
+try:
+    image_tokens.splice(
+        torch.zeros(1, 18, WIDE), torch.tensor([tokens_of("one", [TOKENS])]), [with_class[0]], [1], IMAGE
+    )
+    refused = False
+except ValueError:
+    refused = True
+for name in ("tokens column by column", "positions shifted"):
+    print(f"{name}: at most half right of one:", table[name]["one"] <= 0.5)
+last = table["last layer by default"]
+print("last layer by default: at least 5 points below right code:", last["one"] <= right["one"] - 0.05)
+print("patches reversed: at most 15 points below:", table["patches reversed"]["one"] >= right["one"] - 0.15)
+again = table["each run from the row's first token"]
+print("each run from the first token: right of two falls to at most 25 %:", again["right"] <= 0.25)
+print("... and left stays within 15 points:", abs(again["left"] - right["left"]) <= 0.15)
+exchanged, mixed = list(table.values())[-2:]
+print("last to first, in a batch: at most 25 % right of one:", exchanged["one"] <= 0.25)
+print(
+    "last to first, one row at a time: both names exchanged:",
+    bool((alone["pictures from the last to the first"] == unseen.labels[pairs[:40]].flip(1)).float().mean() >= 0.7),
+)
+print("first pictures first, in a batch: at most 25 % right of two:", max(mixed["left"], mixed["right"]) <= 0.25)
+print("... one is as with right code:", mixed["one"] == right["one"])
+print("... and so is each row by itself:", torch.equal(alone["the first pictures of all rows first"], as_right))
+print("class token kept: your splice refuses 17 tokens for 16 placeholders:", refused)
+
+# %%
+small_captioner.draw_accuracies(table)
+
+# %% [markdown]
+# - **Tokens column by column, positions shifted**: each patch gets the position of another one. The same code in training
+#   would be right by its own lights, and nothing would show it.
+# - **Last layer by default**: the last block was trained for its class token alone, and its patches are not those that the
+#   projector knows. The answers are worse, and not absurd. That makes it hard to find.
+# - **Patches reversed**: nearly nothing happens. Each token knows most of the picture, and the captioner mixes all of them.
+#   Questions about places in a picture would show it.
+# - **Each run from the row's first token**: the second picture of `two` is the first one again. In `larger` there is no text
+#   between the pictures, so that they are one run, and right.
+# - **Pictures from the last to the first**: with a row at a time, only left and right are exchanged, and `one` is right.
+# - **The first pictures of all rows first**: each row by itself is right, and so is a batch of rows with one picture each. A test
+#   needs two rows with two pictures.
+# - **Class token kept**: nothing to see. Your splice counts the tokens and raises ValueError.
+#
+# ## Mistakes in training
+#
+# Three captioners learn with a mistake in the reference, from the same rows and weights. Then right code asks them.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+curves, taught = {}, {"right": right}
+for name in ("the first pictures of all rows first", "labels kept", "the token after a picture as well"):
+    student, curves[name] = learn(planted("image_tokens", name)[0])
+    student.code = image_tokens
+    taught[name] = accuracy(student)
+ends = {name: sum(curve[-20:]) / 20 for name, curve in curves.items()}
+mixed, kept, after = ends
+print(
+    "first pictures first: the loss stops within 0.08 of the captioner's that does not look:",
+    abs(ends[mixed] - blind) < 0.08,
+)
+print("... and at most 25 % are right of one, of left and of right:", max(list(taught[mixed].values())[:3]) <= 0.25)
+print("labels kept: the loss is below a quarter of that:", ends[kept] < blind / 4)
+print("... and at most 25 % are right of one, of left and of right:", max(list(taught[kept].values())[:3]) <= 0.25)
+print(
+    "the token after a picture: at least 15 points below right code at one:",
+    taught[after]["one"] <= right["one"] - 0.15,
+)
+print("... and at least half right of left and of right:", min(taught[after]["left"], taught[after]["right"]) >= 0.5)
+
+# %%
+small_captioner.draw_curves(curves, losses, blind)
+small_captioner.draw_accuracies(taught)
+
+# %% [markdown]
+# - **The first pictures of all rows first**: in a batch most rows have pictures of other rows. There is nothing to learn from
+#   them, and the loss stays on the dotted line. This line is worth knowing before training.
+# - **Labels kept**: the loss falls far below the dotted line, and that means nothing. 80 of 91 labels are placeholders now, and
+#   a placeholder mostly follows a placeholder. In the time of this training the captioner has not begun to look. After a picture
+#   it writes `<image>`.
+# - **The token after a picture as well**: the names of `one` stand right after their picture, so none of them counts. What is
+#   right there was learned from `two` and `larger`. The loss has fewer names in it, and looks fine.
+#
+# ## Try it
+#
+# Plant "features detached in the splice" and train: the projector keeps its first, random weights. How much worse are the
+# answers, and why so little? Then let the encoder learn with "tokens column by column" and test with it, too. At last, train with
+# "class token kept": what does the class token know at the last layer but one?
