@@ -3,10 +3,11 @@
 #
 # A vision transformer from your parts learns to recognise handwritten digits. Then it is frozen. Your projector makes tokens
 # of its patches, your splice puts them between words, and a small GPT learns to answer questions about one picture or two.
-# That is LLaVA, a hundred thousand times smaller.
+# That is LLaVA's way, with 0.2 million parameters. LLaVA's language model can write before it sees the first picture; this GPT
+# begins with random weights.
 #
-# Then named mistakes are planted in the references, one at a time. Some appear with the first answer. Some make the loss
-# look better. And some are right for a single row, and wrong in a batch.
+# Then named mistakes are planted in the references, one at a time. Some show in every answer. One makes the loss fall faster.
+# And some are right for a single row, and wrong in a batch.
 
 # %%
 import copy
@@ -159,7 +160,9 @@ def collate(texts, code=image_tokens):
     """Ids and labels of texts, padded on the right."""
     lengths = torch.tensor([len(text) for text in texts])
     attended = torch.arange(int(lengths.max())) < lengths[:, None]
-    ids = torch.full(attended.shape, END).masked_scatter(attended, torch.tensor(sum(texts, [])))
+    ids = torch.full(attended.shape, END).masked_scatter(
+        attended, torch.tensor([token for text in texts for token in text])
+    )
     return ids, code.image_labels(build_labels(ids, attended, torch.zeros_like(lengths)), ids, IMAGE)
 
 
@@ -239,7 +242,7 @@ print("at the end the loss is at most a quarter of that:", final < blind / 4)
 small_captioner.draw_training(encoder_losses, losses, blind)
 
 # %% [markdown]
-# The captioner's curve slows down near the dotted line: first it learns the text, then to look.
+# The captioner's curve bends near the dotted line: first it learns the text, then to look.
 #
 # ## What it says of digits that it has not seen
 #
@@ -372,8 +375,8 @@ for name, share in zip(places, to_left[:, chosen].tolist(), strict=True):
     print(f"{name}: {100 * share:.0f} % on the left picture, block {chosen + 1}")
 
 # %% [markdown]
-# For each name the captioner reads one picture, and for the larger number both. It does not look at a stroke here or there:
-# the encoder's attention has already carried what it knows to all patches.
+# For each name the captioner reads one picture, and for the larger number both. The patches with much weight need not have ink:
+# a blank one at the edge is among them. The encoder's attention has carried what it knows of the digit there.
 #
 # ## Mistakes in a model that has learned
 #
@@ -445,8 +448,8 @@ print("class token kept: your splice refuses 17 tokens for 16 placeholders:", re
 small_captioner.draw_accuracies(table)
 
 # %% [markdown]
-# - **Tokens column by column, positions shifted**: each patch gets the position of another one. The same code in training
-#   would be right by its own lights, and nothing would show it.
+# - **Tokens column by column, positions shifted**: each patch gets the position of another one. To an encoder that was
+#   trained with the same code it would not matter.
 # - **Last layer by default**: the last block was trained for its class token alone, and its patches are not those that the
 #   projector knows. The answers are worse, and not absurd. That makes it hard to find.
 # - **Patches reversed**: nearly nothing happens. Each token knows most of the picture, and the captioner mixes all of them.
@@ -464,11 +467,11 @@ small_captioner.draw_accuracies(table)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-curves, taught = {}, {"right": right}
+curves, students, taught = {}, {}, {"right": right}
 for name in ("the first pictures of all rows first", "labels kept", "the token after a picture as well"):
-    student, curves[name] = learn(planted("image_tokens", name)[0])
-    student.code = image_tokens
-    taught[name] = accuracy(student)
+    students[name], curves[name] = learn(planted("image_tokens", name)[0])
+    students[name].code = image_tokens
+    taught[name] = accuracy(students[name])
 ends = {name: sum(curve[-20:]) / 20 for name, curve in curves.items()}
 mixed, kept, after = ends
 print(
@@ -476,13 +479,17 @@ print(
     abs(ends[mixed] - blind) < 0.08,
 )
 print("... and at most 25 % are right of one, of left and of right:", max(list(taught[mixed].values())[:3]) <= 0.25)
-print("labels kept: the loss is below a quarter of that:", ends[kept] < blind / 4)
+early = sum(curves[kept][20:60]) / sum(losses[20:60])
+wrote_image = caption(students[kept], "one", unseen_features) == IMAGE - ZERO
+print("labels kept: in steps 20 to 60 the loss is at most 0.75 of that of right code:", early <= 0.75)
+print("... at the end it is at most a third of the captioner's that does not look:", ends[kept] < blind / 3)
 print("... and at most 25 % are right of one, of left and of right:", max(list(taught[kept].values())[:3]) <= 0.25)
+print("... after a picture it writes `<image>` at least half of the time:", bool(wrote_image.float().mean() >= 0.5))
 print(
     "the token after a picture: at least 15 points below right code at one:",
     taught[after]["one"] <= right["one"] - 0.15,
 )
-print("... and at least half right of left and of right:", min(taught[after]["left"], taught[after]["right"]) >= 0.5)
+print("... and at least 40 % right of left and of right:", min(taught[after]["left"], taught[after]["right"]) >= 0.4)
 
 # %%
 small_captioner.draw_curves(curves, losses, blind)
@@ -491,11 +498,11 @@ small_captioner.draw_accuracies(taught)
 # %% [markdown]
 # - **The first pictures of all rows first**: in a batch most rows have pictures of other rows. There is nothing to learn from
 #   them, and the loss stays on the dotted line. This line is worth knowing before training.
-# - **Labels kept**: the loss falls far below the dotted line, and that means nothing. 80 of 91 labels are placeholders now, and
-#   a placeholder mostly follows a placeholder. In the time of this training the captioner has not begun to look. After a picture
-#   it writes `<image>`.
+# - **Labels kept**: the loss falls faster than with right code, and that means nothing. 80 of 91 labels are placeholders now,
+#   and a placeholder mostly follows a placeholder. The end of the curve looks like that of right code, but this captioner has not
+#   begun to look. After a picture it writes `<image>`.
 # - **The token after a picture as well**: the names of `one` stand right after their picture, so none of them counts. What is
-#   right there was learned from `two` and `larger`. The loss has fewer names in it, and looks fine.
+#   right there was learned from `two` and `larger`. The curve looks as if the captioner only learned more slowly.
 #
 # ## Try it
 #

@@ -51,7 +51,7 @@ def means(losses: Sequence[float], width: int = 10) -> tuple[list[float], list[f
 
 def draw_puzzles(pictures: Mapping[str, Tensor]) -> None:
     """Draws the same pictures in each row, as one code after the other puts their patches together."""
-    show.rows(list(pictures.values()), list(pictures), size=0.55, margin=1.9)
+    show.rows(list(pictures.values()), list(pictures), size=0.55, margin=2.5)
     plt.show()
 
 
