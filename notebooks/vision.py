@@ -111,7 +111,7 @@ def recognition_loss(draw):
 
 
 encoder_losses = small_captioner.fit(encoder, recognition_loss, steps=180, rate=4e-3, weight_decay=0.05)
-encoder.requires_grad_(False)
+_ = encoder.requires_grad_(False)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -176,8 +176,8 @@ for kind in PROMPTS:
 #
 # ## The captioner
 #
-# Your projector, your splice and your GPT. The GPT's parts are used one by one, because it has to begin with embeddings and not with ids.
-# The features come from the last layer but one, as your `select_features` takes them by default.
+# Your projector, your splice and your GPT. The parts of the GPT are called one by one, because it begins with embeddings and not
+# with ids. The features come from the last layer but one, as your `select_features` takes them by default.
 
 
 # %%
@@ -506,6 +506,6 @@ small_captioner.draw_accuracies(taught)
 #
 # ## Try it
 #
-# Plant "features detached in the splice" and train: the projector keeps its first, random weights. How much worse are the
-# answers, and why so little? Then let the encoder learn with "tokens column by column" and test with it, too. At last, train with
-# "class token kept": what does the class token know at the last layer but one?
+# Plant "features detached in the splice" and train: the projector keeps its first, random weights. Are the answers worse, and
+# why not by more? Then let the encoder learn with "tokens column by column", and test with it, too. At last, train with "class
+# token kept": what does the class token know at the last layer but one?
