@@ -325,8 +325,9 @@ good = ((both == digits).all(1) & (most[:, 0] == digits.amax(1))).tolist()
 small_captioner.draw_captions(list(strips), names, good)
 
 # %% [markdown]
-# "Larger" is the hardest: both digits have to be recognised, and compared, before the first word. A model that answers from
-# the text alone is a known fault of captioners. It can be found by what was done here: blank pictures, and other ones.
+# A caption is red where any of its three names is wrong. "Larger" is the hardest: both digits have to be recognised, and compared,
+# before the first word. A model that answers from the text alone is a known fault of captioners. It is found as above, by blank
+# pictures and by other ones.
 #
 # ## Where it looks
 #
