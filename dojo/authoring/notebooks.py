@@ -80,6 +80,7 @@ def _run(notebook: Any, path: Path) -> None:
         **os.environ,
         **child_environment(checkout, checkout.solutions),
         "OMP_NUM_THREADS": "1",  # sums in one order, so the same numbers at every build
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # pictures are kept, whatever is set here
     }
     client = NotebookClient(
         notebook,
