@@ -95,7 +95,7 @@ def run(kata, case):
             if name.split(".")[0] not in case.new and given.shape in (parameter.shape, ()):
                 parameter.copy_(given)
     if case.do == "cost":
-        return cost(made, make(6, 3, ratio).double().eval() if case.of == BLOCK else made, case)
+        return cost(made, make(6, 3, ratio).double().eval() if case.of == BLOCK else None, case)
     x, c = case.x.clone().requires_grad_(), case.c.clone().requires_grad_()
     free_x, free_c = x * 1, c * 1  # no leaves, so that changing them is no error
     y = made(free_x, free_c)
@@ -138,13 +138,17 @@ def built(make, case):
 def cost(made, other, case):
     """Whether each product is done once, modulation once a sample, and whether operators grow."""
     spent = []
-    for net, samples, tokens in ((made, 1, 1), (made, 1, 2), (made, 1, 4), (made, 4, 1), (other, 1, 1)):
-        with measure() as each:
-            net(case.x.repeat(samples, tokens, 1), case.c.repeat(samples, 1))
-        spent.append(each)
-    token = 8 * 36 + 4 * 6 * case.hidden + 4 * 16 * 6 if case.of == BLOCK else 2 * 6 * case.out
+    for net, samples, tokens in ((made, 1, 1), (made, 1, 2), (made, 2, 1), (other, 1, 1)):
+        if net is not None:
+            with measure() as each:
+                net(case.x.repeat(samples, tokens, 1), case.c.repeat(samples, 1))
+            spent.append(each)
+    pairs = (
+        4 * 16 * 16 * 6 if case.of == BLOCK else 0
+    )  # of attention, for a sample: they grow with the square of tokens
+    token = 8 * 36 + 4 * 6 * case.hidden + pairs // 16 if case.of == BLOCK else 2 * 6 * case.out
     own, norms = (12 if case.of == BLOCK else 4) * 4 * 36, 16 * 4 * 16 * 6
     flops, operators = 4 * 16 * token + own, [each.operators for each in spent]
-    once = (8 * spent[0].flops - 6 * spent[1].flops + spent[2].flops) / 3  # of m + a n + b n^2, where n are the tokens
-    lean, grows = 0.99 * flops <= spent[0].flops <= 1.01 * flops + norms, [n > operators[0] for n in operators[2:]]
+    once = 2 * spent[0].flops - spent[1].flops + 2 * 4 * pairs  # of m + a n + b n^2, where n are the tokens
+    lean, grows = 0.99 * flops <= spent[0].flops <= 1.01 * flops + norms, [n > operators[0] for n in operators[1:]]
     return {"lean": lean, "once": 0.9 < once / own < 1.1, "grows": grows}
