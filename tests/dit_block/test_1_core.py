@@ -75,7 +75,7 @@ def test_the_final_layer_starts_at_zero():
 def test_a_new_block_is_the_identity(rng, size):
     """Bit by bit, for any condition: with gates of zero the branches add nothing. A deep model starts as no model."""
     x, c = randn(rng, 2, 3, 32).float(), (size * randn(rng, 2, 32)).float()
-    got = DiTBlock(32, 4)(x.clone(), c)
+    got = DiTBlock(32, 4)(x.clone(), c.clone())
     hint = (
         "x + gate * branch, where gates start at zero: nothing is added to a gate, and the stream has no gate or norm"
     )
@@ -89,43 +89,43 @@ def test_a_gate_of_zero_closes_its_branch(rng, which):
     others = {name: randn(rng, DIM) for name in ("shift1", "scale1", "shift2", "scale2")}
     set_modulation(block, **others)
     what = "the block with gates of zero and random weights, shifts and scales"
-    expect_close(block(x.clone(), c), x, what=what, hint=FORMULA, rtol=0.0, atol=0.0)
+    expect_close(block(x.clone(), c.clone()), x, what=what, hint=FORMULA, rtol=0.0, atol=0.0)
     set_modulation(block, **others, **{f"gate{which}": numbers(1, 0, -2, 0, 0, 3)})
-    still = (block(x.clone(), c) - x)[..., [1, 3, 4]]
+    still = (block(x.clone(), c.clone()) - x)[..., [1, 3, 4]]
     what = f"what the block adds to features 1, 3 and 4 for gate{which} = [1, 0, -2, 0, 0, 3] and a closed other branch"
     expect_close(still, 0 * still, what=what, hint=f"{FORMULA}; a gate for each feature")
 
 
 def test_the_attention_branch_of_a_worked_example():
     """[5, 1, 5, 1] has mean 3 and variance 4, so norm gives [1, -1, 1, -1]. Of one token attention makes what proj and v do,
-    here nothing: it answers with what it reads, [1, -1, 1, -1] * (1 + [1, 0, -1, 2]) + [1, 2, 3, 4] = [3, 1, 3, 1]."""
-    block = set_modulation(transparent_block(4), shift1=numbers(1, 2, 3, 4), scale1=numbers(1, 0, -1, 2))
+    here nothing: it answers with what it reads, [1, -1, 1, -1] * (1 + [1, 0, -3, 2]) + [1, 2, 5, 4] = [3, 1, 3, 1]."""
+    block = set_modulation(transparent_block(4), shift1=numbers(1, 2, 5, 4), scale1=numbers(1, 0, -3, 2))
     bias = block.get_parameter("modulation.bias")
     fill(bias[8:12], numbers(2, 1, 1, -1))
     got = block(numbers(5, 1, 5, 1)[None, None], numbers(1, 2, 3, 4)[None])
     want = numbers(5 + 2 * 3, 1 + 1, 5 + 3, 1 - 1)[None, None]
-    what = "the block of x = [5, 1, 5, 1] for shift1 = [1, 2, 3, 4], scale1 = [1, 0, -1, 2], gate1 = [2, 1, 1, -1]"
+    what = "the block of x = [5, 1, 5, 1] for shift1 = [1, 2, 5, 4], scale1 = [1, 0, -3, 2], gate1 = [2, 1, 1, -1]"
     hint = "x + gate1 * attention(norm(x) * (1 + scale1) + shift1); the order is shift, scale, gate, attention first"
     expect_close(got, want, what=what, hint=hint, **NEAR)
 
 
 def test_the_mlp_branch_of_a_worked_example():
     """The same numbers for the mlp, whose layers here answer with what they read."""
-    modulation = {"shift2": numbers(1, 2, 3, 4), "scale2": numbers(1, 0, -1, 2), "gate2": numbers(2, 1, 1, -1)}
+    modulation = {"shift2": numbers(1, 2, 5, 4), "scale2": numbers(1, 0, -3, 2), "gate2": numbers(2, 1, 1, -1)}
     got = set_modulation(transparent_block(4), **modulation)(numbers(5, 1, 5, 1)[None, None], numbers(1, 2, 3, 4)[None])
     want = numbers(5 + 2 * 3, 1 + 1, 5 + 3, 1 - 1)[None, None]
-    what = "the block of x = [5, 1, 5, 1] for shift2 = [1, 2, 3, 4], scale2 = [1, 0, -1, 2], gate2 = [2, 1, 1, -1]"
+    what = "the block of x = [5, 1, 5, 1] for shift2 = [1, 2, 5, 4], scale2 = [1, 0, -3, 2], gate2 = [2, 1, 1, -1]"
     hint = "h + gate2 * mlp(norm(h) * (1 + scale2) + shift2); the order is shift, scale, gate, attention first"
     expect_close(got, want, what=what, hint=hint, **NEAR)
 
 
 def test_the_final_layer_of_a_worked_example():
     """The same shift and scale, without a gate and without a residual, and then 10 times feature 0 plus 7."""
-    layer = set_modulation(transparent_final(4), shift=numbers(1, 2, 3, 4), scale=numbers(1, 0, -1, 2))
+    layer = set_modulation(transparent_final(4), shift=numbers(1, 2, 5, 4), scale=numbers(1, 0, -3, 2))
     fill(layer.get_parameter("linear.weight")[0, 0], 10.0)
     fill(layer.get_parameter("linear.bias")[0], 7.0)
     got = layer(numbers(5, 1, 5, 1)[None, None], numbers(1, 2, 3, 4)[None])
-    what = "the final layer of x = [5, 1, 5, 1] for shift = [1, 2, 3, 4] and scale = [1, 0, -1, 2]"
+    what = "the final layer of x = [5, 1, 5, 1] for shift = [1, 2, 5, 4] and scale = [1, 0, -3, 2]"
     hint = f"{LAST}: shift comes first, and x is not added"
     expect_close(got, numbers(37, 1, 3, 1)[None, None], what=what, hint=hint, **NEAR)
 
@@ -155,7 +155,7 @@ def test_the_condition_passes_through_silu(rng, which):
         module, x, first = set_modulation(transparent_block(6), **shift), torch.zeros(1, 1, 6).double(), 6 * 2
         first += 18 * (which == "gate2")
     fill(module.get_parameter("modulation.weight")[first : first + 6], 2 * torch.eye(6).double())
-    share = module(x, c)[0] / (2 * c)
+    share = module(x, c.clone())[0] / (2 * c)
     what = f"log(s / (1 - s)) for s = {which} / (2 c), where modulation's weight for {which} is 2,"
     hint = "modulation(silu(c)), silu(z) = z * sigmoid(z); nothing comes behind modulation"
     expect_close((share / (1 - share)).log(), c, what=what, hint=hint, rtol=1e-6, atol=1e-6)
@@ -178,8 +178,8 @@ def test_the_mlp_reads_what_attention_has_added(rng):
     """With scale1 = -1 attention reads shift1 alone, and answers with it: x plus a. The mlp reads the norm of that."""
     x, a, c = randn(rng, 2, 3, DIM), 3 * randn(rng, DIM), randn(rng, 2, DIM)
     mlp = {"shift2": randn(rng, DIM), "scale2": randn(rng, DIM), "gate2": randn(rng, DIM)}
-    got = set_modulation(transparent_block(DIM), shift1=a, scale1=-1.0, gate1=1.0, **mlp)(x.clone(), c)
-    want = set_modulation(transparent_block(DIM), **mlp)(x + a, c)
+    got = set_modulation(transparent_block(DIM), shift1=a, scale1=-1.0, gate1=1.0, **mlp)(x.clone(), c.clone())
+    want = set_modulation(transparent_block(DIM), **mlp)(x + a, c.clone())
     what = "the block of x where attention adds a, against the block of x + a where it adds nothing"
     hint = f"{FORMULA}: one branch after the other"
     expect_close(got, want, what=what, hint=hint)
@@ -189,11 +189,11 @@ def test_the_layers_of_the_branches_are_used_as_they_are(rng):
     """One token: attention is proj of v. Then fc1, gelu and fc2, all with their biases."""
     block, z = random_block(rng), numbers(1.0, -2.0, 0.5, 3.0, -1.0, 0.0)
     x, c = randn(rng, 1, 1, DIM), randn(rng, 1, DIM)
-    got = set_modulation(block, shift1=z, scale1=-1.0, gate1=1.0)(x.clone(), c) - x
+    got = set_modulation(block, shift1=z, scale1=-1.0, gate1=1.0)(x.clone(), c.clone()) - x
     v = block.qkv(z)[2 * DIM :]
     what, hint = "what attention adds for one token", "proj(v), and v is the last third of qkv(z); no bias left out"
     expect_close(got[0, 0], block.proj(v), what=what, hint=hint)
-    got = set_modulation(block, shift2=z, scale2=-1.0, gate2=1.0)(x.clone(), c) - x
+    got = set_modulation(block, shift2=z, scale2=-1.0, gate2=1.0)(x.clone(), c.clone()) - x
     inside = block.fc1(z)
     want = block.fc2(inside / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (inside + 0.044715 * inside**3))))
     expect_close(got[0, 0], want, what="what the mlp adds", hint="fc2(gelu(fc1(z))): nothing before, between or behind")
@@ -202,5 +202,5 @@ def test_the_layers_of_the_branches_are_used_as_they_are(rng):
 def test_the_shapes_of_the_final_layer(rng):
     """[batch, tokens, patch_size^2 * out_channels], every token through the same weights."""
     layer, x, c = random_final(rng), randn(rng, 2, 5, DIM), randn(rng, 2, DIM)
-    got = layer(x.clone(), c)
+    got = layer(x.clone(), c.clone())
     expect_equal(list(got.shape), [2, 5, 12], what="the shape of FinalLayer(6, 2, 3) of x [2, 5, 6]", hint=LAST)

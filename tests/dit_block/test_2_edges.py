@@ -58,7 +58,7 @@ def test_heads_are_put_together_as_they_were_taken_apart(rng, heads):
     """With one token each head answers with its own part of v, so that all of them together are v."""
     block, x, c = random_block(rng, DIM, heads), randn(rng, 3, 1, DIM), randn(rng, 3, DIM)
     z = randn(rng, DIM)
-    got = set_modulation(block, shift1=z, scale1=-1.0, gate1=1.0)(x.clone(), c) - x
+    got = set_modulation(block, shift1=z, scale1=-1.0, gate1=1.0)(x.clone(), c.clone()) - x
     want = block.proj(block.qkv(z)[2 * DIM :]).expand_as(x)
     expect_close(got, want, what=f"what attention of {heads} heads adds for one token", hint=LAYOUT)
 
@@ -83,7 +83,7 @@ def test_each_row_of_c_touches_its_own_sample(rng):
     other = c.clone()
     other[1] = randn(rng, DIM)
     for name, module in (("the block", random_block(rng)), ("the final layer", random_final(rng))):
-        change = (module(x.clone(), other) - module(x.clone(), c)).abs().amax(-1)
+        change = (module(x.clone(), other.clone()) - module(x.clone(), c.clone())).abs().amax(-1)
         expect_equal(list(change.shape), [3, 3], what=f"the shape of {name} of x [3, 3, 6], but features,")
         hint = "[batch, dim] -> [batch, 1, dim]: c is for a sample, not for a token"
         changed = (change > 1e-9).tolist()
@@ -100,7 +100,7 @@ def test_tokens_in_another_order_give_answers_in_that_order(rng):
     for name, module in (("the block", random_block(rng)), ("the final layer", random_final(rng))):
         what = f"{name} of the tokens [3, 0, 4, 2, 1]"
         hint = "no mask and no positions; merge heads by transpose, then reshape"
-        expect_close(module(x[:, order], c), module(x.clone(), c)[:, order], what=what, hint=hint)
+        expect_close(module(x[:, order], c.clone()), module(x.clone(), c.clone())[:, order], what=what, hint=hint)
 
 
 def test_only_attention_mixes_tokens(rng):
@@ -108,9 +108,11 @@ def test_only_attention_mixes_tokens(rng):
     x, c, z = randn(rng, 2, 4, DIM), randn(rng, 2, DIM), randn(rng, DIM)
     block = set_modulation(random_block(rng), shift2=z, scale2=z, gate2=z)
     for name, module in (("the block with gate1 = 0", block), ("the final layer", random_final(rng))):
-        got = torch.cat([module(x[:, i : i + 1].clone(), c) for i in range(4)], 1)
+        got = torch.cat([module(x[:, i : i + 1].clone(), c.clone()) for i in range(4)], 1)
         hint = "the norm runs along the last dimension alone"
-        expect_close(got, module(x.clone(), c), what=f"{name} of single tokens, against four together", hint=hint)
+        expect_close(
+            got, module(x.clone(), c.clone()), what=f"{name} of single tokens, against four together", hint=hint
+        )
 
 
 def test_a_constant_on_all_features_passes_through(rng):
@@ -119,9 +121,9 @@ def test_a_constant_on_all_features_passes_through(rng):
     a = 5 * randn(rng, 2, 3, 1)
     what = "the block of x + a, where a is one number for all features of a token,"
     hint = "the stream is only ever added to, and branches read it through their norms"
-    expect_close(block(x + a, c), block(x.clone(), c) + a, what=what, hint=hint)
+    expect_close(block(x + a, c.clone()), block(x.clone(), c.clone()) + a, what=what, hint=hint)
     layer = random_final(rng)
-    expect_close(layer(x + a, c), layer(x.clone(), c), what="the final layer of x + a", hint=LAST)
+    expect_close(layer(x + a, c.clone()), layer(x.clone(), c.clone()), what="the final layer of x + a", hint=LAST)
 
 
 def test_views_with_any_strides_work(rng):
@@ -130,18 +132,20 @@ def test_views_with_any_strides_work(rng):
     view, sliced = x.transpose(0, 1).contiguous().transpose(0, 1), randn(rng, 3, 2 * DIM)
     for name, module in (("the block", random_block(rng)), ("the final layer", random_final(rng))):
         want = module(x.clone(), c.clone())
-        expect_close(module(view, c), want, what=f"{name} of a transpose, with an expanded c", hint="reshape, not view")
+        expect_close(
+            module(view.clone(), c), want, what=f"{name} of a transpose, with an expanded c", hint="reshape, not view"
+        )
         want = module(x.clone(), sliced[:, ::2].clone())
-        expect_close(module(view, sliced[:, ::2]), want, what=f"{name} with every second number of a wider c")
+        expect_close(module(view.clone(), sliced[:, ::2]), want, what=f"{name} with every second number of a wider c")
 
 
 def test_training_and_evaluation_are_the_same(rng):
     """No dropout, and no dropped conditions: whoever trains for guidance does that before."""
     x, c = randn(rng, 8, 5, DIM), randn(rng, 8, DIM)
     for name, module in (("the block", random_block(rng)), ("the final layer", random_final(rng))):
-        want = module.eval()(x.clone(), c)
+        want = module.eval()(x.clone(), c.clone())
         for _ in range(2):
-            expect_close(module.train()(x.clone(), c), want, what=f"{name} in training", hint="no dropout")
+            expect_close(module.train()(x.clone(), c.clone()), want, what=f"{name} in training", hint="no dropout")
 
 
 def test_modules_share_nothing(rng):

@@ -29,6 +29,7 @@ from .helpers import (
     HEADS,
     READERS,
     new_block,
+    normed,
     random_block,
     random_final,
     reads,
@@ -67,7 +68,9 @@ def test_the_first_gradient_reaches_the_gates_alone(rng):
     )
     hint = "only the modulation starts at zero: with zeros in a branch as well, nothing would ever learn"
     for number, gate in ((1, "gate1"), (2, "gate2")):
-        answer = set_modulation(copy.deepcopy(block), **{gate: 1.0})(x.detach(), c.detach()) - x.detach()
+        opened = new_block(rng)  # no copy: an answer may keep what it has read
+        opened.load_state_dict(block.state_dict())
+        answer = set_modulation(opened, **{gate: 1.0})(x.detach(), c.detach()) - x.detach()
         rows = slice((3 * number - 1) * DIM, 3 * number * DIM)
         want = (slope * answer).sum(1)
         what = (
@@ -190,6 +193,17 @@ def test_the_norm_is_computed_in_float32(dtype):
     what = f"what the final layer reads of whole numbers near {int(x.max())} in {dtype}"
     hint = "compute mean and variance in float32, then convert back; F.layer_norm does"
     expect_close(got, want.to(dtype), what=what, hint=hint, **roundings(4, dtype, 2.5))
+
+
+@pytest.mark.parametrize("reader", ["attention", "the final layer"])
+def test_a_large_mean_is_taken_out_before_squares_are(reader):
+    """Whole numbers near 1e4 in float32: the mean of the squares minus the square of the mean is wrong by some ones, or
+    below zero, whose root is NaN. The mean itself is rounded to a thousandth, hence the tolerance."""
+    small = torch.tensor([[1, 0, 0, 0, 2, 1], [1, 1, 2, 0, 1, 3], [0, 0, 1, 0, 0, 0], [5, 1, 0, 4, 2, 3]]).double()
+    got = reads(reader, 10000 + small, torch.float32, gate=10000.0).double()
+    hint = "var is the mean of (x - mean)^2, not mean(x^2) - mean^2; F.layer_norm computes it so"
+    what = f"what {reader} reads of whole numbers near 1e4 in float32"
+    expect_close(got, normed(small), what=what, hint=hint, rtol=0.0, atol=0.03)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
