@@ -79,10 +79,9 @@ def mutants(source: str, name: str) -> list[Mutant]:
                 texts.add(text)
                 change = f"{owner}: {_change(plain, text)}"
                 uses[change] += 1
-                again = (
-                    f" ({uses[change]})" if uses[change] > 1 else ""
-                )  # the same change to an equal line further down
-                result.append(Mutant(change + again, text + "\n", lines))
+                if uses[change] > 1:  # the same change to an equal line further down
+                    change += f" ({uses[change]})"
+                result.append(Mutant(change, text + "\n", lines))
         parts[number] = part
     return result
 
