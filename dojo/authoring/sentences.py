@@ -35,13 +35,13 @@ def file_of(code: str) -> Path:
 
 def brought_up_to_date(code: str, help_texts: Iterable[str]) -> Catalog:
     """The catalogue of `code` with every sentence that the trainer has now. What only looks alike is marked as fuzzy."""
-    found = Catalog(fuzzy=False, project="katas", version=VERSION)
+    template = Catalog(fuzzy=False, project="katas", version=VERSION)
     for _, _, message, _, context in extract_from_dir(LOCALE.parent, METHODS, keywords=KEYWORDS):
-        found.add(message, context=context)
+        template.add(message, context=context)
     for text in help_texts:
-        found.add(text)
+        template.add(text)
     catalog = read(code)
-    catalog.update(found)
+    catalog.update(template)
     for key in [key for key, message in catalog.obsolete.items() if not any(message.string or ())]:
         del catalog.obsolete[key]  # nobody had translated it
     return catalog

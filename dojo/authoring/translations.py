@@ -28,15 +28,15 @@ class Coverage:
 
 def originals(checkout: Checkout, kata: Kata) -> dict[Path, list[str]]:
     """The English texts of `kata` by the file whose translation holds them, in order, each once. The language is English."""
-    said = [kata.title, kata.question, *kata.stages, *kata.hints]
-    said += [text for item in kata.follow_ups for text in (item.question, item.answer)]
+    description = [kata.title, kata.question, *kata.stages, *kata.hints]
+    description += [text for item in kata.follow_ups for text in (item.question, item.answer)]
     mistakes = [mistake.says for mistake in load_mistakes(checkout.mistakes(kata.name)).named]
-    found = {
-        checkout.description(kata.name): said,
+    texts_of = {
+        checkout.description(kata.name): description,
         checkout.tests(kata.name) / docstrings.FILE: docstrings.of_stub(stub(checkout, kata.name)),
         checkout.mistakes(kata.name): mistakes,
     }
-    return {file: list(dict.fromkeys(texts)) for file, texts in found.items() if texts}
+    return {file: list(dict.fromkeys(texts)) for file, texts in texts_of.items() if texts}
 
 
 def update(checkout: Checkout, kata: Kata, code: str) -> list[Path]:
@@ -45,20 +45,21 @@ def update(checkout: Checkout, kata: Kata, code: str) -> list[Path]:
     for file, texts in originals(checkout, kata).items():
         path = language.translation_of(file, code)
         before = language.read_translation(path, code)
-        old = {text: said for text, said in before.items() if text not in texts and said}
+        old = {text: translation for text, translation in before.items() if text not in texts and translation}
         what = "The docstrings of the stub" if file.name == docstrings.FILE else file.name
         blocks = [HEAD.format(what, language.LANGUAGES[code])]
         blocks += [_entry(text, before.get(text, ""), code) for text in texts]
         blocks += [NO_LONGER] if old else []
-        blocks += [_entry(text, said, code) for text, said in old.items()]
+        blocks += [_entry(text, translation, code) for text, translation in old.items()]
         write(path, "\n\n".join(blocks) + "\n")
         written.append(path)
     return written
 
 
-def _entry(text: str, said: str, code: str) -> str:
+def _entry(english: str, translation: str, code: str) -> str:
     # What JSON escapes, TOML's basic strings escape in the same way.
-    return f"[[text]]\nen = {json.dumps(text, ensure_ascii=False)}\n{code} = {json.dumps(said, ensure_ascii=False)}"
+    quoted = [json.dumps(text, ensure_ascii=False) for text in (english, translation)]
+    return f"[[text]]\nen = {quoted[0]}\n{code} = {quoted[1]}"
 
 
 def coverage(checkout: Checkout, katas: Iterable[Kata], code: str) -> list[Coverage]:

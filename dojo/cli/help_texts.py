@@ -21,10 +21,10 @@ def help_texts(command: click.Command) -> Iterator[str]:
 def translate_help(command: click.Command) -> None:
     """Replaces these texts by their translations."""
     for owner, attribute in _places(command):
-        said = say(inspect.cleandoc(getattr(owner, attribute)))
-        setattr(owner, attribute, said)
+        translation = say(inspect.cleandoc(getattr(owner, attribute)))
+        setattr(owner, attribute, translation)
         if isinstance(owner, click.Command) and attribute == "help":
-            owner.short_help = FIRST_SENTENCE.split(said)[0]  # click looks for a full stop and a blank
+            owner.short_help = FIRST_SENTENCE.split(translation)[0]  # click looks for a full stop and a blank
 
 
 def _places(command: click.Command) -> Iterator[tuple[Any, str]]:

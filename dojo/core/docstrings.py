@@ -23,8 +23,9 @@ def one_line(paragraph: str) -> str:
 def translated(docstring: str, texts: Callable[[str], str]) -> str:
     """`docstring` with what `texts` says in place of each paragraph; its line breaks stay where it says the same."""
     parts = docstring.strip("\n").split("\n\n")
-    said = [texts(one_line(part)) for part in parts]
-    return "\n\n".join(part if new == one_line(part) else new for part, new in zip(parts, said, strict=True))
+    translations = [texts(one_line(part)) for part in parts]
+    pairs = zip(parts, translations, strict=True)
+    return "\n\n".join(part if translation == one_line(part) else translation for part, translation in pairs)
 
 
 def of_stub(source: str) -> list[str]:
@@ -36,10 +37,10 @@ def stub_in(source: str, texts: Callable[[str], str]) -> str:
     """The stub `source` with its docstrings as `texts` says them."""
     lines = source.splitlines(keepends=True)
     for node, docstring in reversed(_docstrings(source)):
-        said = translated(docstring, texts)
-        if said != docstring:
+        translation = translated(docstring, texts)
+        if translation != docstring:
             indent = " " * node.col_offset
-            parts = [_laid_out(part, len(indent)) for part in said.split("\n\n")]
+            parts = [_laid_out(part, len(indent)) for part in translation.split("\n\n")]
             text = "\n\n".join(parts).replace("\\", r"\\").replace('"""', r"\"\"\"")
             text = textwrap.indent(f'"""{text}' + ("\n" * ("\n" in text)) + '"""', indent)
             lines[node.lineno - 1 : node.end_lineno] = [f"{text}\n"]
@@ -58,6 +59,6 @@ def _docstrings(source: str) -> list[tuple[ast.Expr, str]]:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    found = [(node.body[0], ast.get_docstring(node)) for node in owners if node.body]
-    statements = [(first, text) for first, text in found if text and isinstance(first, ast.Expr)]
+    pairs = [(node.body[0], ast.get_docstring(node)) for node in owners if node.body]
+    statements = [(first, text) for first, text in pairs if text and isinstance(first, ast.Expr)]
     return sorted(statements, key=lambda pair: pair[0].lineno)
