@@ -23,7 +23,7 @@ def translate_help(command: click.Command) -> None:
     for owner, attribute in _places(command):
         translation = say(inspect.cleandoc(getattr(owner, attribute)))
         setattr(owner, attribute, translation)
-        if isinstance(owner, click.Command) and attribute == "help":
+        if isinstance(owner, click.Command) and attribute == "help" and not owner.short_help:
             owner.short_help = FIRST_SENTENCE.split(translation)[0]  # click looks for a full stop and a blank
 
 

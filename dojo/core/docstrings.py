@@ -48,8 +48,9 @@ def stub_in(source: str, texts: Callable[[str], str]) -> str:
 
 
 def _laid_out(paragraph: str, indent: int) -> str:
-    """Prose in lines that fit the file."""
-    return "\n".join(wide.fill(line, WIDTH - indent) for line in paragraph.split("\n"))
+    """Prose in lines that fit the file; the lines of an example stay whole."""
+    lines = paragraph.split("\n")
+    return "\n".join(line if line.startswith((">>>", "...")) else wide.fill(line, WIDTH - indent) for line in lines)
 
 
 def _docstrings(source: str) -> list[tuple[ast.Expr, str]]:

@@ -196,6 +196,8 @@ def test_a_translated_docstring_is_the_same_python(translated):
     """With quotes, backslashes and formulas in it; only docstrings change."""
     source = 'def f(x):\n    """One.\n\n    Two."""\n    return "One."\n'
     said = docstrings.stub_in(source, {"One.": 'a "b" \\ """c""" \\n', "Two.": "d:\n    e"}.get)
+    line = ">>> f(1)  # " + "\u9898" * 60  # an example stays on its line
+    assert f"{line}\n" in docstrings.stub_in(source, lambda text: {"Two.": line}.get(text, text))
     scope = {}
     exec(said, scope)
     assert scope["f"].__doc__.split("\n\n")[0] == 'a "b" \\ """c""" \\n'
