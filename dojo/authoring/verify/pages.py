@@ -82,8 +82,8 @@ def readme_figures(reports: Sequence[ProofReport], peers: int) -> str:
   run tells the learner {named_words}.
 - **{in_groups(killed)} of {in_groups(mutants)} mutants** (automatic changes of the reference) are killed by a test. Each of the {mutants - killed} survivors is
   explained in a line.
-- **{in_groups(sum(r.alternatives for r in reports))} other right answers** (another algorithm, style or convention) pass. So do {peers} adapters over transformers,
-  tokenizers, diffusers, peft, loralib and scikit-learn."""
+- **{in_groups(sum(r.alternatives for r in reports))} other right answers** (another algorithm, style or convention) pass. So do {peers} adapters over torch, transformers,
+  tokenizers, diffusers, peft, loralib, SciPy and scikit-learn."""
 
 
 def tracks(katas: Sequence[Kata]) -> str:

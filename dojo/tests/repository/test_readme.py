@@ -78,6 +78,23 @@ def test_the_sums_are_those_of_the_table():
     assert f"{accepted} of {others} alternatives are accepted" in proof
 
 
+def test_the_libraries_of_the_peers_are_named():
+    """And no other: all that is imported by a peer beside NumPy and the standard library."""
+    sources = [file.read_text(encoding="utf-8") for kata in KATAS for file in CHECKOUT.peers(kata.name)]
+    imported = set(re.findall(r"^ *(?:from|import) (\w+)", "\n".join(sources), re.MULTILINE))
+    libraries = imported - {*sys.stdlib_module_names, "numpy", "jaxtyping", "katas", "dojo"}
+    sentence = " ".join(README.split()).partition("adapters over ")[2].partition(".")[0]
+    named = set(re.split(", | and ", sentence.lower().replace("scikit-learn", "sklearn")))
+    assert named == libraries
+
+
+def test_the_number_of_notebooks_is_that_of_the_table():
+    """In words, as the README writes it."""
+    table = page("docs/practising.md").partition("| notebook | shows |")[2].partition("\n\n")[0]
+    words = {10: "Ten", 11: "Eleven", 12: "Twelve", 13: "Thirteen", 14: "Fourteen", 15: "Fifteen"}
+    assert f"{words[table.count(chr(10) + '| `')]} [notebooks]" in README
+
+
 @pytest.mark.parametrize("kata", KATAS, ids=lambda kata: kata.name)
 def test_the_list_of_katas_is_the_catalogues(kata):
     """Name, question, level and minutes."""
