@@ -39,8 +39,7 @@ class KataGroup(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         print_anything()
-        if language() != ENGLISH:
-            translate_help(self)
+        translate_help(self)
         return super().main(*args, **options)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -91,10 +90,8 @@ class OldSpelling(click.Command):
 
 def _choose(ctx: click.Context, option: click.Parameter, code: str | None) -> str:
     """Settles the language for this process and those that it starts, before any help is shown."""
-    if code and code != language():
-        choose(code)
-        translate_help(ctx.command)
-    choose(language())
+    choose(code or language())
+    translate_help(ctx.command)
     return language()
 
 

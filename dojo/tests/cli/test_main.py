@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from dojo.cli.main import SECTIONS
+from dojo.cli.help_texts import help_texts
+from dojo.cli.main import SECTIONS, main
 from dojo.tests.checkouts import MISTAKES, add_kata, make_checkout, solve
 from dojo.tests.cli.commands import environment, kata, program
 
@@ -41,6 +42,27 @@ def test_help_fits_a_terminal_of_80_columns_and_24_lines():
     assert len(lines) <= 23
     assert max(map(len, lines)) <= 80
     assert "..." not in "".join(lines[1:]), "a summary is too long"
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["plan", "-h"]])
+def test_help_is_in_the_language_that_was_chosen_last(monkeypatch, arguments):
+    """An option stands above the variable, and English comes back after Chinese in the same process."""
+    monkeypatch.setenv("KATA_LANG", "en")  # and is set again after what the command chooses
+    english = kata(*arguments).output
+    monkeypatch.setenv("KATA_LANG", "zh")
+    chinese = kata(*arguments).output
+    assert chinese != english
+    assert kata("--lang", "en", *arguments).output == english
+    assert kata("--lang", "zh", *arguments).output == chinese
+    assert kata("--lang", "en", *arguments).output == english
+
+
+def test_the_help_for_translators_is_english(monkeypatch):
+    """Whatever the language is now."""
+    english = [*help_texts(main)]
+    monkeypatch.setenv("KATA_LANG", "zh")
+    kata("-h")
+    assert [*help_texts(main)] == english
 
 
 def test_the_version_is_printed():
