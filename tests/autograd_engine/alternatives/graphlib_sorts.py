@@ -1,102 +1,82 @@
-"""The order comes from graphlib; inner gradients are zeroed in place and then accumulate."""
+"""The order comes from graphlib; a Value maps each operand to one slope, so x * x has a single edge of slope 2 x."""
 
 import math
 from graphlib import TopologicalSorter
 
 
 class Value:
-    def __init__(self, data):
-        self.data = data
-        self.grad = 0.0
-        self.edges = []
+    def __init__(self, data, slopes=None):
+        self.data, self.grad, self.slopes = data, 0.0, slopes or {}
 
     def __add__(self, other):
-        return derived("add", self, other)
-
-    def __radd__(self, other):
-        return derived("add", other, self)
-
-    def __sub__(self, other):
-        return derived("sub", self, other)
-
-    def __rsub__(self, other):
-        return derived("sub", other, self)
+        return joined(number(self) + number(other), (self, 1.0), (other, 1.0))
 
     def __mul__(self, other):
-        return derived("mul", self, other)
+        return joined(number(self) * number(other), (self, number(other)), (other, number(self)))
 
-    def __rmul__(self, other):
-        return derived("mul", other, self)
-
-    def __truediv__(self, other):
-        return derived("div", self, other)
+    def __rsub__(self, other):
+        return joined(other - self.data, (self, -1.0))
 
     def __rtruediv__(self, other):
-        return derived("div", other, self)
+        return joined(other / self.data, (self, -other / self.data / self.data))
+
+    def __sub__(self, other):
+        return self + (-other)
+
+    def __truediv__(self, other):
+        if isinstance(other, Value):
+            ratio = self.data / other.data
+            return joined(ratio, (self, 1 / other.data), (other, -ratio / other.data))
+        return joined(self.data / other, (self, 1 / other))
 
     def __neg__(self):
-        return derived("sub", 0.0, self)
+        return 0.0 - self
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def __pow__(self, exponent):
-        if isinstance(exponent, Value):
-            raise ValueError("exponent")
-        return derived("pow", self, exponent)
+        if isinstance(exponent, Value) or (self.data < 0 and exponent % 1):
+            raise ValueError(f"no real power with a fixed exponent: {self.data} ** {exponent}")
+        return joined(self.data**exponent, (self, exponent and exponent * self.data ** (exponent - 1)))
 
     def exp(self):
-        return derived("exp", self)
+        return joined(math.exp(self.data), (self, math.exp(self.data)))
 
     def log(self):
-        return derived("log", self)
+        return joined(math.log(self.data), (self, 1 / self.data))
 
     def tanh(self):
-        return derived("tanh", self)
+        return joined(math.tanh(self.data), (self, 1 - math.tanh(self.data) ** 2))
 
     def relu(self):
-        return derived("relu", self)
+        return joined(max(self.data, 0.0), (self, float(self.data > 0)))
 
     def backward(self):
         graph, todo = {}, [self]
         while todo:
             node = todo.pop()
             if node not in graph:
-                graph[node] = {value for value, _ in node.edges}
-                todo.extend(graph[node])
+                graph[node] = node.slopes.keys()
+                todo.extend(node.slopes)
         for node in graph:
-            if node.edges:
+            if node.slopes:
                 node.grad = 0.0
         self.grad += 1.0
-        for node in reversed(list(TopologicalSorter(graph).static_order())):
-            for value, slope in node.edges:
-                value.grad += slope * node.grad
+        for node in reversed([*TopologicalSorter(graph).static_order()]):
+            for operand, slope in node.slopes.items():
+                operand.grad += slope * node.grad
 
 
-def derived(name, *operands):
-    x, y = [v.data if isinstance(v, Value) else v for v in (*operands, 0)[:2]]
-    if name == "add":
-        z, slopes = x + y, (1.0, 1.0)
-    elif name == "sub":
-        z, slopes = x - y, (1.0, -1.0)
-    elif name == "mul":
-        z, slopes = x * y, (y, x)
-    elif name == "div":
-        z, slopes = x / y, (1 / y, -(x / y) / y)
-    elif name == "pow":
-        if x < 0 and y != int(y):
-            raise ValueError(f"{x} ** {y}")
-        z, slopes = x**y, (0.0 if y == 0 else y * x ** (y - 1), 0.0)
-    elif name == "exp":
-        z = math.exp(x)
-        slopes = (z,)
-    elif name == "log":
-        z, slopes = math.log(x), (x**-1,)
-    elif name == "tanh":
-        z = math.tanh(x)
-        slopes = (1 - z * z,)
-    else:
-        z, slopes = max(0.0, x), (1.0 if x > 0 else 0.0,)
-    result = Value(z)
-    result.edges = [(v, s) for v, s in zip(operands, slopes, strict=False) if isinstance(v, Value)]
-    return result
+def number(operand):
+    return operand.data if isinstance(operand, Value) else operand
+
+
+def joined(data, *terms):
+    slopes = {}
+    for operand, slope in terms:
+        if isinstance(operand, Value):
+            slopes[operand] = slopes.get(operand, 0.0) + slope
+    return Value(data, slopes)
 
 
 def zero_grad(values):
