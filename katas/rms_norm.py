@@ -61,8 +61,8 @@ def add_rms_norm(
 ) -> tuple[Float[Tensor, "*batch dim"], Float[Tensor, "*batch dim"]]:
     """(rms_norm of the new residual, the new residual): one step of a pre-norm block.
 
-    The new residual is x + residual; all are of one dtype. In float32 it moves at most 13.5 times the
-    bytes of x.
+    The new residual is x + residual. x, residual and both results are of one dtype. In float32 it moves at
+    most 13.5 times the bytes of x.
     Raises ValueError as rms_norm does.
     """
     raise NotImplementedError("rms_norm.add_rms_norm: write me")
