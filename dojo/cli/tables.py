@@ -139,7 +139,7 @@ def next_step(
         + f"  {describe_progress(kata, standing[kata.name])}" * begun
     )
     first_sentence = re.split(END_OF_SENTENCE, kata.question)[0]  # the list fits one screen
-    _indented(out, escape(first_sentence))
+    _indented(out, first_sentence)
     out.print(say("  1. read it    kata show {name}", name=kata.name))
     out.print(say("  2. write      {file}", file=escape(checkout.shown(checkout.answer(kata.name)))))
     out.print(say("  3. test it    kata test {name}    (on every save: kata watch)", name=kata.name))
@@ -201,9 +201,9 @@ def _print_wrapped(out: Console, line: str, hanging: int = 0) -> None:
     out.print(escape(wrapped.replace(NO_BREAK, " ")), soft_wrap=True)
 
 
-def _indented(out: Console, text: str) -> None:
-    """Prints `text`, with markup, two columns further to the right."""
-    out.print(Padding(wide.fill(text, out.width - 2), (0, 0, 0, 2), expand=False))
+def _indented(out: Console, text: str, style: str = "") -> None:
+    """Prints `text` two columns further to the right."""
+    out.print(Padding(Text(wide.fill(text, out.width - 2), style), (0, 0, 0, 2), expand=False))
 
 
 def follow_ups(out: Console, kata: Kata) -> None:
@@ -212,4 +212,5 @@ def follow_ups(out: Console, kata: Kata) -> None:
         out.print(say("\n[bold]What an interviewer asks next[/bold]"))
     for item in kata.follow_ups:
         out.print()
-        _indented(out, f"[bold]{escape(item.question)}[/bold]\n{escape(item.answer)}")
+        _indented(out, item.question, "bold")
+        _indented(out, item.answer)
