@@ -20,11 +20,13 @@ def fill(text: str, width: int, further: str = "") -> str:
 
 
 def _lines(text: str, width: int, further: str) -> list[str]:
-    lines = [""]
+    lines, line, used = [], "", 0  # used: the columns of `line`
     for piece in PIECE.findall(text):
-        if lines[-1].strip() and cell_len(lines[-1] + piece.rstrip()) > width:
-            lines[-1] = lines[-1].rstrip()
-            lines.append(further + piece.lstrip())
+        if line.strip() and used + cell_len(piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = further + piece.lstrip()
+            used = cell_len(line)
         else:
-            lines[-1] += piece
-    return lines
+            line += piece
+            used += cell_len(piece)
+    return [*lines, line]
