@@ -267,12 +267,15 @@ def translate(ctx: click.Context, names: tuple[str, ...], code: str) -> None:
     catalog = load_catalog(checkout)
     texts = [*help_texts(ctx.find_root().command)]
     katas = [catalog.find(name) for name in names if name not in ("trainer", "pages")]
-    written = [path for kata in katas for path in translations.update(checkout, kata, code)]
-    written += sentences.update(code, texts) if "trainer" in names else []
+    written = [path for kata in katas for path in translations.update(translations.originals(checkout, kata), code)]
+    if "trainer" in names:
+        written += [*sentences.update(code, texts), *translations.update(translations.of_checks(), code)]
     written += translated_pages.mark(checkout, code) if "pages" in names else []
     for path in written:
         click.echo(f"{checkout.shown(path)} written.")
-    rows = translations.coverage(checkout, katas if names else catalog.katas, code)
-    rows += [sentences.coverage(code, texts)] if not names or "trainer" in names else []
+    shown = katas if names else catalog.katas
+    rows = [translations.coverage(kata.name, translations.originals(checkout, kata), code) for kata in shown]
+    if not names or "trainer" in names:
+        rows += [sentences.coverage(code, texts), translations.coverage("the checks", translations.of_checks(), code)]
     rows += translated_pages.coverage(checkout, code) if not names or "pages" in names else []
     dev_tables.translation_table(tables.console(), rows)

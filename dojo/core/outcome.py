@@ -79,14 +79,24 @@ def sentences_of(diagnoses: Iterable[Diagnosis]) -> list[str]:
     return [say("Also, {says}", says=each.says) if number else each.sentence for number, each in enumerate(diagnoses)]
 
 
+def hint_line(hint: str) -> str:
+    """The line of a failure that names the likely mistake."""
+    return say("hint: {hint}", hint=hint)
+
+
 def why_line(why: str) -> str:
     """The last line of a failure: what its test is for."""
     return say("why it is tested: {why}", why=why)
 
 
+def is_hint(line: str) -> bool:
+    """Whether a failure's line is its hint, in English (an older run's, perhaps) or in the reader's language."""
+    return line.startswith(("hint:", hint_line("").rstrip()))
+
+
 def explains(line: str) -> bool:
     """Whether a failure's line explains it, which a drill keeps back: its hint, or what the test is for."""
-    return line.startswith(("hint:", "why it is tested:", why_line("").rstrip()))
+    return is_hint(line) or line.startswith(("why it is tested:", why_line("").rstrip()))
 
 
 def full_stop(sentence: str) -> str:

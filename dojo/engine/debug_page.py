@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dojo.core.humanize import cut
 from dojo.core.language import say, say_number
-from dojo.core.outcome import Outcome, explains
+from dojo.core.outcome import Outcome, explains, is_hint
 from dojo.core.wide import fill
 from dojo.engine.calls import CONSTRUCTOR, Call
 
@@ -111,9 +111,9 @@ def _result(call: Call, builds: bool) -> tuple[str, str]:
 def _failure(outcome: Outcome, width: int) -> list[Line]:
     if outcome.verdict == "passed":
         return [Line(say("It passes."), "bold")]
-    told = [line for line in outcome.message.splitlines() if line.startswith("hint:") or not explains(line)]
+    told = [line for line in outcome.message.splitlines() if is_hint(line) or not explains(line)]
     lines = [
-        Line(text, "" if line.startswith("hint:") else "red")
+        Line(text, "" if is_hint(line) else "red")
         for line in told[:MAX_MESSAGE_LINES]
         for text in _wrapped(line, width, 1 if line.startswith(("expected ", "got ")) else 2)
     ]

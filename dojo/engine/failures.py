@@ -2,15 +2,17 @@
 
 import bdb
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, TerminalRepr
 
-from dojo.core.language import say
-from dojo.core.outcome import MAX_MESSAGE_CHARS, explains, shortened, text_of, why_line
+from dojo.core.language import language, say
+from dojo.core.outcome import MAX_MESSAGE_CHARS, explains, hint_line, shortened, text_of, why_line
 from dojo.core.paths import Checkout
+from dojo.core.phrases import Phrases
 from dojo.core.source import NotSource
 from dojo.engine.hang import StillRunning
 from dojo.engine.processes import wrote_too_much
@@ -82,8 +84,10 @@ def explain_failure(
     """
     from dojo.testing import Wrong  # brings torch
 
+    phrases = _phrases(checkout.tests(file.stem), language())
     if isinstance(error, Wrong):
-        return shortened(str(error))
+        lines = [*map(phrases, error.lines), *([hint_line(phrases(error.hint))] if error.hint else [])]
+        return shortened("\n".join(lines))
     line = _last_line_in(error, file) if error else None
     if error is None:
         return ""
@@ -105,9 +109,22 @@ def explain_failure(
         return ""
     notes = getattr(error, "__notes__", None)  # see dojo.testing.called_for; learners' code may have written anything
     if isinstance(notes, list):
-        sentence = "\n".join([sentence, *(shortened(note) for note in notes if isinstance(note, str))])
+        texts = [shortened(note) for note in notes if isinstance(note, str)]
+        hints = [text.removeprefix("hint: ") for text in texts]
+        told = [
+            hint_line(phrases(hint)) if hint != text else phrases(text) for hint, text in zip(hints, texts, strict=True)
+        ]
+        sentence = "\n".join([sentence, *told])
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
-    return f"{sentence}\n{why_line(why)}" if why else sentence
+    return f"{sentence}\n{why_line(phrases(why))}" if why else sentence
+
+
+@cache
+def _phrases(folder: Path, code: str) -> Phrases:
+    """What the checks and the tests in `folder` may say, in the language `code`."""
+    from dojo import testing
+
+    return Phrases([Path(testing.__file__).parent, folder], code)
 
 
 def what_happened(error: BaseException, kata: str) -> str:

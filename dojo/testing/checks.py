@@ -23,7 +23,8 @@ class Wrong(AssertionError):
     """A wrong answer. The message is a complete explanation for the learner: `lines`, then the hint."""
 
     def __init__(self, *lines: str, hint: str = "") -> None:
-        super().__init__("\n".join([*filter(None, lines), *([f"hint: {hint}"] if hint else [])]))
+        self.lines, self.hint = [*filter(None, lines)], hint
+        super().__init__("\n".join([*self.lines, *([f"hint: {hint}"] if hint else [])]))
 
 
 def expect(condition: object, sentence: str, *, hint: str = "") -> None:
@@ -94,7 +95,9 @@ def called_for(what: str, *, hint: str = "") -> Iterator[None]:
     except (NotImplementedError, Wrong):
         raise
     except Exception as error:
-        error.add_note(f"It was called for {what}" + (f"\nhint: {hint}" if hint else ""))
+        error.add_note(f"It was called for {what}")
+        if hint:
+            error.add_note(f"hint: {hint}")
         raise
 
 
@@ -139,12 +142,12 @@ def _difference(
     if not wrong.any():
         return None
     first = wrong.nonzero()[0].tolist()
-    place = f" at {first}" if first else ""
+    place = f"{what} at {first}" if first else what
     got, wanted = actual[tuple(first)].item(), expected[tuple(first)].item()
     digits = 6 if number(got, 6) != number(wanted, 6) else 17
-    sentence = f"{what}{place} should be {number(wanted, digits)}, but is {number(got, digits)}"
+    sentence = f"{place} should be {number(wanted, digits)}, but is {number(got, digits)}"
     if got != got and wanted != wanted:
-        sentence = f"{what}{place} is NaN, and so is what it is compared with, which your code gave too"
+        sentence = f"{place} is NaN, and so is what it is compared with, which your code gave too"
     if actual.numel() > 1:
         sentence += f" ({int(wrong.sum())} of {actual.numel()} values differ)"
     both = f"expected  {elements(expected)}\ngot       {elements(actual)}"

@@ -145,10 +145,10 @@ class FakeModel:
         for id, size in sizes.items():
             missing = self.known[id] - len(self.memory.get(id, []))
             newer = [other for other in sizes if self.age(other) > self.age(id)]
-            sentence = f"{when} request {id} misses {missing} tokens and gets {size}, while "
+            sentence = f"{when} request {id} misses {missing} tokens and gets {size}"
             hint = "all missing tokens at once, or as many as are left of the budget; the oldest request first"
-            expect(size == missing or not newer, f"{sentence}{newer} are newer and get some too", hint=hint)
-            expect(size == missing or not left, f"{sentence}{left} tokens of the budget are left", hint=hint)
+            expect(size == missing or not newer, f"{sentence}, while {newer} are newer and get some too", hint=hint)
+            expect(size == missing or not left, f"{sentence}, while {left} tokens of the budget are left", hint=hint)
 
     def check_admission(self, sizes, when):
         """First come, first served; only what fits, and all that fits."""

@@ -44,5 +44,6 @@ def test_memory_is_saved_on_the_gpu(rng):
         go_back(y, "checkpoint_sequential on the GPU")
         torch.cuda.synchronize()
         peaks.append(torch.cuda.max_memory_allocated() - before)
-    sentence = f"the peak should be at most half of the plain step's {peaks[1] / 2**20:.0f} MiB, but is "
-    expect(peaks[2] <= peaks[1] / 2, sentence + f"{peaks[2] / 2**20:.0f} MiB", hint="keep only the inputs of segments")
+    plain, peak = (f"{size / 2**20:.0f} MiB" for size in peaks[1:3])
+    sentence = f"the peak should be at most half of the plain step's {plain}, but is {peak}"
+    expect(peaks[2] <= peaks[1] / 2, sentence, hint="keep only the inputs of segments")

@@ -197,7 +197,8 @@ def test_many_tokens_are_counted_in_half_precision(dtype):
     for masked in (False, True):
         mask = torch.ones(70_000).bool() if masked else None
         got = load_balancing_loss(torch.zeros(70_000, 2, dtype=dtype), torch.zeros(70_000, 1).long(), mask=mask)
-        what = f"the loss of 70 000 tokens in {dtype}{', with a mask of True' if masked else ''}"
+        what = f"the loss of 70 000 tokens in {dtype}"
+        what = f"{what}, with a mask of True" if masked else what
         expect_close(got, torch.tensor(1.0, dtype=dtype), what=what, hint="counts and sums in float32 or integers")
 
 

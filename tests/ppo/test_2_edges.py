@@ -226,7 +226,7 @@ def test_wrong_arguments_are_errors(rng, function, name):
     right = arguments(rng)[function]
     for wrong in WRONG[function, name]:
         is_shape = isinstance(wrong, tuple)
-        what = f"{function} with {name} {'of shape ' if is_shape else '= '}{list(wrong) if is_shape else wrong}"
+        what = f"{function} with {name} of shape {list(wrong)}" if is_shape else f"{function} with {name} = {wrong}"
         hint = "compare the shapes first" if is_shape else "`if not 0 <= x <= 1: raise` refuses NaN too"
         with expect_raises(ValueError, what=what, hint=hint):
             getattr(katas.ppo, function)(*replaced(right, function, name, wrong))

@@ -2,11 +2,12 @@
 
 import string
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from dojo.authoring import sentences, translated_pages, translations
-from dojo.core import language
+from dojo.core import language, phrases
 from dojo.core.catalog import load_catalog
 from dojo.tests import checkouts
 from dojo.tests.cli.commands import kata as run_kata
@@ -24,12 +25,12 @@ def entries(checkout, name="kata.toml"):
 
 def test_the_files_to_fill_in_hold_every_text_once(checkout, tiny):
     """Title and question first; docstrings and mistakes have files of their own."""
-    files = translations.update(checkout, tiny, "zh")
-    assert [file.name for file in files] == ["kata.zh.toml", "stub.zh.toml", "mistakes.zh.toml"]
+    files = translations.update(translations.originals(checkout, tiny), "zh")
+    assert [file.name for file in files] == ["kata.zh.toml", "stub.zh.toml", "mistakes.zh.toml", "messages.zh.toml"]
     assert entries(checkout)[:2] == [{"en": tiny.title, "zh": ""}, {"en": tiny.question, "zh": ""}]
-    (row,) = translations.coverage(checkout, [tiny], "zh")
+    row = translations.coverage("tiny", translations.originals(checkout, tiny), "zh")
     assert (row.texts, row.translated, row.older) == (
-        sum(len(entries(checkout, f"{n}.toml")) for n in ("kata", "stub", "mistakes")),
+        sum(len(entries(checkout, f"{n}.toml")) for n in ("kata", "stub", "mistakes", "messages")),
         0,
         0,
     )
@@ -37,7 +38,7 @@ def test_the_files_to_fill_in_hold_every_text_once(checkout, tiny):
 
 def test_a_text_that_has_changed_is_older_and_kept(checkout, tiny):
     """At the end of the file; in its place stands an empty text. An old text that was never translated goes."""
-    file = translations.update(checkout, tiny, "zh")[0]
+    file = translations.update(translations.originals(checkout, tiny), "zh")[0]
     text = file.read_text(encoding="utf-8")
     for number in range(2):
         text = text.replace('zh = ""', f'zh = "{number}"', 1)
@@ -45,9 +46,9 @@ def test_a_text_that_has_changed_is_older_and_kept(checkout, tiny):
     source = checkout.description("tiny")
     source.write_text(source.read_text().replace(tiny.title, "Another title").replace(tiny.hints[-1], "Another hint"))
     changed = load_catalog(checkout)["tiny"]
-    (row,) = translations.coverage(checkout, [changed], "zh")
+    row = translations.coverage("tiny", translations.originals(checkout, changed), "zh")
     assert (row.translated, row.older) == (1, 2)
-    translations.update(checkout, changed, "zh")
+    translations.update(translations.originals(checkout, changed), "zh")
     now = entries(checkout)
     assert now[0] == {"en": "Another title", "zh": ""}
     assert now[1] == {"en": tiny.question, "zh": "1"}
@@ -98,12 +99,15 @@ def fields(text):
 
 
 def test_every_translation_in_the_repository_can_be_read():
-    """A damaged file would be shown as English, and nobody would notice."""
-    files = [*checkouts.REPOSITORY.glob("tests/*/*.??.toml")]
+    """A damaged file would be shown as English, and nobody would notice. Nor would a phrase with a value of its own."""
+    files = [*checkouts.REPOSITORY.glob("tests/*/*.??.toml"), *checkouts.REPOSITORY.glob("dojo/testing/*.??.toml")]
     assert len(files) >= 3
     for file in files:
         texts = tomllib.loads(file.read_text(encoding="utf-8"))["text"]
-        assert all(set(entry) == {"en", file.suffixes[0][1:]} for entry in texts), file
+        code = file.suffixes[0][1:]
+        assert all(set(entry) == {"en", code} for entry in texts), file
+        if file.name.startswith(Path(phrases.FILE).stem):
+            assert all(phrases.fits(entry[code], entry["en"]) for entry in texts if entry[code]), file
 
 
 # Pages

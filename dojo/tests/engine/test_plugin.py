@@ -99,6 +99,17 @@ def test_a_wrong_answer_is_explained_above_a_short_traceback(checkout):
     assert lines_with(session, "stage 1: 2 of 4   stage 2: all 2 tests pass")
 
 
+def test_a_wrong_answer_is_explained_in_the_readers_language(checkout):
+    """What the check says, the test's part in it, and the hint. What nobody has translated stays English."""
+    phrases = {"double({x})": "double({x})", "add x to itself": "x + x", "{what} should be {expected}": "?"}
+    blocks = [f"[[text]]\nen = {json.dumps(en)}\nzh = {json.dumps(zh)}" for en, zh in phrases.items()]
+    (checkout.tests("tiny") / "messages.zh.toml").write_text("\n\n".join(blocks), encoding="utf-8")
+    solve(checkout, "x * 2", "x * x")
+    outcomes = pytest_in(checkout, KATA_LANG="zh").outcomes
+    first = next(outcome.message for outcome in outcomes if outcome.verdict == "failed")
+    assert first.splitlines() == ["double(1) \u5e94\u4e3a 2\uff0c\u5b9e\u9645\u662f 1", "\u63d0\u793a\uff1ax + x"]
+
+
 def test_frames_of_torch_are_left_out(checkout):
     """The learner needs the line of the kata, not the library's five below it."""
     solve(checkout, "return x * 2", "import torch\n    return torch.nn.Linear(2, 3)(torch.zeros(5))")

@@ -13,6 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from dojo.tests.room.rooms import RunningRoom
 
 PATIENCE_S = 40
+STEADY_S = 0.1  # for which something stands still before it is clicked
 EDITOR = ".cm-content"
 
 
@@ -68,13 +69,17 @@ class Person:
         self.until(lambda: text not in self.page, f"a page without {text!r}")
 
     def click(self, text: str) -> None:
-        """Clicks the button or link of this text."""
+        """Clicks the button or link of this text, once it stays where it is: a verdict that comes moves what is below."""
         path = f"//*[self::button or self::a or self::summary][normalize-space()='{text}']"
         self.until(lambda: self._clicked(path), f"the button {text!r}")
 
     def _clicked(self, path: str) -> bool:
         for element in self.chrome.find_elements(By.XPATH, path):
             if element.is_displayed() and element.is_enabled():
+                before = element.rect
+                time.sleep(STEADY_S)
+                if element.rect != before:
+                    return False
                 element.click()
                 return True
         return False

@@ -1,0 +1,70 @@
+"""What tests say, in the reader's language: found by its fixed words, and what stood in its holes likewise."""
+
+import json
+
+import pytest
+
+from dojo.core.phrases import Phrases
+
+
+@pytest.fixture
+def phrases(tmp_path):
+    def of(known, code="zh"):
+        blocks = [f"[[text]]\nen = {json.dumps(en)}\nzh = {json.dumps(zh)}" for en, zh in known.items()]
+        (tmp_path / "messages.zh.toml").write_text("\n\n".join(blocks), encoding="utf-8")
+        return Phrases([tmp_path], code)
+
+    return of
+
+
+SAYS = {
+    "{what} should be {expected}, but is {got}": "{what} -> {expected} (got {got})",
+    "{what} should be a tensor of shape {shape}, but is {got}": "{what} -> tensor {shape} (got {got})",
+    "the loss at t = {t}": "L({t})",
+    "the result": "R",
+    "{first} of {what}": "{what}'s {first}",
+    "a set {{{x}}}": "set {{{x}}}",
+    "{x} equals {x}": "{x} twice",
+}
+
+
+@pytest.mark.parametrize(
+    ("english", "said"),
+    [
+        ("the result", "R"),
+        ("the loss at t = 3", "L(3)"),
+        ("the result should be 2, but is 3", "R -> 2 (got 3)"),
+        ("the loss at t = 3 should be [1, 2], but is None", "L(3) -> [1, 2] (got None)"),
+        ("row 2 of the loss at t = [1, 2]", "L([1, 2])'s row 2"),
+        ("the result should be a tensor of shape [2], but is 3", "R -> tensor [2] (got 3)"),
+        ("f(x) should be 'two\nlines', but is None", "f(x) -> 'two\nlines' (got None)"),
+        ("a set {1, 2}", "set {1, 2}"),
+        ("a b equals a b", "a b twice"),
+        ("a b equals a c", "a b equals a c"),
+        ("the results", "the results"),
+        ("", ""),
+    ],
+)
+def test_a_phrase_is_found_by_its_fixed_words(phrases, english, said):
+    """The one that says most is taken, whatever the order in the file."""
+    assert phrases(SAYS)(english) == said
+    assert phrases(dict(reversed(SAYS.items())))(english) == said
+
+
+def test_english_stays_english(phrases):
+    assert phrases(SAYS, "en")("the result") == "the result"
+
+
+@pytest.mark.parametrize(
+    ("english", "translation"),
+    [("the {x}", ""), ("the {x}", "{y}"), ("the {x}", "{x"), ("the {x", "{x}"), ("the {x.y}", "{x.y}")],
+)
+def test_a_damaged_translation_is_left_out(phrases, english, translation):
+    """A learner's run must not end by it."""
+    assert phrases({english: translation})("the loss") == "the loss"
+
+
+def test_an_absent_or_damaged_file_leaves_all_in_english(tmp_path):
+    assert Phrases([tmp_path], "zh")("the result") == "the result"
+    (tmp_path / "messages.zh.toml").write_text("[[text")
+    assert Phrases([tmp_path], "zh")("the result") == "the result"
