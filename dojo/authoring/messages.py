@@ -82,6 +82,8 @@ def _is_code(phrase: str) -> bool:
     text = re.sub(r"\{\w+\}", "x", phrase).replace("{{", "{").replace("}}", "}")
     if not re.search(r"[A-Za-z]{2,} |[A-Za-z] [A-Za-z]{2,}", text.strip()):
         return True
+    if not re.search(r"[][()=+*/.<>-]", text):  # "not modified", "weight or bias" would be code
+        return False
     try:
         ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError):

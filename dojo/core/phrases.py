@@ -1,19 +1,28 @@
 """What tests say of a failure, in the reader's language.
 
 They say it in English, and in part from values: `f"the loss at t = {t}"` became "the loss at t = 3". So a phrase is found by
-its fixed words, and what stood in its {holes} is translated in turn: it may have come from a phrase too.
+its fixed words, and what stood in its {holes} is translated in turn: it may have come from a phrase too. Of all ways to read
+a text as phrases in phrases, the one is taken that leaves least of it in English.
 """
 
 import re
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from string import Formatter
 
-from dojo.core.language import ENGLISH, language, read_translation, translation_of
+from dojo.core.language import ENGLISH, language, read_translation, say, to_say, translation_of
 
 FILE = "messages.toml"  # messages.zh.toml in a kata's folder, and in dojo/testing, holds the translation
-MAX_DEPTH = 5  # of phrases in phrases
+MAX_DEPTH = 6  # of phrases in phrases
+MAX_READINGS = 50  # of one text by one phrase
+MAX_LENGTH = 2_000  # of a text: a longer one is mostly numbers
+PIECE = 0.1  # what a hole costs, in letters left in English: of two readings that leave as much, the simpler one
+LITTLE = 4  # fixed letters for each hole: "{name} of {what}"
+WORDS = re.compile("[A-Za-z]{2,} [A-Za-z]{2,}")  # prose, where it is not translated
+BRACKETS = ("()", "[]", "{}", "``", '""')
+
+Reading = tuple[float, str]  # what it costs, and the translation
 
 
 class Phrases:
@@ -25,33 +34,87 @@ class Phrases:
         for folder in folders if code != ENGLISH else ():
             known |= read_translation(translation_of(folder / FILE, code), code)
         pairs = [(english, translation) for english, translation in known.items() if fits(translation, english)]
-        self._phrases = [_Phrase(*pair) for pair in pairs]
-        self._phrases.sort(key=lambda phrase: -phrase.fixed)  # what says most first
+        self._phrases = sorted((_Phrase(*pair) for pair in pairs), key=lambda phrase: -phrase.letters)
 
-    def __call__(self, text: str, depth: int = MAX_DEPTH) -> str:
+    def __call__(self, text: str) -> str:
+        return self._read(text, MAX_DEPTH, {})[1] if self._phrases and len(text) <= MAX_LENGTH else text
+
+    def _read(self, text: str, depth: int, known: dict[tuple[str, int], Reading]) -> Reading:
+        best = (float(sum(map(str.isalpha, text))), text)
         if " " not in text or not depth:
-            return text
-        for phrase in self._phrases:
-            if (values := phrase.values(text)) is not None:
-                return phrase.say({name: self(value, depth - 1) for name, value in values.items()})
-        return text
+            return best
+        if (text, depth) not in known:
+            for phrase in self._phrases:
+                for values in islice(phrase.readings(text), MAX_READINGS):
+                    parts = {name: self._read(value, depth - 1, known) for name, value in values.items()}
+                    if phrase.says_little and any(
+                        said == values[name] and WORDS.search(said) for name, (_, said) in parts.items()
+                    ):
+                        continue  # "The size of tensor a must match" is torch's, and no "{name} of {what}"
+                    cost = sum(part + PIECE for part, _ in parts.values())
+                    if cost < best[0]:
+                        best = (cost, phrase.say({name: said for name, (_, said) in parts.items()}))
+            for glue in (to_say("{first}; {more}"), to_say("{first}. {more}")):
+                for place in _places(glue[7:9], text):
+                    first, more = (self._read(part, depth - 1, known) for part in (text[:place], text[place + 2 :]))
+                    if first[0] + more[0] + PIECE < best[0]:
+                        best = (first[0] + more[0] + PIECE, say(glue, first=first[1], more=more[1]))
+            known[text, depth] = best
+        return known[text, depth]
 
 
 class _Phrase:
     def __init__(self, english: str, translation: str) -> None:
-        self._parts = tuple((fixed, hole) for fixed, hole, _, _ in Formatter().parse(english))
-        self._translation = translation
-        self.fixed = sum(len(fixed) for fixed, _ in self._parts)
+        self._fixed, self._holes, self._translation = [""], [], translation
+        for fixed, hole, _, _ in Formatter().parse(english):
+            self._fixed[-1] += fixed  # a doubled brace ends a part too
+            if hole is not None:
+                self._fixed.append("")
+                self._holes.append(hole)
+        self.letters = sum(map(len, self._fixed))
+        self.says_little = self.letters <= LITTLE * len(self._holes)
 
-    def values(self, text: str) -> dict[str, str] | None:
-        """What stands in `text` where this phrase has holes; None if `text` does not come from it."""
-        if not all(fixed in text for fixed, _ in self._parts):  # quicker than the pattern
-            return None
-        match = _pattern(self._parts).fullmatch(text)
-        return match.groupdict() if match else None
+    def readings(self, text: str) -> Iterator[Mapping[str, str]]:
+        """What may have stood in the holes of this phrase, if `text` comes from it."""
+        first, last = self._fixed[0], self._fixed[-1]
+        if not self._holes:
+            if text == first:
+                yield {}
+        elif text.startswith(first) and text.endswith(last) and all(fixed in text for fixed in self._fixed):
+            yield from self._fill(text[len(first) : len(text) - len(last)], 0, {})
 
-    def say(self, values: dict[str, str]) -> str:
+    def _fill(self, text: str, number: int, values: dict[str, str]) -> Iterator[Mapping[str, str]]:
+        """Fills the holes from `number` on with the parts of `text`, as its fixed words split it."""
+        hole = self._holes[number]
+        ends = [len(text)] if number == len(self._holes) - 1 else _places(self._fixed[number + 1], text)
+        for end in ends:
+            value = text[:end]
+            if values.get(hole, value) == value and _is_whole(value):
+                filled = values | {hole: value}
+                if number == len(self._holes) - 1:
+                    yield filled
+                else:
+                    yield from self._fill(text[end + len(self._fixed[number + 1]) :], number + 1, filled)
+
+    def say(self, values: Mapping[str, str]) -> str:
         return self._translation.format(**values)
+
+
+def _places(part: str, text: str) -> Iterator[int]:
+    """Where `part` stands in `text`; nowhere if it is empty: two values side by side cannot be told apart."""
+    place = text.find(part) if part else -1
+    while place >= 0:
+        yield place
+        place = text.find(part, place + 1)
+
+
+def _is_whole(value: str) -> bool:
+    """Whether each bracket in `value` has its partner, unless it was cut off."""
+    if value.endswith("..."):
+        return True
+    if any(value.count(left) != value.count(right) for left, right in BRACKETS[:3]):
+        return False
+    return not any(value.count(quote[0]) % 2 for quote in BRACKETS[3:])
 
 
 def fits(translation: str, english: str) -> bool:
@@ -63,14 +126,3 @@ def fits(translation: str, english: str) -> bool:
     except ValueError:  # a brace stands alone
         return False
     return bool(translation) and holes[0] <= holes[1] and all(map(str.isidentifier, holes[1]))
-
-
-@cache
-def _pattern(parts: tuple[tuple[str, str | None], ...]) -> re.Pattern[str]:
-    pattern, seen = "", set()
-    for fixed, hole in parts:
-        pattern += re.escape(fixed)
-        if hole is not None:
-            pattern += f"(?P={hole})" if hole in seen else f"(?P<{hole}>.+?)"
-            seen.add(hole)
-    return re.compile(pattern, re.DOTALL)

@@ -26,7 +26,7 @@ def expect_parameters(
     The first test of a module, before any number is compared: a bias too many shifts every number, and says so in none.
     """
     own = dict(module.named_parameters(remove_duplicate=False))
-    faults = [f"{name} {list(shape)} {_absence(module, name)}" for name, shape in shapes.items() if name not in own]
+    faults = [_absence(module, name, f"{name} {list(shape)}") for name, shape in shapes.items() if name not in own]
     for name, parameter in own.items():
         if name not in shapes:
             if not any(name.startswith(f"{wanted}.") for wanted in shapes):  # of a layer in a parameter's place
@@ -38,12 +38,12 @@ def expect_parameters(
     expect(not faults, f"{what} should have other parameters: {'; '.join(faults)}", hint=hint)
 
 
-def _absence(module: nn.Module, name: str) -> str:
+def _absence(module: nn.Module, name: str, what: str) -> str:
     try:
         value = attrgetter(name)(module)
     except AttributeError:
-        return "is missing"
-    return f"is no nn.Parameter, but a {type(value).__name__}" if value is not None else "is missing"
+        value = None
+    return f"{what} is missing" if value is None else f"{what} is no nn.Parameter, but a {type(value).__name__}"
 
 
 def fill(parameter: Tensor, values: Any, *, what: str = "the parameter", hint: str = "") -> None:
@@ -67,7 +67,7 @@ def set_weights(layer: Layer, **weights: Any) -> Layer:
     own = dict(layer.named_parameters())
     for name, values in weights.items():
         full_name = "to_out.bias" if name == "bias" else f"{name}.weight"
-        expect(full_name in own, f"{full_name} should be a parameter of the layer, but {_absence(layer, full_name)}")
+        expect(full_name in own, f"the layer should have other parameters: {_absence(layer, full_name, full_name)}")
         fill(own[full_name], values, what=full_name)
     return layer
 

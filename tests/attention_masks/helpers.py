@@ -21,10 +21,10 @@ def expect_mask(actual, expected, *, what, hint=""):
     if wrong:
         *row, i, j = wrong[0]
         query = f"{i} of row {row[0] if len(row) == 1 else row}" if row else i
-        should = "see" if expected[(*row, i, j)] else "not see"
+        should = "should see" if expected[(*row, i, j)] else "should not see"
         small = actual.dim() == 2 and actual.numel() <= 64
         lines = [f"expected  {drawn(expected)}", f"got       {drawn(actual)}"] if small else []
-        sentence = f"in {what}, query {query} should {should} key {j} ({len(wrong)} of {actual.numel()} pairs differ)"
+        sentence = f"in {what}, query {query} {should} key {j} ({len(wrong)} of {actual.numel()} pairs differ)"
         raise Wrong(sentence, *lines, hint=hint)
 
 

@@ -103,8 +103,8 @@ def expect_raised(call, expected, what, hint=""):
 
 def expect_count(calls, expected, what, hint=""):
     """The function has been called so often."""
-    sentence = f"{what} should call the function {expected} times, but called it {len(calls)} times"
-    expect(len(calls) == expected, sentence.replace("1 times", "once"), hint=hint)
+    sentence = f"the number of calls of the function by {what} should be {expected}, but is {len(calls)}"
+    expect(len(calls) == expected, sentence, hint=hint)
 
 
 def expect_waits(waits, expected, what, hint=""):

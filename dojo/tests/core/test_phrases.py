@@ -25,6 +25,8 @@ SAYS = {
     "{first} of {what}": "{what}'s {first}",
     "a set {{{x}}}": "set {{{x}}}",
     "{x} equals {x}": "{x} twice",
+    "{what} at {first}": "{first}: {what}",
+    "the rates at steps 2, 6 (2 of 3 warm up)": "rates",
 }
 
 
@@ -42,6 +44,15 @@ SAYS = {
         ("a b equals a b", "a b twice"),
         ("a b equals a c", "a b equals a c"),
         ("the results", "the results"),
+        # the reading that leaves least in English: neither "at" of the first nor "of" inside the brackets splits it
+        ("the rates at steps 2, 6 (2 of 3 warm up) at [0]", "[0]: rates"),
+        ("the result; the loss at t = 3; the result", "R; L(3); R"),
+        ("the result. the result", "R. R"),
+        # what torch says is no "{first} of {what}"; what was cut off has no partner of its bracket
+        ("The size of tensor a must match it", "The size of tensor a must match it"),
+        ("the result should be [1, 2, [3..., but is [1", "the result should be [1, 2, [3..., but is [1"),
+        ("the result should be [1, 2, [3..., but is [1...", "R -> [1, 2, [3... (got [1...)"),
+        ("the result should be '', but is ", "R -> '' (got )"),
         ("", ""),
     ],
 )
