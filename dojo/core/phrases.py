@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from string import Formatter
 
-from dojo.core.language import ENGLISH, language, read_translation, say, to_say, translation_of
+from dojo.core.language import ENGLISH, language, read_translation, to_say, translated, translation_of
 
 FILE = "messages.toml"  # messages.zh.toml in a kata's folder, and in dojo/testing, holds the translation
 MAX_DEPTH = 6  # of phrases in phrases
@@ -20,7 +20,9 @@ MAX_LENGTH = 2_000  # of a text: a longer one is mostly numbers
 PIECE = 0.1  # what a hole costs, in letters left in English: of two readings that leave as much, the simpler one
 LITTLE = 4  # fixed letters for each hole: "{name} of {what}"
 WORDS = re.compile("[A-Za-z]{2,} [A-Za-z]{2,}")  # prose, where it is not translated
-BRACKETS = ("()", "[]", "{}", "``", '""')
+BRACKETS = ("()", "[]", "{}")
+QUOTES = ("`", '"')
+GLUES = (to_say("{first}; {more}"), to_say("{first}. {more}"))  # hints are joined so
 
 Reading = tuple[float, str]  # what it costs, and the translation
 
@@ -34,7 +36,8 @@ class Phrases:
         for folder in folders if code != ENGLISH else ():
             known |= read_translation(translation_of(folder / FILE, code), code)
         pairs = [(english, translation) for english, translation in known.items() if fits(translation, english)]
-        self._phrases = sorted((_Phrase(*pair) for pair in pairs), key=lambda phrase: -phrase.letters)
+        phrases = sorted((_Phrase(*pair) for pair in pairs), key=lambda phrase: -phrase.letters)
+        self._phrases = [*(_Phrase(glue, translated(glue)) for glue in GLUES), *phrases] if phrases else []
 
     def __call__(self, text: str) -> str:
         return self._read(text, MAX_DEPTH, {})[1] if self._phrases and len(text) <= MAX_LENGTH else text
@@ -47,20 +50,20 @@ class Phrases:
             for phrase in self._phrases:
                 for values in islice(phrase.readings(text), MAX_READINGS):
                     parts = {name: self._read(value, depth - 1, known) for name, value in values.items()}
-                    if phrase.says_little and any(
-                        said == values[name] and WORDS.search(said) for name, (_, said) in parts.items()
-                    ):
-                        continue  # "The size of tensor a must match" is torch's, and no "{name} of {what}"
+                    said = {name: part for name, (_, part) in parts.items()}
                     cost = sum(part + PIECE for part, _ in parts.values())
-                    if cost < best[0]:
-                        best = (cost, phrase.say({name: said for name, (_, said) in parts.items()}))
-            for glue in (to_say("{first}; {more}"), to_say("{first}. {more}")):
-                for place in _places(glue[7:9], text):
-                    first, more = (self._read(part, depth - 1, known) for part in (text[:place], text[place + 2 :]))
-                    if first[0] + more[0] + PIECE < best[0]:
-                        best = (first[0] + more[0] + PIECE, say(glue, first=first[1], more=more[1]))
+                    if cost < best[0] and not (phrase.says_little and _leaves_prose(values, said)):
+                        best = (cost, phrase.say(said))
             known[text, depth] = best
         return known[text, depth]
+
+
+def _leaves_prose(values: Mapping[str, str], said: Mapping[str, str]) -> bool:
+    """Whether one of `values` is prose, and nothing in it was translated.
+
+    "The size of tensor a must match" is torch's, and comes from no "{name} of {what}".
+    """
+    return any(said[name] == value and WORDS.search(value) for name, value in values.items())
 
 
 class _Phrase:
@@ -72,7 +75,8 @@ class _Phrase:
                 self._fixed.append("")
                 self._holes.append(hole)
         self.letters = sum(map(len, self._fixed))
-        self.says_little = self.letters <= LITTLE * len(self._holes)
+        words = any(map(str.isalpha, "".join(self._fixed)))
+        self.says_little = words and self.letters <= LITTLE * len(self._holes)
 
     def readings(self, text: str) -> Iterator[Mapping[str, str]]:
         """What may have stood in the holes of this phrase, if `text` comes from it."""
@@ -112,9 +116,9 @@ def _is_whole(value: str) -> bool:
     """Whether each bracket in `value` has its partner, unless it was cut off."""
     if value.endswith("..."):
         return True
-    if any(value.count(left) != value.count(right) for left, right in BRACKETS[:3]):
+    if any(value.count(pair[0]) != value.count(pair[1]) for pair in BRACKETS):
         return False
-    return not any(value.count(quote[0]) % 2 for quote in BRACKETS[3:])
+    return not any(value.count(quote) % 2 for quote in QUOTES)
 
 
 def fits(translation: str, english: str) -> bool:
