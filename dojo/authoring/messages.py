@@ -79,13 +79,11 @@ def _escaped(text: str) -> str:
 
 def _is_code(phrase: str) -> bool:
     """Whether nobody need translate it: a name, an expression, symbols."""
-    text = re.sub(r"\{\w+\}", "x", phrase).replace("{{", "{").replace("}}", "}")
-    if not re.search(r"[A-Za-z]{2,} |[A-Za-z] [A-Za-z]{2,}", text.strip()):
-        return True
-    if not re.search(r"[][()=+*/.<>-]", text):  # "not modified", "weight or bias" would be code
-        return False
+    text = re.sub(r"\{\w+\}", "x", phrase).replace("{{", "{").replace("}}", "}").strip()
+    has_words = re.search(r"[A-Za-z]{2,} |[A-Za-z] [A-Za-z]{2,}", text)
     try:
-        ast.parse(text.strip(), mode="eval")
+        ast.parse(text, mode="eval")
     except (SyntaxError, ValueError):
-        return False
-    return True
+        # "{call} {when}" has no words of its own, but what stands in its holes has
+        return not has_words and not re.search(r"\} | \{", phrase)
+    return not has_words or bool(re.search(r"[][()=+*/.<>-]", text))  # "not modified", "weight or bias" are prose

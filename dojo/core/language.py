@@ -45,9 +45,9 @@ def _unless_chosen(folder: str) -> str:
     return code if code in LANGUAGES else ENGLISH
 
 
-def translated(text: str, /) -> str:
-    """`text`, an English sentence, in the reader's language; its {names} still stand in it."""
-    return _sentences(language()).gettext(text)
+def translated(text: str, /, code: str = "") -> str:
+    """`text`, an English sentence, in `code`, the reader's language unless told; its {names} still stand in it."""
+    return _sentences(code or language()).gettext(text)
 
 
 def say(text: str, /, **values: object) -> str:

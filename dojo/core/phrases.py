@@ -2,7 +2,8 @@
 
 They say it in English, and in part from values: `f"the loss at t = {t}"` became "the loss at t = 3". So a phrase is found by
 its fixed words, and what stood in its {holes} is translated in turn: it may have come from a phrase too. Of all ways to read
-a text as phrases in phrases, the one is taken that leaves least of it in English.
+a text as phrases in phrases, the one is taken that leaves least of it in English, and of these the simplest. Of two that are
+as simple, the one with a phrase of an earlier folder outside: a check's sentence is around what a test says.
 """
 
 import re
@@ -12,19 +13,19 @@ from pathlib import Path
 from string import Formatter
 
 from dojo.core.language import ENGLISH, language, read_translation, to_say, translated, translation_of
+from dojo.core.wide import closed_up
 
 FILE = "messages.toml"  # messages.zh.toml in a kata's folder, and in dojo/testing, holds the translation
-MAX_DEPTH = 6  # of phrases in phrases
 MAX_READINGS = 50  # of one text by one phrase
 MAX_LENGTH = 2_000  # of a text: a longer one is mostly numbers
-PIECE = 0.1  # what a hole costs, in letters left in English: of two readings that leave as much, the simpler one
 LITTLE = 4  # fixed letters for each hole: "{name} of {what}"
-WORDS = re.compile("[A-Za-z]{2,} [A-Za-z]{2,}")  # prose, where it is not translated
+WORD = re.compile(r"(?<![\w.])[A-Za-z]{2,}(?![\w.([])")  # of English, and no name of something
+PROSE = re.compile("[A-Za-z]{2,} [A-Za-z]{2,}")
 BRACKETS = ("()", "[]", "{}")
 QUOTES = ("`", '"')
 GLUES = (to_say("{first}; {more}"), to_say("{first}. {more}"))  # hints are joined so
 
-Reading = tuple[float, str]  # what it costs, and the translation
+Reading = tuple[tuple[int, int], str]  # how many words stay English, in how many phrases; and the translation
 
 
 class Phrases:
@@ -32,38 +33,40 @@ class Phrases:
 
     def __init__(self, folders: Iterable[Path], code: str = "") -> None:
         code = code or language()
-        known: dict[str, str] = {}
+        self._phrases = [_Phrase(glue, translated(glue, code)) for glue in GLUES]
         for folder in folders if code != ENGLISH else ():
-            known |= read_translation(translation_of(folder / FILE, code), code)
-        pairs = [(english, translation) for english, translation in known.items() if fits(translation, english)]
-        phrases = sorted((_Phrase(*pair) for pair in pairs), key=lambda phrase: -phrase.letters)
-        self._phrases = [*(_Phrase(glue, translated(glue)) for glue in GLUES), *phrases] if phrases else []
+            known = read_translation(translation_of(folder / FILE, code), code)
+            pairs = [(english, translation) for english, translation in known.items() if fits(translation, english)]
+            self._phrases += sorted((_Phrase(*pair) for pair in pairs), key=lambda phrase: -phrase.letters)
 
     def __call__(self, text: str) -> str:
-        return self._read(text, MAX_DEPTH, {})[1] if self._phrases and len(text) <= MAX_LENGTH else text
+        has_phrases = len(self._phrases) > len(GLUES)
+        return self._read(text, {})[1] if has_phrases and len(text) <= MAX_LENGTH else text
 
-    def _read(self, text: str, depth: int, known: dict[tuple[str, int], Reading]) -> Reading:
-        best = (float(sum(map(str.isalpha, text))), text)
-        if " " not in text or not depth:
+    def _read(self, text: str, known: dict[str, Reading]) -> Reading:
+        best: Reading = ((len(WORD.findall(text)), 0), text)
+        if " " not in text:
             return best
-        if (text, depth) not in known:
+        if text not in known:
             for phrase in self._phrases:
+                if best[0] <= (0, 1):  # no reading is better
+                    break
                 for values in islice(phrase.readings(text), MAX_READINGS):
-                    parts = {name: self._read(value, depth - 1, known) for name, value in values.items()}
+                    parts = {name: self._read(value, known) for name, value in values.items()}
+                    left, pieces = (sum(cost[kind] for cost, _ in parts.values()) for kind in (0, 1))
                     said = {name: part for name, (_, part) in parts.items()}
-                    cost = sum(part + PIECE for part, _ in parts.values())
-                    if cost < best[0] and not (phrase.says_little and _leaves_prose(values, said)):
-                        best = (cost, phrase.say(said))
-            known[text, depth] = best
-        return known[text, depth]
+                    if (left, pieces + 1) < best[0] and not (phrase.says_little and _leaves_prose(values, said)):
+                        best = ((left, pieces + 1), phrase.say(said))
+            known[text] = best
+        return known[text]
 
 
 def _leaves_prose(values: Mapping[str, str], said: Mapping[str, str]) -> bool:
-    """Whether one of `values` is prose, and nothing in it was translated.
+    """Whether prose of one of `values` is still in what is said of it.
 
     "The size of tensor a must match" is torch's, and comes from no "{name} of {what}".
     """
-    return any(said[name] == value and WORDS.search(value) for name, value in values.items())
+    return any(prose in value for name, value in values.items() for prose in PROSE.findall(said[name]))
 
 
 class _Phrase:
@@ -75,8 +78,9 @@ class _Phrase:
                 self._fixed.append("")
                 self._holes.append(hole)
         self.letters = sum(map(len, self._fixed))
-        words = any(map(str.isalpha, "".join(self._fixed)))
-        self.says_little = words and self.letters <= LITTLE * len(self._holes)
+        fixed = "".join(self._fixed)
+        self._says_nothing = not fixed.strip()  # "{call} {when}": a call, and no word of a sentence
+        self.says_little = any(map(str.isalpha, fixed)) and self.letters <= LITTLE * len(self._holes)
 
     def readings(self, text: str) -> Iterator[Mapping[str, str]]:
         """What may have stood in the holes of this phrase, if `text` comes from it."""
@@ -93,7 +97,8 @@ class _Phrase:
         ends = [len(text)] if number == len(self._holes) - 1 else _places(self._fixed[number + 1], text)
         for end in ends:
             value = text[:end]
-            if values.get(hole, value) == value and _is_whole(value):
+            is_code = number or not self._says_nothing or not WORD.search(value)
+            if is_code and values.get(hole, value) == value and _is_whole(value):
                 filled = values | {hole: value}
                 if number == len(self._holes) - 1:
                     yield filled
@@ -101,7 +106,7 @@ class _Phrase:
                     yield from self._fill(text[end + len(self._fixed[number + 1]) :], number + 1, filled)
 
     def say(self, values: Mapping[str, str]) -> str:
-        return self._translation.format(**values)
+        return closed_up(self._translation.format(**values))
 
 
 def _places(part: str, text: str) -> Iterator[int]:

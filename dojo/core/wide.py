@@ -10,6 +10,12 @@ OPENING = "\u300a\u300c\u300e\u3010\uff08\u201c\u2018"
 # What stays together: a wide character or a word, what opens before it, what closes behind it; and blanks.
 PIECE = re.compile(rf"[{OPENING}]*(?:[{WIDE}]|[^\s{WIDE}{OPENING}{CLOSING}]+)[{CLOSING}]*|\s+|.")
 HAS_WIDE = re.compile(f"[{WIDE}]")
+NEEDLESS_BLANK = re.compile(f"(?<=[{WIDE}]) (?=[{WIDE}])| (?=[{CLOSING}])")
+
+
+def closed_up(text: str) -> str:
+    """`text`, put together from parts, without the blanks that wide characters need not have between them."""
+    return NEEDLESS_BLANK.sub("", text)
 
 
 def fill(text: str, width: int, further: str = "") -> str:

@@ -93,10 +93,11 @@ def test_attention_backward_of_a_worked_example():
 @pytest.mark.parametrize("size", [(2, 5, 3, 4), (1, 2, 1, 1), (3, 3, 3, 3)], ids=str)
 def test_attention_backward_is_the_slope_of_attention(rng, size):
     """Against torch's attention. When all sizes are equal, exchanged axes have the right shapes."""
-    q, k, v = qkv(rng, **dict(zip(("queries", "keys", "dim", "value_dim"), size, strict=True)))
-    grad = randn(rng, size[0], size[3])
+    queries, keys, dim, value_dim = size
+    q, k, v = qkv(rng, queries=queries, keys=keys, dim=dim, value_dim=value_dim)
+    grad = randn(rng, queries, value_dim)
     want_out, want = torch_attention(q, k, v, grad=grad)
-    words = "for {} queries, {} keys, dim {} and value_dim {}".format(*size)
+    words = f"for {queries} queries, {keys} keys, dim {dim} and value_dim {value_dim}"
     what = f"out of attention_forward {words}, against torch's attention"
     expect_close(forward(q, k, v)[0], want_out, what=what, hint="softmax(q k^T / sqrt(dim)) v, over the keys")
     got = gradients(grad, q, k, v)

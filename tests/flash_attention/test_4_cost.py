@@ -106,11 +106,9 @@ def test_the_backward_pass_is_tiled_as_well(rng, cost):
         sentence = f"a score should take 5 to 7 products, but took {spent.flops / unit / seen:.2f}"
         hint = "q k^T, grad v^T, dscores k, dscores^T q, probs^T grad"
         expect(spent.flops >= 4.95 * unit * seen, sentence, hint=hint)
-        sentence = (
-            f"a score in a tile that anything sees should take 5 to 7 products, but took {{:.2f}} of {seen} scores"
-        )
         products = spent.flops / unit / (tiles * 16 * 8)
-        expect(products <= 7.2, sentence.format(products), hint=f"{hint}, for tiles that are not hidden")
+        sentence = f"a score in a tile that anything sees should take 5 to 7 products, but took {products:.2f}"
+        expect(products <= 7.2, sentence, hint=f"{hint}, for tiles that are not hidden")
     sentence = (
         f"{peaks[0]} numbers exist at a time for 32 queries and keys, and for 64 at most 2.5 times as many should"
     )

@@ -196,7 +196,7 @@ def test_gradients_of_lines_and_ends(rng):
 
 
 def test_the_loss_trains_the_model(rng):
-    """A model of one number that is off by it: the loss is its mean square, and so is the slope."""
+    """A model that is off by its weights: the loss is their mean square, and they are what it depends on."""
     x0, weight = randn(rng, 4, 3), randn(rng, 4, 3).requires_grad_()
 
     def loss():

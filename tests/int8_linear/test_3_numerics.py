@@ -59,11 +59,9 @@ def test_the_largest_numbers_of_each_dtype():
     for dtype in FLOATS:
         most = min(torch.finfo(dtype).max, torch.finfo(torch.float32).max)
         codes, scales = quantized(torch.tensor([[most, -most, 0]], dtype=dtype))
-        what = f"the codes of [{most:g}, -{most:g}, 0] in {dtype}"
-        expect_equal(codes.tolist(), [[127, -127, 0]], what=what, hint="(row / max) * 127 or row / (max / 127)")
-        expect_close(
-            scales.double(), numbers(most) / 127, what=f"the scale of {what[13:]}", hint=WIDE, rtol=1e-6, atol=0.0
-        )
+        row, hint = f"[{most:g}, -{most:g}, 0] in {dtype}", "(row / max) * 127 or row / (max / 127)"
+        expect_equal(codes.tolist(), [[127, -127, 0]], what=f"the codes of {row}", hint=hint)
+        expect_close(scales.double(), numbers(most) / 127, what=f"the scale of {row}", hint=WIDE, rtol=1e-6, atol=0.0)
 
 
 @EVERY
@@ -217,6 +215,8 @@ def test_a_move_takes_all_buffers_along(rng):
         layer = torch.nn.Sequential(from_linear(linear(rng), dynamic=True)).to(**move)[0]
         devices = {name: buffer.device.type for name, buffer in layer.named_buffers()}
         want = dict.fromkeys(("codes", "scales", "bias"), "meta")
-        what = f"the device of each buffer after .to({', '.join(f'{k}={v!r}' for k, v in move.items())})"
-        expect_equal(devices, want, what=what, hint="put scales back on the device of the others")
-        expect_equal(layer.scales.dtype, torch.float32, what=f"the dtype of scales {what[26:]}", hint="float32, always")
+        call = f".to({', '.join(f'{k}={v!r}' for k, v in move.items())})"
+        hint = "put scales back on the device of the others"
+        expect_equal(devices, want, what=f"the device of each buffer after {call}", hint=hint)
+        what = f"the dtype of scales after {call}"
+        expect_equal(layer.scales.dtype, torch.float32, what=what, hint="float32, always")

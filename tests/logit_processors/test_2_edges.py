@@ -209,12 +209,10 @@ def test_bans_that_leave_nothing_are_an_error():
 @pytest.mark.parametrize("lengths", [(3, 2, 2), (2, 1, 2), (2, 2, 1), (2, 2, 3), (3, 3, 3)], ids=str)
 def test_lists_of_another_length_than_the_batch_are_an_error(lengths):
     """A request that is lost on the way shifts everybody else's parameters."""
-    prompts, generated, params = (
-        number * [each] for number, each in zip(lengths, ([0], [1], SamplingParams()), strict=True)
-    )
-    what = "process_logits of 2 rows with {} prompts, {} generated lists, {} params".format(*lengths)
+    prompts, generated, params = lengths
+    what = f"process_logits of 2 rows with {prompts} prompts, {generated} generated lists, {params} params"
     with expect_raises(ValueError, what=what, hint="compare all three with the batch; zip stops at the shortest"):
-        process_logits(torch.zeros(2, 4), prompts, generated, params)
+        process_logits(torch.zeros(2, 4), prompts * [[0]], generated * [[1]], params * [SamplingParams()])
 
 
 @pytest.mark.parametrize("token", [4, -1])

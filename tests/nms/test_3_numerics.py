@@ -96,9 +96,10 @@ def test_float64_keeps_its_digits():
     """A side of 0.5 + 2^-40 is 0.5 in float32, and 2^30 + 1/4 is 2^30."""
     above = 0.5 + 2**-40
     given = boxes((0, 0, 1, 1), (0, 0, above, 1), dtype=torch.float64)
-    what = "the IoU of a box with 0.5 + 2^-40 of it in float64"
-    expect_close(box_iou(given[:1], given[1:]), numbers(above)[None], what=what, hint=DIGITS, rtol=0, atol=0)
-    expect_kept(nms(given, numbers(0.9, 0.8), 0.5), [0], what=f"nms at 0.5 of {what[4:]}", hint=DIGITS)
+    pair = "a box with 0.5 + 2^-40 of it in float64"
+    iou = box_iou(given[:1], given[1:])
+    expect_close(iou, numbers(above)[None], what=f"the IoU of {pair}", hint=DIGITS, rtol=0, atol=0)
+    expect_kept(nms(given, numbers(0.9, 0.8), 0.5), [0], what=f"nms at 0.5 of {pair}", hint=DIGITS)
     far = 2.0**29 + boxes((0, 0, 0.5, 1), (0.25, 0, 0.5, 0.5), dtype=torch.float64)
     want = torch.tensor([[1.0, 0.25], [0.25, 1.0]]).double()
     expect_close(box_iou(far, far), want, what="the IoU of boxes 2^29 from the origin", hint=DIGITS)

@@ -210,8 +210,10 @@ def test_packed_examples_get_what_they_get_alone(rng):
 @pytest.mark.parametrize("shapes", WRONG_LABELS, ids=str)
 def test_labels_of_other_shapes_are_errors(shapes):
     """A mask or a prompt length of one row would be broadcast."""
+    of_tokens, of_mask, of_prompts = shapes
+    what = f"build_labels with tokens {of_tokens}, mask {of_mask} and prompts {of_prompts}"
     tokens, mask, prompts = (torch.ones(shape).long() for shape in shapes)
-    with expect_raises(ValueError, what="build_labels with tokens {}, mask {} and prompts {}".format(*shapes)):
+    with expect_raises(ValueError, what=what):
         build_labels(tokens, mask.bool(), prompts)
 
 

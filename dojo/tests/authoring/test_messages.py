@@ -30,6 +30,12 @@ def found(source):
         ('"double(-1) if x else f(x)"', []),
         ('f"f({x}, y)"', []),
         ('"..., 1 + "', []),
+        ("f'{call} {when}'", ["{call} {when}"]),
+        ("f'f({x}) {when}'", ["f({x}) {when}"]),
+        ("f'{a} + {b}'", []),
+        ("f'{x}: {y}'", ["{x}: {y}"]),
+        ('"not modified"', ["not modified"]),
+        ('"weight or bias"', ["weight or bias"]),
         ("b'the bytes of it'", []),
     ],
 )

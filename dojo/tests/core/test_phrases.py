@@ -46,8 +46,8 @@ SAYS = {
         ("the results", "the results"),
         # the reading that leaves least in English: neither "at" of the first nor "of" inside the brackets splits it
         ("the rates at steps 2, 6 (2 of 3 warm up) at [0]", "[0]: rates"),
-        ("the result; the loss at t = 3; the result", "R; L(3); R"),
-        ("the result. the result", "R. R"),
+        ("the result; the loss at t = 3; the result", "R\uff1bL(3)\uff1bR"),
+        ("the result. the result", "R\u3002R"),
         # what torch says is no "{first} of {what}"; what was cut off has no partner of its bracket
         ("The size of tensor a must match it", "The size of tensor a must match it"),
         ("the result should be [1, 2, [3..., but is [1", "the result should be [1, 2, [3..., but is [1"),
@@ -60,6 +60,19 @@ def test_a_phrase_is_found_by_its_fixed_words(phrases, english, said):
     """The one that says most is taken, whatever the order in the file."""
     assert phrases(SAYS)(english) == said
     assert phrases(dict(reversed(SAYS.items())))(english) == said
+
+
+def test_what_a_check_says_is_around_what_a_test_says(tmp_path):
+    """Both readings leave nothing in English, and in two phrases each."""
+    for folder, (english, translation) in {
+        "checks": ("{what} at {first}", "{first}: {what}"),
+        "tests": ("the loss in {dtype}", "L of {dtype}"),
+    }.items():
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "messages.zh.toml"
+        file.write_text(f"[[text]]\nen = {json.dumps(english)}\nzh = {json.dumps(translation)}", encoding="utf-8")
+    say = Phrases([tmp_path / "checks", tmp_path / "tests"], "zh")
+    assert say("the loss in float16 at [0, 1]") == "[0, 1]: L of float16"
 
 
 def test_english_stays_english(phrases):

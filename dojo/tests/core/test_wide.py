@@ -3,7 +3,7 @@
 import pytest
 from rich.cells import cell_len
 
-from dojo.core.wide import CLOSING, OPENING, fill
+from dojo.core.wide import CLOSING, OPENING, closed_up, fill
 
 TEXT = "从 logits 出发，写出 DPO：回复的对数概率、损失、隐式奖励（implicit reward）。“为什么”需要参考模型？"
 
@@ -27,3 +27,17 @@ def test_text_without_wide_characters_is_left_to_others():
 def test_further_lines_begin_where_they_are_told():
     """Behind an indent."""
     assert fill("一二三四", 4, further="  ") == "一二\n  三\n  四"
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ("一步之后的损失 应为 3", "一步之后的损失应为 3"),
+        ("loss 应为 [1, 2] ，实际是 None", "loss 应为 [1, 2]，实际是 None"),
+        ("f(x)（x 为 2） 应为 a b", "f(x)（x 为 2）应为 a b"),
+        ("the loss at 3", "the loss at 3"),
+    ],
+)
+def test_parts_that_were_put_together_have_no_needless_blanks(parts, text):
+    """Between wide characters, and before what closes; those beside Latin letters stay."""
+    assert closed_up(parts) == text
