@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo import testing
 from dojo.authoring import messages
 from dojo.core import docstrings, language, phrases
 from dojo.core.catalog import Kata
@@ -49,8 +48,7 @@ def originals(checkout: Checkout, kata: Kata) -> dict[Path, list[str]]:
 
 def of_checks() -> dict[Path, list[str]]:
     """The same of the checks that all tests share."""
-    folder = Path(testing.__file__).parent
-    return {folder / phrases.FILE: messages.of_folder(folder)}
+    return {phrases.CHECKS / phrases.FILE: messages.of_folder(phrases.CHECKS)}
 
 
 def update(originals: Mapping[Path, list[str]], code: str) -> list[Path]:

@@ -8,6 +8,7 @@ as simple, the one with a phrase of an earlier folder outside: a check's sentenc
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from string import Formatter
@@ -15,7 +16,8 @@ from string import Formatter
 from dojo.core.language import ENGLISH, language, read_translation, to_say, translated, translation_of
 from dojo.core.wide import closed_up
 
-FILE = "messages.toml"  # messages.zh.toml in a kata's folder, and in dojo/testing, holds the translation
+FILE = "messages.toml"  # messages.zh.toml in a kata's folder, and in CHECKS, holds the translation
+CHECKS = Path(__file__).resolve().parents[1] / "testing"
 MAX_READINGS = 50  # of one text by one phrase
 MAX_LENGTH = 2_000  # of a text: a longer one is mostly numbers
 LITTLE = 4  # fixed letters for each hole: "{name} of {what}"
@@ -59,6 +61,16 @@ class Phrases:
                         best = ((left, pieces + 1), phrase.say(said))
             known[text] = best
         return known[text]
+
+
+def phrases_of(tests: Path) -> Phrases:
+    """What the tests in the folder `tests` and the checks that they use may say."""
+    return _phrases_of(tests, language())
+
+
+@cache
+def _phrases_of(tests: Path, code: str) -> Phrases:
+    return Phrases([CHECKS, tests], code)
 
 
 def _leaves_prose(values: Mapping[str, str], said: Mapping[str, str]) -> bool:

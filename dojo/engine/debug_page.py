@@ -17,6 +17,7 @@ from dojo.core.wide import fill
 from dojo.engine.calls import CONSTRUCTOR, Call
 
 MAX_ARGUMENTS, MAX_DOCSTRING_LINES, MAX_MESSAGE_LINES = 8, 2, 7
+VALUES = re.compile(r"\w+ {2}")  # "expected  [1, 2]", below which stands what was got
 KEYWORD = re.compile(r"[\w:+.\[\]\\/-]+")  # a name that pytest's -k takes as it is
 
 
@@ -115,7 +116,7 @@ def _failure(outcome: Outcome, width: int) -> list[Line]:
     lines = [
         Line(text, "" if is_hint(line) else "red")
         for line in told[:MAX_MESSAGE_LINES]
-        for text in _wrapped(line, width, 1 if line.startswith(("expected ", "got ")) else 2)
+        for text in _wrapped(line, width, 1 if VALUES.match(line) else 2)
     ]
     return [*lines[:MAX_MESSAGE_LINES], *([Line("...")] if len(lines) > MAX_MESSAGE_LINES else [])]
 

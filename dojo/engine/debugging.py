@@ -12,6 +12,7 @@ from _pytest.config import create_terminal_writer
 
 from dojo.core.language import say, to_say
 from dojo.core.outcome import harmless
+from dojo.core.phrases import phrases_of
 from dojo.engine.calls import Call, CallRecorder, functions_of
 from dojo.engine.debug_page import DebuggedTest, Line, page
 from dojo.engine.session import PLUGIN_NAME, KataSession, outcome_of
@@ -86,6 +87,7 @@ class Debugger:
         if outcome := outcome_of(report):
             file = self.session.checkout.shown(self.session.target / f"{outcome.kata}.py")
             docstring = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
+            docstring = phrases_of(self.session.checkout.tests(outcome.kata))(docstring)
             calls = list(self.calls) if item is self.running else []
             before = self.number - len(calls) if calls else 0
             seed = self.config.getoption("--kata-seed")

@@ -2,17 +2,16 @@
 
 import bdb
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, TerminalRepr
 
-from dojo.core.language import language, say
+from dojo.core.language import say
 from dojo.core.outcome import MAX_MESSAGE_CHARS, explains, hint_line, shortened, text_of, why_line
 from dojo.core.paths import Checkout
-from dojo.core.phrases import Phrases
+from dojo.core.phrases import phrases_of
 from dojo.core.source import NotSource
 from dojo.engine.hang import StillRunning
 from dojo.engine.processes import wrote_too_much
@@ -84,7 +83,7 @@ def explain_failure(
     """
     from dojo.testing import Wrong  # brings torch
 
-    phrases = _phrases(checkout.tests(file.stem), language())
+    phrases = phrases_of(checkout.tests(file.stem))
     if isinstance(error, Wrong):
         lines = [*map(phrases, error.lines), *([hint_line(phrases(error.hint))] if error.hint else [])]
         return shortened("\n".join(lines))
@@ -117,14 +116,6 @@ def explain_failure(
         sentence = "\n".join([sentence, *told])
     why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
     return f"{sentence}\n{why_line(phrases(why))}" if why else sentence
-
-
-@cache
-def _phrases(folder: Path, code: str) -> Phrases:
-    """What the checks and the tests in `folder` may say, in the language `code`."""
-    from dojo import testing
-
-    return Phrases([Path(testing.__file__).parent, folder], code)
 
 
 def what_happened(error: BaseException, kata: str) -> str:

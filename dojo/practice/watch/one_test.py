@@ -10,6 +10,7 @@ from rich.text import Text
 from dojo.core.language import say
 from dojo.core.outcome import Outcome
 from dojo.core.paths import Checkout
+from dojo.core.phrases import phrases_of
 from dojo.practice.screen import VERDICT_MARKS, code, failure, paragraph, printed
 from dojo.practice.terminal import Terminal
 
@@ -53,6 +54,9 @@ def page(terminal: Terminal, checkout: Checkout, outcome: Outcome) -> list[str]:
     parts += failure(outcome.message)
     source = test_source(checkout, outcome)
     if source:
-        parts += ["", paragraph(source.docstring, "italic")] if source.docstring else []
+        in_a_line = " ".join(source.docstring.split())
+        translation = phrases_of(checkout.tests(outcome.kata))(in_a_line)
+        docstring = source.docstring if translation == in_a_line else translation
+        parts += ["", paragraph(docstring, "italic")] if docstring else []
         parts += ["", Text(f" {source.place}", "dim"), code(terminal, source.text)]
     return terminal.lines(*parts, *printed(say("in {test}", test=outcome.test), outcome.printed))
