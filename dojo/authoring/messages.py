@@ -66,7 +66,7 @@ def _phrase(node: ast.AST, holes: dict[str, str]) -> str | None:
 def _hole(value: ast.expr, holes: dict[str, str]) -> str:
     """{list_x_shape} for a value that is written list(x.shape); other values of one phrase have other names."""
     written = ast.unparse(value)
-    name = re.sub(r"\W+", "_", ast.unparse(getattr(value, "value", value))).strip("_")
+    name = re.sub(r"\W+", "_", ast.unparse(value.value if isinstance(value, ast.FormattedValue) else value)).strip("_")
     name = name if name.isidentifier() else f"_{name}"
     while holes.setdefault(name, written) != written:
         name += "_"

@@ -92,3 +92,13 @@ def test_an_absent_or_damaged_file_leaves_all_in_english(tmp_path):
     assert Phrases([tmp_path], "zh")("the result") == "the result"
     (tmp_path / "messages.zh.toml").write_text("[[text")
     assert Phrases([tmp_path], "zh")("the result") == "the result"
+
+
+def test_a_long_text_in_which_everything_fits_takes_no_time(phrases):
+    """A learner's exception may say anything: of so many readings only some are tried."""
+    say = phrases({"{a} of {b}": "{b}'s {a}", "{a} at {b}": "{b}: {a}", "{a} {b}": "{a} {b}"})
+    text = " of ".join(f"x{number} at y; z" for number in range(100))
+    known = {}
+    say._read(text, known)
+    assert len(known) <= 1_100
+    assert say(text)
