@@ -21,7 +21,7 @@ argument is modified; a result may be an argument itself instead of a copy.
 
 Stage 1: targets, conversions, weights, the loss.  Stage 2: mixed batches, any shape, schedules that end in pure noise,
 wrong arguments.  Stage 3: every floating dtype, the limits of the weights, gradients.  Stage 4: no loop over the batch,
-and a target or a conversion moves at most 16 times the bytes of x0.
+and a target, a conversion and the loss each move at most 40 times the bytes of x0.
 
 Sources: Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (2022), section 4 and appendix
 D; Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy" (2023); Lin et al., "Common Diffusion Noise
