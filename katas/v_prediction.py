@@ -21,7 +21,7 @@ argument is modified; a result may be an argument itself instead of a copy.
 
 Stage 1: targets, conversions, weights, the loss.  Stage 2: mixed batches, any shape, schedules that end in pure noise,
 wrong arguments.  Stage 3: every floating dtype, the limits of the weights, gradients.  Stage 4: no loop over the batch,
-and a target, a conversion and the loss each move at most 40 times the bytes of x0.
+and a target, a conversion and the loss each move at most 60 times the bytes of x0.
 
 Sources: Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models" (2022), section 4 and appendix
 D; Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy" (2023); Lin et al., "Common Diffusion Noise
@@ -88,7 +88,8 @@ def loss_weight(
     At snr = 0 the weight of "eps" is its limit, as snr falls to 0. Weights are not normalised. gamma may be infinite.
     Without gamma, every weight is 1, whatever the kind. Here abar < 1.
 
-    The weights are float64 for a float64 `abar` and float32 for all narrower ones, and are computed in that dtype.
+    The weights are float64 for a float64 `abar` and float32 for all narrower ones, computed in that dtype at least and
+    right to a few roundings of it.
     Raises ValueError for another kind, with and without gamma, and unless gamma is None or positive.
     """
     raise NotImplementedError("v_prediction.loss_weight: write me")
