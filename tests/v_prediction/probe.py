@@ -103,6 +103,9 @@ def losses(rng):
         yield from (case("dtype", f"{dtype}, {of}", (3, 4), one[:3].to(of), dtype) for of in DTYPES)
         yield case("digits", f"{dtype}", (3, 40), one[:3], dtype)
     yield from (case("digits", f"huge {dtype}", (2, 3), one[:2], dtype, 2e4) for dtype in (HALF, BRAIN))
+    close = case("scaled", "of close numbers", (1, 4), one[:1])
+    close.given[:2] = 1 + 2.0**-40 * close.given[0], torch.ones(1, 4).double()
+    yield close
     yield from (case(see, "", (2, 3), uniform(rng, 0.2, 4, 2)) for see in ("slope", "after"))
     yield from (case("refusal", f"{other}", (4, 3), one, other=other) for other in WRONG_SHAPES)
     yield from (case("refusal", f"weight {shape}", (4, 3), torch.ones(shape).double()) for shape in WRONG_VECTORS)
@@ -127,6 +130,7 @@ def run(kata, case):
         "dtype": lambda: str(got.dtype),
         "finite": lambda: got.isfinite(),
         "after": lambda: [Pairs(a, b) for a, b in zip(given, case.given, strict=True) if isinstance(a, torch.Tensor)],
+        "scaled": lambda: got * 2.0**80,
         "end": lambda: got[-1:],
         "start": lambda: got[:1] / given[0][:1],
         "between": lambda: got[1:-1],
@@ -149,8 +153,10 @@ def digits(function, given):
     images = len(given) == 5
     each = [[given[0], 0 * given[1], *given[2:]], [0 * given[0], *given[1:]]] if images else [given]
     wide = [[x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in some] for some in each]
-    close = {5: (3e-2, 1e-9), 1: (0.55 * torch.finfo(given[0].dtype).eps, 1e-6)}.get(len(given), (1e-4, 1e-9))
-    return [torch.allclose(*(function(*x).double() for x in both), *close) for both in zip(each, wide, strict=True)]
+    rtol, atol = (3e-2, 1e-9) if images else (1e-4, 1e-9)
+    if len(given) == 1:
+        rtol, atol = 0.55 * torch.finfo(given[0].dtype).eps, 1e-6
+    return [torch.allclose(*(function(*x).double() for x in both), rtol, atol) for both in zip(each, wide, strict=True)]
 
 
 def slope(function, given):

@@ -164,10 +164,10 @@ def test_float64_keeps_its_digits():
     """A detour over float32 that ends in float64 has the right dtype and half of the digits."""
     got, exact = zero_terminal_snr(numbers(0.81, 0.36, 0.09)), numbers(0.81, 0.2025, 0)
     expect_close(got, exact, what="zero_terminal_snr([0.81, 0.36, 0.09])", hint="float64 stays", rtol=0, atol=1e-13)
-    got, right = weighted_loss(numbers(1 + 2.0**-40), numbers(1), numbers(1)), torch.tensor(2.0**-80).double()
+    got, right = weighted_loss(numbers(1 + 2.0**-40), numbers(1), numbers(1)), numbers(2.0**-80)[0]
     what = "weighted_loss(prediction=1 + 2^-40, target=1, weight=1), which is 2^-80,"
     expect_close(got, right, what=what, hint="float64 stays", rtol=1e-12, atol=0)
-    got, right = weighted_loss(numbers(1), numbers(0), numbers(1 + 2.0**-40)), torch.tensor(1 + 2.0**-40).double()
+    got, right = weighted_loss(numbers(1), numbers(0), numbers(1 + 2.0**-40)), numbers(1 + 2.0**-40)[0]
     what = "weighted_loss(prediction=1, target=0, weight=1 + 2^-40)"
     expect_close(got, right, what=what, hint="a float64 weight stays, too", rtol=1e-14, atol=0)
 
