@@ -14,6 +14,7 @@ ABAR = torch.tensor([0.64, 0.36], dtype=torch.float64)
 X_T = [3.6, 3.4]
 ANSWERS = {"eps": [2.0, 2.0], "x0": [3.0, 3.0], "v": [-0.2, -1.2]}
 
+VIDEO = (6, 2, 1, 3, 2)
 T = torch.tensor([0, 5, 3, 1, 4, 3])  # not sorted, and one step comes twice
 CONVERSIONS = {"to_x0": to_x0, "to_eps": to_eps}
 WAYS_BACK = {

@@ -7,13 +7,13 @@ from dojo.testing import called_for, expect, expect_close, expect_equal, expect_
 from dojo.testing.diffusion import FINE, SHAPES, SIX
 from katas.v_prediction import loss_weight, prediction_target, to_eps, to_x0, weighted_loss, zero_terminal_snr
 
-from .helpers import ABAR, CONVERSIONS, INF, KINDS, T, at, diffused
+from .helpers import ABAR, CONVERSIONS, INF, KINDS, VIDEO, T, at, diffused
 
 FUNCTIONS = {"prediction_target": prediction_target, **CONVERSIONS}
 OTHER_KINDS = ["epsilon", "velocity", "sample", "V", "e", ""]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, VIDEO], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_element_of_a_batch_has_a_step_of_its_own(rng, name, shape):
     """Scalars, vectors, images, and batch == width, where a t that was not reshaped broadcasts along the wrong axis."""
@@ -40,7 +40,7 @@ def test_weights_belong_to_their_steps(kind):
     expect_close(got, table[4:5], what=what, hint="a weight does not depend on its neighbours: nothing is normalised")
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, VIDEO], ids=str)
 def test_a_weight_belongs_to_its_sample(rng, shape):
     """The loss of a batch is the mean of the losses of its samples, each alone with its weight."""
     prediction, target = randn(rng, 2, *shape)

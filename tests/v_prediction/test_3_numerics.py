@@ -48,6 +48,20 @@ def test_results_have_the_dtype_of_the_images(rng, name, schedule_dtype, dtype):
         expect_close(got.double(), exact, what=what, hint=LATE, rtol=close, atol=close * largest)
 
 
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
+def test_a_narrow_schedule_keeps_wide_images(rng, dtype):
+    """A checkpoint that was cast as a whole has a schedule in half precision. Its digits are lost, the images' dtype is not."""
+    a, b = randn(rng, 2, 6, 4)
+    for name, function in FUNCTIONS.items():
+        for kind in KINDS:
+            got, exact = function(a, b, T, SIX.to(dtype), kind), function(a, b, T, SIX, kind)
+            what = f'{name}(kind="{kind}") for float64 images and a {dtype} schedule'
+            close = 4 * torch.finfo(dtype).eps * max(1.0, exact.abs().max().item())
+            expect_close(
+                got, exact, what=what, hint="cast the coefficients to the images' dtype", rtol=close, atol=close
+            )
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_first_steps_survive_half_precision(dtype):
     """abar_0 = 0.9999 rounds to 1 in half precision: cast the schedule first, and what is multiplied with
