@@ -62,7 +62,7 @@ def weights(rng):
 
     mixed = uniform(rng, 0.1, 0.9, 6)
     for kind in ("x0", "v", "eps"):
-        for low, high, gamma in ((0.7, 0.9, 2.0), (0.1, 0.6, 2.0), (0.1, 0.9, INF), (0.1, 0.9, None)):
+        for low, high, gamma in ((0.7, 0.9, 2.0), (0.1, 0.6, 2.0), (0.1, 0.9, INF), (0.85, 0.95, None)):
             yield case("weight", kind, f"to {high}", uniform(rng, low, high, 4), gamma)
         yield from (case("weight", kind, "in noise", torch.zeros(2).double(), gamma) for gamma in (0.5, 3.0, INF))
         yield from (case("weight", kind, f"at {end}", numbers(end), 5.0) for end in (1e-20, 1 - 2**-20))
