@@ -38,7 +38,7 @@ def images(rng, of, six):
         a, b = (a, 0 * b) if see == "first" else (0 * a, b) if see == "second" else (a, b)
         return Case(f"{of} {kind}: {see} {name}", of=of, see=see, given=[a, b, t, abar, kind])
 
-    fine, three, limits = numbers(0.9999, 0.9998, 0.9997), torch.arange(3), numbers(1e-12, 1 - 2**-20)
+    fine, three, limits = numbers(0.9999, 0.9998, 0.9997), torch.arange(3), numbers(1e-18, 1 - 2**-40)
     for kind in KINDS:
         yield from (case(see, kind) for see in ("first", "second", "slope", "after"))
         yield from (case("refusal", kind, f"{other}", (4, 3), t=T[:4], other=other) for other in WRONG_SHAPES)

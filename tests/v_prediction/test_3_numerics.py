@@ -83,8 +83,9 @@ def test_first_steps_survive_half_precision(dtype):
 
 def test_coefficients_are_the_roots_themselves():
     """At abar = 1e-12 the data weigh 1e-6, at 1 - 2^-20 the noise weighs 2^-10: exact to 1e-9 in float64. A small number that
-    is added against a division by 0, a limit, or a detour over float32 shows here."""
-    zero, one, abar = numbers(0), numbers(1), numbers(1e-12, 1 - 2.0**-20)
+    is added against a division by 0, a limit, or a detour over float32 shows here. At 1e-18 and 1 - 2^-40 a limit of 1e-8
+    shows, too; there 1e-6 will do, for a root that is the cosine of an angle."""
+    zero, one, abar = numbers(0), numbers(1), numbers(1e-12, 1 - 2.0**-20, 1e-18, 1 - 2.0**-40)
     for name, kind, inputs, t, right in (
         ("prediction_target", "v", (zero, one), 0, 1e-6),
         ("prediction_target", "v", (one, zero), 1, -(2.0**-10)),
@@ -94,11 +95,20 @@ def test_coefficients_are_the_roots_themselves():
         ("to_eps", "v", (zero, one), 0, 1e-6),
         ("to_eps", "v", (one, zero), 1, 2.0**-10),
         ("to_eps", "x0", (one, zero), 1, 2.0**10),
+        ("prediction_target", "v", (zero, one), 2, 1e-9),
+        ("prediction_target", "v", (one, zero), 3, -(2.0**-20)),
+        ("to_x0", "v", (one, zero), 2, 1e-9),
+        ("to_x0", "v", (zero, one), 3, -(2.0**-20)),
+        ("to_x0", "eps", (one, zero), 2, 1e9),
+        ("to_eps", "v", (zero, one), 2, 1e-9),
+        ("to_eps", "v", (one, zero), 3, 2.0**-20),
+        ("to_eps", "x0", (one, zero), 3, 2.0**20),
     ):
         got = FUNCTIONS[name](*inputs, at(t), abar, kind)
-        what = f'{name}({inputs[0][0]:g}, {inputs[1][0]:g}, abar={["1e-12", "1 - 2^-20"][t]}, kind="{kind}")'
+        where = ["1e-12", "1 - 2^-20", "1e-18", "1 - 2^-40"][t]
+        what = f'{name}({inputs[0][0]:g}, {inputs[1][0]:g}, abar={where}, kind="{kind}")'
         hint = "nothing is added to a root or to a denominator, and nothing is clamped"
-        expect_close(got, numbers(right), what=what, hint=hint, rtol=1e-9, atol=0)
+        expect_close(got, numbers(right), what=what, hint=hint, rtol=[1e-9, 1e-9, 1e-6, 1e-6][t], atol=0)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
