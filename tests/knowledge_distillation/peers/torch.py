@@ -1,5 +1,5 @@
-"""torch's kl_div with probabilities as the target, one number per class and position. It makes 0 times -inf NaN, so that the
-logarithms are 0 where the target is, and it knows neither temperatures nor masks."""
+"""torch's kl_div, one number per class and position: with probabilities as the target forward, with their logarithms in
+reverse, where they need a gradient. 0 times -inf is NaN in it, and it knows neither temperatures nor masks."""
 
 import math
 
@@ -16,10 +16,12 @@ def distillation_loss(student_logits, teacher_logits, temperature, *, mask=None,
     if mask is not None:
         given = [logits[mask] for logits in given]
     dtype = torch.promote_types(torch.promote_types(given[0].dtype, given[1].dtype), torch.float32)
-    scaled = [logits.to(dtype) / temperature for logits in given]
-    inputs, target = scaled if direction == "forward" else scaled[::-1]
-    target = target.softmax(-1)
-    losses = F.kl_div(inputs.log_softmax(-1).masked_fill(target == 0, 0), target, reduction="none")
+    q, p = ((logits.to(dtype) / temperature).log_softmax(-1) for logits in given)
+    if direction == "forward":
+        losses = F.kl_div(q.masked_fill(p.exp() == 0, 0), p.exp(), reduction="none")
+    else:
+        p, q = (each.masked_fill(q == -math.inf, 0) for each in (p, q))
+        losses = F.kl_div(p, q, reduction="none", log_target=True)
     return temperature**2 * losses.sum() / max(losses[..., 0].numel(), 1)
 
 
