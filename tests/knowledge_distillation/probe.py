@@ -30,12 +30,13 @@ WRONG_LABELS = [
     ((2, 3, 3), (2,)),
 ]
 MASK = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]]).bool()
+PAIRS = [(HALF, HALF), (BRAIN, BRAIN), (BRAIN, SINGLE), (SINGLE, BRAIN), (SINGLE, DOUBLE), (DOUBLE, SINGLE)]
 SINGLES = {"kind": "cost", "dtypes": (SINGLE, SINGLE)}
 
 
 def case(rng, name, *shape, kind="value", of=DISTIL, dtypes=(DOUBLE, DOUBLE), hide=None, exclude="", **options):
     """`hide` stands where the mask is False. Class 1 is excluded by those whose initials are in `exclude`."""
-    given = [(12 * randn(rng, *shape)).round() / 8 for _ in range(2)]  # exact in every dtype
+    given = [1.5 * randn(rng, *shape) for _ in range(2)]
     for i, logits in enumerate(given):
         if hide is not None:
             logits[~options["mask"]] = hide
@@ -54,17 +55,13 @@ def cases(rng):
         yield case(rng, f"one row, T={temperature}", 1, 5, temperature=temperature)
     yield case(rng, "one position", 6)
     yield case(rng, "full mask", 2, 3, 5, mask=torch.ones(2, 3).bool())
-    yield case(rng, "masked rows", 4, 5, mask=MASK[0])
     yield case(rng, "nothing counts", 2, 3, 5, mask=torch.zeros(2, 3).bool())
     yield case(rng, "no rows", 0, 5)
     yield case(rng, "graphs, nothing counts", 2, 3, 5, kind="graphs", mask=torch.zeros(2, 3).bool())
     yield case(rng, "cost, masked", 3, 4, 200, mask=MASK | True, **SINGLES)
     for direction, first, second in (("forward", "t", "s"), ("reverse", "s", "t")):
         yield from both_ways(rng, first, second, direction=direction)
-    pairs = (HALF, HALF), (BRAIN, BRAIN), (BRAIN, SINGLE), (SINGLE, BRAIN), (SINGLE, DOUBLE), (DOUBLE, SINGLE)
-    for kind in ("dtype", "digits"):
-        for dtypes in pairs:
-            yield case(rng, f"{kind} of {dtypes}", 3, 5, kind=kind, dtypes=dtypes, temperature=3.0)
+    yield from dtypes(rng, PAIRS, of=DISTIL)
     for wrong in WRONG_TEMPERATURES:
         yield case(rng, f"T={wrong}", 2, 3, temperature=wrong)
     for wrong in WRONG_DIRECTIONS:
@@ -101,6 +98,12 @@ def both_ways(rng, first, second, **way):
     yield case(rng, f"cost, {direction}", 3, 4, 200, **SINGLES, **way)
 
 
+def dtypes(rng, pairs, **of):
+    for pair in pairs:
+        for kind in ("dtype", "digits"):
+            yield case(rng, f"{kind} of {pair}", 3, 5, kind=kind, dtypes=pair, temperature=3.0, **of)
+
+
 def combinations(rng):
     combined = {"of": COMBINED}
     for alpha, temperature in ((0.0, 1.0), (0.0, 3.0), (1.0, 1.0), (1.0, 3.0), (0.3, 1.0), (0.3, 2.0)):
@@ -110,9 +113,7 @@ def combinations(rng):
         yield case(rng, f"gradient, alpha={alpha}", 3, 5, kind="gradient", alpha=alpha, temperature=2.0, **combined)
     yield case(rng, "graphs", 3, 5, kind="graphs", **combined)
     yield case(rng, "cost", 9, 200, **SINGLES, **combined)
-    for kind in ("dtype", "digits"):
-        for dtypes in ((HALF, HALF), (BRAIN, BRAIN), (SINGLE, DOUBLE)):
-            yield case(rng, f"{kind} of {dtypes}", 3, 5, kind=kind, dtypes=dtypes, temperature=3.0, **combined)
+    yield from dtypes(rng, [(HALF, HALF), (BRAIN, BRAIN), (SINGLE, DOUBLE)], **combined)
     for alpha in WRONG_ALPHAS:
         yield case(rng, f"wrong alpha {alpha}", 2, 3, alpha=alpha, **combined)
     yield case(rng, "wrong T", 2, 3, temperature=-1.0, **combined)
@@ -154,13 +155,7 @@ def run(kata, case):
     if case.kind == "infinite":
         return {"infinite": bool(got.isinf().all())}
     if case.kind == "size":
-        return {
-            "size": "large"
-            if finite(got) is got and got.sum() > 400
-            else "not finite"
-            if finite(got) is not got
-            else "small"
-        }
+        return {"finite": bool(got.isfinite().all()), "large": bool((got > 400).all())}
     return {"loss": finite(got)}
 
 

@@ -10,16 +10,16 @@ from katas.knowledge_distillation import combined_loss, distillation_loss
 
 from .helpers import SOFTEN, both, logs, scalar
 
-TEACHER, STUDENT = (2, 1, 5), (4, 3, 1)  # odds out of 8
+TEACHER, STUDENT = (2, 1, 5), (8, 6, 2)  # odds out of 8, and out of 16
 KL = (2 * math.log(2 / 4) + math.log(1 / 3) + 5 * math.log(5)) / 8
 
 
 def test_a_worked_divergence():
     """One row of three classes at T = 1: 2/8 log(2/4) + 1/8 log(1/3) + 5/8 log 5, with the teacher's probabilities as
-    weights."""
+    weights. The student's logits are log [8, 6, 2], its probabilities 4/8, 3/8 and 1/8."""
     got = distillation_loss(logs(STUDENT), logs(TEACHER), 1.0)
     hint = "sum over the classes of p (log p - log q), where p is the teacher's probability"
-    expect_close(got, scalar(KL), what="the loss of student [4, 3, 1]/8 and teacher [2, 1, 5]/8 at T=1", hint=hint)
+    expect_close(got, scalar(KL), what="the loss of student log [8, 6, 2] and teacher log [2, 1, 5] at T=1", hint=hint)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 4.0, 10.0])
@@ -27,7 +27,7 @@ def test_a_worked_divergence_at_another_temperature(temperature):
     """The logits are T times the logarithms, so that dividing by T gives the same two distributions as at T = 1. What
     remains is the factor: T squared, so that gradients keep their size when T grows."""
     got = distillation_loss(logs(STUDENT, scale=temperature), logs(TEACHER, scale=temperature), temperature)
-    what = f"the loss of student {temperature:g} log([4, 3, 1]/8) and teacher {temperature:g} log([2, 1, 5]/8)"
+    what = f"the loss of student {temperature:g} log [8, 6, 2] and teacher {temperature:g} log [2, 1, 5]"
     expect_close(got, scalar(temperature**2 * KL), what=f"{what} at T={temperature:g}", hint=SOFTEN)
 
 
