@@ -4,7 +4,7 @@ import torch
 
 from dojo.testing import randint, randn
 from dojo.testing.cost import measure
-from dojo.testing.probes import Case, Pairs
+from dojo.testing.probes import Case
 
 DISTIL, COMBINED = "distillation_loss", "combined_loss"
 INF, NAN = float("inf"), float("nan")
@@ -20,26 +20,25 @@ PAIRS = [(HALF, HALF), (BRAIN, BRAIN), (BRAIN, SINGLE), (SINGLE, BRAIN), (SINGLE
 SINGLES = {"kind": "cost", "dtypes": (SINGLE, SINGLE)}
 
 
-def case(rng, name, *shape, kind="value", of=DISTIL, dtypes=(DOUBLE, DOUBLE), hide=None, exclude="", **options):
+def case(rng, name, *shape, kind="value", of=DISTIL, dtypes=(DOUBLE, DOUBLE), hide=None, exclude="", **more):
     """`hide` stands where the mask is False. Class 1 is excluded by those whose initials are in `exclude`."""
     given = [1.5 * randn(rng, *shape) for _ in range(2)]
     for i, logits in enumerate(given):
         if hide is not None:
-            logits[~options["mask"]] = hide
+            logits[~more["mask"]] = hide
         if "st"[i] in exclude:
             logits[:, 1] = -INF
         given[i] = given[0].clone() if name.startswith("agreeing") else logits.to(dtypes[i])
-    options = {"temperature": 1.0, **({"alpha": 0.3} if of == COMBINED else {}), **options}
-    labels = randint(rng, 0, shape[-1], *shape[:-1])
-    return Case(f"{of[:7]}: {name}", of=of, kind=kind, given=given, labels=labels, options=options)
+    fields = {"given": given, "labels": [randint(rng, 0, shape[-1], *shape[:-1])] if of == COMBINED else []}
+    fields |= {key: more.pop(key) for key in fields if key in more}
+    options = {"temperature": 1.0, **({"alpha": 0.3} if of == COMBINED else {}), **more}
+    return Case(f"{of[:7]}: {name}", of=of, kind=kind, options=options, **fields)
 
 
 def cases(rng):
     yield case(rng, "rows", 3, 5)
     yield case(rng, "exact", 3, 5, kind="exact", temperature=3.0)
     yield case(rng, "agreeing", 3, 5)
-    for temperature in (1.0, 0.5, 3.0):
-        yield case(rng, f"one row, T={temperature}", 1, 5, temperature=temperature)
     yield case(rng, "one position", 6)
     yield case(rng, "nothing counts", 2, 3, 5, mask=torch.zeros(2, 3).bool())
     yield case(rng, "no rows", 0, 5)
@@ -48,16 +47,12 @@ def cases(rng):
     for direction, first, second in (("forward", "t", "s"), ("reverse", "s", "t")):
         yield from both_ways(rng, first, second, direction=direction)
     yield from dtypes(rng, PAIRS, of=DISTIL)
-    for wrong in WRONG_TEMPERATURES:
-        yield case(rng, f"T={wrong}", 2, 3, kind="wrong", temperature=wrong)
-    for wrong in WRONG_DIRECTIONS:
-        yield case(rng, f"direction {wrong!r}", 2, 3, kind="wrong", direction=wrong)
-    for shape in WRONG_MASKS:
-        yield case(rng, f"mask {[*shape]}", 2, 4, 3, kind="wrong", mask=torch.ones(shape).bool())
+    wrong = [{"temperature": t} for t in WRONG_TEMPERATURES] + [{"direction": d} for d in WRONG_DIRECTIONS]
+    for options in wrong + [{"mask": torch.ones(shape).bool()} for shape in WRONG_MASKS]:
+        name = " ".join(f"{key}={getattr(value, 'shape', value)}" for key, value in options.items())
+        yield case(rng, name, 2, 4, 3, kind="wrong", **options)
     for shapes in WRONG_SHAPES:
-        wrong = case(rng, f"shapes {shapes}", 3, 5, kind="wrong")
-        wrong.given = [randn(rng, *shape) for shape in shapes]
-        yield wrong
+        yield case(rng, f"shapes {shapes}", 3, 5, kind="wrong", given=[randn(rng, *shape) for shape in shapes])
     yield from combinations(rng)
 
 
@@ -66,20 +61,18 @@ def both_ways(rng, first, second, **way):
     for kind in ("value", "gradient"):
         name = f"{kind}, {direction}"
         yield case(rng, f"one row, {name}", 1, 5, kind=kind, **way)
-        yield case(rng, f"one row, T=2, {name}", 1, 5, kind=kind, temperature=2.0, **way)
+        yield case(rng, f"one row, T=3, {name}", 1, 5, kind=kind, temperature=3.0, **way)
         yield case(rng, f"tokens, {name}", 2, 3, 5, kind=kind, **way)
         yield case(rng, f"masked, {name}", 3, 4, 5, kind=kind, mask=MASK, **way)
         yield case(rng, f"first excludes, {name}", 3, 4, kind=kind, exclude=first, **way)
         yield case(rng, f"both exclude, {name}", 3, 4, kind=kind, exclude="st", **way)
         for hide in (NAN, -INF):
             yield case(rng, f"{hide} in the padding, {name}", 3, 4, 5, kind=kind, mask=MASK, hide=hide, **way)
-    yield case(rng, f"second excludes, {direction}", 3, 4, kind="infinite", exclude=second, **way)
+    yield case(rng, f"second excludes, {direction}", 3, 4, kind="size", exclude=second, **way)
     for dtype, temperature in ((HALF, 1.0), (HALF, 1 / 16), (SINGLE, 1.0), (DOUBLE, 1.0)):
-        huge = case(
-            rng, f"huge, T={temperature:g}, {dtype}, {direction}", 2, kind="size", temperature=temperature, **way
-        )
-        huge.given = [torch.tensor(logits).to(dtype) for logits in ([0, 8192.0], [8192.0, 0])]
-        yield huge
+        name, given = f"huge, T={temperature:g}, {dtype}, {direction}", [[0, 8192.0], [8192.0, 0]]
+        given = [torch.tensor(logits).to(dtype) for logits in given]
+        yield case(rng, name, 2, kind="size", temperature=temperature, given=given, **way)
     for kind in ("graphs", "touched"):
         yield case(rng, f"{kind}, {direction}", 3, 5, kind=kind, temperature=2.0, **way)
     yield case(rng, f"cost, {direction}", 3, 20, 50, **SINGLES, **way)
@@ -94,35 +87,31 @@ def dtypes(rng, pairs, **of):
 def combinations(rng):
     combined = {"of": COMBINED}
     for alpha, temperature in ((0.0, 1.0), (0.0, 3.0), (1.0, 1.0), (1.0, 3.0), (0.3, 1.0), (0.3, 2.0)):
-        yield case(rng, f"alpha={alpha}, T={temperature}", 3, 5, alpha=alpha, temperature=temperature, **combined)
+        for kind in ("value", "gradient"):
+            name, options = f"{kind}, alpha={alpha}, T={temperature}", {"alpha": alpha, "temperature": temperature}
+            yield case(rng, name, 3, 5, kind=kind, **options, **combined)
     yield case(rng, "agreeing, T=2", 3, 5, temperature=2.0, **combined)
-    for alpha in (0.0, 0.4, 1.0):
-        yield case(rng, f"gradient, alpha={alpha}", 3, 5, kind="gradient", alpha=alpha, temperature=2.0, **combined)
     yield case(rng, "graphs", 3, 5, kind="graphs", **combined)
     yield case(rng, "cost", 60, 50, **SINGLES, **combined)
     yield from dtypes(rng, [(HALF, HALF), (BRAIN, BRAIN), (SINGLE, DOUBLE)], **combined)
-    for alpha in WRONG_ALPHAS:
-        yield case(rng, f"wrong alpha {alpha}", 2, 3, kind="wrong", alpha=alpha, **combined)
-    yield case(rng, "wrong T", 2, 3, kind="wrong", temperature=-1.0, **combined)
+    for options in [{"temperature": -1.0}] + [{"alpha": alpha} for alpha in WRONG_ALPHAS]:
+        yield case(rng, f"wrong {options}", 2, 3, kind="wrong", **options, **combined)
     for logits, labels in WRONG_LABELS:
-        wrong = case(rng, f"logits {logits}, labels {labels}", *logits, kind="wrong", **combined)
-        wrong.labels = torch.zeros(labels).long()
-        yield wrong
+        name, labels = f"logits {logits}, labels {labels}", [torch.zeros(labels).long()]
+        yield case(rng, name, *logits, kind="wrong", labels=labels, **combined)
 
 
 def run(kata, case):
     def loss(student, teacher):
-        labels = [case.labels] if case.of == COMBINED else []
-        return getattr(kata, case.of)(student, teacher, *labels, **case.options)
+        return getattr(kata, case.of)(student, teacher, *case.labels, **case.options)
 
     student, teacher = given = [logits.clone() for logits in case.given]
     if case.kind == "wrong":
         try:
             loss(*given)
-        except (ValueError, NotImplementedError):
-            raise
-        except Exception:  # of what kind, and from where, depends on how it is written
-            pass
+        except Exception as error:  # of what other kind, and from where, depends on how it is written
+            if isinstance(error, (ValueError, NotImplementedError)):
+                raise
         return {"refused": False}
     if case.kind in ("graphs", "touched", "gradient"):
         leaves = [logits.requires_grad_(case.kind != "gradient" or logits is student) for logits in given]
@@ -131,11 +120,8 @@ def run(kata, case):
         if case.kind == "touched":
             same = [torch.equal(a, b) and a.requires_grad for a, b in zip(free, case.given, strict=True)]
             return {"touched": not all(same)}
-        slopes = (
-            torch.autograd.grad(got, leaves[: 1 + (case.kind == "graphs")], allow_unused=True)
-            if got.requires_grad
-            else ()
-        )
+        wanted = leaves if case.kind == "graphs" else leaves[:1]
+        slopes = torch.autograd.grad(got, wanted, allow_unused=True) if got.requires_grad else ()
         if case.kind == "gradient":
             return {"gradient": [finite(slope) for slope in slopes]}
         return {"graph": got.requires_grad, "moved": [slope is not None and bool(slope.any()) for slope in slopes]}
@@ -151,8 +137,6 @@ def run(kata, case):
     got = loss(*given)
     if case.kind == "dtype":
         return {"dtype": str(getattr(got, "dtype", None))}
-    if case.kind == "infinite":
-        return {"infinite": bool(got.isinf().all())}
     if case.kind == "size":
         return {"finite": bool(got.isfinite().all()), "large": bool((got > 400).all())}
     return {"loss": got if case.kind == "exact" else finite(got)}
