@@ -18,7 +18,7 @@ gradients are finite. If only the second one excludes it, the loss is inf (and i
 
 Numbers: student and teacher may differ in dtype. The loss is float64 if one of them is, otherwise float32, and everything
 is computed in that dtype: widen before the first operation. Finite logits may be as large as 1e4 and T as small as 0.05.
-No gradient reaches the teacher, even if its logits carry a graph. No argument is modified.
+No gradient reaches the teacher, even if its logits carry a graph. Inputs may have any strides, and none is modified.
 
 Stage 1: two rows, several temperatures, labels.  Stage 2: tokens, masks, directions, a weight of 0 or 1, wrong arguments.
 Stage 3: excluded classes, logits of 1e4, every floating dtype, gradients.  Stage 4: few passes over the logits, no loop.
