@@ -14,7 +14,8 @@ count weigh the same. It is the KL divergence and not the cross-entropy of p and
 
 A logit of -inf is an excluded class, of probability 0; each row has a finite logit, and none is +inf or NaN. A class
 that the first distribution of the KL excludes, p in KL(p || q), contributes 0, also where both exclude it, and the
-gradients are finite. If only the second one excludes it, the loss is inf (and its gradient is not asked for).
+gradients are finite. If only the second one excludes it, the loss is inf. Free there: the gradient, what combined_loss
+makes of inf at alpha = 0, and the loss where the first one's probability, of a finite logit, rounds to 0.
 
 Numbers: student and teacher may differ in dtype. The loss is float64 if one of them is, otherwise float32, and everything
 is computed in that dtype: widen before the first operation. Finite logits may be as large as 1e4 and T as small as 0.05.
