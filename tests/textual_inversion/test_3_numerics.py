@@ -37,7 +37,7 @@ def test_every_floating_dtype_works(rng, dtype):
 
 def test_the_new_rows_follow_the_base_to_another_device_or_dtype(rng):
     """A model may be built on another device (here 'meta'), or converted after it was wrapped."""
-    layer = LearnedTokens(nn.Embedding(7, 3, device="meta"), 2, 1)
+    layer = LearnedTokens(nn.Embedding.from_pretrained(torch.empty(7, 3, device="meta")), 2, 1)
     hint = "create new where base.weight is"
     expect_equal(layer.new.device.type, "meta", what="the device of new, of a base on 'meta',", hint=hint)
     layer = trained(rng).double()
