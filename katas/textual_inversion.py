@@ -14,8 +14,8 @@ Rules: everything that torch offers may be called. No argument is modified, but 
 
 Stage 1: both lookups, the start, what trains, the merged table, the loss.  Stage 2: any shape of ids, rows that hold
 NaN, options of the base, weights, wrong arguments.  Stage 3: training under AdamW and SGD, dtypes, gradients, large
-errors.  Stage 4: forward and backward together make less than a tenth of the table in new memory, take as many
-operators for many ids as for few, and as much memory for a large vocabulary as for a small one.
+errors.  Stage 4: with 4096 rows and 16 ids, forward and backward together move fewer bytes than a quarter of the table;
+the optimizer keeps its state for the new rows alone; neither the lookup nor the loss has a loop over ids or samples.
 
 Sources: Gal et al., "An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion"
 (2022); Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation" (2022).
