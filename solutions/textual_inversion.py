@@ -90,9 +90,8 @@ class LearnedTokens(nn.Module):
         base's padding_idx, scale_grad_by_freq and sparse. A padding row keeps its values, whatever they are.
         """
         # kata: begin
-        weight = torch.cat([self.base.weight, self.new]).detach()
-        return nn.Embedding.from_pretrained(
-            weight,
+        return nn.Embedding.from_pretrained(  # makes a Parameter of the joined rows: a leaf, without their graph
+            torch.cat([self.base.weight, self.new]),
             padding_idx=self.base.padding_idx,
             scale_grad_by_freq=self.base.scale_grad_by_freq,
             sparse=self.base.sparse,

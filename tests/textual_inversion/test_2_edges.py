@@ -71,12 +71,13 @@ def test_a_batch_without_new_ids_has_a_graph(rng):
 def test_the_base_has_its_options_still(rng):
     """The padding row of CLIP's table is a word like any other, with numbers that are not zero."""
     base = table(rng, padding_idx=2, scale_grad_by_freq=True, sparse=True)
+    want = base.weight[2].detach().clone()
     layer = LearnedTokens(base, 2, 2)
     hint = "freeze the base and leave everything else of it alone"
     options = (base.padding_idx, base.scale_grad_by_freq, base.sparse, base.num_embeddings)
     what = "(padding_idx, scale_grad_by_freq, sparse, num_embeddings) of the base"
     expect_equal(options, (2, True, True, 7), what=what, hint=hint)
-    want, hint = base.weight[2].detach(), "padding_idx concerns gradients, and the values of fresh tables"
+    hint = "padding_idx concerns gradients, and the values of fresh tables"
     expect_close(layer(torch.tensor([2]))[0], want, what="the padding row, layer([padding_idx])", hint=hint)
     expect_close(layer.new[0], want, what="a new row that starts from the padding row", hint=hint)
 

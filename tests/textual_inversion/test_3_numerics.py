@@ -107,6 +107,11 @@ def test_prediction_target_and_weights_may_differ_in_dtype(rng, dtype):
     expect_close(got, exact.float(), what=what, hint=hint)
     got = prior_preservation_loss(prediction.double(), target, weights=weights)
     expect_close(got, exact, what="the loss of a prediction in float64 and the rest in float32", hint=hint)
+    hint = "the loss is in float32, or in float64 where the prediction has it, whatever the rest has"
+    got = prior_preservation_loss(prediction, target.double(), weights=weights)
+    expect_close(got, exact.float(), what=f"the loss of a prediction in {dtype} and a target in float64", hint=hint)
+    got = prior_preservation_loss(prediction, target, weights=weights.double())
+    expect_close(got, exact.float(), what=f"the loss of a prediction in {dtype} and weights in float64", hint=hint)
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(300.0, torch.float16), (60000.0, torch.float16), (1e18, torch.bfloat16)])

@@ -25,9 +25,11 @@ class LearnedTokens(nn.Module):
         if ids.device.type == "cpu" and outside.any():
             raise ValueError(f"{ids[outside].tolist()} are ids of no row")
         with torch.no_grad():
-            rows = self.base.weight[torch.where(ids < vocab, ids, 0).reshape(-1)].reshape(*ids.shape, -1) if (
-                ids.numel()
-            ) else self.new.new_zeros(*ids.shape, self.new.size(1))
+            rows = (
+                self.base.weight[torch.where(ids < vocab, ids, 0).reshape(-1)].reshape(*ids.shape, -1)
+                if (ids.numel())
+                else self.new.new_zeros(*ids.shape, self.new.size(1))
+            )
         for number, row in enumerate(self.new):
             rows = torch.where(ids.unsqueeze(-1) == vocab + number, row, rows)
         return rows
