@@ -31,7 +31,7 @@ WORDS |= {
     "in half": ("rows", {"dtype": HALF}),
 }
 WORDS |= {"padding": ("rows", {"ids": [2, 0, 2], "padding_idx": 2}), "graph, all old": ("graph", {"ids": [1, 0]})}
-WORDS |= {"beside NaN": ("rows", {"ids": [8, 1, 3], "spoil": True}), "merged, half": ("rows", {"dtype": BRAIN})}
+WORDS |= {"beside NaN": ("rows", {"ids": [8, 2, 3], "spoil": True}), "merged, half": ("rows", {"dtype": BRAIN})}
 WORDS |= {f"gradient {more}": ("gradient", more) for more in GRADIENTS} | {name: (name, {}) for name in OPTIMIZERS}
 WORDS |= {f"id {wrong}": ("error", {"ids": [0, wrong, 8]}) for wrong in (-1, 10, 50)}
 WORDS |= {"cost": ("cost", {"ids": [4096, 2, 4097, 7], "vocab": 4096}), "graph": ("graph", {})}
@@ -54,7 +54,7 @@ def words(rng, name, do, ids=(7, 2, 9, 7), vocab=7, count=3, init_id=0, spoil=No
     of = INIT if name.startswith("start") else MERGED if name.startswith("merged") else FORWARD
     dtype, place = more.pop("dtype", torch.float32), more.pop("place", "cpu")
     base, new = ((4 * randn(rng, n, 3)).to(dtype) for n in (vocab, max(count, 0)))
-    base[[0, 6] if spoil else []], new[[0] if spoil else []] = NAN, NAN
+    base[[0, 1, 4, 5, 6] if spoil else []], new[[0, 2] if spoil else []] = NAN, NAN
     given = {"ids": torch.tensor(ids).long(), "slope": randn(rng, 4, 3).to(dtype), "frozen": more.pop("frozen", False)}
     init_id = randint(rng, 0, vocab).item() if init_id is None else init_id
     given |= {"again": randn(rng, 10, 3) if again else None, "place": place, "count": count, "init_id": init_id}
@@ -110,7 +110,11 @@ def of_words(kata, case):
         "parameters": lambda: [sorted([name, list(p.shape)] for name, p in own.items()), sorted(layer.state_dict())],
         "trains": lambda: sorted(name for name, p in own.items() if p.requires_grad),
         "kept": lambda: [layer.base is base, base.weight is weight, layer.new is new, Pairs(weight, old)],
-        "options": lambda: [type(table).__name__, table.num_embeddings, *(getattr(table, name) for name in OPTIONS)],
+        "options": lambda: [
+            isinstance(table, nn.Embedding),
+            table.num_embeddings,
+            *(getattr(table, n) for n in OPTIONS),
+        ],
         "start": lambda: [list(new.shape), [[torch.equal(row, one) for one in (*old, 0 * row)] for row in new]],
         "place": lambda: [str(new.dtype), new.device.type],
         "own memory": lambda: moved(*((new[0], weight, *new[1:]) if init else (table.weight, weight, new))),

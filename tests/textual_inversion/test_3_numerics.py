@@ -38,8 +38,8 @@ def test_every_floating_dtype_works(rng, dtype):
 def test_the_new_rows_follow_the_base_to_another_device_or_dtype(rng):
     """A model may be built on another device (here 'meta'), or converted after it was wrapped."""
     layer = LearnedTokens(nn.Embedding.from_pretrained(torch.empty(7, 3, device="meta")), 2, 1)
-    hint = "create new where base.weight is"
-    expect_equal(layer.new.device.type, "meta", what="the device of new, of a base on 'meta',", hint=hint)
+    devices, hint = (layer.new.device.type, layer.merged().weight.device.type), "create both where base.weight is"
+    expect_equal(devices, ("meta", "meta"), what="the devices of new and merged() of a base on 'meta'", hint=hint)
     layer = trained(rng).double()
     want = torch.stack(rows_of(layer))
     expect_equal(want.dtype, torch.float64, what="the dtype of new after layer.double()", hint="nn.Parameter")

@@ -10,7 +10,7 @@ class LearnedTokens(nn.Module):
         super().__init__()
         if count < 1 or init_id not in range(base.num_embeddings):
             raise ValueError(f"count={count}, init_id={init_id}")
-        if base.max_norm:
+        if base.max_norm is not None:
             raise ValueError("max_norm")
         self.base = base
         for parameter in base.parameters():
