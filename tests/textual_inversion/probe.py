@@ -8,11 +8,7 @@ from dojo.testing.cost import measure
 from dojo.testing.probes import Case, Pairs
 
 INIT, FORWARD, MERGED = ("LearnedTokens" + part for part in ("", ".forward", ".merged"))
-LOSS, NAMES, OPTIONS = (
-    "prior_preservation_loss",
-    ("base.weight", "new"),
-    ("padding_idx", "scale_grad_by_freq", "sparse"),
-)
+LOSS, OPTIONS = "prior_preservation_loss", ("num_embeddings", "padding_idx", "scale_grad_by_freq", "sparse")
 HALF, BRAIN, DOUBLE, NAN = torch.float16, torch.bfloat16, torch.float64, float("nan")
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "SGD": lambda p, **more: torch.optim.SGD(p, momentum=0.9, **more)}
 IDS = {"old": [1, 6, 3], "row 0": [0], "last old": [6], "first new": [7], "last new": [9], "mixed": [9, 0, 7, 2, 7]}
@@ -29,21 +25,15 @@ WORDS |= {f"start: {n}, {i}": ("start", {"count": n, "init_id": i, **more}) for 
 WORDS |= {f"start: {n}, {i}, wrong": ("error", {"count": n, "init_id": i, **more}) for n, i, more in WRONG_STARTS}
 WORDS |= {"start: half": ("place", {"dtype": BRAIN}), "start: elsewhere": ("place", {"place": "meta"})}
 WORDS |= {name: ("rows", {"ids": ids}) for name, ids in IDS.items()}
-WORDS |= {
-    "one old row": ("rows", {"ids": [0, 1], "vocab": 1}),
-    "ids afterwards": ("ids", {}),
-    "in half": ("rows", {"dtype": HALF}),
-}
+WORDS |= {"one old row": ("rows", {"ids": [0, 1], "vocab": 1}), "in half": ("rows", {"dtype": HALF})}
 WORDS |= {"padding": ("rows", {"ids": [2, 0, 2], "padding_idx": 2}), "graph, all old": ("graph", {"ids": [1, 0]})}
 WORDS |= {"beside NaN": ("rows", {"ids": [8, 2, 3], "spoil": True}), "merged, half": ("rows", {"dtype": BRAIN})}
 WORDS |= {f"gradient {more}": ("gradient", more) for more in GRADIENTS} | {name: (name, {}) for name in OPTIMIZERS}
 WORDS |= {f"id {wrong}": ("error", {"ids": [0, wrong, 8]}) for wrong in (-1, 10, 50)}
-WORDS |= {"cost": ("cost", {"ids": [4096, 2, 4097, 7], "vocab": 4096}), "graph": ("graph", {})}
-WORDS |= {f"merged, padding {name}": ("rows", more) for name, more in PADDING.items()}
-WORDS |= {f"merged: options, {name}": ("options", more) for name, more in PADDING.items()}
+WORDS |= {"cost": ("cost", {"ids": [4096, 2, 4097, 7], "vocab": 4096}), "graph": ("graph", {}), "after": ("ids", {})}
+WORDS |= {f"merged, {do} {name}": (do, more) for name, more in PADDING.items() for do in ("rows", "options")}
 WORDS |= {f"merged: {do}": (do, {}) for do in ("kept", "own memory", "merged after", "trains")}
 WORDS |= {name: ("rows", {"again": True}) for name in ("merged, other tables", "other tables")}
-
 SHAPES = [((4, 3), (4, 1)), ((4, 3), (2, 3)), ((4, 6), (4, 3, 2)), ((4, 3), (3,)), ((4, 3), ()), ((1, 3), (4, 3))]
 WRONG = [{"p": torch.ones(p), "t": torch.zeros(t)} for p, t in (*SHAPES, *((p, p) for p in ((3, 2), (5,), (0, 3), ())))]
 WRONG += [{"weights": torch.ones(shape)} for shape in ((2,), (1,), (), (4, 1), (1, 4), (5,))]
@@ -75,11 +65,10 @@ def losses(rng):
         for same in ("first", "second"):
             yield case(f"of {n}, equal {same} half", n, same=same)
             yield case(f"of {n}, equal {same} half, at 0.3", n, same=same, prior_weight=0.3)
-    yield case("at 0", prior_weight=0.0)
     yield from (case(f"of samples {rest}", rest=rest, prior_weight=0.5) for rest in ((), (4,), (2, 3, 2)))
     for i in (0, 2, 3, 5):
         yield case(f"weighted, sample {i}", 3, weights=3.0 * torch.eye(6).double()[i], prior_weight=0.5)
-    yield case("weighted by 2", weights=2 * torch.ones(4).double())
+    yield from (case(f"{given}", **given) for given in ({"prior_weight": 0.0}, {"weights": 2 * torch.ones(4).double()}))
     yield from (case(do, do=do) for do in ("gradient", "after"))
     for dtype in (HALF, BRAIN, torch.float32):
         for one, other in ((300.0, -2.0), (6e4, -6e4)):
@@ -103,25 +92,17 @@ def of_words(kata, case):
     base = nn.Embedding(*old.shape, _weight=old.clone().to(case.place), **case.options)
     weight = base.requires_grad_(not case.frozen).weight
     layer = kata.LearnedTokens(base, case.count, case.init_id)
-    new, own = getattr(layer, "new", None), dict(layer.named_parameters())
+    new, own, names = getattr(layer, "new", None), dict(layer.named_parameters()), ("base.weight", "new")
     with torch.no_grad():
         init or new.copy_(case.new)
         if case.again is not None:
             layer(ids), layer.merged(), weight.copy_(case.again[:7]), new.copy_(case.again[7:])
     table = layer.merged() if case.of == MERGED else base
     see = {
-        "parameters": lambda: [
-            [list(own[n].shape) if n in own else None for n in NAMES],
-            len(own),
-            len(layer.state_dict()),
-        ],
+        "parameters": lambda: [*(own[n].shape if n in own else 0 for n in names), len(own), len(layer.state_dict())],
         "trains": lambda: sorted(name for name, p in own.items() if p.requires_grad),
         "kept": lambda: [layer.base is base, base.weight is weight, layer.new is new, Pairs(weight, old)],
-        "options": lambda: [
-            isinstance(table, nn.Embedding),
-            table.num_embeddings,
-            *(getattr(table, n) for n in OPTIONS),
-        ],
+        "options": lambda: [isinstance(table, nn.Embedding), *(getattr(table, name, None) for name in OPTIONS)],
         "start": lambda: [list(new.shape), [[torch.equal(row, one) for one in (*old, 0 * row)] for row in new]],
         "place": lambda: [str(new.dtype), new.device.type],
         "own memory": lambda: moved(*((new[0], weight, *new[1:]) if init else (table.weight, weight, new))),
