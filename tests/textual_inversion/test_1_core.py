@@ -36,12 +36,14 @@ def test_only_the_new_rows_train(rng, frozen_before):
 def test_the_base_is_kept_not_copied(rng):
     """The table may be tied to an output layer, and a copy is 150 MB for CLIP's."""
     base = table(rng)
-    weight = base.weight
+    weight, tied = base.weight, base.weight.detach()
     with expect_unchanged(weight, what="the pretrained table", hint="its rows stay as they are"):
         layer = LearnedTokens(base, 2, 3)
     expect(layer.base is base, "layer.base should be the very embedding that was given, but is another", hint="no copy")
     hint = "requires_grad_(False) freezes in place"
     expect(layer.base.weight is weight, "base.weight should stay the same Parameter, but was replaced", hint=hint)
+    sentence = "base.weight should stay in the same memory, but was moved: whoever shares it is cut off"
+    expect(layer.base.weight.data_ptr() == tied.data_ptr(), sentence, hint=hint)
 
 
 @pytest.mark.parametrize(("count", "init_id"), [(1, 3), (2, 0), (3, 6)])

@@ -131,9 +131,10 @@ def test_merging_leaves_the_layer_as_it_is(rng):
     expect_equal(state, (False, True, 7), what=what, hint="merged() changes nothing")
 
 
-def test_tables_count_as_they_are_at_the_call(rng):
-    """A checkpoint is loaded, or the rows have learned: a table that was made earlier is stale."""
-    layer, hint = trained(rng), "read base.weight and new at each call"
+@pytest.mark.parametrize("training", [True, False])
+def test_tables_count_as_they_are_at_the_call(rng, training):
+    """A checkpoint is loaded, or the rows have learned: a table that was made earlier is stale, after eval() too."""
+    layer, hint = trained(rng).train(training), "read base.weight and new at each call"
     layer(torch.tensor([0, 8])), layer.merged()
     fill(layer.base.weight, randn(rng, 7, 3), what="base.weight")
     fill(layer.new, randn(rng, 2, 3), what="new")
@@ -178,10 +179,12 @@ def test_an_init_id_outside_the_base_is_an_error(rng, init_id):
         LearnedTokens(table(rng), 1, init_id)
 
 
-def test_a_base_with_max_norm_is_an_error(rng):
+@pytest.mark.parametrize("max_norm", [1.0, 0.0])
+def test_a_base_with_max_norm_is_an_error(rng, max_norm):
     """Its lookups shrink rows in place, so a frozen table would change without an optimizer."""
-    with expect_raises(ValueError, what="LearnedTokens of a base with max_norm=1"):
-        LearnedTokens(table(rng, max_norm=1.0), 1, 0)
+    hint = "max_norm is None where there is none; 0.0 is one too"
+    with expect_raises(ValueError, what=f"LearnedTokens of a base with max_norm={max_norm:g}", hint=hint):
+        LearnedTokens(table(rng, max_norm=max_norm), 1, 0)
 
 
 @pytest.mark.parametrize("wrong", [-1, 6, 100, -100])
