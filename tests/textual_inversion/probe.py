@@ -24,7 +24,7 @@ WORDS |= {f"start: what trains, {frozen=}": ("trains", {"frozen": frozen}) for f
 WORDS |= {f"start: {n}, {i}": ("start", {"count": n, "init_id": i, **more}) for n, i, more in STARTS}
 WORDS |= {f"start: {n}, {i}, wrong": ("error", {"count": n, "init_id": i, **more}) for n, i, more in WRONG_STARTS}
 WORDS |= {"start: half": ("place", {"dtype": BRAIN}), "start: elsewhere": ("place", {"place": "meta"})}
-WORDS |= {name: ("rows", {"ids": ids}) for name, ids in IDS.items()}
+WORDS |= {name: ("rows", {"ids": ids}) for name, ids in IDS.items()} | {"start: 1": ("own memory", {"count": 1})}
 WORDS |= {"one old row": ("rows", {"ids": [0, 1], "vocab": 1}), "in half": ("rows", {"dtype": HALF})}
 WORDS |= {"padding": ("rows", {"ids": [2, 0, 2], "padding_idx": 2}), "graph, all old": ("graph", {"ids": [1, 0]})}
 WORDS |= {"beside NaN": ("rows", {"ids": [8, 2, 3], "spoil": True}), "merged, half": ("rows", {"dtype": BRAIN})}

@@ -56,17 +56,15 @@ def test_new_rows_start_as_copies_of_the_init_row(rng, count, init_id):
     expect_close(layer.new, want, what=what, hint=hint, rtol=0.0, atol=0.0)
 
 
-def test_new_rows_share_memory_with_no_other_row(rng):
+@pytest.mark.parametrize("count", [3, 1])
+def test_new_rows_share_memory_with_no_other_row(rng, count):
     """An alias trains the init word too; rows that are one memory cannot learn two words."""
-    layer = LearnedTokens(table(rng), 3, 2)
-    with expect_unchanged(
-        layer.base.weight, what="the base's table, while new[0] is overwritten,", hint="copy the row"
-    ):
+    layer = LearnedTokens(table(rng), count, 2)
+    hint = "copy the row: detach(), a slice, and expand().contiguous() of one row share its memory"
+    with expect_unchanged(layer.base.weight, what="the base's table, while new[0] is overwritten,", hint=hint):
         fill(layer.new[0], [1.0, 2.0, 3.0], what="new[0]")
-    want = layer.base.weight[2]
-    expect_equal(
-        layer.new[1], want.detach(), what="new[1] after new[0] is overwritten", hint="expand() shares; repeat() copies"
-    )
+    want, hint = layer.base.weight[2:3].detach().repeat(count - 1, 1), "expand() shares; repeat() copies"
+    expect_equal(layer.new[1:].detach(), want, what="new[1:] after new[0] is overwritten", hint=hint)
 
 
 def test_old_ids_find_old_rows_and_new_ids_new_ones():
