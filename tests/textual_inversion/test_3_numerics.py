@@ -123,6 +123,15 @@ def test_large_errors_do_not_overflow(size, dtype):
     expect_close(got, want, what=f"the loss of {size:g} against {-size:g} in {dtype}", hint=hint)
 
 
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_nan_in_either_half_reaches_the_loss(rng, place):
+    """A loop that skips broken steps looks at the loss: a NaN that is hidden there is trained on."""
+    prediction, target = pictures(rng, 4)
+    prediction[place, 1, 0] = float("nan")
+    got = prior_preservation_loss(prediction, target).isnan().item()
+    expect_equal(got, True, what=f"whether the loss is NaN, with a NaN in sample {place} of 4", hint="no nan_to_num")
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_training_leaves_every_other_word_as_it_was(rng, name, dtype):
