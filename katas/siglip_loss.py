@@ -25,11 +25,12 @@ product, no loop over pairs, and what the blocks hold at a time.
 Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023).
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 
 def siglip_loss(
