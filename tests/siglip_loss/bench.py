@@ -12,14 +12,14 @@ from dojo.testing.bench import work
 def log_of_sigmoid(images, texts, scale, bias):
     """The formula as it is written, with a matrix of labels."""
     images, texts = (f / f.norm(dim=-1, keepdim=True) for f in (images, texts))
-    labels = 2 * torch.eye(len(images)) - 1
+    labels = 2 * torch.eye(len(images), device=images.device) - 1
     return -torch.sigmoid(labels * (scale * images @ texts.T + bias)).log().sum() / len(images)
 
 
 def cross_entropy(images, texts, scale, bias):
     """torch's binary cross-entropy."""
     logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T + bias
-    return F.binary_cross_entropy_with_logits(logits, torch.eye(len(images)), reduction="sum") / len(images)
+    return F.binary_cross_entropy_with_logits(logits, torch.eye(len(images), device=images.device), reduction="sum") / len(images)
 
 
 def train_step(loss, images, texts):
