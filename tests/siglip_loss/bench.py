@@ -19,7 +19,9 @@ def log_of_sigmoid(images, texts, scale, bias):
 def cross_entropy(images, texts, scale, bias):
     """torch's binary cross-entropy."""
     logits = scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T + bias
-    return F.binary_cross_entropy_with_logits(logits, torch.eye(len(images), device=images.device), reduction="sum") / len(images)
+    return F.binary_cross_entropy_with_logits(
+        logits, torch.eye(len(images), device=images.device), reduction="sum"
+    ) / len(images)
 
 
 def train_step(loss, images, texts):

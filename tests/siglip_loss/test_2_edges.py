@@ -93,7 +93,9 @@ def test_probabilities_of_unequal_numbers(rng, n, m):
 
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (0, 0)])
 def test_nothing_to_match_is_no_error(rng, n, m):
-    with called_for(f"{n} images and {m} texts", hint="raise for features that are not two-dimensional, or of two dims"):
+    with called_for(
+        f"{n} images and {m} texts", hint="raise for features that are not two-dimensional, or of two dims"
+    ):
         got = match_probabilities(randn(rng, n, 4), randn(rng, m, 4), 3.0, -1.0)
     expect_equal(got, torch.zeros(n, m).double(), what=f"the probabilities of {n} images and {m} texts")
 
@@ -118,7 +120,9 @@ def test_blocks_have_at_least_one_row(rng, block):
         siglip_loss_blocks(*features(rng, 3, 4), 1.0, 0.0, block)
 
 
-@pytest.mark.parametrize("shapes", [((3, 4), (3, 5)), ((3, 4), (2, 1)), ((4,), (3, 4)), ((3, 4), (4,)), ((2, 3, 4), (3, 4))])
+@pytest.mark.parametrize(
+    "shapes", [((3, 4), (3, 5)), ((3, 4), (2, 1)), ((4,), (3, 4)), ((3, 4), (4,)), ((2, 3, 4), (3, 4))]
+)
 def test_probabilities_need_two_matrices_of_one_dim(rng, shapes):
     images, texts = (randn(rng, *shape) for shape in shapes)
     with expect_raises(ValueError, what=f"match_probabilities of {shapes[0]} and {shapes[1]}", hint="compare the dims"):

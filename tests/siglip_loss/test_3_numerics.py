@@ -148,7 +148,9 @@ def test_blocks_have_the_gradients_of_the_loss(rng, n, block):
         want = slopes(siglip_loss, leaves(*given, only=only), what="siglip_loss")
         got = slopes(siglip_loss_blocks, leaves(*given, only=only), block, what="siglip_loss_blocks")
         for name in only:
-            what = f"d loss / d {name} for {n} pairs in blocks of {block}, where {' and '.join(only)} require a gradient"
+            what = (
+                f"d loss / d {name} for {n} pairs in blocks of {block}, where {' and '.join(only)} require a gradient"
+            )
             hint = "every block needs its graph, or its share of the gradients, for images and texts"
             expect_close(got[name], want[name], what=what, hint=hint)
 
@@ -165,7 +167,7 @@ def test_the_gradient_is_that_of_what_the_loss_is_used_for(rng):
             expect_close(got[leaf], 0.75 * want[leaf], what=f"d (3/4 {name}) / d {leaf}", hint=hint)
 
 
-@pytest.mark.parametrize("dtype", HALVES + [torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 def test_gradients_reach_features_of_every_dtype(rng, dtype):
     """Tolerance: 4 roundings of the largest gradient in the features' dtype, which is theirs."""
     images, texts = features(rng, 4, 6, dtype)

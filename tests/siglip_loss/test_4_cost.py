@@ -68,7 +68,9 @@ def test_no_block_is_larger_than_asked_for(rng, cost, block):
     with cost() as backward:
         slopes(lambda *_: loss, inputs, what="siglip_loss_blocks")
     for name, spent in (("forward", forward), ("backward", backward)):
-        sentence = f"no operator of the {name} pass in blocks of {block} should return more than 2 x {block} x {N} numbers"
+        sentence = (
+            f"no operator of the {name} pass in blocks of {block} should return more than 2 x {block} x {N} numbers"
+        )
         expect(spent.largest <= most, f"{sentence}, but one returns {spent.largest}", hint="logits of one block only")
     ratio = (forward.flops + backward.flops) / (2 * N * N * DIM)
     sentence = f"loss and gradients in blocks should cost 3 or 4 products of the features, but cost {ratio:.2f}"
@@ -87,7 +89,9 @@ def test_what_exists_at_a_time_is_a_block(rng, only):
         kept, forward = alive.elements() / UNIT, alive.peak / UNIT
         slopes(lambda *_: loss, inputs, what="siglip_loss_blocks")
         peak = alive.peak / UNIT
-    hint = "torch.utils.checkpoint, or an autograd.Function that computes a block's logits again or its gradients at once"
+    hint = (
+        "torch.utils.checkpoint, or an autograd.Function that computes a block's logits again or its gradients at once"
+    )
     unit = f"{BLOCK} x {N} numbers"
     sentence = f"between the passes of {N} pairs in blocks of {BLOCK}, at most 12 times {unit} should be kept"
     expect(kept <= 12, f"{sentence}, but {kept:.1f} times are: is every block's graph kept?", hint=hint)

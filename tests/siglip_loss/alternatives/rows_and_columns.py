@@ -1,5 +1,7 @@
 """The averages of rows and columns: both are the same sum. A closure under torch's checkpoint, which finds what it closes over."""
 
+import itertools
+
 import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -41,7 +43,7 @@ def siglip_loss_blocks(image_features, text_features, logit_scale, logit_bias, b
         return -F.logsigmoid(torch.where(matches, logits, -logits)).sum() / n
 
     bounds = [*range(0, n, block), n]
-    return sum(checkpoint(part, *pair, use_reentrant=False) for pair in zip(bounds, bounds[1:], strict=False))
+    return sum(checkpoint(part, *pair, use_reentrant=False) for pair in itertools.pairwise(bounds))
 
 
 def match_probabilities(image_features, text_features, logit_scale, logit_bias):
