@@ -119,7 +119,7 @@ def siglip_loss_blocks(
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
     images, texts = _unit(image_features), _unit(text_features)
-    scale, bias = (torch.as_tensor(x, dtype=images.dtype, device=images.device) for x in (logit_scale, logit_bias))
+    scale, bias = (torch.as_tensor(x, dtype=images.dtype) for x in (logit_scale, logit_bias))
     total = images.new_zeros(())
     for first in range(0, len(images), block):
         # torch.utils.checkpoint does what _Block does; it only takes a second to load.

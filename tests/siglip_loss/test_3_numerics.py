@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from dojo.testing import FLOATS, HALVES, expect, expect_close, expect_equal, expect_gradients, numbers, roundings
+from dojo.testing import (
+    FLOATS,
+    HALVES,
+    called_for,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_gradients,
+    numbers,
+    roundings,
+)
 from katas.siglip_loss import match_probabilities, siglip_loss, siglip_loss_blocks
 
 from .helpers import NAMES, STABLE, both_losses, features, leaves, number, orthonormal, slopes, softplus
@@ -18,7 +28,7 @@ def wide(dtype):
 
 
 @EVERY
-@pytest.mark.parametrize("scale", [1e4, -1e4])
+@pytest.mark.parametrize("scale", [9876.54321, -9876.54321])
 def test_huge_logits_stay_finite(dtype, scale):
     """exp(1e4) overflows, and sigmoid(-1e4) is 0. Captions moved on by one: one pair in each row is wrong by `scale`.
     Tolerance: 4 roundings of 1e4."""
@@ -153,6 +163,18 @@ def test_blocks_have_the_gradients_of_the_loss(rng, n, block):
             )
             hint = "every block needs its graph, or its share of the gradients, for images and texts"
             expect_close(got[name], want[name], what=what, hint=hint)
+
+
+def test_encoders_learn_beside_constants(rng):
+    """A fixed scale and bias are numbers, and the features have the gradients that they have beside tensors."""
+    images, texts = features(rng, 5, 4)
+    for name, loss in both_losses(2):
+        want = slopes(loss, leaves(images, texts, 3.0, -1.0, only=NAMES[:2]), what=name)
+        given = [images.clone().requires_grad_(), texts.clone().requires_grad_()]
+        with called_for(f"{name} with numbers for scale and bias, and features that require a gradient"):
+            got = slopes(lambda *pair, f=loss: f(*pair[:2], 3.0, -1.0), [*given, number(0.0), number(0.0)], what=name)
+        for leaf in NAMES[:2]:
+            expect_close(got[leaf], want[leaf], what=f"d {name} / d {leaf} with numbers for scale and bias")
 
 
 def test_the_gradient_is_that_of_what_the_loss_is_used_for(rng):

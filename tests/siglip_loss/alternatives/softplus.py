@@ -49,7 +49,7 @@ def siglip_loss_blocks(image_features, text_features, logit_scale, logit_bias, b
     if block <= 0:
         raise ValueError("no such block")
     images, texts = _unit(image_features), _unit(text_features)
-    scale, bias = (torch.as_tensor(x).to(images) for x in (logit_scale, logit_bias))
+    scale, bias = (torch.as_tensor(x, dtype=images.dtype) for x in (logit_scale, logit_bias))
     return _Fused.apply(images, texts, scale, bias, block)
 
 
