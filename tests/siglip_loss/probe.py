@@ -62,7 +62,7 @@ def cases(rng):
         yield case("device", draw(n, m), scale, bias, "device")
         for shapes in WRONG_WIDTHS if of == PROBABILITIES else WRONG_PAIRS:
             yield case(f"wrong {shapes}", [randn(rng, *shape) for shape in shapes], 1.0, 0.0)
-        rows, width, more = (40, 4, [4]) if of == BLOCKS else (96, 16, [])
+        rows, width, more = (40, 2, [4]) if of == BLOCKS else (96, 16, [])
         yield case("cost", draw(rows, rows, width, torch.float32), 5.0, -3.0, "cost", more=more)
         if of == PROBABILITIES:
             for n, m in ((3, 2), (3, 3), (1, 4), (4, 1), (0, 2), (2, 0)):
@@ -145,5 +145,5 @@ def blocks_cost(function, given):
         loss = function(*given)
         if loss.requires_grad:
             loss.backward()
-    lean, flat = 2.7 <= spent.flops / (2 * 40 * 40 * 4) <= 4.2, counts[1] <= counts[0] + 5
+    lean, flat = 2.7 <= spent.flops / (2 * 40 * 40 * 2) <= 4.2, counts[1] <= counts[0] + 5
     return {"lean": lean, "flat": flat, "largest": spent.largest <= 2 * 4 * 40, "kept": kept <= 800}
