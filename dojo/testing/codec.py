@@ -195,5 +195,6 @@ def _encoded_tensor(x: Tensor, body: bytearray) -> dict[str, Any]:
     body += bytes(-len(body) % ALIGNMENT_BYTES)
     offset = len(body)
     if x.numel():
-        body += x.reshape(-1).view(torch.uint8).numpy().tobytes()
+        flat = x.as_strided((x.numel(),), (1,))  # a dimension of size 1 may have any stride, which view() refuses
+        body += flat.view(torch.uint8).numpy().tobytes()
     return {"t": [NAMES[x.dtype], list(x.shape), offset]}

@@ -126,6 +126,15 @@ def test_a_value_that_cannot_be_sent_arrives_as_opaque(thing, says):
     assert says in feedback.explain(RIGHT, evidence)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (0, 2), ()], ids=str)
+def test_a_tensor_whose_strides_skip_elements_can_be_sent(size):
+    """softmax(...)[..., 1] of one pair has the stride 2, and torch calls it contiguous, because it has one element."""
+    y = torch.arange(16.0, dtype=torch.float64).as_strided(size, (8, 2)[2 - len(size) :], 1)
+    evidence = encode_and_decode({"nonce": "0", "seen": {"y": y}})["seen"]
+    assert evidence["y"].shape == y.shape
+    assert torch.equal(evidence["y"], y)
+
+
 def test_deep_nesting_can_be_sent():
     """Below the depth that the decoder accepts, an opaque value takes the place of the rest."""
     deep = 0
