@@ -114,8 +114,9 @@ for step in (1, 2, 3):
     optimizer.step()
 
 # %% [markdown]
-# First only the last linear layer learns, as the stream would else be changed through a weight of zero. Then the gates and the
-# modulation get a gradient, and the embeddings of the patches. Attention and MLP stand behind gates of zero until the third step.
+# At first the last linear layer is zero. No gradient passes through it, and it alone learns. In the second step the modulations
+# and the embedding of the patches are reached. Attention and MLP stand behind gates of zero until the third, and so does what
+# reaches the stream through the modulations, the time and the digit.
 #
 # ## Two paths, four targets
 #
@@ -233,10 +234,10 @@ small_flow.draw_training(losses, times, errors)
 # NBVAL_CHECK_OUTPUT
 late, early = times.index(990), times.index(20)
 others = torch.stack([errors[kind] for kind in ("x0", "v", "flow")])
-print("at t = 990 the noise model is more than five times as wrong as any other:", end=" ")
-print(bool(errors["eps"][late] > 5 * others[:, late].max()))
-print("at t = 20 the model of the data is the worst of all:", end=" ")
-print(bool(errors["x0"][early] > 1.3 * max(errors[kind][early] for kind in ("eps", "v", "flow"))))
+print("at t = 990 the noise model is more than ten times as wrong as any other:", end=" ")
+print(bool(errors["eps"][late] > 10 * others[:, late].max()))
+print("at t = 20 the model of the data is at least twice as wrong as any other:", end=" ")
+print(bool(errors["x0"][early] > 2 * max(errors[kind][early] for kind in ("eps", "v", "flow"))))
 print("from t = 100 to 900 v and the velocity are within 15 % of each other:", end=" ")
 print(bool((errors["v"] / errors["flow"] - 1)[1:8].abs().max() < 0.15))
 
@@ -330,8 +331,10 @@ v_name, flow_name = "v, DDIM from the last step", "flow, Euler"
 print("from the last step, in 4 calls, the noise model is three times as far from real digits as v:", end=" ")
 print(of("noise, DDIM from the last step", 4) > 3 * of(v_name, 4))
 print("on your grid it is less than twice as far:", of("noise, DDIM", 4) < 2 * of(v_name, 4))
-print("... and at least 3 points fewer are recognised:", end=" ")
-print(of("noise, DDIM", 4, "recognised") < of(v_name, 4, "recognised") - 0.03)
+print("... and at least 5 points fewer are recognised:", end=" ")
+print(of("noise, DDIM", 4, "recognised") < of(v_name, 4, "recognised") - 0.05)
+print("... but with DDPM in 4 calls at least 5 points more than with DDIM:", end=" ")
+print(of("noise, DDPM", 4, "recognised") > of("noise, DDIM", 4, "recognised") + 0.05)
 close = [abs(of(v_name, calls) / of(flow_name, calls) - 1) < 0.25 for calls in CALLS]
 print("v and Euler's flow are within 25 % of each other, at every number of calls:", all(close))
 print("Heun in 2 calls is at least 1.4 times as far as Euler:", of("flow, Heun", 2) > 1.4 * of(flow_name, 2))
@@ -341,7 +344,7 @@ print("from 2 to 32 calls v and flow gain at least a fifth of the real spread:",
 
 # %%
 shown = torch.arange(0, 300, 30)
-for calls in (2, 4, 16):
+for calls in (2, 8):
     _ = show.rows(
         [row[calls][shown] for row in samples.values()], list(samples), [f'"{digit}"' for digit in range(10)], 0.4, 2.5
     )
@@ -349,16 +352,16 @@ for calls in (2, 4, 16):
     plt.show()
 
 # %% [markdown]
-# - **The target matters most.** From the last step the noise model begins with data that are wrong by tens, and few steps do not
-#   mend it. v and the data, on the same path and the same grid, are fine from 4 calls on.
+# - **The target matters most.** From the last step the noise model begins with data whose squared error is tens, and few steps
+#   do not mend it. v and the data, on the same path and the same grid, are fine from 4 calls on.
 # - **The grid hides it.** `ddim_timesteps` begins at step 750 with 4 calls, and at 968 with 32. There the division is by 0.38 and by
 #   0.05. The price is that the model is shown pure noise at a step where a part should be data.
 # - **The straight line is not better here.** Euler on the line and DDIM with v on the arc are the same within what another seed does.
 #   Nor is Heun: half as many steps, each of them better, comes to the same from 8 calls on, and in 2 calls to less.
 # - **More calls are recognised less often.** In two calls each digit is close to the mean of its kind, which a judge likes. The
-#   spread grows with the calls, and slips of the pen come with it. The distance falls, but not below twice that of real digits:
-#   400 steps of training do not make a better model.
-# - **DDPM's noise** helps the noise model: it is recognised more often than DDIM in the same number of calls, and differs less.
+#   spread grows with the calls, and slips of the pen come with it. The distance falls, but stays far above that of real
+#   digits: 400 steps of training do not make a better model.
+# - **DDPM's noise** helps the noise model: from 4 calls on more samples are recognised than with DDIM, and they differ less.
 #
 # ## A schedule that does not end in pure noise
 #
@@ -380,29 +383,31 @@ drawn_short = {
 by_schedule = {f"{name}, {calls} calls": figures(images) for (name, calls), images in drawn_short.items()}
 report(by_schedule)
 
-brightness = {}
+beliefs, brightness = {}, {}
 first = torch.full((300,), 124)
 for name, abar in short.items():
-    belief = v_prediction.to_x0(noise, models[name](noise, first, asked), first, abar, "v")
-    brightness[name] = (noise.mean((1, 2, 3)), belief.mean((1, 2, 3)))
-small_flow.draw_starts(brightness, unseen.images.mean().item())
+    beliefs[name] = v_prediction.to_x0(noise, models[name](noise, first, asked), first, abar, "v")
+    brightness[name] = [
+        (images.mean((1, 2, 3)).view(10, 30) - images.mean((1, 2, 3)).view(10, 30).mean(1, keepdim=True)).flatten()
+        for images in (noise, beliefs[name])  # of pictures of a digit, less the mean of that digit
+    ]
+small_flow.draw_starts(brightness)
 
 # %%
 # NBVAL_CHECK_OUTPUT
 ordinary, repaired = short.values()
 print(f"the last root is {ordinary[-1].sqrt():.2f}, and {repaired[-1].sqrt():.0f} when repaired;", end=" ")
 print("the first one stays:", torch.allclose(ordinary[0], repaired[0]))
-slopes = {
-    name: torch.linalg.lstsq(torch.stack([x, torch.ones(300)], 1), y[:, None]).solution[0].item()
-    for name, (x, y) in brightness.items()
-}
-print("as it is, the first belief is brighter where the noise is, by a slope of at least 0.2:", end=" ")
-print(slopes["as it is"] > 0.2)
-print("repaired, by less than 0.05:", abs(slopes["ends in pure noise"]) < 0.05)
+slopes = {name: (x @ y / (x @ x)).item() for name, (x, y) in brightness.items()}
+first_spread = {name: spread(images, asked) / real_spread for name, images in beliefs.items()}
+print("as it is, the first belief has more ink where the noise has, by a slope of at least 0.15:", end=" ")
+print(slopes["as it is"] > 0.15)
+print("repaired, the beliefs of a digit differ by less than 0.6 times as much:", end=" ")
+print(first_spread["ends in pure noise"] < 0.6 * first_spread["as it is"])
 means = {key: images.clamp(-1, 1).mean().item() for key, images in drawn_short.items()}
 off = {key: abs(mean - unseen.images.mean().item()) for key, mean in means.items()}
-print("as it is, the samples' mean brightness is off by at least 0.02, repaired by at most 0.02:", end=" ")
-print(off["as it is", 32] > 0.02 > off["ends in pure noise", 32])
+print("as it is, the samples' mean brightness is off by more than 0.025, repaired by less than 0.02:", end=" ")
+print(off["as it is", 32] > 0.025 and off["ends in pure noise", 32] < 0.02)
 print("as it is, at least 12 points fewer are recognised, in 4 calls and in 32:", end=" ")
 rates = [by_schedule[f"{name}, {calls} calls"]["recognised"] for calls in (4, 32) for name in short]
 print(rates[1] - rates[0] > 0.12 and rates[3] - rates[2] > 0.12)
@@ -415,16 +420,26 @@ print(bool(ddim_step(noise, implied, first, first - 1, repaired).isfinite().any(
 
 # %%
 _ = show.rows(
-    [unseen.images[:10], *(images[shown] for images in drawn_short.values())],
+    [torch.cat([unseen.of(digit)[:1] for digit in range(10)]), *(images[shown] for images in drawn_short.values())],
     ["real", *(f"{name}, {calls} calls" for name, calls in drawn_short)],
     size=0.45,
     margin=2.2,
 )
+plt.show()
+threes = slice(90, 100)
+_ = show.rows(
+    [noise[threes], *(images[threes] for images in beliefs.values())],
+    ["noise", *(f'first "3", {name}' for name in beliefs)],
+    size=0.45,
+    margin=2.4,
+)
 
 # %% [markdown]
-# As it is, the model takes noise for the picture that it was always shown: where the noise is darker by luck, so is what it believes.
-# That is the grey average of Stable Diffusion's first pictures. Repaired, it learned that this step says nothing, and believes the
-# mean of the digit that was asked for, whatever the noise.
+# As it is, the model was always shown a picture at this step, and takes the noise for one: where the noise has more ink by chance, so
+# has what it believes, and on the whole there is too much of it, as noise has a mean of 0 and paper is -1. Lin et al. explain the
+# medium brightness of Stable Diffusion's pictures in this way. Repaired, the model has learned that this step says nothing, and
+# believes nearly the same for all noise: the mean of the digit that was asked for. (Nearly: the small slope that is left is an error
+# of 400 steps of training.)
 #
 # ## Mistakes in sampling
 #
@@ -463,3 +478,132 @@ beside = {"flow, right": samples[flow_name][8], "v, right": samples[v_name][8]} 
 table = {name: figures(images) for name, images in beside.items()}
 report(table)
 _ = show.rows([images[shown] for images in beside.values()], list(beside), size=0.4, margin=2.9)
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def distance(name):
+    return table[name]["distance"]
+
+
+right = distance("flow, right")
+left_out = table["the last step is left out"]
+print("the last step left out: at least 1.3 times as far as right code:", left_out["distance"] > 1.3 * right)
+print("... and at least 80 % are recognised:", left_out["recognised"] >= 0.8)
+print("a grid without its end: within 10 %:", abs(distance("a grid without its end") / right - 1) < 0.1)
+fresh = table["fresh noise in every step"]
+print("fresh noise: at least 3 times as far, with more spread than real digits:", end=" ")
+print(fresh["distance"] > 3 * right and fresh["spread"] > 1.1)
+print("dt is positive: farther from real digits than noise is:", end=" ")
+print(distance("dt is positive") > small_flow.frechet(noise, unseen.images))
+heun = table["Heun goes on from the Euler step"]
+print("Heun goes on from Euler: at least 95 % are recognised:", heun["recognised"] >= 0.95)
+print("... and the spread is less than 0.75 of that of right Heun:", end=" ")
+print(heun["spread"] < 0.75 * figures(samples["flow, Heun"][8])["spread"])
+straight, difference = (table[f"{name}"] for name in ("data from v: as a straight line", "noise from v: a difference"))
+print("data as on a straight line: fewer than half are recognised:", straight["recognised"] < 0.5)
+print("noise from v as a difference: the spread is less than half of that of right code:", end=" ")
+print(difference["spread"] < 0.5 * table["v, right"]["spread"])
+print(
+    "a step too early: within 5 % of right code:", abs(distance("a step too early") / distance("v, right") - 1) < 0.05
+)
+print("scale and shift exchanged: fewer than half are recognised:", end=" ")
+print(table["scale and shift in the final layer"]["recognised"] < 0.5)
+first_row = wrong["the first row for all: everywhere"]
+print("the first row for all: at least 90 % are recognised as 0:", end=" ")
+print(judge.accuracy(first_row, torch.zeros_like(asked)) >= 0.9)
+alone = torch.cat([transformer_by("the first row for all: everywhere", slice(n, n + 1)) for n in range(0, 300, 10)])
+print("... one at a time, all are as with right code:", torch.allclose(alone, samples[flow_name][8][::10], atol=0.01))
+print("the exact GELU: within 5 % of right code:", abs(distance("exact GELU") / right - 1) < 0.05)
+
+# %% [markdown]
+# - **The last step is left out**: a little noise stays, which the judge forgives and the distance does not. A grid without its end
+#   does one step less, and what that costs is seen with 2 calls, not with 8.
+# - **Fresh noise in every step** is right in a DDPM, which takes noise off to make room for it. An ODE does not.
+# - **Heun goes on from the Euler step** goes twice as far as it should. All is recognised, and all is the same.
+# - **Data from v as a straight line**: the formula of flow matching on the arc. The loss does not know it.
+# - **Noise from v: a difference**: x0 is right in every step, and x_t is not. Such samples look best of all, but differ least.
+# - **A step too early, the exact GELU**: nobody sees them. Tests do.
+# - **Scale and shift in the final layer**: diffusers has the other order. Weights that were converted without exchanging them load
+#   without an error.
+# - **The first row for all**: a batch of one is right, and so is a batch in which all ask for the same.
+#
+# ## Mistakes in training
+#
+# Here 120 steps have to do, for right code as well.
+
+# %%
+SHORT = 120
+short_model, short_curve = learn("flow", steps=SHORT)
+curves, students = {}, {}
+for name, kata in (
+    ("the velocity points to the data", "flow_matching"),
+    ("other noise in the velocity", "flow_matching"),
+    ("zeros everywhere", "dit_block"),
+):
+    code, _ = planted(kata, name)
+    students[name], curves[name] = learn("flow", steps=SHORT, **{"flow" if kata == "flow_matching" else "code": code})
+small_flow.draw_curves(curves, short_curve)
+students["right"] = short_model
+drawn_by = {
+    name: flow_matching.sample(lambda x, t, of=student: of(x, as_step(t), asked), noise, 8)
+    for name, student in students.items()
+}
+as_noise, _ = learn("v", pure, weights=planted("v_prediction", "the velocity of flow matching")[0], steps=SHORT)
+drawn_by["the velocity of flow matching"] = walk(lambda x, t: as_noise(x, t, asked), "v", pure, EIGHT)
+trained = {name: figures(images) for name, images in drawn_by.items()}
+report(trained)
+_, weighted = learn("eps", pure, weights=planted("v_prediction", "NaN in pure noise")[0], gamma=GAMMA, steps=50)
+_, careful = learn("eps", pure, gamma=GAMMA, steps=50)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+ends = {name: sum(curve[-30:]) / 30 for name, curve in {"right": short_curve, **curves}.items()}
+opposite = students["the velocity points to the data"](noise, first, asked)
+print("the velocity points to the data: the loss is that of right code, to 1 %:", end=" ")
+print(abs(ends["the velocity points to the data"] / ends["right"] - 1) < 0.01)
+print("... and what is predicted its opposite, to 5 %:", end=" ")
+print(bool((opposite + short_model(noise, first, asked)).norm() < 0.05 * opposite.norm()))
+print("... and the samples are farther from real digits than noise:", end=" ")
+print(trained["the velocity points to the data"]["distance"] > small_flow.frechet(noise, unseen.images))
+print("other noise in the velocity: the loss stays above 1, which is the variance of the noise:", end=" ")
+print(ends["other noise in the velocity"] > 1)
+print("zeros everywhere: the loss falls below 0.6 of its start:", end=" ")
+print(ends["zeros everywhere"] < 0.6 * curves["zeros everywhere"][0])
+print("... and at least 15 points fewer are recognised than with right code:", end=" ")
+print(trained["zeros everywhere"]["recognised"] <= trained["right"]["recognised"] - 0.15)
+dead = students["zeros everywhere"].blocks.parameters()
+print("... and every parameter of both blocks is 0 at the end:", not any(bool(p.any()) for p in dead))
+print("the velocity of flow matching as v: at least 90 % are recognised:", end=" ")
+print(trained["the velocity of flow matching"]["recognised"] >= 0.9)
+print("... and the spread is less than 0.8 of that of right v:", end=" ")
+print(trained["the velocity of flow matching"]["spread"] < 0.8 * table["v, right"]["spread"])
+lost = next((step for step, loss in enumerate(weighted) if loss != loss), 50)
+print("NaN in pure noise: all of the loss is NaN from the first pure noise on:", end=" ")
+print(all(loss != loss for loss in weighted[lost:]) and lost < 50)
+print("... and is that of right code before, to 1 %:", end=" ")
+print(torch.allclose(torch.tensor(weighted[:lost]), torch.tensor(careful[:lost]), rtol=0.01))
+two = torch.tensor([990, 100])
+heavy = planted("v_prediction", "v: weight of eps")[0].loss_weight(two, pure, "v", GAMMA)
+ratio = heavy / v_prediction.loss_weight(two, pure, "v", GAMMA)
+print("v with the weight of the noise: more than 10 000 times right weights at t = 990:", bool(ratio[0] > 1e4))
+print(f"... and {ratio[1]:.1f} times at t = 100")
+
+# %%
+print(f"The first NaN is the loss of step {lost}.")
+_ = show.rows([images[shown] for images in drawn_by.values()], list(drawn_by), size=0.45, margin=2.6)
+
+# %% [markdown]
+# - **The velocity points to the data**: the loss is the same, as the network may learn either sign. Only a sampler sees it.
+# - **Other noise in the velocity** cannot be predicted: what is left is its variance.
+# - **Zeros everywhere**: AdaLN-Zero sets the modulation to 0, not the branches. With both, no gradient passes, and the blocks are
+#   dead for ever. The loss falls nevertheless, through the embeddings and the last layer, and the patches do not see each other.
+# - **The velocity of flow matching**, taken for v: the loss falls, the digits are good, and half of the spread is lost. Both targets agree
+#   where there is little noise. Where there is much, the noise in the target leads every sample towards the mean.
+# - **NaN in pure noise**: min(snr, gamma) / snr is 0 / 0 at the last step. One sample in a thousand is enough.
+#
+# ## Try it
+#
+# Let the flow learn with times of the density "logit_normal", and sample with a shift of 3 in four calls. Does it help with 64
+# pixels? Then let v learn with `gamma=5`: what gets better, and what worse? At last, walk with the noise model on 30 pictures of
+# the repaired schedule's grid but for its last step.

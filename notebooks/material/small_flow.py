@@ -10,7 +10,15 @@ from . import small_gpt
 from .small_captioner import means
 
 COLOURS = ("tab:red", "tab:orange", "tab:green", "tab:blue")  # noise, data, v, velocity
-WAYS = ("lightcoral", "tab:brown", "tab:red", "tab:orange", "tab:green", "tab:blue", "tab:cyan")  # noise thrice, data, ...
+WAYS = (
+    "lightcoral",
+    "tab:brown",
+    "tab:red",
+    "tab:orange",
+    "tab:green",
+    "tab:blue",
+    "tab:cyan",
+)  # noise thrice, data, ...
 
 
 def frechet(images: Tensor, others: Tensor) -> float:
@@ -79,18 +87,17 @@ def draw_budgets(calls: Sequence[int], table: Mapping[str, Sequence[Mapping[str,
     axes[0].set_yticks([], minor=True)
     small_gpt.draw_levels(axes[0], {"real": real}, right=calls[-1])
     axes[2].axhline(1, color="lightgray", linewidth=1)
-    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=3, loc="outside lower center")
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=4, loc="outside lower center")
     plt.show()
 
 
-def draw_starts(brightness: Mapping[str, tuple[Tensor, Tensor]], real: float) -> None:
-    """Draws the mean brightness of each first belief over that of the noise in which it is seen."""
+def draw_starts(brightness: Mapping[str, Sequence[Tensor]]) -> None:
+    """Draws the brightness of each first belief over that of the noise in which it is seen, without the digits' means."""
     _, axes = plt.subplots(1, len(brightness), figsize=(8.4, 2.6), layout="constrained", sharey=True)
     for axis, (name, (noise, belief)) in zip(axes, brightness.items(), strict=True):
-        small_gpt.draw_levels(axis, {"real digits": real}, right=float(noise.max()))
-        axis.scatter(noise, belief, s=6, color="tab:blue")
-        axis.set(xlabel="mean of the noise", title=name)
-    axes[0].set_ylabel("mean of the first x0")
+        axis.scatter(noise, belief, s=6, color="tab:green")
+        axis.set(xlabel="brightness of the noise", title=name)
+    axes[0].set_ylabel("brightness of the first x0")
     plt.show()
 
 
