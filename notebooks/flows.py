@@ -3,8 +3,8 @@
 #
 # A DDPM predicts the noise, and takes many steps. Newer models predict v, or the velocity of a straight line, and take few. What
 # does each change do by itself? Here one small diffusion transformer, built of your blocks, is trained four times on the gallery's
-# digits: to predict the noise, the data, v, and the velocity of flow matching. The weights at the start, the batches and the number
-# of steps are the same. Then all of them draw digits with the same number of model calls.
+# digits: to predict the noise, the data, v, and the velocity of flow matching. The weights at the start and the number of steps are
+# the same. Then all of them draw digits with the same number of model calls.
 #
 # After that comes a schedule that does not end in pure noise, and its repair. At the end named mistakes are planted in the
 # references.
@@ -333,8 +333,8 @@ print(of("noise, DDIM from the last step", 4) > 3 * of(v_name, 4))
 print("on your grid it is less than twice as far:", of("noise, DDIM", 4) < 2 * of(v_name, 4))
 print("... and at least 5 points fewer are recognised:", end=" ")
 print(of("noise, DDIM", 4, "recognised") < of(v_name, 4, "recognised") - 0.05)
-print("... but with DDPM in 4 calls at least 5 points more than with DDIM:", end=" ")
-print(of("noise, DDPM", 4, "recognised") > of("noise, DDIM", 4, "recognised") + 0.05)
+print("... but with DDPM in 4 calls at least 3 points more than with DDIM:", end=" ")
+print(of("noise, DDPM", 4, "recognised") > of("noise, DDIM", 4, "recognised") + 0.03)
 close = [abs(of(v_name, calls) / of(flow_name, calls) - 1) < 0.25 for calls in CALLS]
 print("v and Euler's flow are within 25 % of each other, at every number of calls:", all(close))
 print("Heun in 2 calls is at least 1.4 times as far as Euler:", of("flow, Heun", 2) > 1.4 * of(flow_name, 2))
@@ -367,8 +367,8 @@ for calls in (2, 8):
 #
 # DDPM's linear betas are made for 1000 steps. Someone who takes 125 of them, from the same first beta to the same last one, gets a
 # schedule that ends with half of the data's weight. In training even the last step shows a digit. Samples begin from pure noise
-# all the same. Stable Diffusion was trained like that: its last root is 0.068. That seems little, but a latent has 16384 numbers, and
-# this picture 64. With `zero_terminal_snr` and v the last step is what the sampler begins with.
+# all the same. Stable Diffusion was trained like that: its last root is 0.068. That seems little, but a latent has 16384 numbers,
+# which together show a lot, and this picture has 64. With `zero_terminal_snr` and v the last step is what the sampler begins with.
 
 # %%
 ORDINARY = alphas_cumprod(linear_betas(125)).float()
@@ -406,7 +406,7 @@ print("repaired, the beliefs of a digit differ by less than 0.6 times as much:",
 print(first_spread["ends in pure noise"] < 0.6 * first_spread["as it is"])
 means = {key: images.clamp(-1, 1).mean().item() for key, images in drawn_short.items()}
 off = {key: abs(mean - unseen.images.mean().item()) for key, mean in means.items()}
-print("as it is, the samples' mean brightness is off by more than 0.025, repaired by less than 0.02:", end=" ")
+print("as it is, the samples' mean ink is off by more than 0.025, repaired by less than 0.02:", end=" ")
 print(off["as it is", 32] > 0.025 and off["ends in pure noise", 32] < 0.02)
 print("as it is, at least 12 points fewer are recognised, in 4 calls and in 32:", end=" ")
 rates = [by_schedule[f"{name}, {calls} calls"]["recognised"] for calls in (4, 32) for name in short]
@@ -520,7 +520,7 @@ print("the exact GELU: within 5 % of right code:", abs(distance("exact GELU") / 
 # - **The last step is left out**: a little noise stays, which the judge forgives and the distance does not. A grid without its end
 #   does one step less, and what that costs is seen with 2 calls, not with 8.
 # - **Fresh noise in every step** is right in a DDPM, which takes noise off to make room for it. An ODE does not.
-# - **Heun goes on from the Euler step** goes twice as far as it should. All is recognised, and all is the same.
+# - **Heun goes on from the Euler step** goes about twice as far as it should in each step. All is recognised, and all is the same.
 # - **Data from v as a straight line**: the formula of flow matching on the arc. The loss does not know it.
 # - **Noise from v: a difference**: x0 is right in every step, and x_t is not. Such samples look best of all, but differ least.
 # - **A step too early, the exact GELU**: nobody sees them. Tests do.
@@ -598,12 +598,13 @@ _ = show.rows([images[shown] for images in drawn_by.values()], list(drawn_by), s
 # - **Other noise in the velocity** cannot be predicted: what is left is its variance.
 # - **Zeros everywhere**: AdaLN-Zero sets the modulation to 0, not the branches. With both, no gradient passes, and the blocks are
 #   dead for ever. The loss falls nevertheless, through the embeddings and the last layer, and the patches do not see each other.
-# - **The velocity of flow matching**, taken for v: the loss falls, the digits are good, and half of the spread is lost. Both targets agree
-#   where there is little noise. Where there is much, the noise in the target leads every sample towards the mean.
+# - **The velocity of flow matching**, taken for v: the loss falls, the digits are good, and much of the spread is lost.
+#   Where there is little noise, the way back hardly uses the prediction. Where there is much, the noise is subtracted from the
+#   data, and every sample moves towards the mean.
 # - **NaN in pure noise**: min(snr, gamma) / snr is 0 / 0 at the last step. One sample in a thousand is enough.
 #
 # ## Try it
 #
 # Let the flow learn with times of the density "logit_normal", and sample with a shift of 3 in four calls. Does it help with 64
-# pixels? Then let v learn with `gamma=5`: what gets better, and what worse? At last, walk with the noise model on 30 pictures of
-# the repaired schedule's grid but for its last step.
+# pixels? Then let v learn with `gamma=5`: what gets better, and what worse? At last, walk with the noise
+# model along a grid of `pure` that lacks the last step.

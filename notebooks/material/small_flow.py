@@ -96,8 +96,8 @@ def draw_starts(brightness: Mapping[str, Sequence[Tensor]]) -> None:
     _, axes = plt.subplots(1, len(brightness), figsize=(8.4, 2.6), layout="constrained", sharey=True)
     for axis, (name, (noise, belief)) in zip(axes, brightness.items(), strict=True):
         axis.scatter(noise, belief, s=6, color="tab:green")
-        axis.set(xlabel="brightness of the noise", title=name)
-    axes[0].set_ylabel("brightness of the first x0")
+        axis.set(xlabel="mean of the noise (1 is ink)", title=name)
+    axes[0].set_ylabel("mean of the first x0")
     plt.show()
 
 
