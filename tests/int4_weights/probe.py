@@ -62,10 +62,8 @@ def cases(rng):
     yield from (group(f"{s}", uint8(rng, 256, *s), [], UNPACK) for s in ((4,), (4, 4), (2, 3, 2)))
     for shape, size in (((4, 16), 16), ((3, 10), 8), ((6, 6), 4), ((7,), 64), ((5,), 1), ((4,), 0), ((4,), -1)):
         yield group(f"{shape} {size}", randn(rng, *shape, dtype=SINGLE), size, NF4)
-    yield from (
-        group("of 64", randn(rng, 2, 65), None, NF4),
-        group("of zeros", randn(rng, 2, 4) * torch.eye(2, 1), 4, NF4),
-    )
+    for name, w, size in (("64", randn(rng, 2, 65), None), ("zeros", randn(rng, 2, 4) * torch.eye(2, 1), 4)):
+        yield group(f"of {name}", w, size, NF4)
     yield group("of all", torch.linspace(-1, 1, 41)[torch.randperm(41, generator=rng)] * 3, 41, NF4)
     for d, size in ((HALF, 1), (BRAIN, 1), (BRAIN, 2.0**-70), (SINGLE, 2.0**-100), (DOUBLE, 2.0**-90)):
         yield group(f"{d} {size:.0e}", (randn(rng, 4, 48) * size).to(d), 48, NF4)
@@ -132,10 +130,9 @@ def play(kata, case):
     if case.name != "layer calls":
         return {"y": made(x)} if x.dtype != DOUBLE else {"fine": 2.0**26 * (made(x + 2.0**-26) - made(x))}
     y = made(x.requires_grad_())
-    modes, grad = [made.train()(x).detach(), made.eval()(x).detach()], torch.autograd.grad(y.sum(), x)[0]
+    seen = {"modes": [made.train()(x).detach(), made.eval()(x).detach()], "grad": torch.autograd.grad(y.sum(), x)[0]}
     made.load_state_dict({name: value * 0 for name, value in made.state_dict().items()})
-    seen = {"y": y, "grad": grad, "modes": modes, "after": Pairs(x, case.x), "state": sorted(made.state_dict())}
-    return seen | {"loaded": made(x).detach()}
+    return seen | {"y": y, "after": Pairs(x, case.x), "state": sorted(made.state_dict()), "loaded": made(x).detach()}
 
 
 def cost(kata, case):
@@ -144,7 +141,7 @@ def cost(kata, case):
             result = function(*args)
         return spent.operators, spent.largest, result
 
-    parts = (torch.zeros(64, n, dtype=t) for n, t in ((64, torch.uint8), (8, SINGLE), (8, torch.uint8)))
+    parts = (torch.zeros(64, n).to(t) for n, t in ((64, torch.uint8), (8, SINGLE), (8, torch.uint8)))
     made = kata.Int4Linear(*parts, None)
     nf4, both = ([spent(f, w, 8) for w in (case.w, case.w[:4])] for f in (kata.quantize_nf4, kata.quantize_groups))
     back = [spent(kata.dequantize_groups, *parts, SINGLE) for *_, parts in both]
