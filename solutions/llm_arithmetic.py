@@ -85,11 +85,6 @@ def _matrices(m: Decoder) -> int:
     return m.layers * (attention + 3 * m.hidden * m.dim) + m.vocab * m.dim
 
 
-def _read(m: Decoder) -> int:
-    """The parameters that a step reads: the matrices and the norms, two in a layer and the last."""
-    return _matrices(m) + (2 * m.layers + 1) * m.dim
-
-
 # kata: end
 
 
@@ -100,7 +95,8 @@ def parameters(m: Decoder) -> int:
     8030261248
     """
     # kata: begin
-    return _read(m) if m.tied else _read(m) + m.vocab * m.dim
+    with_head = _matrices(m) + (2 * m.layers + 1) * m.dim  # two norms in a layer, and the last
+    return with_head if m.tied else with_head + m.vocab * m.dim
     # kata: end
 
 
@@ -155,7 +151,8 @@ def decode_seconds(
     # kata: begin
     _positive(batch=batch, weight_bytes=weight_bytes)
     computing = batch * forward_flops(m, 1, context) / card.flops
-    read = _read(m) * weight_bytes + batch * kv_bytes(m, context, dtype_bytes=kv_bytes_each)
+    weights = parameters(m) if m.tied else parameters(m) - m.vocab * m.dim
+    read = weights * weight_bytes + batch * kv_bytes(m, context, dtype_bytes=kv_bytes_each)
     return max(computing, read / card.bandwidth)
     # kata: end
 

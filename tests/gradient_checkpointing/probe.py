@@ -1,10 +1,10 @@
 """What can be seen of a checkpoint: results, gradients, runs, the random stream, dtypes, what is kept, the layers' order."""
 
 import gc
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from dojo.testing import randint, randn
@@ -21,11 +21,13 @@ def drop(x):
 
 
 # name: the function, made of the checkpoint and of a leaf w that it closes over; its arguments, of which x wants a gradient
-# and d (data), i (integers), s (a number in a dict) and n (None) don't.
+# as c (complex) does, and d (data), i (integers), p (a number), s (one in a dict) and n (None) don't.
 FUNCTIONS = {
     "cube": (lambda call, w: lambda x: x * x * x, "x"),
     "around": (lambda call, w: lambda x: call(lambda x: x.sin() * w, x * x).exp() + x, "x"),
     "slots": (lambda call, w: lambda a, b, c: a.sin() * b + c * c * c, "xxx"),
+    "a number first": (lambda call, w: lambda p, x: p * 2 + x * x, "px"),
+    "complex": (lambda call, w: lambda c: (c * c * w).abs(), "c"),
     "objects": (lambda call, w: lambda s, x, n, y: x.sin() * s["by"] + y.exp() * (n is None), "sxnx"),
     "integers": (lambda call, w: lambda i, x: x[i % 5] * w, "ix"),
     "tuple": (lambda call, w: lambda x: (lambda h: (h * h, None, h.sin(), "name", 7, x > 0))(x.exp()), "x"),
@@ -50,10 +52,9 @@ def cases(rng):
         yield Case(name, of=ONE, i=randint(rng, 1, 9, 5), x=x, y=y, z=z, w=w)
     for name in ("runs", "twice", "frozen", "no_grad", "stream", "kept"):
         yield Case(name, of=ONE, x=randn(rng, 40), w=randn(rng, 40))
-    for forward in (None, torch.bfloat16, torch.float16):
-        for behind in (None, torch.bfloat16):
-            x, w = randn(rng, 3, 3).float(), randn(rng, 3, 3).float()
-            yield Case(f"autocast {forward}, {behind}", of=ONE, x=x, w=w, autocast=[forward, behind])
+    for forward, behind in product((None, torch.bfloat16, torch.float16), (None, torch.bfloat16)):
+        x, w = randn(rng, 2, 3, 3).float().unbind()
+        yield Case(f"autocast {forward}, {behind}", of=ONE, x=x, w=w, autocast=[forward, behind])
     for count, segments in ((4, 2), (4, 4), (6, 2), (5, 2), (5, 4), (5, 3), (1, 1), (3, 1), (3, 0), (3, -1), (3, 4)):
         yield Case(f"{count} in {segments}", of=SEQUENTIAL, x=randn(rng, 2, 3), count=count, segments=segments)
     yield Case("cost", of=SEQUENTIAL, x=randn(rng, 1024, 16).float())
@@ -73,16 +74,16 @@ def run(kata, case):
 
 def step(kata, case, x, w):
     make, kinds = FUNCTIONS[case.name]
-    leaves = iter([x, case.y.clone().requires_grad_(), case.z.clone().requires_grad_()])
-    others = {"d": case.x.clone(), "s": {"by": 3}, "n": None, "i": case.i.clone()}
+    leaves = iter([x, case.y.requires_grad_(), case.z.requires_grad_()])
+    others = {"d": case.x, "s": {"by": 3}, "n": None, "i": case.i, "p": 2, "c": (case.x + 1j).requires_grad_()}
     args = [next(leaves) if kind == "x" else others[kind] for kind in kinds]
     function = make(kata.checkpoint, w)
     results = function(*args) if case.name in AROUND else kata.checkpoint(function, *args)
     seen = {"kind": type(results).__name__, "results": results}
     results = results if isinstance(results, tuple) else (results,)
-    floats = [r for r in results if isinstance(r, Tensor) and r.is_floating_point()]
+    floats = [r for r in results if torch.is_tensor(r) and r.is_floating_point()]
     sum((floats[i] * (i + 2)).sum() for i in USED.get(case.name, range(len(floats)))).backward()
-    seen["args"] = [(arg.requires_grad, arg.grad) for arg in args if isinstance(arg, Tensor)]
+    seen["args"] = [(arg.requires_grad, arg.grad) for arg in args if torch.is_tensor(arg)]
     return seen | {"w": torch.zeros_like(w) if w.grad is None else w.grad, "stream": torch.rand(2)}
 
 
@@ -99,8 +100,7 @@ def life(kata, case, x, w):
     if case.name == "kept":
         with Alive() as alive:
             y = kata.checkpoint(function, x * 2)
-        kept, seen = alive.elements(), y.detach().clone()
-        del y
+        kept, seen, y = alive.elements(), y.detach().clone(), None
         gc.collect(1)
         return {"y": seen, "kept": 80 <= kept <= 110 + 5056, "after": alive.elements() < 40}
     with torch.set_grad_enabled(case.name != "no_grad"):
@@ -127,7 +127,7 @@ def autocast(kata, case, x, w):
 
 
 def sequential(kata, case):
-    order, x, n = [], case.x.clone().requires_grad_(), case.count
+    order, x, n = [], case.x.requires_grad_(), case.count
     layers = [nn.Sequential(nn.Linear(3, 3), nn.Tanh()).double() for _ in range(n)]
     for number, layer in enumerate(layers):
         layer.register_forward_pre_hook(lambda *_, number=number: order.append(number))

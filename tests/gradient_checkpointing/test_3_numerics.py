@@ -158,6 +158,13 @@ def test_a_result_in_another_dtype_than_the_argument(rng):
     expect_as_plain(lambda x: (x.double() * w).sin(), x, parameters=[w], what="(x.double() w).sin(), x in float16")
 
 
+def test_complex_arguments_and_parameters(rng):
+    """An argument of any dtype that requires a gradient gets one."""
+    x, w = (leaf(torch.complex(randn(rng, 4), randn(rng, 4))) for _ in range(2))
+    hint = "integers and booleans get no gradient; is_floating_point() is False for complex numbers, too"
+    expect_as_plain(lambda x: (x * w).abs(), x, parameters=[w], what="|x w| of complex x and w", hint=hint)
+
+
 def test_checkpoints_in_checkpoints(rng):
     """Three levels, with dropout and parameters in each: the second run of the outer one is a first run of the inner."""
     w = [leaf(randn(rng, 3)) for _ in range(3)]

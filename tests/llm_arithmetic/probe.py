@@ -3,6 +3,31 @@
 from dojo.testing import randint
 from dojo.testing.probes import Case
 
+# A case asks about one function: those that it may call are these, so that their mistakes show in their own cases alone.
+
+
+def parameters(m):
+    attention, tables = 2 * m.dim * m.head_dim * (m.heads + m.kv_heads), (2, 1)[m.tied] * m.vocab * m.dim
+    return m.layers * (attention + 3 * m.hidden * m.dim + 2 * m.dim) + m.dim + tables
+
+
+def forward_flops(m, new, context):
+    if new <= 0 or context < 0:
+        raise ValueError("new must be positive, and context not negative")
+    layer = 2 * m.dim * m.head_dim * (m.heads + m.kv_heads) + 3 * m.hidden * m.dim
+    return 2 * new * (m.layers * (layer + 2 * m.heads * m.head_dim * (context + new)) + m.vocab * m.dim)
+
+
+def kv_bytes(m, tokens, *, dtype_bytes=2):
+    if tokens < 0 or dtype_bytes <= 0:
+        raise ValueError("dtype_bytes must be positive, and tokens not negative")
+    return 2 * m.layers * m.kv_heads * m.head_dim * tokens * dtype_bytes
+
+
+GIVEN = (parameters, forward_flops, kv_bytes)
+# What must have an answer, so that its refusal is one, too.
+ANSWERED = ("forward_flops, a prompt", "kv_bytes, an empty cache", "decode_seconds, one sequence, no context")
+
 
 def cases(rng):
     def drawn(low, high):
@@ -38,7 +63,8 @@ def cases(rng):
     yield case("forward_flops", "fewer than no tokens", m, -1, 3)
     yield case("forward_flops", "a negative context", m, 3, -1)
     yield case("kv_bytes", "an empty cache", m, 0)
-    yield case("kv_bytes", "other numbers", m, drawn(2, 9), dtype_bytes=3)
+    for number in (1, 3, 4):
+        yield case("kv_bytes", f"dtype_bytes={number}", m, drawn(2, 9), dtype_bytes=number)
     yield case("kv_bytes", "negative tokens", m, -1)
     yield case("kv_bytes", "no bytes", m, 3, dtype_bytes=0)
     huge = 10**8 * drawn(1, 9) + 1
@@ -51,16 +77,21 @@ def cases(rng):
     yield case("decode_seconds", "balanced", m, balanced, 2, 3)
     yield case("decode_seconds", "computing longer than reading", m, [1.0, 2.0, 1], 2, 9)
     yield case("decode_seconds", "one sequence, no context", m, fast, 1, 0)
-    yield case("decode_seconds", "weights of half a byte", m, fast, 2, 3, weight_bytes=0.5)
-    yield case("decode_seconds", "a cache of 3 bytes", m, fast, 2, 3, kv_bytes_each=3)
+    for number in (0.5, 1, 4):
+        yield case("decode_seconds", f"weight_bytes={number}", m, fast, 2, 3, weight_bytes=number)
+    for number in (1, 3, 4):
+        yield case("decode_seconds", f"kv_bytes_each={number}", m, fast, 2, 3, kv_bytes_each=number)
     for name, wrong in {"batch": 0, "context": -1, "weight_bytes": 0, "kv_bytes_each": 0}.items():
         yield case("decode_seconds", f"{name}={wrong}", m, fast, **{"batch": 1, "context": 2, name: wrong})
     yield case("critical_batch", "two bytes", card())
-    yield case("critical_batch", "half a byte", card(), weight_bytes=0.5)
+    for number in (0.5, 1, 4):
+        yield case("critical_batch", f"weight_bytes={number}", card(), weight_bytes=number)
     yield case("critical_batch", "no bytes", card(), weight_bytes=0)
     roomy = card(memory=10**7)
-    yield case("max_batch", "weights of half a byte", m, roomy, 9, weight_bytes=0.5)
-    yield case("max_batch", "a cache of 3 bytes", m, roomy, 9, kv_bytes_each=3)
+    for number in (0.5, 1, 4):
+        yield case("max_batch", f"weight_bytes={number}", m, roomy, 9, weight_bytes=number)
+    for number in (1, 3, 4):
+        yield case("max_batch", f"kv_bytes_each={number}", m, roomy, 9, kv_bytes_each=number)
     yield case("max_batch", "no room", m, [1.0, 1.0, drawn(2, 99)], 9)
     yield case("max_batch", "no room for one", [1, 1, 1, 1, 999, 1, 1, False], [1.0, 1.0, 19_000], drawn(9, 19))
     for name in ("tokens", "weight_bytes", "kv_bytes_each"):
@@ -86,11 +117,22 @@ def cases(rng):
 
 
 def run(kata, case):
-    model, other = case.of not in ("critical_batch", "training_bytes"), list(case.args)
-    args = [kata.Decoder(*other.pop(0))] if model else []
+    other, own = list(case.args), {given.__name__: getattr(kata, given.__name__) for given in GIVEN}
+    args = [] if case.of in ("critical_batch", "training_bytes") else [kata.Decoder(*other.pop(0))]
     if case.of in ("decode_seconds", "critical_batch", "max_batch", "mfu"):
         args.append(kata.Card(*other.pop(0)))
-    result = getattr(kata, case.of)(*args, *other, **case.kwargs)
+    try:
+        if case.of not in own:
+            for given in GIVEN:
+                setattr(kata, given.__name__, given)
+        result = getattr(kata, case.of)(*args, *other, **case.kwargs)
+    except ValueError:
+        if case.name not in ANSWERED:
+            raise
+        return {"result": "refused"}
+    finally:
+        for name, function in own.items():
+            setattr(kata, name, function)
     if case.of in ("decode_seconds", "critical_batch", "mfu"):
         return {"result": float(result)}
     return {"result": int(result), "type": type(result).__name__}
