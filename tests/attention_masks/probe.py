@@ -97,8 +97,9 @@ def run(kata, case):
 
 
 def picked(found):
-    """Of a long table the first keys and the last, so that evidence stays small."""
-    return torch.cat([found[..., :16], found[..., -8:]], -1) if found.shape[-1] > 100 else found
+    """Which large number stands in place of -inf is open. Of a long table the first keys and the last, without the future."""
+    found = found.clamp(min=-5000).where(found.isfinite(), found) if found.is_floating_point() else found
+    return torch.cat([found[..., :16], found[..., -9:-1]], -1) if found.shape[-1] > 100 else found
 
 
 def labelled(function, case):
@@ -118,7 +119,11 @@ def attended(function, case):
     leaves = [getattr(case, name).to(case.dtype).clone().requires_grad_() for name in "qkv"]
     free = [leaf * 1 for leaf in leaves]  # no leaves, so that changing them is no error
     y = function(*free, case.window)
-    seen = {"y": y, "after": [Pairs(one, leaf) for one, leaf in zip(free, leaves, strict=True)]}
+    seen = {
+        "y": y.to(case.dtype),
+        "dtype": y.dtype == case.dtype,
+        "after": [Pairs(one, leaf) for one, leaf in zip(free, leaves, strict=True)],
+    }
     if case.dtype is not torch.float64:
         return seen
     if not y.requires_grad:

@@ -22,10 +22,6 @@ def near(rng, rows, n):
     return codes * sizes[:, None]
 
 
-def int8(rng, *shape):
-    return randint(rng, -127, 128, *shape).to(torch.int8)
-
-
 def layer(rng, of, name, dynamic, *shape, outputs=5, bias=True, dtype=SINGLE, x_dtype=SINGLE, **more):
     weight = near(rng, outputs, 6).to(dtype)
     x = near(rng, max(1, torch.Size(shape).numel()), 6)[: torch.Size(shape).numel()].reshape(*shape, 6) / 256
@@ -34,6 +30,7 @@ def layer(rng, of, name, dynamic, *shape, outputs=5, bias=True, dtype=SINGLE, x_
 
 
 def cases(rng):
+    draw = lambda *shape: randint(rng, -127, 128, *shape).to(torch.int8)  # noqa: E731
     yield Case("rows", of=ROW, x=near(rng, 4, 6).float())
     for dtype, size in ((HALF, 2.0**-22), (BRAIN, 1.0), (HALF, 2.0**12)):
         x = size * torch.tensor([[1.0, -1, 0], [3, 0, -3]]) * randint(rng, 1, 3, 1)
@@ -51,16 +48,15 @@ def cases(rng):
         codes = torch.stack([4 * randint(rng, -31, 32, 3), *(127 * (2 * randint(rng, 0, 2, 2, 3) - 1))]).to(torch.int8)
         scales = torch.tensor([2.0**-26, 257 / 256, 2049 / 2048])
         yield Case(f"to {dtype}", of=BACK, codes=codes, scales=scales, to=dtype)
-    yield from (Case(f"{k} {n}", of=MATMUL, a=int8(rng, 2, k), b=int8(rng, n, k)) for k, n in ((2, 2), (9, 4)))
+    yield from (Case(f"{k} {n}", of=MATMUL, a=draw(2, k), b=draw(n, k)) for k, n in ((2, 3), (9, 4), (5, 5)))
     long = 120 + randint(rng, 0, 8, 3, 4097).to(torch.int8)
     yield Case("4097", of=MATMUL, a=long[:2], b=long[2:])
-    for a in (torch.full((1, k), 127, dtype=torch.int8) for k in (2**17, 2**17 + 1)):
-        yield Case(f"{a.numel()}", of=MATMUL, a=a, b=a - 1)
+    ends = (torch.full((1, k), 127, dtype=torch.int8) for k in (2**17, 2**17 + 1))
+    yield from (Case(f"{a.numel()}", of=MATMUL, a=a, b=a - 1) for a in ends)
     for a, b in (((3,), (2, 3)), ((2, 3), (3,)), ((2, 3), (3, 2)), ((1, 2, 3), (2, 3)), ((2, 3), (1, 2, 3))):
-        yield Case(f"{list(a)} {list(b)}", of=MATMUL, a=int8(rng, *a), b=int8(rng, *b))
+        yield Case(f"{list(a)} {list(b)}", of=MATMUL, a=draw(*a), b=draw(*b))
     yield from (layer(rng, FROM, f"buffers {bias}", bias, 2, bias=bias) for bias in (True, False))
-    yield layer(rng, FROM, "half layer", False, 2, dtype=HALF)
-    yield layer(rng, LAYER, "cast", True, 2)
+    yield from (layer(rng, FROM, "half layer", False, 2, dtype=HALF), layer(rng, LAYER, "cast", True, 2))
     for dynamic in (False, True):
         yield from (layer(rng, FORWARD, f"{list(s)}", dynamic, *s) for s in ((), (2, 3), (0,)))
         yield from (layer(rng, FORWARD, f"{d}", dynamic, 3, bias=False, x_dtype=d) for d in (HALF, BRAIN))
@@ -84,7 +80,9 @@ def run(kata, case):
         codes = codes + (codes.double() == -128)  # what has such a code has another scale, too
         back, some = codes.double() * scales.double()[:, None], case.x.abs().amax(1) > 0
         seen = {"after": Pairs(x, case.x), "finite": [scales.isfinite(), casts.count > 0]}
-        close = {"near": (back - case.x).abs() <= 2e-36}  # tiny rows may count as zeros
+        if case.name.endswith("e-07"):  # a scale that is 0 in half precision: what becomes of it is open
+            return {"near": (127 * (back - case.x).abs() <= 0.6 * case.x.abs().amax(1, keepdim=True)).all()}
+        close = {"near": ((back - case.x).abs() <= 2e-36).all(1)}  # tiny rows may count as zeros
         return seen | (close if case.name == "tiny" else {"codes": codes, "scales": scales[some], "back": back.float()})
     if case.of == BACK:
         back = kata.dequantize(case.codes, case.scales, case.to)
@@ -94,7 +92,7 @@ def run(kata, case):
     kind = case.name.split()[0]
     if kind == "ones":
         codes, scales = torch.full((2, 1024), 127, dtype=torch.int8), torch.full((2,), 1 / 128)
-        return {"y": kata.Int8Linear(codes, scales, None, dynamic=case.dynamic)(case.x)}
+        return output(case.x, kata.Int8Linear(codes, scales, None, dynamic=case.dynamic)(case.x))
     return cost(kata, case) if kind == "cost" else play(kata, case, kind)
 
 
@@ -118,23 +116,34 @@ def play(kata, case, kind):
     x = case.x.clone() if case.x.dim() < 3 else case.x.transpose(0, 1).contiguous().transpose(0, 1)
     x[1:2] = getattr(case, "fill", x[1:2])
     if kind == "cast":
-        seen = [made.bfloat16() is made, made.codes.clone(), made.scales.clone(), str(made(x).dtype)]
+        seen = [made.bfloat16() is made, made.codes.clone(), made.scales.clone(), made(x).isfinite().all()]
         return {"cast": seen, "device": [made.to("meta", HALF) is made, made.scales.device.type]}
-    y = 2.0**26 * (made(x + 2.0**-26) - made(x)) if kind == "fine" else made(x)
+    try:
+        y = made(x)
+    except (RuntimeError, IndexError) as error:
+        if kind != "[0]" or isinstance(error, NotImplementedError):  # there any error is the same
+            raise
+        return {"y": None}
+    if kind == "fine":
+        return output(x, y) | {"y": (2.0**26 * (made(x + 2.0**-26) - y)).float()}  # the scales' last digits are open
     if kind == "calls":
         modes = [made.train()(64 * x), made.eval()(64 * x)]
         return {"y": y, "modes": modes, "after": Pairs(x, case.x), "state": dict(sorted(made.state_dict().items()))}
-    return {"y": y.double() if kind == "rounded" else y}
+    return {"y": y} if kind == "mixed" else output(x, y) | ({"y": y.double()} if kind == "rounded" else {})
+
+
+def output(x, y):
+    """Where x is float32, only `calls` and `mixed` look at the dtype of y: one question for each case."""
+    return {"y": y.to(x.dtype)} | ({} if x.dtype == SINGLE else {"dtype": y.dtype == x.dtype})
 
 
 def cost(kata, case):
     codes, scales = torch.ones(256, 256, dtype=torch.int8), torch.ones(256)
     made = kata.Int8Linear(codes, scales, None, dynamic=case.dynamic)
-    sizes = [bytes_held(made)]
+    before = bytes_held(made)
     with measure() as less:
         made(case.x[:1])
     with measure() as spent:
         made(case.x)
-    sizes.append(bytes_held(made))
     lean = spent.bytes <= 4 * 2**16 and spent.largest < 2**14 if case.dynamic else spent.allocated <= 11 * 2**16
-    return {"held": sizes, "lean": lean, "loop": spent.operators > less.operators + 2}
+    return {"held": [before, bytes_held(made)], "lean": lean, "loop": spent.operators > less.operators + 2}
