@@ -15,36 +15,28 @@ from dojo.testing import randint
 from dojo.testing.probes import Case, Draws
 
 FORBIDDEN = ("itertools.batched",)
-STEP_S, SOON, END = 0.005, 80, 160  # how often a waiting thread is woken: a busy machine slows both down
-TOO_FAR, BLOCKED = 300, "blocked"
+STEP_S, SOON, END, TOO_FAR, BLOCKED = 0.005, 80, 160, 300, "blocked"  # SOON and END: how often a waiting thread wakes
 OF_ALL = {  # arguments that change nothing / items / steps, which stand in `run`
     "list": "/list/all", "one-shot": "/4/all", "empty": "/0/all", "odd": "/odd/all", "things": "/things/all", "itself": "/4/self",
     "together": "/4/2 other 2 swap 1 swap 1", "endless": "/endless/3", "fails": "/KeyError/3", "held": "/held/held",
 }  # fmt: skip
+WRONG = {"wrong 0": "0/4/1", "wrong -1": "-1/4/1"}
 OWN = {
     "batched": {f"{size} by {by}": f"{by}/{size}/all" for size, by in ((5, 2), (2, 2), (7, 3), (6, 3), (3, 3), (2, 3))}
     | {f"{size} by {by}, whole": f"{by} whole/{size}/all" for size, by in ((5, 2), (7, 3), (6, 3), (2, 3))}
-    | {"kind": "2/4/kind", "anew": "2/4/keep", "further": "2/4/1 source", "open": "2/4/1 drop source", "before": "/endless/reads"},
+    | {"kind": "2/4/kind", "anew": "2/4/keep", "further": "2/4/1 source", "open": "2/4/1 drop source", "before": "/endless/reads"} | WRONG,
     "shard": {f"{index} of {by}": f"{by} {index}/7/all" for index, by in ((0, 3), (1, 3), (2, 3), (1, 2), (3, 4), (8, 9))}
-    | {"further": "3/4/1 source", "open": "/4/1 drop source", "before": "/endless/reads"},
+    | {"further": "3/4/1 source", "open": "/4/1 drop source", "before": "/endless/reads"} | {f"wrong {i}": f"{i}/4/1" for i in ("2 -1", "2 2", "2 5", "0 0", "-2 -3")},
     "shuffle_buffer": {f"{size} in {by}": f"{by}/{size}/orders" for size, by in ((3, 2), (3, 3), (4, 2), (4, 3))}
     | {"items": "3/7/sorted", "short": "9/4/sorted", "read": "5/endless/2 read", "near": "4/endless/near", "seeded": "5/4/seeded", "passes": "5/4/passes",
-       "global": "3/4/global", "open": "/4/1 drop source", "before": "/endless/reads"},
+       "global": "3/4/global", "open": "/4/1 drop source", "before": "/endless/reads"} | WRONG,
     "Repeatable": {"two": "/list/all again all", "broken": "/list/1 again all", "nested": "/list/1 again all swap all", "made": "/fresh/all again all"},
     "prefetch": {"size 9": "9/4/all", "size 3": "3/4/all", "slow": "2/slow/all", "threads": "2/4/all threads", "daemon": "9/daemon/all",
-        "enough": "3/endless/1 enough", "no more": "3/endless/2 enough more", "late": "9/KeyError/rest all", "no iterable": "2/nothing/1",
-        "ends": "2/4/all left", "ends then": "2/4/all close all"}
+        "enough": "3/endless/1 enough", "no more": "3/endless/2 enough more", "late": "9/KeyError/rest all", "no iterable": "2/nothing/1", "ends": "2/4/all left", "ends then": "2/4/all close all"}
     | {f"raises {name}": f"2/{name}/all" for name in ("KeyError", "Thing", "Empty", "Full")}
     | {f"{how}: {see}": f"2/endless/{how} {see}" for how in ("1 enough close", "1 close close", "close") for see in ("left", "over", "all")}
-    | {f"{how}: {see}": f"2/endless/{how} {see}" for how in ("1 enough drop",) for see in ("left", "over")},
+    | {f"{how}: {see}": f"2/endless/{how} {see}" for how in ("1 enough drop",) for see in ("left", "over")} | WRONG,
 }  # fmt: skip
-for of, wrong in (
-    ("batched", "0 -1"),
-    ("shard", "2_-1 2_2 2_5 0_0 -2_-3"),
-    ("shuffle_buffer", "0 -1"),
-    ("prefetch", "0 -1"),
-):
-    OWN[of] |= {f"wrong {arguments}": f"{arguments.replace('_', ' ')}/4/1" for arguments in wrong.split()}
 
 
 class Thing(BaseException):  # false, equal to everything, and no Exception
@@ -63,8 +55,7 @@ class Source:
             for item in islice(self.items, TOO_FAR):
                 self.reads += 1
                 self.threads.add(threading.current_thread())
-                if isinstance(item, Thing):
-                    self.things.add(item)
+                self.things |= {item} if isinstance(item, Thing) else set()
                 self.most = max(self.most, len(self.things))
                 yield item
             if self.error is not None:
@@ -77,7 +68,6 @@ class Source:
 
 
 def soon(condition, rounds=SOON):
-    """Whether it holds, now or a moment later."""
     return any(condition() or time.sleep(STEP_S if number > 9 else STEP_S / 25) for number in range(rounds))
 
 
@@ -121,12 +111,11 @@ def cases(rng):
 
 def run(kata, case):
     seen = within(lambda: look(kata, case.of, case.n, *case.how.split("/")))
-    again = "daemon" in case.how and seen != BLOCKED  # threads that a daemon starts are daemons, so look from here too
-    return {"seen": look(kata, case.of, case.n, *case.how.split("/")) if again else seen}
+    here = "daemon" in case.how and seen != BLOCKED  # what a daemon starts is one by default: look from this thread too
+    return {"seen": look(kata, case.of, case.n, *case.how.split("/")) if here else seen}
 
 
 def look(kata, of, n, arguments, kind, steps):
-    """What the steps show of an iterator over items of this kind."""
     numbers, rng = list(range(n, n + 9)), random.Random(n)
     errors = {"KeyError": KeyError(), "Thing": Thing(), "Empty": queue.Empty(), "Full": queue.Full()}
     items = {
@@ -138,18 +127,14 @@ def look(kata, of, n, arguments, kind, steps):
     sizes = [int(argument) for argument in arguments.split() if argument != "whole"]
     size, index = [*sizes, *(1, 0)[len(sizes) :]]
     fresh = of == "Repeatable" and kata.Repeatable(
-        lambda: iter(given) if kind != "fresh" else iter(items.append(n) or tuple(items))
+        lambda: iter(items.append(n) or tuple(items) if kind == "fresh" else given)
     )
     make = {
         "batched": lambda items: kata.batched(items, size, drop_last="whole" in arguments), "shard": lambda items: kata.shard(items, index, size),
-        "shuffle_buffer": lambda items: kata.shuffle_buffer(items, size, rng=rng), "prefetch": lambda items: kata.prefetch(items, size),
-        "Repeatable": lambda items: iter(fresh),
+        "shuffle_buffer": lambda items: kata.shuffle_buffer(items, size, rng=rng), "prefetch": lambda items: kata.prefetch(items, size), "Repeatable": lambda items: iter(fresh),
     }[of]  # fmt: skip
     made = [make(given) if kind != "nothing" else (item for _ in "1" for item in make(given))]
-    places = (
-        {order: place for place, order in enumerate(permutations(numbers[: len(items)]))} if steps == "orders" else {}
-    )
-    steps_seen = {
+    does = {
         "all": lambda: asked(made[0], 9, source.error), "self": lambda: iter(made[0]) is made[0], "kind": lambda: type(next(made[0])).__name__,
         "keep": lambda: plain(list(made[0])), "sorted": lambda: sorted(made[0]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads,
         "read": lambda: source.reads <= takes + size, "held": lambda: [sum(1 for _ in made[0]), source.most <= 6], "close": lambda: made[0].close(),
@@ -160,8 +145,6 @@ def look(kata, of, n, arguments, kind, steps):
         "near": lambda: max(item - n - place for place, item in zip(range(90), made[0], strict=False)) < size,
         "seeded": lambda: list(make(numbers * 9)) == [rng.seed(n), list(make(numbers * 9))][1], "passes": lambda: list(make(numbers * 9)) == list(make(numbers * 9)),
         "global": lambda: [random.getstate(), list(make(numbers))][0] == random.getstate(),
-        "orders": lambda: Draws(torch.tensor([places.get(tuple(make(items)), 0) for _ in range(900)]), len(places)),
+        "orders": lambda: (places := dict(zip(permutations(items), range(24)))) and Draws(torch.tensor([places.get(tuple(make(items)), 0) for _ in range(900)]), len(places)),
     }  # fmt: skip
-    return [
-        steps_seen[step]() if step in steps_seen else asked(made[0], int(step), source.error) for step in steps.split()
-    ]
+    return [does[step]() if step in does else asked(made[0], int(step), source.error) for step in steps.split()]
