@@ -145,6 +145,6 @@ def look(kata, of, n, arguments, kind, steps):
         "near": lambda: max(item - n - place for place, item in zip(range(90), made[0], strict=False)) < size,
         "seeded": lambda: list(make(numbers * 9)) == [rng.seed(n), list(make(numbers * 9))][1], "passes": lambda: list(make(numbers * 9)) == list(make(numbers * 9)),
         "global": lambda: [random.getstate(), list(make(numbers))][0] == random.getstate(),
-        "orders": lambda: (places := dict(zip(permutations(items), range(24)))) and Draws(torch.tensor([places.get(tuple(make(items)), 0) for _ in range(900)]), len(places)),
+        "orders": lambda: (places := dict(zip(permutations(items), range(24), strict=False))) and Draws(torch.tensor([places.get(tuple(make(items)), 0) for _ in range(900)]), len(places)),
     }  # fmt: skip
     return [does[step]() if step in does else asked(made[0], int(step), source.error) for step in steps.split()]
