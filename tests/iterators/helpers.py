@@ -65,5 +65,10 @@ def expect_iterator(made, what):
 
 def let_go(source):
     """Whether a source whose iterator was dropped ends its generator."""
-    gc.collect(1)  # somebody's class may refer to itself in a circle
+    collect()
     return soon(lambda: source.over)
+
+
+def collect():
+    """Somebody's class may refer to itself in a circle."""
+    gc.collect(1)

@@ -204,9 +204,7 @@ def test_a_source_is_not_kept_alive(of):
     next(made)
     source.stream = None
     del made
-    expect(
-        soon(lambda: source.over), f"a dropped {CALLS[of]} should let go of its source, but keeps it", hint="no global"
-    )
+    expect(let_go(source), f"a dropped {CALLS[of]} should let go of its source, but keeps it", hint="no global")
 
 
 def test_batches_are_lists_of_their_own():
