@@ -11,7 +11,7 @@ order. Two calls share nothing. An iterator that has ended stays ended: each fur
 
 When is what read? Nothing is read from the source before the first `next` (prefetch may begin at once), and later no
 more than the docstrings say. Wrong arguments, however, raise ValueError when the function is called, not at the first
-`next`. Whatever the source raises is raised, as it is, by a `next`: by the one that needed the item.
+`next`. Whatever the source raises is raised, as it is, by a `next`: the one for which the item was read.
 
 Who closes what? batched, shard and shuffle_buffer close nothing: who made the source may go on with it, and finds the
 items that were not read. They keep a source alive only as long as their iterator is. prefetch reads ahead in a thread,

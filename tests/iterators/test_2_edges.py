@@ -193,7 +193,12 @@ def test_who_made_the_source_may_go_on_with_it(of):
     expect(
         not source.over, f"{CALLS[of]} should not close the source, but did when it was dropped", hint="close nothing"
     )
-    expect_equal(next(source.stream), 1, what=f"the next item of a source of which {CALLS[of]} gave one")
+    following = next(source.stream)
+    ahead = of == "shuffle_buffer"  # which may read one item more
+    sentence = (
+        f"the next item of a source of which {CALLS[of]} gave one should be 1{' or 2' * ahead}, but is {following}"
+    )
+    expect(1 <= following <= 1 + ahead, sentence, hint="read nothing ahead")
 
 
 @pytest.mark.parametrize("of", LAZY)

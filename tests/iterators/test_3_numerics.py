@@ -20,7 +20,7 @@ ERRORS = {error.__name__: error for error in (KeyError, RuntimeError, queue.Empt
 DRAWS, LEAST_P = 1500, 1e-6
 
 
-@pytest.mark.parametrize("of", STAGES)
+@pytest.mark.parametrize("of", [of for of in STAGES if of != "shuffle_buffer"])
 def test_an_exception_of_the_source_is_passed_on(of):
     """The object itself, by the next() that needed the item."""
     error = KeyError("of the source")
@@ -28,6 +28,18 @@ def test_an_exception_of_the_source_is_passed_on(of):
     hint = "no `except` around the source but to pass on what it raised: no other class, and no end in its place"
     what = f"{CALLS[of]} of a source that raises after two items"
     expect_given(lambda: STAGES[of](Source(range(2), error).stream), right, what, hint, times=3, error=error)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_exception_passes_a_shuffle_buffer(size):
+    """As soon as it is read, when some items are still held."""
+    error = KeyError("of the source")
+    given = asked(shuffle_buffer(Source(range(6), error).stream, size, rng=random.Random(0)), 9, error)
+    count = given.index("raised itself") if "raised itself" in given else -1
+    sentence = (
+        f"shuffle_buffer(items, {size}) of six items and an exception should give at least {6 - size} items and raise"
+    )
+    expect(count >= 6 - size, f"{sentence}, but gave {given}", hint="no `except` around the source")
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
