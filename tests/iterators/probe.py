@@ -24,12 +24,12 @@ WRONG = {"wrong 0": "0/4/1", "wrong -1": "-1/4/1"}
 OWN = {
     "batched": {f"{size} by {by}": f"{by}/{size}/all" for size, by in ((5, 2), (2, 2), (7, 3), (6, 3), (3, 3), (2, 3))}
     | {f"{size} by {by}, whole": f"{by} whole/{size}/all" for size, by in ((5, 2), (7, 3), (6, 3), (2, 3))}
-    | {"fails then": "2/KeyError/2", "kind": "2/4/kind", "anew": "2/4/keep", "further": "2/4/1 source", "open": "2/4/1 drop on", "before": "/endless/reads"} | WRONG,
+    | {"fails then": "3/KeyError/1", "kind": "2/4/kind", "anew": "2/4/keep", "further": "2/4/1 source", "open": "2/4/1 drop on", "before": "/endless/reads"} | WRONG,
     "shard": {f"{index} of {by}": f"{by} {index}/7/all" for index, by in ((0, 3), (1, 3), (2, 3), (1, 2), (3, 4), (8, 9))}
     | {"fails then": "/KeyError/3", "further": "3/4/1 source", "open": "/4/1 drop on", "before": "/endless/reads"} | {f"wrong {i}": f"{i}/4/1" for i in ("2 -1", "2 2", "2 5", "0 0", "-2 -3")},
     "shuffle_buffer": {f"{size} in {by}": f"{by}/{size}/orders" for size, by in ((3, 2), (3, 3), (4, 2), (4, 3))}
-    | {"items": "3/7/sorted", "short": "9/4/sorted", "read": "5/endless/2 read", "near": "4/endless/near", "seeded": "5/4/seeded", "passes": "5/4/passes",
-       "global": "3/4/global", "open": "/4/1 drop on", "before": "/endless/reads"} | WRONG,
+    | {"items": "3/7/sorted", "short": "9/4/sorted", "read": "5/endless/read", "near": "4/endless/near", "seeded": "5/4/seeded", "passes": "5/4/passes",
+       "global": "3/4/global", "fails then": "2/KeyError/early", "open": "/4/1 drop on", "before": "/endless/reads"} | WRONG,
     "Repeatable": {"two": "/list/all again all", "broken": "/list/1 again all", "nested": "/list/1 again all swap all", "made": "/fresh/all again all"},
     "prefetch": {"size 9": "9/4/all", "size 3": "3/4/all", "slow": "2/slow/all", "threads": "2/4/all threads", "daemon": "9/daemon/all",
         "enough": "3/endless/1 enough", "no more": "3/endless/2 enough more", "late": "9/KeyError/rest all", "no iterable": "2/nothing/1", "ends": "2/4/all left", "ends then": "2/4/all close all"}
@@ -136,8 +136,8 @@ def look(kata, of, n, arguments, kind, steps):
     made = [make(given) if kind != "nothing" else (item for _ in "1" for item in make(given))]
     does = {
         "all": lambda: asked(made[0], 9, source.error), "self": lambda: iter(made[0]) is made[0], "kind": lambda: type(next(made[0])).__name__,
-        "keep": lambda: plain(list(made[0])), "sorted": lambda: sorted(made[0]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads, "on": lambda: not source.over, "fails": lambda: "raised itself" in asked(made[0], 9, source.error),
-        "read": lambda: source.reads <= takes + size, "held": lambda: [sum(1 for _ in made[0]), source.most <= 6], "close": lambda: made[0].close(),
+        "keep": lambda: plain(list(made[0])), "sorted": lambda: sorted(made[0]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads, "on": lambda: not source.over, "early": lambda: "raised itself" in asked(made[0], 2, source.error), "fails": lambda: "raised itself" in asked(made[0], 9, source.error),
+        "read": lambda: asked(made[0], 2) and source.reads <= 2 + size, "held": lambda: [sum(1 for _ in made[0]), source.most <= 6], "close": lambda: made[0].close(),
         "drop": lambda: [made.clear(), gc.collect(1)][0], "swap": made.reverse, "other": lambda: made.insert(0, make(numbers[4:])),
         "again": lambda: made.insert(0, make(given)), "enough": lambda: soon(lambda: source.reads >= takes + size),
         "more": lambda: soon(lambda: source.reads > takes + size + 1, 12), "rest": lambda: soon(source.is_left), "left": lambda: soon(source.is_left),
