@@ -9,7 +9,7 @@ from dojo.testing import expect, expect_equal, expect_own_work, randint
 from katas import iterators
 from katas.iterators import Repeatable, batched, prefetch, shard, shuffle_buffer
 
-from .helpers import ended, expect_given
+from .helpers import ended, expect_given, loop, read
 from .probe import FORBIDDEN, Source
 
 ALL = "each item is in exactly one place: nothing is lost, repeated or filled in"
@@ -61,7 +61,7 @@ def test_a_shard_takes_every_count_th_item(rng, size, index, count):
 def test_every_item_is_in_one_shard(rng, size, count):
     """Otherwise workers train on an item twice, or nobody does."""
     items = numbers(rng, size)
-    parts = [list(shard(items, index, count)) for index in range(count)]
+    parts = [read(shard(items, index, count)) for index in range(count)]
     given = sorted(item for part in parts for item in part)
     expect_equal(given, items, what=f"the items of all {count} shards of {items}, sorted,", hint=ALL)
 
@@ -70,7 +70,7 @@ def test_every_item_is_in_one_shard(rng, size, count):
 def test_shuffling_keeps_every_item(rng, n, size):
     """Once each, those too that are in the buffer when the source ends."""
     items = numbers(rng, n)
-    given = list(shuffle_buffer(items, size, rng=random.Random(items[0])))
+    given = read(shuffle_buffer(items, size, rng=random.Random(items[0])))
     hint = f"{ALL}; what is left in the buffer at the end is given as well"
     expect_equal(
         sorted(given), items, what=f"the sorted items of shuffle_buffer of {n} items with size {size}", hint=hint
@@ -89,7 +89,7 @@ def test_a_buffer_of_one_changes_nothing(rng):
 def test_no_item_comes_too_early(rng, size):
     """Item i of the output is one of the first i + size."""
     items = numbers(rng, 200)
-    given = list(shuffle_buffer(items, size, rng=random.Random(items[0])))
+    given = read(shuffle_buffer(items, size, rng=random.Random(items[0])))
     early = [place for place, item in enumerate(given) if items.index(item) >= place + size]
     sentence = f"item number i of shuffle_buffer with size {size} should be one of the first i + {size} items"
     hint = "draw from `size` items: read the next one only when one was given"
@@ -100,7 +100,7 @@ def test_no_item_comes_too_early(rng, size):
 def test_shuffling_changes_the_order(rng, size):
     """The source's order is one of very many."""
     items = numbers(rng, 50)
-    given = list(shuffle_buffer(items, size, rng=random.Random(items[0])))
+    given = read(shuffle_buffer(items, size, rng=random.Random(items[0])))
     hint = "draw a random place of the buffer for each item, also when the source has ended"
     expect(
         given != items, f"shuffle_buffer of 50 items with size {size} should shuffle, but keeps the order", hint=hint
@@ -112,7 +112,7 @@ def test_shuffling_changes_the_order(rng, size):
 def test_the_buffer_is_refilled_item_by_item(rng, size):
     """Otherwise no item leaves its block, and blocks are all that is shuffled."""
     items = numbers(rng, 100)
-    given = list(shuffle_buffer(items, size, rng=random.Random(items[0])))
+    given = read(shuffle_buffer(items, size, rng=random.Random(items[0])))
     blocks = all(sorted(given[at : at + size]) == items[at : at + size] for at in range(0, 100, size))
     sentence = (
         f"items should wander through shuffle_buffer with size {size}, but each block of {size} is shuffled alone"
@@ -126,14 +126,14 @@ def test_each_loop_over_a_repeatable_gets_all(rng):
     source = Repeatable(lambda: iter(items))
     hint = "__iter__ calls make anew; an iterator that is made once is used up by the first loop"
     for epoch in ("the first", "the second", "the third"):
-        expect_given(lambda: iter(source), items, f"{epoch} loop over a Repeatable of {items}", hint)
+        expect_given(lambda: loop(source), items, f"{epoch} loop over a Repeatable of {items}", hint)
 
 
 def test_loops_over_a_repeatable_can_be_nested(rng):
     """Each loop has its own place."""
     items = numbers(rng, 3)
     source = Repeatable(lambda: iter(items))
-    pairs = [(a, b) for a in source for b in source]
+    pairs = read((a, b) for a in source for b in source)
     hint = "__iter__ returns a new iterator each time: neither self nor one that is kept in self"
     expect_equal(pairs, [(a, b) for a in items for b in items], what="the pairs of two nested loops", hint=hint)
 
@@ -146,7 +146,7 @@ def test_a_loop_that_was_left_does_not_matter(rng):
         if item == items[1]:
             break
     hint = "__iter__ calls make anew, however far the last loop came"
-    expect_given(lambda: iter(source), items, "a loop after one that was left in the middle", hint)
+    expect_given(lambda: loop(source), items, "a loop after one that was left in the middle", hint)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
@@ -163,7 +163,7 @@ def test_a_thread_reads_for_prefetch(rng, size):
     """One, and not the one that asks."""
     source = Source(numbers(rng, 5))
     asking = ended(
-        lambda: [threading.current_thread(), list(prefetch(source.stream, size))][0], f"prefetch with size {size}"
+        lambda: [threading.current_thread(), read(prefetch(source.stream, size))][0], f"prefetch with size {size}"
     )
     hint = "threading.Thread(target=..., daemon=True).start(), with a function that reads the source"
     expect(asking not in source.threads, "a thread should read the source, but the one that asks reads it", hint=hint)
@@ -179,7 +179,7 @@ def test_the_stages_make_a_pipeline(rng):
             lambda index=index: prefetch(batched(shuffle_buffer(shard(items, index, 2), 4, rng=draws), 5), 2)
         )
         for _ in range(2):
-            batches = ended(lambda epochs=epochs: list(epochs), "a pipeline of all five")
+            batches = ended(lambda epochs=epochs: read(epochs), "a pipeline of all five")
             sizes = [len(batch) for batch in batches]
             expect_equal(sizes, [5, 5, 2 - index], what=f"the batch sizes of worker {index} of 2")
             given = sorted(item for batch in batches for item in batch)
@@ -188,5 +188,5 @@ def test_the_stages_make_a_pipeline(rng):
 
 def test_the_batches_are_your_own():
     """itertools.batched has the answer."""
-    list(batched([1], 1))
+    read(batched([1], 1))
     expect_own_work(iterators, FORBIDDEN)

@@ -9,7 +9,7 @@ import pytest
 from dojo.testing import expect, expect_equal, expect_raises, randint
 from katas.iterators import Repeatable, batched, prefetch, shard, shuffle_buffer
 
-from .helpers import CALLS, STAGES, each_in_a_list, ended, expect_given, expect_iterator, let_go
+from .helpers import CALLS, STAGES, each_in_a_list, ended, expect_given, expect_iterator, let_go, read
 from .probe import Source, Thing, asked, plain
 
 LAZY = [of for of in STAGES if of not in ("prefetch", "Repeatable")]
@@ -36,7 +36,9 @@ def test_sources_may_have_no_end(of):
     """So nobody may read them to the end first."""
     hint = "no list(items), sorted or len: give an item before the next is read"
     right = each_in_a_list(of, range(4))
-    expect_given(lambda: STAGES[of](count()), right, f"{CALLS[of]} of a source without an end", hint, times=4)
+    expect_given(
+        lambda: STAGES[of](Source(count()).stream), right, f"{CALLS[of]} of a source without an end", hint, times=4
+    )
 
 
 @stages
@@ -84,7 +86,7 @@ def test_exceptions_may_be_items(of):
 def test_items_are_passed_on_themselves(of):
     """The objects, not copies."""
     items = [SimpleNamespace(), [1]]
-    given = ended(lambda: list(STAGES[of](items)), CALLS[of])
+    given = ended(lambda: read(STAGES[of](items)), CALLS[of])
     given = [batch[0] for batch in given] if of == "batched" else given
     same = len(given) == 2 and all(one is other for one, other in zip(given, items, strict=True))
     expect(same, f"{CALLS[of]} should give the objects of the source, but gives others", hint="no copies")
@@ -126,7 +128,7 @@ def test_make_is_not_called_before_a_loop():
     source = Repeatable(lambda: calls.append(0) or iter([1, 2]))
     expect_equal(len(calls), 0, what="how often Repeatable(make) calls make", hint="keep make, and call it in __iter__")
     for _ in range(3):
-        list(source)
+        read(source)
     expect_equal(len(calls), 3, what="how often three loops over a Repeatable call make", hint="once for each loop")
 
 
@@ -134,14 +136,14 @@ def test_every_loop_gets_what_make_gives_then():
     """New augmentations in each epoch: nothing is kept of the last one."""
     numbers = count()
     source = Repeatable(lambda: iter([next(numbers), next(numbers)]))
-    given = [list(source), list(source)]
+    given = [read(source), read(source)]
     expect_equal(given, [[0, 1], [2, 3]], what="two loops, when make gives other items", hint="keep no items")
 
 
 def test_two_repeatables_share_nothing():
     """Each has its own make."""
     one, two = Repeatable(lambda: iter([1])), Repeatable(lambda: iter([2]))
-    expect_equal([list(one), list(two), list(one)], [[1], [2], [1]], what="loops over two Repeatables, the first again")
+    expect_equal([read(one), read(two), read(one)], [[1], [2], [1]], what="loops over two Repeatables, the first again")
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -13,7 +13,7 @@ from dojo.testing import expect, expect_equal
 from dojo.testing.chi_square import fit_p_value
 from katas.iterators import batched, prefetch, shuffle_buffer
 
-from .helpers import CALLS, STAGES, WAITS, each_in_a_list, ended, expect_given, shown
+from .helpers import CALLS, STAGES, WAITS, each_in_a_list, ended, expect_given, read, shown
 from .probe import Source, Thing, asked, soon
 
 ERRORS = {error.__name__: error for error in (KeyError, RuntimeError, queue.Empty, queue.Full, Thing)}
@@ -78,7 +78,7 @@ def test_an_exception_waits_for_its_turn():
         return first + asked(made, 9, error)
 
     given = ended(run, "prefetch of an exception that was read ahead")
-    right = [0, 1, 2, "raised itself", "end", "end"]
+    right = [0, 1, 2, "raised itself", "end"]
     expect_equal(
         given, right, what="what next() gives when all was read ahead", hint="put it into the queue, in its place"
     )
@@ -93,9 +93,11 @@ def test_a_source_that_cannot_be_read_is_an_error(kind):
             raise TypeError("no")
 
     items = 5 if kind == "no iterable" else Broken()
-    given = ended(
-        lambda: asked((item for _ in "1" for item in prefetch(items, 2)), 1), f"prefetch of a source: {kind},"
-    )
+    try:
+        made = prefetch(items, 2)
+    except TypeError:
+        return
+    given = ended(lambda: asked(made, 1), f"prefetch of a source: {kind},")
     expect_equal(given, ["raised TypeError"], what=f"what prefetch of a source gives: {kind}", hint=WAITS)
 
 
@@ -110,7 +112,7 @@ def test_the_consumer_may_be_slow():
     """What is ready stays ready."""
     made = ended(lambda: prefetch(iter(range(5)), 2), "prefetch")
     given = ended(lambda: [[*asked(made, 1), time.sleep(0.02)] for _ in range(3)] + asked(made, 9), "a slow loop")
-    right = [*([item, None] for item in range(3)), 3, 4, "end", "end"]
+    right = [*([item, None] for item in range(3)), 3, 4, "end"]
     expect_equal(given, right, what="what a slow loop over prefetch gets", hint="the thread waits until there is room")
 
 
@@ -118,7 +120,7 @@ def test_the_thread_is_a_daemon():
     """Otherwise a program that breaks off in a loop never ends."""
 
     def run():
-        return list(prefetch((threading.current_thread().daemon for _ in range(2)), 9))
+        return read(prefetch((threading.current_thread().daemon for _ in range(2)), 9))
 
     ended(run, "prefetch of two items")  # in a thread that is a daemon; so from this one as well:
     expect_equal(run(), [True, True], what="whether the thread that reads is a daemon", hint="Thread(..., daemon=True)")
@@ -142,7 +144,7 @@ def test_each_draw_is_uniform_over_the_buffer(rng, n, size):
 
 
 def order(rng, n=60, size=20):
-    return list(shuffle_buffer(range(n), size, rng=rng))
+    return read(shuffle_buffer(range(n), size, rng=rng))
 
 
 def test_rng_decides_the_order():
