@@ -140,7 +140,7 @@ def look(kata, of, n, arguments, kind, steps):
         "keep": lambda: plain([*islice(made[0], 99)]), "sorted": lambda: sorted([*islice(made[0], 99)]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads, "on": lambda: not source.over, "early": lambda: "raised itself" in asked(made[0], 2, source.error), "fails": lambda: "raised itself" in asked(made[0], 9, source.error),
         "read": lambda: asked(made[0], 2) and source.reads <= 2 + size, "held": lambda: any(False for _ in islice(made[0], 99)) or source.most <= 6, "close": lambda: made[0].close(),
         "drop": lambda: [made.clear(), gc.collect(1)][0], "swap": made.reverse, "shut": lambda: source.most, "other": lambda: made.insert(0, make(numbers[4:])),
-        "again": lambda: made.insert(0, make(given)), "others": lambda: kata.Repeatable(lambda: iter([0])) and None, "enough": lambda: soon(lambda: source.reads >= takes + size), "full": lambda: [soon(lambda: source.reads >= takes + size)] and None,
+        "again": lambda: made.insert(0, make(given)), "others": lambda: kata.Repeatable(lambda: iter([0])) and None, "enough": lambda: soon(lambda: source.reads >= takes + size), "full": lambda: [soon(lambda: source.reads >= takes + size)].clear(),
         "more": lambda: soon(lambda: source.reads > takes + size + 1, 12), "rest": lambda: soon(source.is_left), "left": lambda: soon(source.is_left),
         "threads": lambda: len(source.threads - {threading.current_thread()}), "over": lambda: not soon(source.is_left) or source.over or not source.reads,
         "global": lambda: [random.getstate(), [*islice(make(numbers), 99)]][0] == random.getstate(), "near": lambda: max(item - n - place for place, item in zip(range(90), made[0], strict=False)) < size,
