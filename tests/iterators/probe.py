@@ -32,7 +32,7 @@ OWN = {
        "global": "3/4/global", "fails then": "2/KeyError/early", "open": "/4/1 drop on", "before": "/endless/reads"} | WRONG,
     "Repeatable": {"two": "/list/all again all", "broken": "/list/1 again all", "nested": "/list/1 again all swap all", "made": "/fresh/all again all", "others": "/list/others all again all"},
     "prefetch": {"size 9": "9/4/all", "size 3": "3/4/all", "slow": "2/slow/all", "threads": "2/4/all threads", "daemon": "9/daemon/all",
-        "enough": "3/endless/1 enough", "no more": "3/endless/2 full more", "late": "9/KeyError/rest all", "no iterable": "2/nothing/1", "ends": "2/4/all left", "ends then": "2/4/all close 1 1", "raised then": "2/KeyError/3 1 1", "folder": "2/folder/1 full close over shut"}
+        "enough": "3/endless/1 enough", "no more": "3/endless/2 full more", "late": "9/KeyError/rest 3", "no iterable": "2/nothing/1", "ends": "2/4/all left", "ends then": "2/4/all close 1 1", "raised then": "2/KeyError/3 1 1", "folder": "2/folder/1 full close over shut"}
     | {f"raises {name}": f"2/{name}/3" for name in ("KeyError", "Thing", "Empty", "Full")} | {f"{how}: {see}": f"2/endless/{how} {see}" for how in ("1 full close", "1 close close", "close") for see in ("left", "over", "1 1")}
     | {f"1 full drop: {see}": f"2/endless/1 full drop {see}" for see in ("left", "over")} | WRONG,
 }  # fmt: skip
@@ -137,7 +137,7 @@ def look(kata, of, n, arguments, kind, steps):
     made = [make(given) if kind != "nothing" else (item for _ in "1" for item in make(given))]
     does = {
         "all": lambda: asked(made[0], 9, source.error), "self": lambda: iter(made[0]) is made[0], "kind": lambda: [type(batch).__name__ for batch in [*islice(made[0], 99)]],
-        "keep": lambda: plain([*islice(made[0], 99)]), "sorted": lambda: sorted([*islice(made[0], 99)]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads, "on": lambda: not source.over, "early": lambda: "raised itself" in asked(made[0], 2, source.error), "fails": lambda: "raised itself" in asked(made[0], 9, source.error),
+        "keep": lambda: plain([*islice(made[0], 99)]), "sorted": lambda: sorted([*islice(made[0], 99)]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads, "on": lambda: not source.over, "early": lambda: "raised itself" in asked(made[0], 2, source.error), "fails": lambda: "raised itself" in asked(made[0], 3, source.error),
         "read": lambda: asked(made[0], 2) and source.reads <= 2 + size, "held": lambda: any(False for _ in islice(made[0], 99)) or source.most <= 6, "close": lambda: made[0].close(),
         "drop": lambda: [made.clear(), gc.collect(1)][0], "swap": made.reverse, "shut": lambda: source.most, "other": lambda: made.insert(0, make(numbers[4:])),
         "again": lambda: made.insert(0, make(given)), "others": lambda: kata.Repeatable(lambda: iter([0])) and None, "enough": lambda: soon(lambda: source.reads >= takes + size), "full": lambda: [soon(lambda: source.reads >= takes + size)].clear(),
