@@ -20,20 +20,20 @@ OF_ALL = {  # arguments that change nothing / items / steps, which stand in `run
     "list": "/list/all", "one-shot": "/4/all", "empty": "/0/all", "odd": "/odd/all", "things": "/things/all", "itself": "/4/self",
     "together": "/4/2 other 2 swap 1 swap 1", "endless": "/endless/3", "fails": "/KeyError/fails", "held": "/held/held", "ended": "/4/all 1 1",
 }  # fmt: skip
-WRONG = {"wrong 0": "0/4/1", "wrong -1": "-1/4/1"}
+WRONG = {"wrong 0": "0/4/wrong", "wrong -1": "-1/4/wrong"}
 OWN = {
     "batched": {f"{size} by {by}": f"{by}/{size}/all" for size, by in ((5, 2), (2, 2), (7, 3), (6, 3), (3, 3), (2, 3))}
     | {f"{size} by {by}, whole": f"{by} whole/{size}/all" for size, by in ((5, 2), (7, 3), (6, 3), (2, 3))}
     | {"fails then": "3/KeyError/1", "kind": "2/4/kind", "anew": "2/4/keep", "further": "2/4/1 source", "open": "2/4/1 drop on", "before": "/endless/reads"} | WRONG,
     "shard": {f"{index} of {by}": f"{by} {index}/7/all" for index, by in ((0, 3), (1, 3), (2, 3), (1, 2), (3, 4), (8, 9))}
-    | {"fails then": "/KeyError/3", "further": "3/4/1 source", "open": "/4/1 drop on", "before": "/endless/reads"} | {f"wrong {i}": f"{i}/4/1" for i in ("2 -1", "2 2", "2 5", "0 0", "-2 -3")},
+    | {"fails then": "/KeyError/3", "further": "3/4/1 source", "open": "/4/1 drop on", "before": "/endless/reads"} | {f"wrong {i}": f"{i}/4/wrong" for i in ("2 -1", "2 2", "2 5", "0 0", "-2 -3")},
     "shuffle_buffer": {f"{size} in {by}": f"{by}/{size}/orders" for size, by in ((3, 2), (3, 3), (4, 2), (4, 3))}
     | {"items": "3/7/sorted", "short": "9/4/sorted", "read": "5/endless/read", "near": "4/endless/near", "seeded": "5/4/seeded", "passes": "5/4/passes",
        "global": "3/4/global", "fails then": "2/KeyError/early", "open": "/4/1 drop on", "before": "/endless/reads"} | WRONG,
     "Repeatable": {"two": "/list/all again all", "broken": "/list/1 again all", "nested": "/list/1 again all swap all", "made": "/fresh/all again all", "others": "/list/others all again all"},
     "prefetch": {"size 9": "9/4/all", "size 3": "3/4/all", "slow": "2/slow/all", "threads": "2/4/all threads", "daemon": "9/daemon/all",
-        "enough": "3/endless/1 enough", "no more": "3/endless/2 full more", "late": "9/KeyError/rest 3", "no iterable": "2/nothing/1", "ends": "2/4/all left", "ends then": "2/4/all close 1 1", "raised then": "2/KeyError/3 1 1", "folder": "2/folder/1 full close over shut"}
-    | {f"raises {name}": f"2/{name}/3" for name in ("KeyError", "Thing", "Empty", "Full")} | {f"{how}: {see}": f"2/endless/{how} {see}" for how in ("1 full close", "1 close close", "close") for see in ("left", "over", "1 1")}
+        "enough": "3/endless/1 enough", "no more": "3/endless/2 full more", "late": "9/KeyError/rest 1", "no iterable": "2/nothing/1", "ends": "2/4/all left", "ends then": "2/4/all close 1 1", "raised then": "2/KeyError/3 1 1", "folder": "2/folder/1 full close over shut"}
+    | {f"raises {name}": f"2/{name}/3" for name in ("KeyError", "Thing", "Empty", "Full")} | {f"{how}: {see}": f"2/endless/{how} {see}" for how in ("1 full close", "1 full close close", "close") for see in ("left", "over", "1 1")}
     | {f"1 full drop: {see}": f"2/endless/1 full drop {see}" for see in ("left", "over")} | WRONG,
 }  # fmt: skip
 ODD = {"__hash__": BaseException.__hash__, "__eq__": lambda self, other: True, "__bool__": lambda self: False}
@@ -139,12 +139,12 @@ def look(kata, of, n, arguments, kind, steps):
         "all": lambda: asked(made[0], 9, source.error), "self": lambda: iter(made[0]) is made[0], "kind": lambda: [type(batch).__name__ for batch in [*islice(made[0], 99)]],
         "keep": lambda: plain([*islice(made[0], 99)]), "sorted": lambda: sorted([*islice(made[0], 99)]), "source": lambda: asked(source.stream, 1), "reads": lambda: source.reads, "on": lambda: not source.over, "early": lambda: "raised itself" in asked(made[0], 2, source.error), "fails": lambda: "raised itself" in asked(made[0], 3, source.error),
         "read": lambda: asked(made[0], 2) and source.reads <= 2 + size, "held": lambda: any(False for _ in islice(made[0], 99)) or source.most <= 6, "close": lambda: made[0].close(),
-        "drop": lambda: [made.clear(), gc.collect(1)][0], "swap": made.reverse, "shut": lambda: source.most, "other": lambda: made.insert(0, make(numbers[4:])),
+        "drop": lambda: [made.clear(), gc.collect(1)][0], "swap": made.reverse, "wrong": lambda: "raised ValueError" in asked(made[0], 1), "shut": lambda: source.most, "other": lambda: made.insert(0, make(numbers[4:])),
         "again": lambda: made.insert(0, make(given)), "others": lambda: kata.Repeatable(lambda: iter([0])) and None, "enough": lambda: soon(lambda: source.reads >= takes + size), "full": lambda: [soon(lambda: source.reads >= takes + size)].clear(),
         "more": lambda: soon(lambda: source.reads > takes + size + 1, 12), "rest": lambda: soon(source.is_left), "left": lambda: soon(source.is_left),
         "threads": lambda: len(source.threads - {threading.current_thread()}), "over": lambda: not soon(source.is_left) or source.over or not source.reads,
         "global": lambda: [random.getstate(), [*islice(make(numbers), 99)]][0] == random.getstate(), "near": lambda: max(item - n - place for place, item in zip(range(90), made[0], strict=False)) < size,
         "seeded": lambda: [*islice(make(numbers * 9), 99)] == [rng.seed(n), [*islice(make(numbers * 9), 99)]][1], "passes": lambda: [*islice(make(numbers * 9), 99)] == [*islice(make(numbers * 9), 99)],
-        "orders": lambda: (places := dict(zip(permutations(items), range(24), strict=False))) and Draws(torch.tensor([places.get((*islice(make(items), 99),), 0) for _ in range(900)]), len(places)),
+        "orders": lambda: (places := dict(zip(permutations(items), range(24), strict=False))) and (draws := [places.get((*islice(make(items), 99),), 0) for _ in range(900)]) and Draws(torch.tensor(draws) * (len({*draws}) > 1), len(places)),
     }  # fmt: skip
     return [does[step]() if step in does else asked(made[0], int(step), source.error) for step in steps.split()]
