@@ -145,6 +145,6 @@ def look(kata, of, n, arguments, kind, steps):
         "threads": lambda: len(source.threads - {threading.current_thread()}), "over": lambda: not soon(source.is_left) or source.over or not source.reads,
         "global": lambda: [random.getstate(), [*islice(make(numbers), 99)]][0] == random.getstate(), "near": lambda: max(item - n - place for place, item in zip(range(90), made[0], strict=False)) < size,
         "seeded": lambda: [*islice(make(numbers * 9), 99)] == [rng.seed(n), [*islice(make(numbers * 9), 99)]][1], "passes": lambda: [*islice(make(numbers * 9), 99)] == [*islice(make(numbers * 9), 99)],
-        "orders": lambda: (places := dict(zip(permutations(items), range(24), strict=False))) and (draws := [places.get((*islice(make(items), 99),), 0) for _ in range(900)]) and Draws(torch.tensor(draws) * (len({*draws}) > 1), len(places)),
+        "orders": lambda: (places := dict(zip(permutations(items), range(24), strict=False))) and Draws(torch.tensor([places.get((*islice(make(items), 99),), 0) for _ in range(900)]), len(places)),
     }  # fmt: skip
     return [does[step]() if step in does else asked(made[0], int(step), source.error) for step in steps.split()]
