@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], n: int, *, drop_last: bool = False) -> Iterator[list[T]]:
-    """Yields lists of n items, in order. The last one holds what is left over, 1 to n items; with drop_last it is left out.
+    """Yields lists of n items, in order. The last one may hold fewer, at least 1; with drop_last such a one is left out.
 
     Each batch is a list of its own. Not one item more than its n is read for a batch. Two batches at most are held, the
     one that is gathered and the one that was given last. itertools.batched is forbidden.
