@@ -27,6 +27,19 @@ CALLS = {
 WAITS = "every way out of the thread has to say so to those who wait: put the end, or the exception, into the queue"
 
 
+class SimpleNext:
+    """An iterator whose next() calls a function."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.step()
+
+
 def loop(repeatable):
     """What a loop over it asks."""
     made = repeatable.__iter__()

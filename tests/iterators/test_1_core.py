@@ -132,10 +132,11 @@ def test_each_loop_over_a_repeatable_gets_all(rng):
 def test_loops_over_a_repeatable_can_be_nested(rng):
     """Each loop has its own place."""
     items = numbers(rng, 3)
-    source = Repeatable(lambda: iter(items))
-    pairs = read((a, b) for a in source for b in source)
-    hint = "__iter__ returns a new iterator each time: neither self nor one that is kept in self"
-    expect_equal(pairs, [(a, b) for a in items for b in items], what="the pairs of two nested loops", hint=hint)
+    hint = "__iter__ returns a new iterator each time: neither self nor one that is kept, or closed, in self"
+    for make in (lambda: iter(items), lambda: (item for item in items)):
+        source = Repeatable(make)
+        pairs = read((a, b) for a in source for b in source)
+        expect_equal(pairs, [(a, b) for a in items for b in items], what="the pairs of two nested loops", hint=hint)
 
 
 def test_a_loop_that_was_left_does_not_matter(rng):

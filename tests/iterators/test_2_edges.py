@@ -9,7 +9,18 @@ import pytest
 from dojo.testing import expect, expect_equal, expect_raises, randint
 from katas.iterators import Repeatable, batched, prefetch, shard, shuffle_buffer
 
-from .helpers import CALLS, STAGES, each_in_a_list, ended, expect_given, expect_iterator, let_go, read
+from .helpers import (
+    CALLS,
+    STAGES,
+    SimpleNext,
+    each_in_a_list,
+    ended,
+    expect_given,
+    expect_iterator,
+    let_go,
+    read,
+    shown,
+)
 from .probe import Source, Thing, asked, plain
 
 LAZY = [of for of in STAGES if of not in ("prefetch", "Repeatable")]
@@ -71,6 +82,16 @@ def test_items_may_equal_everything(of):
     expect_given(lambda: STAGES[of](items), each_in_a_list(of, map(plain, items)), what, hint)
 
 
+def test_a_buffer_keeps_items_that_equal_each_other():
+    """1, 1.0 and True are equal, and so is to some objects everything."""
+    items = [1, 1.0, True, Thing(), Thing()]
+    for seed in range(8):
+        given = read(shuffle_buffer(items, 4, rng=random.Random(seed)))
+        same = sorted(map(id, given)) == sorted(map(id, items))
+        sentence = f"shuffle_buffer of {shown(items)} should give each of these objects, but gives {shown(given)}"
+        expect(same, sentence, hint="draw a place and not an item: remove(item) takes away what is equal to it")
+
+
 @stages
 def test_exceptions_may_be_items(of):
     """Somebody collects errors, and they pass by."""
@@ -100,6 +121,32 @@ def test_the_end_stays_the_end(of):
         lambda: asked(made, 1) + asked(made, 1) + asked(made, 1) + asked(made, 1), f"next() after {CALLS[of]}"
     )
     expect_equal(given[1:], ["end"] * 3, what=f"what next() gives after the end of {CALLS[of]}, three times,")
+
+
+@pytest.mark.parametrize("of", ["batched", "shuffle_buffer", "prefetch"])
+def test_the_end_stays_the_end_of_a_source_that_goes_on(of):
+    """Some do, against the rule: a file that grows, a queue."""
+    steps = iter([1, None, 2, None, 3])
+
+    def step():
+        item = next(steps, None)
+        if item is None:
+            raise StopIteration
+        return item
+
+    source = SimpleNext(step)
+    made = ended(lambda: STAGES[of](source), CALLS[of])
+    given = ended(lambda: [asked(made, 1) for _ in range(4)], f"next() after {CALLS[of]}")
+    what = f"what next() gives after the end of {CALLS[of]}, three times, where the source goes on,"
+    expect_equal(given[1:], [["end"]] * 3, what=what, hint="do not ask a source again that has ended")
+
+
+@pytest.mark.parametrize(("n", "index", "total"), [(0, 1, 2), (1, 2, 3), (2, 2, 3)])
+def test_a_shard_behind_the_end_gives_nothing(n, index, total):
+    """No error: the last workers of a short source have nothing to do."""
+    what = f"shard({list(range(n))}, {index}, {total})"
+    hint = "inside a generator, next() that meets the end raises RuntimeError: use a loop, or islice"
+    expect_given(lambda: shard(iter(range(n)), index, total), [], what, hint)
 
 
 @stages

@@ -188,11 +188,13 @@ def test_a_source_that_waits_is_left_when_it_goes_on():
     def items():
         yield 1
         goes_on.wait(5)
-        yield 2
+        yield from range(2, 30)
 
     source = Source(items())
-    made = prefetch(source.stream, 2)
+    made = prefetch(source.stream, 20)
     ended(lambda: next(made), "the first next() of prefetch")
     threading.Timer(0.02, goes_on.set).start()
     ended(made.close, "close() while the source waits", STOP)
     expect_left(source, "close() while the source waits")
+    sentence = f"after close() at most two items should be read, but {source.reads - 1} were"
+    expect(source.reads <= 3, sentence, hint="look whether to stop after every item, not only where there is no room")
