@@ -11,7 +11,7 @@ from dojo.authoring.translations import Coverage
 from dojo.core.files import write
 from dojo.core.paths import Checkout
 
-PAGES = ("README.md", "docs/practising.md", "docs/interviews.md", "docs/troubleshooting.md")
+PAGES = ("README.md", "docs/katas.md", "docs/practising.md", "docs/interviews.md", "docs/troubleshooting.md")
 WRITTEN = re.compile(r"<!-- (\w+): written by .*?-->.*?<!-- \1: end -->", re.DOTALL)  # tables and figures
 HEAD = "<!-- English: {} -->"
 

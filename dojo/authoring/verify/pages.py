@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dojo.authoring.translated_pages import translation_of
 from dojo.authoring.verify.report import ProofReport
 from dojo.core import files
 from dojo.core.catalog import Catalog, Kata
 from dojo.core.errors import UserError
+from dojo.core.language import ENGLISH, LANGUAGES, Texts, to_say, translated
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.engine import differences
@@ -35,7 +37,7 @@ def write(checkout: Checkout, catalog: Catalog, reports: Sequence[ProofReport]) 
     texts: dict[str, dict[str, str]] = {
         "README.md": {"figures": readme_figures(reports, peers), "tracks": tracks(katas)},
         "docs/proof.md": {"proof": proof_table(reports), "sums": sums(reports)},
-        "docs/katas.md": {name: rows([k for k in katas if k.track == name]) for name in {k.track for k in katas}},
+        **lists(checkout, katas),
     }
     changed = {}
     for page, parts in texts.items():
@@ -94,10 +96,26 @@ def tracks(katas: Sequence[Kata]) -> str:
     return "\n".join(lines)
 
 
-def rows(katas: Iterable[Kata]) -> str:
+def lists(checkout: Checkout, katas: Sequence[Kata]) -> dict[str, dict[str, str]]:
+    """The list of katas, and its translations, as the page and the table of each track."""
+    tracks = dict.fromkeys(kata.track for kata in katas)
+    pages = {"docs/katas.md": ENGLISH} | {
+        translation_of("docs/katas.md", code): code for code in LANGUAGES if code != ENGLISH
+    }
+    return {
+        page: {name: rows(checkout, [k for k in katas if k.track == name], code) for name in tracks}
+        for page, code in pages.items()
+        if (checkout.root / page).is_file()
+    }
+
+
+def rows(checkout: Checkout, katas: Iterable[Kata], code: str = ENGLISH) -> str:
     """One track's table in the list of katas."""
-    lines = ["| kata | what it asks | level | minutes |", "| --- | --- | --- | ---: |"]
-    return "\n".join(lines + [f"| `{k.name}` | {k.question} | {k.level} | {k.minutes} |" for k in katas])
+    lines = [translated(to_say("| kata | what it asks | level | minutes |"), code), "| --- | --- | --- | ---: |"]
+    for kata in katas:
+        question = Texts(checkout.description(kata.name), code)(kata.question)
+        lines.append(f"| `{kata.name}` | {question} | {translated(kata.level, code)} | {kata.minutes} |")
+    return "\n".join(lines)
 
 
 def proof_table(reports: Sequence[ProofReport]) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from dojo.authoring.verify.mutants import mutants
 from dojo.core.catalog import load_catalog
+from dojo.core.language import Texts
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
 from dojo.tests.grading.attacks import suite
@@ -100,6 +101,15 @@ def test_the_list_of_katas_is_the_catalogues(kata):
     """Name, question, level and minutes."""
     row = f"| `{kata.name}` | {kata.question} | {kata.level} | {kata.minutes} |"
     assert row in LIST.splitlines(), f"docs/katas.md lacks this line:\n{row}"
+
+
+def test_the_translated_lists_have_the_same_katas():
+    """In the same order, with the translated questions."""
+    for file in CHECKOUT.root.glob("docs/??/katas.md"):
+        text = file.read_text(encoding="utf-8")
+        assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [kata.name for kata in KATAS]
+        for kata in KATAS:
+            assert Texts(CHECKOUT.description(kata.name), file.parent.name)(kata.question) in text
 
 
 def test_the_lists_have_the_catalogues_order():
