@@ -53,13 +53,19 @@ def _compare_functions(name: str, submitted: ast.AST, required: Function, model:
         return
     if isinstance(submitted, ast.AsyncFunctionDef) and isinstance(required, ast.FunctionDef):
         yield _advice(submitted, f"{name} is an async function, and calling it gives a coroutine; write `def`.")
-    elif _is_generator(submitted) and not submitted.decorator_list and not (model and _is_generator(model)):
+    elif _is_generator(submitted) and not submitted.decorator_list and not _may_be_generator(required, model):
         message = f"{name} contains `yield`, so calling it gives a generator; return the result."
         yield _advice(submitted, message)
     # Python calls special methods by position, so the names of their parameters are free.
     is_special = required.name.startswith("__") and required.name != "__init__"
     for sentence in _compare_parameters(name, submitted.args, required.args, check_names=not is_special):
         yield _advice(submitted, sentence)
+
+
+def _may_be_generator(required: Function, model: ast.AST | None) -> bool:
+    """Whether a generator is what the stub asks for, by its annotation, or what the reference gives."""
+    returns = ast.unparse(required.returns) if required.returns else ""
+    return returns.startswith(("Iterator", "Iterable", "Generator")) or bool(model and _is_generator(model))
 
 
 def _advice(node: Function | ast.ClassDef, message: str) -> Finding:
