@@ -15,6 +15,7 @@ from dojo.core.outcome import harmless
 from dojo.core.phrases import phrases_of
 from dojo.engine.calls import Call, CallRecorder, functions_of
 from dojo.engine.debug_page import DebuggedTest, Line, page
+from dojo.engine.failures import purpose_of
 from dojo.engine.session import PLUGIN_NAME, KataSession, outcome_of
 
 CALLS_KEPT = 1000  # of one test
@@ -86,8 +87,7 @@ class Debugger:
         report = yield
         if outcome := outcome_of(report):
             file = self.session.checkout.shown(self.session.target / f"{outcome.kata}.py")
-            docstring = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
-            docstring = phrases_of(self.session.checkout.tests(outcome.kata))(docstring)
+            docstring = purpose_of(item, phrases_of(self.session.checkout.tests(outcome.kata)))
             calls = list(self.calls) if item is self.running else []
             before = self.number - len(calls) if calls else 0
             seed = self.config.getoption("--kata-seed")

@@ -11,7 +11,7 @@ from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, T
 from dojo.core.language import say
 from dojo.core.outcome import MAX_MESSAGE_CHARS, explains, hint_line, shortened, text_of, why_line
 from dojo.core.paths import Checkout
-from dojo.core.phrases import phrases_of
+from dojo.core.phrases import Phrases, phrases_of
 from dojo.core.source import NotSource
 from dojo.engine.hang import StillRunning
 from dojo.engine.processes import wrote_too_much
@@ -108,14 +108,20 @@ def explain_failure(
         return ""
     notes = getattr(error, "__notes__", None)  # see dojo.testing.called_for; learners' code may have written anything
     if isinstance(notes, list):
-        texts = [shortened(note) for note in notes if isinstance(note, str)]
-        hints = [text.removeprefix("hint: ") for text in texts]
-        told = [
-            hint_line(phrases(hint)) if hint != text else phrases(text) for hint, text in zip(hints, texts, strict=True)
-        ]
-        sentence = "\n".join([sentence, *told])
-    why = " ".join((getattr(getattr(item, "obj", None), "__doc__", None) or "").split())
-    return f"{sentence}\n{why_line(phrases(why))}" if why else sentence
+        sentence = "\n".join([sentence, *(_told(shortened(note), phrases) for note in notes if isinstance(note, str))])
+    why = purpose_of(item, phrases)
+    return f"{sentence}\n{why_line(why)}" if why else sentence
+
+
+def _told(note: str, phrases: Phrases) -> str:
+    hint = note.removeprefix("hint: ")
+    return phrases(note) if hint == note else hint_line(phrases(hint))
+
+
+def purpose_of(item: pytest.Item, phrases: Phrases) -> str:
+    """What a test is for: its docstring, in one line, as its kata's `phrases` say it."""
+    docstring = getattr(getattr(item, "obj", None), "__doc__", None) or ""
+    return phrases(" ".join(docstring.split()))
 
 
 def what_happened(error: BaseException, kata: str) -> str:

@@ -1,5 +1,6 @@
 """The page of `kata debug`: one test, what it gave to the learner's functions, and what they gave."""
 
+import json
 import re
 import sys
 
@@ -88,7 +89,7 @@ def tiny(checkout):
     return checkout
 
 
-def debug(checkout, test="", *options, lines=24):
+def debug(checkout, test="", *options, lines=24, **environment):
     options = (
         "-p",
         "dojo.engine.debugging",
@@ -98,7 +99,7 @@ def debug(checkout, test="", *options, lines=24):
         "--no-header",
         *options,
     )
-    return pytest_in(checkout, "tests/tiny", *options, COLUMNS="80", LINES=str(lines))
+    return pytest_in(checkout, "tests/tiny", *options, COLUMNS="80", LINES=str(lines), **environment)
 
 
 def wrong(checkout, old, new):
@@ -208,6 +209,18 @@ def test_a_test_that_is_explained_by_running_it_again_shows_its_first_run(tiny):
     assert output.count("halves  (") == 1
     assert "before" not in output
     assert "  n  " in output
+
+
+def test_the_page_is_in_the_readers_language(tiny):
+    """What the test is for, what it says, its values in one line each, and the hint."""
+    texts = {"Its weight scales.": "Scales.", "a factor for each": "each", "A factor for each column": "?"}
+    blocks = [f"[[text]]\nen = {json.dumps(en)}\nzh = {json.dumps(zh)}" for en, zh in texts.items()]
+    (tiny.tests("tiny") / "messages.zh.toml").write_text("\n\n".join(blocks), encoding="utf-8")
+    wrong(tiny, "return x * by", "return x * 2 if isinstance(by, int) else x + by")
+    lines = debug(tiny, "", KATA_LANG="zh").output.splitlines()
+    assert lines[-1] == "\u63d0\u793a\uff1aeach"
+    assert sum(line.startswith(("\u671f\u671b  ", "\u5b9e\u9645  ")) for line in lines) == 2
+    assert "Scales." in debug(tiny, "test_layer", KATA_LANG="zh").output.splitlines()
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (40, 100)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dojo.core.outcome import Diagnosis, why_line
+from dojo.core.outcome import Diagnosis, hint_line, why_line
 from dojo.engine.messages import Diagnosed, Verdict
 from dojo.practice.drill import grading
 from dojo.practice.drill.closed_book import split
@@ -44,12 +44,13 @@ def test_a_message_ends_with_its_explanation(message, at_once, kept_back):
     assert split(message) == (at_once, kept_back)
 
 
-def test_what_a_test_is_for_is_kept_back_in_every_language(monkeypatch):
-    """It is a line of its own, the last one."""
+@pytest.mark.parametrize(("say", "english"), [(why_line, "why it is tested: c"), (hint_line, "hint: c")])
+def test_what_explains_is_kept_back_in_every_language(monkeypatch, say, english):
+    """It is a line of its own, the last one. A session may hold messages from when its reader read English."""
     monkeypatch.setenv("KATA_LANG", "zh")
-    line = why_line("c")
-    assert line != "why it is tested: c"
-    assert split(f"raised\n{line}") == ("raised", line)
+    assert say("c") != english
+    for line in (say("c"), english):
+        assert split(f"raised\n{line}") == ("raised", line)
 
 
 def test_a_failure_says_what_is_expected_and_not_why(room, app):

@@ -246,6 +246,17 @@ def test_the_first_failure_of_a_run_has_no_next_yet(watching):
     assert "1 of 3" in watching.screen()
 
 
+def test_a_test_says_what_it_is_for_in_the_readers_language(watching, checkout, monkeypatch):
+    """Its source stays as it is."""
+    entry = '[[text]]\nen = "The definition."\nzh = "\u5b9a\u4e49"'
+    (checkout.tests("tiny") / "messages.zh.toml").write_text(entry, encoding="utf-8")
+    monkeypatch.setenv("KATA_LANG", "zh")
+    watching.told(*FAILURES)
+    press(watching, "t", "enter")
+    assert " \u5b9a\u4e49" in watching.screen()
+    assert '"""The definition."""' in watching.screen()
+
+
 def test_t_chooses_a_test_and_shows_its_docstring_and_source(watching):
     """It begins at the failure on the screen; back leads to the list, at the same place."""
     watching.told(*FAILURES)
