@@ -15,8 +15,15 @@ from dojo.testing.describe import MAX_ELEMENTS, describe, elements, number
 
 MAX_ELEMENTS_COMPARED = 24  # of tensors that are printed below each other
 
-# torch.testing.assert_close's relative tolerances; it has no function that returns them. 1e-7 for the other dtypes.
-DEFAULT_RTOL = {torch.float16: 1e-3, torch.bfloat16: 1.6e-2, torch.float32: 1.3e-6}
+# torch.testing.assert_close's defaults: relative, absolute. Its first call imports sympy, which takes half a second.
+TOLERANCES = {
+    torch.float16: (1e-3, 1e-5),
+    torch.bfloat16: (1.6e-2, 1e-5),
+    torch.float32: (1.3e-6, 1e-5),
+    torch.float64: (1e-7, 1e-7),
+    torch.complex64: (1.3e-6, 1e-5),
+    torch.complex128: (1e-7, 1e-7),
+} | dict.fromkeys((torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64), (0.0, 0.0))
 
 
 class Wrong(AssertionError):
@@ -64,10 +71,17 @@ def expect_close(
     if actual.dtype != expected.dtype:
         raise Wrong(f"{what} should keep dtype {expected.dtype}, but is {actual.dtype}", hint=hint)
     actual, expected = actual.detach(), expected.detach()
+    if actual.dtype in TOLERANCES and _side_by_side(actual, expected):
+        if rtol is None or atol is None:
+            rtol, atol = TOLERANCES[actual.dtype]
+        wrong = ~torch.isclose(actual, expected, rtol=rtol, atol=atol)
+        if wrong.any():
+            raise Wrong(*_difference(actual, expected, what, wrong), hint=hint)
+        return
     try:
         torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
     except AssertionError as error:
-        raise Wrong(*(_difference(actual, expected, what, rtol, atol) or [f"{what}: {error}"]), hint=hint) from None
+        raise Wrong(f"{what}: {error}", hint=hint) from None
 
 
 @contextmanager
@@ -125,22 +139,13 @@ def expect_rng_untouched(
     expect(same, f"{what} should leave the global random stream alone, but drew from it", hint=hint)
 
 
-def _difference(
-    actual: Tensor, expected: Tensor, what: str, rtol: float | None, atol: float | None
-) -> tuple[str, str] | None:
-    """The first difference as a sentence, and both tensors if they are small. None if no single element differs.
+def _side_by_side(actual: Tensor, expected: Tensor) -> bool:
+    """Whether both are ordinary tensors in the same memory, so that their elements can be compared at once."""
+    return actual.device == expected.device and actual.layout == expected.layout == torch.strided and not actual.is_meta
 
-    No element differs if the tensors are on different devices, for example.
-    """
-    if actual.device != expected.device or actual.layout != expected.layout or not actual.numel():
-        return None
-    if rtol is None or atol is None:
-        exact = not (actual.is_floating_point() or actual.is_complex())
-        rtol = 0.0 if exact else DEFAULT_RTOL.get(actual.dtype, 1e-7)
-        atol = 0.0 if exact else 1e-7
-    wrong = ~torch.isclose(actual, expected, rtol=rtol, atol=atol)
-    if not wrong.any():
-        return None
+
+def _difference(actual: Tensor, expected: Tensor, what: str, wrong: Tensor) -> tuple[str, str]:
+    """The first of the `wrong` elements as a sentence, and both tensors if they are small."""
     first = wrong.nonzero()[0].tolist()
     place = f"{what} at {first}" if first else what
     got, wanted = actual[tuple(first)].item(), expected[tuple(first)].item()
