@@ -13,7 +13,7 @@ from dojo.core.errors import UserError
 from dojo.core.paths import Checkout, find_checkout
 from dojo.core.printing import print_anything
 from dojo.core.settings import is_pack, is_workspace
-from dojo.engine import fixtures, selection
+from dojo.engine import fixtures, garbage, selection
 from dojo.engine.hang import HangGuard
 from dojo.engine.session import PLUGIN_NAME, KataSession
 from dojo.engine.target import Target
@@ -57,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(target, "dojo-target")
     config.pluginmanager.register(selection, "dojo-selection")
     config.pluginmanager.register(fixtures, "dojo-fixtures")
+    config.pluginmanager.register(garbage, "dojo-garbage")
     if hasattr(signal, "setitimer"):  # not on Windows
         config.pluginmanager.register(HangGuard(config.getoption("--hang-limit")), "dojo-hang-guard")
     config.pluginmanager.register(KataSession(config, checkout, target.directory), PLUGIN_NAME)

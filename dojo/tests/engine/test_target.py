@@ -47,6 +47,13 @@ def test_torch_gets_one_thread_unless_told(checkout, given, used):
     assert "6 passed" in run.stdout
 
 
+def test_the_garbage_collector_leaves_alone_what_was_imported(checkout):
+    """torch's objects are many, and walking over them is most of what a short run computes."""
+    code = "import gc\n    assert gc.isenabled() and all(found is not globals() for found in gc.get_objects())\n    return x * 2"
+    checkouts.solve(checkout, "return x * 2", code)
+    assert "6 passed" in checkouts.pytest_in(checkout, "-q").output
+
+
 @pytest.mark.parametrize("absolute", [False, True], ids=["relative", "absolute"])
 @pytest.mark.parametrize("way", ["option", "variable"])
 def test_a_run_can_be_pointed_at_the_reference(checkout, way, absolute):
