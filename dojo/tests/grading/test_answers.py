@@ -18,7 +18,7 @@ from dojo.tests.grading.answers import Row, grade_mistakes, grade_right_answers,
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="submissions run in forked processes")
 CHECKOUT = find_checkout(Path(__file__).parent)
 KATAS = [kata.name for kata in load_catalog(CHECKOUT).katas]
-ALTERNATIVES, MISTAKES = 1, 3  # of each kata
+ALTERNATIVES, MISTAKES = 1, 2  # of each kata
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ def test_a_dask_cluster_grades_the_same_and_survives_a_lost_worker(classroom, tm
     folder, out = classroom
     plan = read_class(CHECKOUT, find_submissions(folder)[0], KATAS)
     secret = (out / "seed").read_text().strip().encode()
-    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), secret, name_mistakes=True)
+    settings = run.GraderSettings(str(CHECKOUT.root), tuple(KATAS), secret, name_mistakes=False)
     done = []
     monkeypatch.setattr(run, "SHARD_FILES", 4)  # three shards or more, for two workers
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
