@@ -84,8 +84,8 @@ def diagnose(
 
     Of the mistakes that fit (see `_explained`) those that explain most wrong cases are chosen, one for each case. A
     mistake is due if the test that catches it is of the first stage in which a test fails: that is where the learner
-    is. It is told if it is due and no result of its functions, or of functions that mistakes share with them, is wrong
-    for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
+    is. It is told if it is due and no result of the function that holds it, or of functions before that one which
+    mistakes share with it, is wrong for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
     results are told, or its test is the first that fails. If no chosen mistake is due, one that explains every
     wrong result is told all the same. If none does, the one mistake that the code is partly like (see `_partly_alike`).
 
@@ -112,6 +112,8 @@ def diagnose(
         chosen.append(best)
         left -= fits[best]
     results = {name for name in wrong if not _complaint(known.reference[name])}  # not an error that is missing
+    order = list(functions)
+    in_order = list(dict.fromkeys(functions.values()))  # what comes first does not use what comes later
     related = [{functions[name] for name in shown} for shown in known.shown.values()]
 
     def own(mistake: Mistake) -> set[str]:
@@ -119,9 +121,9 @@ def diagnose(
 
     def unexplained(mistake: Mistake) -> set[str]:
         near = own(mistake).union(*(group for group in related if group & own(mistake)))
-        return near & {functions[name] for name in results & left}
+        holder = min(map(in_order.index, own(mistake)), default=0)
+        return near & {functions[name] for name in results & left} & set(in_order[: holder + 1])
 
-    order = list(functions)
     due = [mistake for mistake in chosen if not unexplained(mistake) and _is_due(mistake, outcomes)]
     told_results = results & set().union(*(fits[mistake] for mistake in due))
     first = "" if told_results == results else _first_failure(outcomes)

@@ -129,6 +129,15 @@ def test_a_mistake_is_not_named_while_what_its_function_uses_is_wrong_without_a_
     assert diagnosed(two(double=lambda x: x + 2, shift=lambda x: x - 3), wrong) == ["adds two", "moves down"]
 
 
+def test_a_function_that_comes_later_is_no_reason_for_what_is_wrong_before():
+    """A mistake shows in both, since the reference shares a helper; but what comes first does not use the other."""
+    assert diagnosed(two(double=lambda x: x * x, shift=lambda x: 17), {**WRONG, BOTH: WRONG_BOTH}) == ["squares"]
+    assert diagnosed(two(double=lambda x: 17, shift=lambda x: x - 3), {**WRONG, BOTH: WRONG_BOTH}) == []
+
+
+WRONG_BOTH = evidence(two(double=lambda x: x + 1, shift=lambda x: x + 1))
+
+
 def test_a_function_may_be_wrong_in_yet_another_way_than_what_it_uses():
     """Such as a loop that draws its start without the generator, when its steps draw without it too."""
     uses = mistake("both")
