@@ -68,8 +68,12 @@ def velocity_to_noise(x_t, v, t):
 def sample_times(batch, *, density="uniform", generator=None, dtype=torch.float32, device=None):
     if density not in ("uniform", "logit_normal"):
         raise ValueError(density)
-    drawn = compute_density_for_timestep_sampling(density, batch, 0.0, 1.0, device=device or "cpu", generator=generator)
-    return drawn.to(dtype)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # in which they are drawn
+    try:
+        return compute_density_for_timestep_sampling(density, batch, 0.0, 1.0, None, device or "cpu", generator)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def flow_loss(v_model, x0, *, density="uniform", generator=None):
