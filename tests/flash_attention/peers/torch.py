@@ -17,7 +17,7 @@ def widened(x):
 
 def ready(x, size):
     """One head, in float32 at least, of this size."""
-    return F.pad(widened(x), (0, size - x.shape[-1])).reshape(-1, 1, x.shape[-2], size).contiguous()
+    return F.pad(widened(x), (0, size - x.shape[-1])).reshape(x.shape[:-2].numel(), 1, x.shape[-2], size).contiguous()
 
 
 def check(q, k, v, block_q, block_k):
@@ -78,7 +78,7 @@ def flash_backward(grad, q, k, v, out, lse, *, causal=False, block_q=64, block_k
     size, scale = max(q.shape[-1], v.shape[-1]), q.shape[-1] ** -0.5 if scale is None else scale
     of_rows = [ready(x, size) for x in (grad, q, out)]
     of_columns = [ready(x, size) for x in (k, v)]
-    sums = lse.reshape(-1, 1, q.shape[-2]).to(of_rows[0].dtype)
+    sums = lse.reshape(len(of_rows[0]), 1, q.shape[-2]).to(of_rows[0].dtype)
     sums = sums.where(sums > -torch.inf, 0.0)
     dq, dk, dv = (torch.zeros_like(x) for x in (of_rows[1], *of_columns))
     for rows, columns, bias in tiles(q.shape[-2], k.shape[-2], causal, block_q, block_k, dq):

@@ -48,6 +48,7 @@ def gae(rewards, values, dones, last_values, gamma, lam):
     own = torch.nn.functional.one_hot(episode, count).bool().permute(2, 0, 1)
     apart = [each.masked_fill(~own, 0.0) for each in (values, following, rewards)]
     done = (dones | ~own)[..., None]
+    gamma, lam = torch.tensor([gamma, lam], dtype=values.dtype, device=values.device)  # numbers become float32
     found = generalized_advantage_estimate(gamma, lam, *(each[..., None] for each in apart), done)
     return tuple(each[..., 0].masked_fill(~own, 0.0).sum(0) for each in found)
 

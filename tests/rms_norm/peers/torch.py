@@ -1,4 +1,5 @@
-"""torch's rms_norm and layer_norm, in float32 at least, and autograd for their backward passes."""
+"""torch's rms_norm and layer_norm, in float32 at least, and autograd for their backward passes. That of layer_norm loses digits
+to a large mean, so the mean is taken out before."""
 
 import importlib
 
@@ -33,6 +34,8 @@ def gradients(name, grad, x, weights, eps):
     with torch.inference_mode(False), torch.enable_grad():
         leaves = [each.detach().clone().requires_grad_() for each in (x, *weights)]
         wide = [each.to(torch.promote_types(x.dtype, torch.float32)) for each in leaves]
+        if name == "layer_norm":
+            wide[0] = wide[0] - wide[0].detach().mean(-1, keepdim=True)
         y = normed(name, wide[0], wide[1:], eps)
         return derive(y, leaves, grad.clone().to(y.dtype))
 
