@@ -66,6 +66,7 @@ def block(bench, batch, tokens, dim, heads):
         return evaluated(trained(module.DiTBlock(dim, heads).to(bench.device), first), x, c)
 
     bench.katas(of)
+    bench.adapted("diffusers", of)
     bench.way("naive: modulation for each token, a loop over heads", evaluated(block_per_token, first, heads, x, c))
     bench.same(rtol=1e-3, atol=1e-4)
     bench.floor(flops=batch * (tokens * (24 * dim**2 + 4 * tokens * dim) + 12 * dim**2))
@@ -89,6 +90,7 @@ def final_layer(bench, batch, tokens, dim, outputs):
         return evaluated(trained(module.FinalLayer(dim, 1, outputs).to(bench.device), first), x, c)
 
     bench.katas(of)
+    bench.adapted("diffusers", of)
     bench.way("naive: modulation for each token", evaluated(final_per_token, first, x, c))
     bench.same(rtol=1e-3, atol=1e-4)
     bench.floor(flops=batch * (tokens * 2 * dim * outputs + 4 * dim**2))

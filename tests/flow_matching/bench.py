@@ -28,6 +28,7 @@ def interpolate(bench, batch, side):
     x0, noise = bench.randn(batch, 4, side, side), bench.randn(batch, 4, side, side)
     t = torch.linspace(0.05, 0.95, batch, device=bench.device)
     bench.katas(lambda kata: partial(kata.interpolate, x0, noise, t))
+    bench.adapted("diffusers", lambda kata: partial(kata.interpolate, x0, noise, t))
     bench.way("naive: image by image", partial(image_by_image, x0, noise, t))
     bench.way("torch: lerp", partial(lerp, x0, noise, t))
     bench.same(rtol=1e-4, atol=1e-5)

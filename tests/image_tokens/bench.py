@@ -46,6 +46,7 @@ def rows(bench, batch, length, dim):
     ids[:, 5 : 5 + tokens] = IMAGE
     features = [bench.randn(tokens, dim) for _ in range(batch)]
     bench.katas(lambda kata: partial(kata.splice, embeddings, ids, features, [1] * batch, IMAGE))
+    bench.adapted("transformers", lambda kata: partial(kata.splice, embeddings, ids, features, [1] * batch, IMAGE))
     bench.way("naive: token by token", partial(token_by_token, embeddings, ids, features))
     bench.way("gather: look up every place", partial(looked_up, embeddings, ids, features))
     bench.way("torch: index_put at a mask", partial(written, embeddings, ids, features))

@@ -17,6 +17,7 @@ def groups(bench, width):
     """quantize_groups, in groups of 128."""
     weight = bench.randn(width, width)
     bench.katas(lambda kata: lambda: kata.quantize_groups(weight, 128)[1])
+    bench.adapted("torchao", lambda kata: lambda: kata.quantize_groups(weight, 128)[1])
 
     def naive():
         rows = [row.aminmax() for row in weight.reshape(-1, 128)]

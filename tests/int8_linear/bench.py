@@ -31,6 +31,7 @@ def dynamic(bench, tokens, width):
     """A dynamic layer at a few tokens: the integer product reads the codes as they are."""
     linear, x = float_layer(bench, width), bench.randn(tokens, width)
     bench.katas(lambda kata: partial(runs, kata.Int8Linear.from_linear(linear, dynamic=True), x))
+    bench.adapted("torchao", lambda kata: partial(runs, kata.Int8Linear.from_linear(linear, dynamic=True), x))
 
     def naive(codes, scales):
         most = x.abs().amax(1, keepdim=True) / 127
@@ -46,6 +47,7 @@ def weight_only(bench, tokens, width):
     """A weight-only layer. Without a fused kernel it moves more than the float layer; torch has one for the CPU."""
     linear, x = float_layer(bench, width), bench.randn(tokens, width)
     bench.katas(lambda kata: partial(runs, kata.Int8Linear.from_linear(linear, dynamic=False), x))
+    bench.adapted("torchao", lambda kata: partial(runs, kata.Int8Linear.from_linear(linear, dynamic=False), x))
     codes, scales = bench.reference.quantize_per_row(linear.weight.detach())
     bench.way("dequantised before", partial(F.linear, x, codes * scales[:, None], linear.bias.detach()))
     bench.way("torch: _weight_int8pack_mm", partial(torch._weight_int8pack_mm, x, codes, scales))

@@ -41,6 +41,7 @@ def overlaps(bench, n, m):
     """box_iou of n anchors with m truths."""
     a, b = clusters(bench, n // 4, 4), clusters(bench, m // 4, 4)
     bench.katas(lambda kata: partial(kata.box_iou, a, b))
+    bench.adapted("transformers", lambda kata: partial(kata.box_iou, a, b))
     bench.way("a row at a time", partial(row_by_row, a, b))
     bench.same()
     bench.floor(bytes=a.nbytes + b.nbytes + 4 * n * m)

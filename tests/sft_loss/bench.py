@@ -33,6 +33,7 @@ def loss(bench, length, vocab):
     logits, labels = bench.randn(2, length, vocab), bench.randint(vocab, 2, length)
     labels[:, : length // 4] = -100
     bench.katas(lambda kata: partial(kata.causal_lm_loss, logits, labels))
+    bench.adapted("transformers", lambda kata: partial(kata.causal_lm_loss, logits, labels))
     bench.way("naive: softmax, log, one-hot", partial(one_hot, logits, labels))
     bench.way("torch: cross_entropy of sliced logits", partial(sliced, logits, labels))
     bench.same(rtol=1e-4, atol=1e-3)

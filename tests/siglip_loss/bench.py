@@ -43,6 +43,7 @@ def train(bench, batch, dim):
     """The loss and its gradients."""
     images, texts = bench.randn(batch, dim), bench.randn(batch, dim)
     bench.katas(lambda kata: partial(train_step, kata.siglip_loss, images, texts))
+    bench.adapted("transformers", lambda kata: partial(train_step, kata.siglip_loss, images, texts))
     bench.way("naive: log of a sigmoid", partial(train_step, log_of_sigmoid, images, texts))
     bench.way("torch: binary cross-entropy", partial(train_step, cross_entropy, images, texts))
     bench.same(rtol=1e-3, atol=1e-5)
@@ -66,6 +67,7 @@ def train_in_blocks(bench, batch, dim, block):
         return partial(train_step, lambda *given: kata.siglip_loss_blocks(*given, block), images, texts)
 
     bench.katas(of)
+    bench.adapted("transformers", of)
     bench.way("torch: the whole matrix", partial(train_step, cross_entropy, images, texts))
     bench.same(rtol=1e-3, atol=1e-5)
     bench.floor(flops=3 * 2 * batch**2 * dim)

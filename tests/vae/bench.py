@@ -28,6 +28,7 @@ def kl(bench, batch, side):
     """kl_to_standard_normal of latents with four channels."""
     mean, logvar = bench.randn(batch, 4, side, side), bench.randn(batch, 4, side, side)
     bench.katas(lambda kata: partial(kata.kl_to_standard_normal, mean, logvar))
+    bench.adapted("diffusers", lambda kata: partial(kata.kl_to_standard_normal, mean, logvar))
     bench.way("naive: latent by latent", partial(latent_by_latent, mean, logvar))
     bench.way("torch: distributions", partial(distributions, mean, logvar))
     bench.same(rtol=1e-4, atol=1e-3)

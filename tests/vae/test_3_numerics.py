@@ -118,12 +118,13 @@ def test_many_numbers_lose_no_digits(dtype):
 @EVERY
 @pytest.mark.parametrize("noise_std", [1e-4, 0.01, 100.0, 1e4])
 def test_small_and_large_noise(dtype, noise_std):
-    """noise_std^2 is 1e-8, where an eps would change it. Errors of 1/64. Tolerance: 8 roundings of the result."""
+    """noise_std^2 is 1e-8, where an eps would change it. Errors of 1/64. Tolerance: 32 roundings of the result, since
+    exp(2 log s) has one for each unit of the exponent, up to 18."""
     want = numbers(2 * (2.0**-12 / (2 * noise_std**2) + half_log(noise_std**2)))
     x, r = (torch.full((1, 2), value, dtype=dtype) for value in (1.0, 1 - 2.0**-6))
     got = nll(x, r, noise_std)
     expect_equal(got.dtype, wide(dtype), what=f"the dtype of an NLL of {dtype} images", hint=WIDEN)
-    close = {"rtol": 8 * torch.finfo(wide(dtype)).eps, "atol": 0.0}
+    close = {"rtol": 32 * torch.finfo(wide(dtype)).eps, "atol": 0.0}
     hint = f"no eps and no lower limit for the variance. {NLL}"
     expect_close(
         got.double(), want, what=f"the NLL of errors 1/64, noise_std={noise_std:g}, {dtype}", hint=hint, **close

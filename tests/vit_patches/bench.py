@@ -31,6 +31,7 @@ def patches(bench, batch, side):
     """patchify of float32 pictures."""
     images = bench.randn(batch, 3, side, side)
     bench.katas(lambda kata: partial(kata.patchify, images, 16))
+    bench.adapted("transformers", lambda kata: partial(kata.patchify, images, 16))
     bench.way("naive: patch by patch", partial(one_by_one, images, 16))
     bench.way("torch: unfold", partial(unfolded, images, 16))
     bench.same(rtol=0.0, atol=0.0)

@@ -85,7 +85,7 @@ def readme_figures(reports: Sequence[ProofReport], peers: int) -> str:
 - **{in_groups(killed)} of {in_groups(mutants)} mutants** (automatic changes of the reference) are killed by a test. Each of the {mutants - killed} survivors is
   explained in a line.
 - **{in_groups(sum(r.alternatives for r in reports))} other right answers** (another algorithm, style or convention) pass. So do {peers} adapters over torch, transformers,
-  tokenizers, diffusers, peft, loralib, SciPy and scikit-learn."""
+  tokenizers, diffusers, peft, loralib, TorchRL, torchao, tenacity, SciPy and scikit-learn."""
 
 
 def tracks(katas: Sequence[Kata]) -> str:
