@@ -19,9 +19,9 @@ Shapes: any, also [] and those without elements. All tensors of a call have one 
 have them, too. An argument may be a view, also one that is expanded from one number. No argument is modified, and results share no memory with one.
 
 Numbers: float16, bfloat16, float32 and float64. Everything is computed in float32 at least, and rounded to the dtype once,
-at the end: float16 and bfloat16 results are off by 0.6 units in the last place at most. In the tails, where results are small, their relative
-error stays small as well: below 1e-4 in float32 and 1e-10 in float64, for all results above 1e-30 (float16: above
-1e-4). Only where a slope crosses zero may the error be one relative to 1. Huge numbers make no NaN: x may also be
+at the end: float16 and bfloat16 results are off by 0.6 units in the last place at most. In the tails, where results are
+small, their relative error stays small as well: below 1e-4 in float32 and 1e-10 in float64, for all results above 1e-30.
+Only where a slope crosses zero may its error be one relative to 1. Huge numbers make no NaN: x may also be
 infinite, where results and slopes are their limits. grad is finite. Where x is NaN, the forward functions give NaN. gate and up are finite.
 
 Rules: torch's ready-made activations are forbidden, in all their forms (torch.sigmoid, x.relu(), torch.nn.functional,
@@ -71,7 +71,7 @@ def _silu_slope(x: Tensor) -> Tensor:
 
 
 def _gate(x: Tensor, approximate: str) -> tuple[Tensor, Tensor]:
-    """(g, dg/dx) of gelu(x) = x g(x). x is wide and finite."""
+    """(g, dg/dx) of gelu(x) = x g(x). x is wide. dg/dx needs an x that is not huge."""
     if approximate == "none":
         # erfc, not 1 + erf: next to -1 the digits are gone.
         return torch.erfc(-x * math.sqrt(0.5)) / 2, torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
@@ -119,7 +119,7 @@ def sigmoid_backward(grad: Float[Tensor, "*shape"], out: Float[Tensor, "*shape"]
     # kata: begin
     _one_shape(grad, out)
     s = _wide(out)
-    return (_wide(grad) * s * (1 - s)).to(out.dtype)
+    return (grad * s * (1 - s)).to(out.dtype)
     # kata: end
 
 
@@ -139,7 +139,7 @@ def softplus_backward(grad: Float[Tensor, "*shape"], out: Float[Tensor, "*shape"
     # kata: begin
     _one_shape(grad, out)
     # The slope is sigmoid(x) = 1 - e^-out. expm1 keeps its digits where out is small.
-    return (_wide(grad) * -torch.expm1(-_wide(out))).to(out.dtype)
+    return (grad * -torch.expm1(-_wide(out))).to(out.dtype)
     # kata: end
 
 
@@ -158,7 +158,7 @@ def silu_backward(grad: Float[Tensor, "*shape"], x: Float[Tensor, "*shape"]) -> 
     """
     # kata: begin
     _one_shape(grad, x)
-    return (_wide(grad) * _silu_slope(_wide(x))).to(x.dtype)
+    return (grad * _silu_slope(_wide(x))).to(x.dtype)
     # kata: end
 
 
@@ -169,7 +169,7 @@ def gelu(x: Float[Tensor, "*shape"], *, approximate: Literal["none", "tanh"] = "
     """
     # kata: begin
     wide = _wide(x).clamp(min=-FAR)
-    return (wide * _gate(wide.clamp(max=FAR), approximate)[0]).to(x.dtype)
+    return (wide * _gate(wide, approximate)[0]).to(x.dtype)
     # kata: end
 
 
@@ -184,7 +184,7 @@ def gelu_backward(
     _one_shape(grad, x)
     wide = _wide(x).clamp(-FAR, FAR)
     g, slope = _gate(wide, approximate)
-    return (_wide(grad) * (g + wide * slope)).to(x.dtype)
+    return (grad * (g + wide * slope)).to(x.dtype)
     # kata: end
 
 
@@ -196,7 +196,7 @@ def swiglu(gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]) -> Float[
     # kata: begin
     _one_shape(gate, up)
     wide = _wide(gate)
-    return (wide * _sigmoid(wide) * _wide(up)).to(gate.dtype)
+    return (wide * _sigmoid(wide) * up).to(gate.dtype)  # a wide factor makes the product wide
     # kata: end
 
 
@@ -209,8 +209,8 @@ def swiglu_backward(
     """
     # kata: begin
     _one_shape(grad, gate, up)
-    wide_grad, wide = _wide(grad), _wide(gate)
-    grad_gate = wide_grad * _wide(up) * _silu_slope(wide)
-    grad_up = wide_grad * wide * _sigmoid(wide)
+    wide = _wide(gate)
+    grad_gate = _silu_slope(wide) * up * grad
+    grad_up = wide * _sigmoid(wide) * grad
     return grad_gate.to(gate.dtype), grad_up.to(up.dtype)
     # kata: end

@@ -63,16 +63,13 @@ def close(dtype):
     return {"rtol": rtol, "atol": 0.0}
 
 
-@EVERY
+@pytest.mark.parametrize("dtype", WIDE, ids=str)
 @pytest.mark.parametrize("name", LEFT)
 def test_the_left_tail_keeps_its_digits(name, dtype):
-    """e^-30 is 1e-13, and bfloat16 can hold it to 8 bits: a number that is small is not 0. All x are exact in every dtype.
-    In float16 only the first is in its range."""
+    """e^-30 is 1e-13, and bfloat16 can hold it to 8 bits: a number that is small is not 0. All x are exact in every dtype."""
     for x, value, _ in LEFT[name]:
-        if dtype in WIDE or abs(value) > 1e-4:
-            want = numbers(value, dtype=dtype)
-            what = f"{label(name)} at x={x} in {dtype}"
-            expect_close(forward(name, numbers(x, dtype=dtype)), want, what=what, hint=TAIL[name], **close(dtype))
+        want, what = numbers(value, dtype=dtype), f"{label(name)} at x={x} in {dtype}"
+        expect_close(forward(name, numbers(x, dtype=dtype)), want, what=what, hint=TAIL[name], **close(dtype))
 
 
 @pytest.mark.parametrize("dtype", WIDE, ids=str)
@@ -164,19 +161,19 @@ def test_results_have_the_dtype_of_the_arguments(rng, name, dtype):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @EACH
 def test_half_precision_is_rounded_once(rng, name, dtype):
-    """Every eighth from -4 to 8, beside float64: half a unit in the last place is the rounding at the end. Each step in
-    half precision adds another one."""
-    x = torch.arange(-32, 65).double() / 8
+    """Every eighth up to 8, beside float64: half a unit in the last place is the rounding at the end. Each step in half
+    precision adds another one. Where torch's own GELU has no digits any more, it is no measure."""
+    x = torch.arange(-32 if "gelu" in name else -80, 65).double() / 8
     expect_rounded_once(forward(name, x.to(dtype)), TORCH[name](x), f"{label(name)} in {dtype}", WIDEN)
     # A kept result was rounded itself: the slope is that of the x it stands for.
-    out = TORCH[name](x[:64]).to(dtype).double()
+    out = TORCH[name](x[:112]).to(dtype).double()
     x = {"relu": out, "sigmoid": torch.logit(out), "softplus": out.expm1().log()}.get(name, x)
     slope = torch_slope(name, x)
-    far = slope.abs() > 0.05  # elsewhere it crosses zero
+    clear = (slope.abs() > 0.05) | (x < -3)  # of the place where it crosses zero
     grad = randn(rng, len(x)).to(dtype)
     got = backward(name, grad, out.to(dtype) if name in KEEP_OUT else x.to(dtype))
     what = f"{label(name, '_backward')} in {dtype}"
-    expect_rounded_once(got[far], (grad.double() * slope)[far], what, WIDEN)
+    expect_rounded_once(got[clear], (grad.double() * slope)[clear], what, WIDEN)
 
 
 @EACH
@@ -193,17 +190,17 @@ def test_float64_keeps_its_digits(rng, name):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_swiglu_is_rounded_once(rng, dtype):
     """silu(gate), rounded and then multiplied by up, is off by another half unit; so are both gradients."""
-    gate = torch.arange(-32, 65).double() / 8
-    grad, up = (randn(rng, 97).to(dtype).double() for _ in range(2))
+    gate = torch.arange(-80, 65).double() / 8
+    grad, up = (randn(rng, 145).to(dtype).double() for _ in range(2))
     leaves = [each.clone().requires_grad_() for each in (gate, up)]
     want = F.silu(leaves[0]) * leaves[1]
     slopes = torch.autograd.grad(want, leaves, grad)
     got = swiglu(gate.to(dtype), up.to(dtype)), *swiglu_backward(*(each.to(dtype) for each in (grad, gate, up)))
-    far = torch_slope("silu", gate).abs() > 0.05
+    clear = (torch_slope("silu", gate).abs() > 0.05) | (gate < -3)  # of the place where the slope crosses zero
     wanted = (want.detach(), *slopes)
     for name, result, right in zip(("swiglu", "grad_gate", "grad_up"), got, wanted, strict=True):
         expect_equal(result.dtype, dtype, what=f"the dtype of {name} in {dtype}", hint=WIDEN)
-        expect_rounded_once(result[far], right[far], f"{name} in {dtype}", WIDEN)
+        expect_rounded_once(result[clear], right[clear], f"{name} in {dtype}", WIDEN)
 
 
 def test_small_and_large_factors_of_swiglu_in_float16():
