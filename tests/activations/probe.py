@@ -55,11 +55,12 @@ def forward(name, rng):
     for dtype in (SINGLE, DOUBLE):
         for sign in (1, -1):
             yield case(name, f"huge, {sign}, {dtype}", sign * numbers(*CUT, dtype=dtype), look="size")
-        left = -numbers(*LEFT.get(name, OTHERS)) - torch.rand(4, generator=rng) / 8
-        yield case(name, f"left, {dtype}", left.to(dtype), look="size" if name == "relu" else "logs")
+        left = (-numbers(*LEFT.get(name, OTHERS)) - torch.rand(4, generator=rng) / 8).to(dtype)
+        yield case(name, f"left, {dtype}", left, look="size" if name == "relu" else "logs")
     for value in (INF, -INF, math.nan, 0.0):
         yield case(name, str(value), numbers(value), look="size")
-    yield case(name, "far right", 20.5 + torch.rand(3, generator=rng).double(), look="beyond")
+    far = 20.5 + torch.rand(3, generator=rng).double()
+    yield case(name, "far right", far, look="beyond" if name == "softplus" else "values")
     yield from shared(name, rng, lambda *shape: [some(rng, *shape)], [EIGHTHS])
 
 
