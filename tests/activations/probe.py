@@ -24,10 +24,10 @@ WRONG_SHAPES = [
     ((), (1,)),
 ]
 WRONG_OPTIONS = ["Tanh", "erf", "", None, True]
+OTHERS, CUT = (25.0, 35.0, 50.0, 65.0), (200.0, 1e4, 1e38)
 HALF, BRAIN, SINGLE, DOUBLE, INF = torch.float16, torch.bfloat16, torch.float32, torch.float64, math.inf
 KEEP_OUT, KEEP_X = ("relu", "sigmoid", "softplus"), ("silu", "gelu", "tanh gelu")
 LEFT = {"gelu": (6.0, 7.0, 8.5, 10.0), "tanh gelu": (5.25, 6.0, 7.0, 8.0)}  # how far out; all others:
-OTHERS, CUT = (25.0, 35.0, 50.0, 65.0), (200.0, 1e4, 1e38)
 EIGHTHS = torch.cat([torch.arange(-32, -15), torch.arange(1, 65)]).double() / 8  # away from where slopes cross zero
 
 
@@ -53,14 +53,14 @@ def some(rng, *shape):
 def forward(name, rng):
     yield case(name, "values", some(rng, 6))
     for dtype in (SINGLE, DOUBLE):
-        for sign in (1, -1):
-            yield case(name, f"huge, {sign}, {dtype}", sign * numbers(*CUT, dtype=dtype), look="size")
+        yield case(name, f"huge, {dtype}", numbers(*CUT, dtype=dtype), look="size")
+        yield case(name, f"huge, negative, {dtype}", -numbers(*CUT, dtype=dtype), look="size")
         left = (-numbers(*LEFT.get(name, OTHERS)) - torch.rand(4, generator=rng) / 8).to(dtype)
         yield case(name, f"left, {dtype}", left, look="size" if name == "relu" else "logs")
     for value in (INF, -INF, math.nan, 0.0):
         yield case(name, str(value), numbers(value), look="size")
-    far = 20.5 + torch.rand(3, generator=rng).double()
-    yield case(name, "far right", far, look="beyond" if name == "softplus" else "values")
+    right = 20.5 + torch.rand(3, generator=rng).double()
+    yield case(name, "right", right, look="beyond" if name == "softplus" else "values")
     yield from shared(name, rng, lambda *shape: [some(rng, *shape)], [EIGHTHS])
 
 
@@ -69,7 +69,7 @@ def backward(name, rng):
         x = some(rng, *shape)  # or a result, without the functions that the kata forbids
         return {"relu": x.clamp(min=0), "sigmoid": 1 / (1 + x.exp()), "softplus": x.exp().log1p()}.get(name, x)
 
-    of, three, is_out = name + "_backward", torch.full((4,), 3.0).double(), name in KEEP_OUT
+    of, three, is_out = name + "_backward", numbers(3, 3, 3, 3), name in KEEP_OUT
     yield case(of, "values", some(rng, 6), kept(6))
     for dtype in (SINGLE, DOUBLE):
         left = -numbers(*LEFT.get(name, OTHERS)) - torch.rand(4, generator=rng) / 8
@@ -136,8 +136,8 @@ def run(kata, case):
         mine = [each.untyped_storage().data_ptr() in {t.untyped_storage().data_ptr() for t in given} for each in got]
         return {"after": [Pairs(a, b) for a, b in zip(given, case.given, strict=True)], "mine": mine}
     if case.look == "rounded":
-        exact = call(*(each.double() for each in case.given))
-        return {"results": got, "once": [bool((units(*pair) <= 0.6).all()) for pair in zip(got, exact, strict=True)]}
+        pairs = zip(got, call(*(each.double() for each in case.given)), strict=True)
+        return {"results": got, "once": [bool((units(*pair) <= 0.6).all()) for pair in pairs]}
     looks = {"size": torch.abs, "dtype": lambda y: str(y.dtype), "beyond": lambda y: 1e6 * (y - case.given[0])}
     looks["logs"] = lambda y: torch.stack(
         [y.double().abs().log(), y.sign().double()]
@@ -145,7 +145,6 @@ def run(kata, case):
     return {"results": [looks.get(case.look, torch.clone)(y) for y in got]}
 
 
-def units(y, exact):
-    """How far y is from the result in float64, in units in the last place of its dtype."""
+def units(y, exact):  # how far they are apart, in units in the last place of y's dtype
     unit = torch.exp2(exact.frexp().exponent - 1.0).clamp(min=torch.finfo(y.dtype).smallest_normal)
-    return (y.double() - exact).abs() / (unit * torch.finfo(y.dtype).eps)
+    return (y.double() - exact).abs() / unit / torch.finfo(y.dtype).eps
