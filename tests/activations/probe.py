@@ -24,10 +24,10 @@ WRONG_SHAPES = [
     ((), (1,)),
 ]
 WRONG_OPTIONS = ["Tanh", "erf", "", None, True]
-OTHERS, CUT = (25.0, 35.0, 50.0, 65.0), (200.0, 1e4, 1e38)
+OTHERS, CUT = (40.0, 45.0, 50.0, 65.0), (200.0, 1e4, 1e38)
 HALF, BRAIN, SINGLE, DOUBLE, INF = torch.float16, torch.bfloat16, torch.float32, torch.float64, math.inf
 KEEP_OUT, KEEP_X = ("relu", "sigmoid", "softplus"), ("silu", "gelu", "tanh gelu")
-LEFT = {"gelu": (6.0, 7.0, 8.5, 10.0), "tanh gelu": (5.25, 6.0, 7.0, 8.0)}  # how far out; all others:
+LEFT = {"gelu": (8.75, 9.25, 9.75, 10.25), "tanh gelu": (7.25, 7.5, 7.75, 8.0)}  # how far out; all others:
 EIGHTHS = torch.cat([torch.arange(-32, -15), torch.arange(1, 65)]).double() / 8  # away from where slopes cross zero
 
 
