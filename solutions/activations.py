@@ -1,0 +1,216 @@
+"""Activations and their gradients.
+
+Write ReLU, sigmoid, softplus, SiLU and GELU (exact and with tanh), and their backward passes by hand; then SwiGLU. Which
+saturate? Which overflow? What does each backward pass need to keep?
+
+    relu(x)     = max(x, 0)
+    sigmoid(x)  = 1 / (1 + e^-x)
+    softplus(x) = log(1 + e^x)
+    silu(x)     = x sigmoid(x)
+    gelu(x)     = x Phi(x),    Phi(x) = (1 + erf(x / sqrt(2))) / 2, the normal distribution function
+    its tanh approximation: x (1 + tanh(u)) / 2,    u = sqrt(2 / pi) (x + 0.044715 x^3)
+    swiglu(gate, up) = silu(gate) up
+
+A backward function takes grad, the gradient of a loss with respect to the forward function's result, and what was kept
+from the forward pass, and returns the gradient with respect to the input. ReLU, sigmoid and softplus keep their result,
+`out`, which the next layer keeps anyway. SiLU and GELU keep their input x: a result does not say which x it came from.
+
+Shapes: any, also [] and those without elements. All tensors of a call have one shape, one dtype and one device, and results
+have them, too. An argument may be a view, also one that is expanded from one number. No argument is modified, and results share no memory with one.
+
+Numbers: float16, bfloat16, float32 and float64. Everything is computed in float32 at least, and rounded to the dtype once,
+at the end: float16 and bfloat16 results are off by 0.6 units in the last place at most. In the tails, where results are
+small, their relative error stays small as well: below 1e-4 in float32 and 1e-10 in float64, for all results above 1e-30.
+Only where a slope crosses zero may its error be one relative to 1. Huge numbers make no NaN: x may also be
+infinite, where results and slopes are their limits. grad is finite. Where x is NaN, the forward functions give NaN. gate and up are finite.
+
+Rules: torch's ready-made activations are forbidden, in all their forms (torch.sigmoid, x.relu(), torch.nn.functional,
+torch.special.expit, ...), and so are torch.autograd and torch.func. torch.exp, expm1, log1p, tanh, erf, erfc, clamp and
+where are allowed. All functions work under torch.inference_mode(). Whether the forward functions are differentiable is
+up to you. Compute with torch.
+
+Stage 1: the five activations and their backward passes.  Stage 2: zeros, any shape and layout, SwiGLU, wrong arguments.
+Stage 3: tails, huge and infinite numbers, every dtype.  Stage 4: no loop over elements, and no large tensors.
+
+Sources: Hendrycks and Gimpel, "Gaussian Error Linear Units (GELUs)" (2016); Elfwing et al., "Sigmoid-Weighted Linear Units
+for Neural Network Function Approximation in Reinforcement Learning" (2017), for SiLU; Shazeer, "GLU Variants Improve
+Transformer" (2020), for SwiGLU.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# kata: begin
+FAR = 1000.0  # from here on every slope is 0 or 1, in every dtype
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in float32 or better."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _one_shape(*tensors: Tensor) -> None:
+    """Raises ValueError if the shapes differ."""
+    if any(tensor.shape != tensors[0].shape for tensor in tensors):
+        raise ValueError(f"the shapes must be equal, got {[list(tensor.shape) for tensor in tensors]}")
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """The sigmoid of x, which is wide. e^-x may overflow: 1 / inf is 0, as it should be."""
+    return 1 / (1 + torch.exp(-x))
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    """The derivative of x sigmoid(x). x is wide."""
+    x = x.clamp(-FAR, FAR)  # inf * 0 would be NaN
+    return _sigmoid(x) * (1 + x * _sigmoid(-x))
+
+
+def _gate(x: Tensor, approximate: str) -> tuple[Tensor, Tensor]:
+    """(g, dg/dx) of gelu(x) = x g(x). x is wide. dg/dx needs an x that is not huge."""
+    if approximate == "none":
+        # erfc, not 1 + erf: next to -1 the digits are gone.
+        return torch.erfc(-x * math.sqrt(0.5)) / 2, torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    if approximate == "tanh":
+        # (1 + tanh(u)) / 2 is sigmoid(2 u), which keeps its digits on the left.
+        twice_u = math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)
+        g = _sigmoid(twice_u)
+        return g, g * _sigmoid(-twice_u) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+
+
+# kata: end
+
+
+def relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """max(x, 0)."""
+    # kata: begin
+    return x.clamp(min=0)
+    # kata: end
+
+
+def relu_backward(grad: Float[Tensor, "*shape"], out: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The gradient with respect to x, where out = relu(x). The slope at x = 0 is taken as 0.
+
+    Raises ValueError if the two shapes differ.
+    """
+    # kata: begin
+    _one_shape(grad, out)
+    return grad.where(out > 0, 0.0)
+    # kata: end
+
+
+def sigmoid(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """1 / (1 + e^-x)."""
+    # kata: begin
+    return _sigmoid(_wide(x)).to(x.dtype)
+    # kata: end
+
+
+def sigmoid_backward(grad: Float[Tensor, "*shape"], out: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The gradient with respect to x, where out = sigmoid(x).
+
+    Raises ValueError if the two shapes differ.
+    """
+    # kata: begin
+    _one_shape(grad, out)
+    s = _wide(out)
+    return (grad * s * (1 - s)).to(out.dtype)
+    # kata: end
+
+
+def softplus(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """log(1 + e^x)."""
+    # kata: begin
+    wide = _wide(x)
+    return (wide.clamp(min=0) + torch.exp(-wide.abs()).log1p()).to(x.dtype)
+    # kata: end
+
+
+def softplus_backward(grad: Float[Tensor, "*shape"], out: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The gradient with respect to x, where out = softplus(x).
+
+    Raises ValueError if the two shapes differ.
+    """
+    # kata: begin
+    _one_shape(grad, out)
+    # The slope is sigmoid(x) = 1 - e^-out. expm1 keeps its digits where out is small.
+    return (grad * -torch.expm1(-_wide(out))).to(out.dtype)
+    # kata: end
+
+
+def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x sigmoid(x), also called swish."""
+    # kata: begin
+    wide = _wide(x)
+    return (wide.clamp(min=-FAR) * _sigmoid(wide)).to(x.dtype)
+    # kata: end
+
+
+def silu_backward(grad: Float[Tensor, "*shape"], x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The gradient with respect to x.
+
+    Raises ValueError if the two shapes differ.
+    """
+    # kata: begin
+    _one_shape(grad, x)
+    return (grad * _silu_slope(_wide(x))).to(x.dtype)
+    # kata: end
+
+
+def gelu(x: Float[Tensor, "*shape"], *, approximate: Literal["none", "tanh"] = "none") -> Float[Tensor, "*shape"]:
+    """x Phi(x), or its tanh approximation.
+
+    Raises ValueError if approximate is anything else.
+    """
+    # kata: begin
+    wide = _wide(x).clamp(min=-FAR)
+    return (wide * _gate(wide, approximate)[0]).to(x.dtype)
+    # kata: end
+
+
+def gelu_backward(
+    grad: Float[Tensor, "*shape"], x: Float[Tensor, "*shape"], *, approximate: Literal["none", "tanh"] = "none"
+) -> Float[Tensor, "*shape"]:
+    """The gradient with respect to x: of the same function, so the slope of the approximation where that is asked for.
+
+    Raises ValueError if the two shapes differ, or if approximate is anything else.
+    """
+    # kata: begin
+    _one_shape(grad, x)
+    wide = _wide(x).clamp(-FAR, FAR)
+    g, slope = _gate(wide, approximate)
+    return (grad * (g + wide * slope)).to(x.dtype)
+    # kata: end
+
+
+def swiglu(gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """silu(gate) up, which is rounded once: in float16 silu(gate) may be too small for a product that is not.
+
+    Raises ValueError if the two shapes differ.
+    """
+    # kata: begin
+    _one_shape(gate, up)
+    wide = _wide(gate)
+    return (wide * _sigmoid(wide) * up).to(gate.dtype)  # a wide factor makes the product wide
+    # kata: end
+
+
+def swiglu_backward(
+    grad: Float[Tensor, "*shape"], gate: Float[Tensor, "*shape"], up: Float[Tensor, "*shape"]
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """(grad_gate, grad_up). silu(gate) was not kept: it is computed again.
+
+    Raises ValueError if the three shapes differ.
+    """
+    # kata: begin
+    _one_shape(grad, gate, up)
+    wide = _wide(gate)
+    grad_gate = _silu_slope(wide) * up * grad
+    grad_up = wide * _sigmoid(wide) * grad
+    return grad_gate.to(gate.dtype), grad_up.to(up.dtype)
+    # kata: end
