@@ -19,9 +19,9 @@ Shapes: any, also [] and those without elements. All tensors of a call have one 
 have them, too. An argument may be a view, also one that is expanded from one number. No argument is modified, and results share no memory with one.
 
 Numbers: float16, bfloat16, float32 and float64. Everything is computed in float32 at least, and rounded to the dtype once,
-at the end: float16 and bfloat16 results are off by 0.6 units in the last place at most. In the tails, where results are small, their relative
-error stays small as well: below 1e-4 in float32 and 1e-10 in float64, for all results above 1e-30 (float16: above
-1e-4). Only where a slope crosses zero may the error be one relative to 1. Huge numbers make no NaN: x may also be
+at the end: float16 and bfloat16 results are off by 0.6 units in the last place at most. In the tails, where results are
+small, their relative error stays small as well: below 1e-4 in float32 and 1e-10 in float64, for all results above 1e-30.
+Only where a slope crosses zero may its error be one relative to 1. Huge numbers make no NaN: x may also be
 infinite, where results and slopes are their limits. grad is finite. Where x is NaN, the forward functions give NaN. gate and up are finite.
 
 Rules: torch's ready-made activations are forbidden, in all their forms (torch.sigmoid, x.relu(), torch.nn.functional,
@@ -37,8 +37,10 @@ for Neural Network Function Approximation in Reinforcement Learning" (2017), for
 Transformer" (2020), for SwiGLU.
 """
 
+import math
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
