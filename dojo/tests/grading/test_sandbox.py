@@ -122,6 +122,13 @@ def test_a_module_is_banned_before_anything_has_imported_its_package(library):
     assert "does not allow a_library_of_the_grader.value" in raised.note
 
 
+def test_a_ban_of_what_is_no_operator_is_the_policys_alone():
+    """relu6 is a function in Python, which calls an operator that has another name."""
+    task = Task("made_up", SUBMISSION, PROBE, banned=("relu6", "no_such_operator"), layers=AVAILABLE)
+    with Sandbox() as sandbox, sandbox.run(task) as session:
+        assert session.load() is None
+
+
 def test_a_worker_imports_first_what_the_grader_imports_first(library):
     """Two versions of a library: the worker must have the one that the grader has."""
     entries = [str(Path(entry).resolve()) for entry in sys.path if entry and os.path.exists(entry)]
