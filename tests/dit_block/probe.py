@@ -10,8 +10,7 @@ from dojo.testing.probes import Case, Pairs
 
 INIT, BLOCK, FINAL_INIT, FINAL = "DiTBlock", "DiTBlock.forward", "FinalLayer", "FinalLayer.forward"
 PARTS = {BLOCK: ("shift1", "scale1", "gate1", "shift2", "scale2", "gate2"), FINAL: ("shift", "scale")}
-HALF, FLOAT = torch.float16, torch.float32
-EYE, NONE = torch.eye(6).double(), torch.zeros(6).double()
+HALF, EYE, NONE = torch.float16, torch.eye(6).double(), torch.zeros(6).double()
 # Layers that answer with what they read: attention with the mean over tokens, the mlp by a gelu of more than 30.
 CLEAR = {"qkv.weight": torch.cat([0 * EYE, 0 * EYE, EYE]), "qkv.bias": NONE.repeat(3), "proj.weight": EYE}
 CLEAR |= {"proj.bias": NONE, "fc1.weight": EYE, "fc1.bias": NONE + 30, "fc2.weight": EYE, "fc2.bias": NONE - 30}
@@ -65,7 +64,6 @@ def cases(rng):
     yield module("one after the other", rng, parts={"shift1": v, "scale1": -1, "gate1": 1, "gate2": 1}, clear=CLEAR)
     for heads in (1, 2, 6):
         yield module(f"attention of {heads} heads", rng, 1, 4, parts={"gate1": 1.0}, heads=heads)
-    yield module("half", rng, 2, 3, parts={"gate1": 0.1, "gate2": 0.1}, dtype=HALF)
     signs = torch.tensor([[[1.0, -1, 1, -1, 1, -1], [-1, -1, -1, 1, 1, 1]]]).to(HALF)
     yield module("half, a large stream", rng, parts={"gate1": 4096}, clear=CLEAR, dtype=HALF, x=8192 * signs[:, :1])
     half = {"dtype": HALF, "do": "finite"}
@@ -76,8 +74,6 @@ def cases(rng):
     yield module("half, large scores", rng, parts={"gate1": 1.0}, clear=clear, x=signs, **half)
     x = (1024 + torch.tensor([[[1, 0, 0, 0, 2, 1], [1, 1, 2, 0, 1, 3]]])).to(HALF)
     yield module("final: half, whole numbers", rng, parts={}, dtype=HALF, x=x, of=FINAL, clear=CLEAR)
-    x = 10000 + torch.tensor([[[1, 0, 0, 0, 2, 1], [1, 1, 2, 0, 1, 3], [0, 0, 1, 0, 0, 0], [5, 1, 0, 4, 2, 3]]])
-    yield module("final: large mean", rng, parts={}, dtype=FLOAT, x=x.to(FLOAT), of=FINAL, clear=CLEAR, do="mean")
     for of, name in ((BLOCK, ""), (FINAL, "final: ")):
         yield module(f"{name}as many samples as tokens", rng, 3, 3, of=of)
         yield module(f"{name}gradients", rng, 2, 3, of=of, do="gradients")
@@ -98,15 +94,13 @@ def run(kata, case):
             if name.split(".")[0] not in case.new and given.shape in (parameter.shape, ()):
                 parameter.copy_(given)
     if case.do == "cost":
-        return cost(made, make(6, 3, ratio).double().eval() if case.of == BLOCK else None, case)
+        return cost(made, make(6, 3, ratio).double().eval() if case.of == BLOCK else made, case)
     x, c = case.x.clone().requires_grad_(), case.c.clone().requires_grad_()
     free_x, free_c = x * 1, c * 1  # no leaves, so that changing them is no error
     y = made(free_x, free_c)
     if case.do == "digits":
         v, got = x.var(-1, correction=0), (y - x if case.of == BLOCK else y).var(-1, correction=0)
         return {"float64": (got * (v + 1e-6) / v - 1).abs().max().item() < 1e-12}
-    if case.do == "mean":  # not its rounding, but whether the variance survives it
-        return {"size": (y.var(-1, correction=0) - 1).abs().max().item() < 0.05}
     if case.do == "training":  # not what is dropped, but that it is
         return {"like evaluation": Pairs(y, made.eval()(x, c))}
     seen = {"dtype": str(y.dtype), "x after": Pairs(free_x, x), "c after": Pairs(free_c, c)}
@@ -144,13 +138,10 @@ def cost(made, other, case):
     """Whether each product is done once, modulation once a sample, and whether operators grow."""
     spent = []
     for net, samples, tokens in ((made, 1, 1), (made, 1, 2), (made, 2, 1), (other, 1, 1)):
-        if net is not None:
-            with measure() as each:
-                net(case.x.repeat(samples, tokens, 1), case.c.repeat(samples, 1))
-            spent.append(each)
-    pairs = (
-        4 * 16 * 16 * 6 if case.of == BLOCK else 0
-    )  # of attention, for a sample: they grow with the square of tokens
+        with measure() as each:
+            net(case.x.repeat(samples, tokens, 1), case.c.repeat(samples, 1))
+        spent.append(each)
+    pairs = 4 * 16 * 16 * 6 * (case.of == BLOCK)  # of attention, for a sample: they grow with the square of tokens
     token = 8 * 36 + 4 * 6 * case.hidden + pairs // 16 if case.of == BLOCK else 2 * 6 * case.out
     own, norms = (12 if case.of == BLOCK else 4) * 4 * 36, 16 * 4 * 16 * 6
     flops, operators = 4 * 16 * token + own, [each.operators for each in spent]

@@ -1,260 +1,150 @@
 """What can be seen of a GPT: its parameters and how they start, what blocks read, logits, losses, texts, groups, cost."""
 
 import copy
+from functools import partial
 
 import torch
-from torch import nn
 
 from dojo.testing import randint, randn
 from dojo.testing.cost import measure
 from dojo.testing.probes import Case, Draws, Pairs
 
+INIT, FORWARD, LOSS, GROUPS, TEXT = "GPT", "GPT.forward", "GPT.loss", "GPT.parameter_groups", "generate"
 SIZES = {"vocab": 7, "max_length": 6, "layers": 1, "heads": 2, "dim": 8}
-TWO = SIZES | {"layers": 2}
-LARGE = {"vocab": 150, "max_length": 100, "layers": 2, "heads": 2, "dim": 16}
-INIT, FORWARD, LOSS, GROUPS = "GPT", "GPT.forward", "GPT.loss", "GPT.parameter_groups"
+DROPPING, LARGE = {"layers": 2, "dropout": 0.25}, {"vocab": 150, "max_length": 100, "layers": 3, "dim": 16}
+DRAWN = ("token.weight", "position.weight", "qkv.weight", "up.weight", "out.weight", "down.weight")
 MASKS = {"right": [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]], "prompt": [[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]]}
 MASKS["a whole row"] = [[0, 0, 0, 0, 0], [1, 1, 1, 0, 1]]
+NAN, COLD, HALF, DOUBLE = float("nan"), 1e-5, torch.float16, torch.float64
 
 
 def cases(rng):
-    for name in ("block in evaluation", "block in training"):
-        yield Case(name, of="Block", do="block", x=randn(rng, 2, 5, 8), **given(rng, training="training" in name))
-    yield Case("parameters", of=INIT, do="parameters", **given(rng, TWO))
-    for layers in (2, 3):
-        yield Case(f"start of {layers}", of=INIT, do="start", **given(rng, LARGE | {"layers": layers}))
-    yield Case("blocks in training", of=INIT, do="dropout", **given(rng, TWO | {"dropout": 0.5}, training=True))
-    for name in ("tie in a copy", "tie after loading"):
-        yield Case(name, of=INIT, do=name, values=randn(rng, 7, 8), **given(rng))
+    def case(name, of, do="", sizes=(), batch=2, n=5, *, training=False, dtype=DOUBLE, spread=None, most=0, **given):
+        sizes, seed = SIZES | dict(sizes), int(randint(rng, 0, 2**60, 1))
+        how = {"sizes": sizes, "training": training, "dtype": dtype, "spread": spread, "most": most}
+        return Case(name, of=of, do=do, tokens=randint(rng, 0, sizes["vocab"], batch, n), seed=seed, given=given, **how)
+
+    yield case("parameters", INIT, "parameters", DROPPING)
+    yield case("start", INIT, "start", LARGE)
+    yield case("tie", INIT, "tie", values=randn(rng, 7, 8))
     for batch, n in ((3, 5), (2, 6), (2, 0), (2, 7)):
-        yield Case(f"logits of {batch} x {n}", of=FORWARD, do="logits", **given(rng, batch=batch, n=n))
-    for name in ("what blocks read", "dropout in evaluation", "dropout in training", "dropout of a quarter"):
-        sizes = {"dropout": 0.25 if "quarter" in name else 0.5}
-        training = "evaluation" not in name
-        if name == "what blocks read":
-            sizes, training = {"layers": 2}, False
-        yield Case(
-            name,
-            of=FORWARD,
-            do="read",
-            **given(rng, SIZES | sizes, batch=200 if "dropout" in sizes else 2, n=6, training=training),
-        )
-    for batch, n in ((1, 2), (3, 5), (2, 1), (2, 0)):
-        yield Case(f"loss of {batch} x {n}", of=LOSS, do="loss", mask=None, **given(rng, batch=batch, n=n))
+        yield case(f"logits of {batch} x {n}", FORWARD, "", (), batch, n)
+    yield case("what blocks read", FORWARD, "reads", DROPPING)
+    for name in ("evaluation", "training"):
+        yield case(f"dropout in {name}", FORWARD, "dropped", DROPPING, 200, 6, training=name == "training")
+    yield case("what the head reads in training", FORWARD, "head", DROPPING, training=True)
+    for batch, n in ((1, 2), (3, 5), (2, 1)):
+        yield case(f"loss of {batch} x {n}", LOSS, "", (), batch, n)
     for name, mask in MASKS.items():
-        yield Case(f"mask: {name}", of=LOSS, do="loss", mask=torch.tensor(mask).bool(), **given(rng))
-    yield Case("loss in half precision", of=LOSS, do="half loss", **given(rng, batch=6, dtype=torch.float16))
-    for i in range(2):
-        yield Case(f"groups {i}", of=GROUPS, do="groups", decay=float(randn(rng, 1).exp()), **given(rng))
+        yield case(f"mask: {name}", LOSS, mask=torch.tensor(mask).bool())
+    yield case("loss of unlikely targets", LOSS, batch=4, spread=1000)
+    yield case("loss in half precision", LOSS, "half", batch=6, dtype=HALF, spread=1)
+    yield case("gradients", LOSS, "gradients")
+    yield case("groups", GROUPS, "groups", decay=float(randn(rng, 1).exp()))
     for n, new in ((1, 3), (3, 5), (9, 2), (3, -1)):
-        yield text(rng, f"{new} after {n}", n=n, new=new)
-    yield text(rng, "from training", SIZES | {"dropout": 0.5}, n=3, training=True)
-    yield text(rng, "from evaluation", SIZES | {"dropout": 0.5}, n=3)
-    yield text(rng, "cold", temperature=1e-5, dtype=torch.float16)
-    for temperature in (-0.5, float("nan")):
-        yield text(rng, f"temperature {temperature}", temperature=temperature)
-    for temperature in (None, 0.5):
-        one = given(rng, SIZES | {"layers": 1}, n=3)
-        yield Case(f"draws at {temperature}", of="generate", do="draws", temperature=temperature, **one)
-    for do in ("cost", "cost of generate"):
-        yield Case(do, of=FORWARD if do == "cost" else "generate", do=do, **given(rng, n=6))
-    yield Case("loss of unlikely targets", of=LOSS, do="loss", mask=None, **given(rng, batch=4))
-    yield Case(
-        "logits in training", of=FORWARD, do="in training", **given(rng, SIZES | {"dropout": 0.5}, training=True)
-    )
-    yield Case("draws when cold", of="generate", do="draws", temperature=1e-5, **given(rng, n=3))
+        yield case(f"{new} after {n}", TEXT, "text", (), 4, n, max_new_tokens=new, temperature=0.0)
+    yield case("in training", TEXT, "text", DROPPING, 4, 3, training=True, max_new_tokens=3, temperature=0.0)
+    for temperature in (-0.5, NAN):
+        yield case(f"temperature {temperature}", TEXT, max_new_tokens=1, temperature=temperature)
+    yield case("cold, in half precision", TEXT, "shape", dtype=HALF, max_new_tokens=1, temperature=COLD)
+    for temperature in (1.0, 0.5, COLD):
+        how = {} if temperature == 1 else {"temperature": temperature}
+        yield case(f"draws at {temperature}", TEXT, "draws", n=3, spread=0.3 * temperature, max_new_tokens=2, **how)
+    for of in (FORWARD, LOSS):
+        yield case(f"cost of {of}", of, "cost", n=6, most=flops(6, 6))
+    yield case("cost of a text", TEXT, "cost", n=4, max_new_tokens=2, most=flops(4, 1) + flops(5, 1))
 
 
-def given(rng, sizes=SIZES, batch=2, n=5, training=False, dtype=torch.float64, **more):
-    tokens = randint(rng, 0, sizes["vocab"], batch, n)
-    seed = int(randint(rng, 0, 2**60, 1))
-    return {"sizes": sizes, "tokens": tokens, "seed": seed, "training": training, "dtype": dtype} | more
+def flops(n, heads):
+    """Of two rows of n tokens, where the head reads this many of each."""
+    return 2 * (24 * 8**2 * n + 4 * n**2 * 8 + 2 * 7 * 8 * heads)
 
 
-def text(rng, name, sizes=SIZES, n=3, new=3, temperature=0.0, **more):
-    return Case(name, of="generate", do="text", new=new, temperature=temperature, **given(rng, sizes, 4, n, **more))
+def named(module):
+    """The parameters by their names, in order. A tied one has both."""
+    return dict(sorted(module.named_parameters(remove_duplicate=False)))
 
 
-def filled(module, seed):
-    """The module with values that do not hang on the order of random draws. A head has those of the embedding."""
-    rng, parameters = torch.Generator().manual_seed(seed), named(module)
-    with torch.no_grad():
-        for name, p in parameters.items():
-            if name != "head.weight":
-                p.copy_(torch.randn(p.shape, generator=rng, dtype=torch.float64))
-        if "head.weight" in parameters:
-            parameters["head.weight"].copy_(parameters["token.weight"].detach().clone())
-    return module
-
-
-class Spy(nn.Module):
-    """An affine map in the place of a block, which keeps what it is given."""
-
-    def __init__(self, i):
-        super().__init__()
-        self.i, self.seen, self.graphs = i, [], []
-
-    def forward(self, x):
-        self.seen.append(x.detach().clone())
-        self.graphs.append(x.requires_grad)
-        return (self.i + 0.5) * x - self.i
+@torch.no_grad()
+def fill(model, case):
+    """Gives it values that do not hang on the order of random draws. A head has those of the embedding."""
+    rng, own = torch.Generator().manual_seed(case.seed), named(model)
+    for name, p in own.items():
+        if name != "head.weight":
+            p.copy_(torch.randn(p.shape, generator=rng, dtype=DOUBLE))
+    if "head.weight" in own:
+        own["head.weight"].copy_(own["token.weight"])
+    if case.spread:  # all that the head reads has this size
+        model.norm.weight.copy_(case.spread * model.norm.weight.sign())
+        model.norm.bias.zero_()
+    torch.default_generator.manual_seed(case.seed)  # whatever the initial values drew
 
 
 def run(kata, case):
-    try:
-        return observe(kata, case)
-    finally:
-        torch.set_grad_enabled(True)  # which an answer may have left off
-
-
-def observe(kata, case):
-    if case.do == "block":
-        block = kata.Block(8, 2, 0.5).double().train(case.training)
-        block, x = filled(block, case.seed), case.x.clone()
-        if not case.training:
-            return {"answer": block(x), "x after": Pairs(x, case.x)}
-        return {"answer": Pairs(block(x), block(x)), "dropped": [layer.training for layer in block.modules()]}
     model = kata.GPT(kata.GPTConfig(**case.sizes))
-    if case.do == "parameters":
-        blocks = len({id(p) for p in model.blocks.parameters()})
-        return {"shapes": {k: list(v.shape) for k, v in sorted(model.state_dict().items())}, "in blocks": blocks}
-    if case.do == "start":
-        return start(model)
-    if case.do.startswith("tie"):
-        return tie(kata, model, case)
+    if case.of == INIT:
+        return new(model, case)
+    fill(model.to(case.dtype).train(case.training), case)
     if case.do == "groups":
-        return groups(model, case)
-    filled(model.to(case.dtype), case.seed).train(case.training)
-    torch.manual_seed(case.seed)  # how many draws the initial values took does not matter from here on
-    tokens = case.tokens.clone()
-    if case.do == "dropout":
-        x = torch.ones(1, 2, 8, dtype=case.dtype)
-        return {f"block {i}": Pairs(block(x), block(x)) for i, block in enumerate(model.blocks)}
-    if case.do == "logits":
-        return {"logits": model(tokens), "tokens after": Pairs(tokens, case.tokens)}
-    if case.do == "in training":
-        model.blocks[0] = Spy(0)
-        logits, spy = model(tokens), model.blocks[0]
-        return {"of the norm": torch.allclose(logits, model.norm(spy(spy.seen[0])) @ model.head.weight.T)}
-    if case.name == "loss of unlikely targets":
-        with torch.no_grad():
-            model.norm.weight.copy_(1000 * model.norm.weight.sign())
-    if case.do == "loss":
-        loss = model.loss(tokens) if case.mask is None else model.loss(tokens, case.mask.clone())
-        seen = {"loss": loss, "tokens after": Pairs(tokens, case.tokens)}
-        if case.name != "loss of 3 x 5":
-            return seen
-        loss.backward()
-        return seen | {f"d{k}": g for k, g in gradients(model).items()}
-    if case.do == "half loss":  # against the model's own logits, which depend on the order of its sums
+        names = {id(p): name for name, p in named(model).items()}
+        groups = [(each["weight_decay"], each["params"]) for each in model.parameter_groups(case.given["decay"])]
+        return {"decays": sorted([names[id(p)], float(decay)] for decay, params in groups for p in params)}
+    call = {FORWARD: model, LOSS: model.loss, TEXT: partial(kata.generate, model)}[case.of]
+    if case.do == "cost":
+        with torch.no_grad(), measure() as spent:
+            call(case.tokens, **case.given)
+        return {"lean": 0.8 * case.most <= spent.flops <= 1.02 * case.most}
+    return draws(call, case) if case.do == "draws" else results(call, model, case)
+
+
+def new(model, case):
+    """How a model starts: its parameters, weights by the bin they lie in; what is dropped, and what is tied."""
+    own, x = named(model), torch.randn(2, 5, 8)
+    if case.do == "parameters":
+        shapes = {name: list(values.shape) for name, values in sorted(model.state_dict().items())}
+        return {"shapes": shapes, "dropout": [Pairs(block(x), block(x)) for block in model.blocks]}
+    if case.do == "tie":
+        both = [model, copy.deepcopy(model).half().float()]
+        for each in both:
+            each.token.weight.data.copy_(case.given["values"])
+        return {"heads": [each.head.weight for each in both], "numbers": sum(p.numel() for p in model.parameters())}
+    weights = {end: torch.cat([p.flatten() for name, p in own.items() if name.endswith(end)]) for end in DRAWN}
+    drawn = {end: Draws((each / 0.004).floor().long().clamp(-20, 19) + 20, 40) for end, each in weights.items()}
+    twins = Pairs(own["blocks.0.mlp.up.weight"], own["blocks.1.mlp.up.weight"])
+    return drawn | {"vectors": [[name, p] for name, p in own.items() if p.dim() == 1], "twins": twins}
+
+
+def results(call, model, case):
+    """What comes out, or what blocks and head read on the way."""
+    seen, tokens = [], case.tokens.clone()
+    for block in model.blocks:
+        block.register_forward_hook(lambda _, given, result: seen.append((given[0], result)))
+    got = call(tokens, **case.given)
+    if case.do == "reads":
+        return {"read": [x for x, _ in seen]}
+    if case.do == "dropped":
+        x = seen[0][0]
+        return {"zero": Draws((x == 0).long().flatten(), 2), "largest": x.abs().amax(0)}
+    if case.do == "head":
+        return {"of the norm": torch.allclose(got, model.norm(seen[-1][1]) @ model.head.weight.T)}
+    if case.do == "half":  # against the model's own logits, which depend on the order of its sums
         exact = -model(tokens).double().log_softmax(-1)[:, :-1].gather(-1, tokens[:, 1:, None]).mean()
-        loss = model.loss(tokens)
-        return {"off": round(float((loss.double() - exact).detach()), 4), "dtype": loss.dtype.itemsize}
-    if case.do.startswith("cost"):
-        return cost(kata, model, case)
-    if case.do == "read":
-        return read(model, tokens)
-    if case.do == "draws":
-        return draws(kata, model, case)
-    new = kata.generate(model, tokens, case.new, temperature=case.temperature)
-    if case.dtype is torch.float16:  # whose nearly equal logits depend on the order of sums
-        return {"shape": list(new.shape)}
-    modes = sorted({module.training for module in model.modules()})
-    for i in range(len(model.blocks)):
-        model.blocks[i] = Spy(i).train(case.training)
-    kata.generate(model, tokens, case.new, temperature=case.temperature)
-    fed = [[len(spy.seen), [x.shape[1] for x in spy.seen], spy.graphs] for spy in model.blocks]
-    seen = {"text": new, "prompt after": Pairs(tokens, case.tokens), "modes": modes, "fed": fed}
-    return seen | {"gradients": torch.is_grad_enabled()}
+        return {"off": round(float((got.double() - exact).detach()), 4), "dtype": got.dtype.itemsize}
+    if case.do == "gradients":
+        got.backward()
+        return {name: "none" if p.grad is None else p.grad for name, p in named(model).items()}
+    if case.do == "shape":  # nearly equal logits in half precision depend on the order of sums
+        return {"shape": list(got.shape)}
+    how = [torch.is_grad_enabled(), sorted({each.training for each in model.modules()})]
+    fed = [seen[-1][0], [[x.shape[1], x.requires_grad] for x, _ in seen]] if case.do == "text" else []
+    return {"result": got, "tokens after": Pairs(tokens, case.tokens), "fed": fed, "mode after": how}
 
 
-def gradients(model):
-    zero = torch.zeros(())
-    return {k: zero if p.grad is None else p.grad for k, p in named(model).items()}
-
-
-def named(model):
-    """The parameters by their names, in order. A tied one has both."""
-    return dict(sorted(model.named_parameters(remove_duplicate=False)))
-
-
-def start(model):
-    """Weights by the bin they lie in; all that is no matrix as it is."""
-    kinds = ("token.weight", "position.weight", "qkv.weight", "up.weight", "out.weight", "down.weight")
-    parameters, seen = named(model), {}
-    for kind in kinds:
-        weights = torch.cat([p.detach().flatten() for k, p in parameters.items() if k.endswith(kind)])
-        seen[kind] = Draws((weights / 0.004).floor().long().clamp(-20, 19) + 20, 40)
-    vectors = [(k, p) for k, p in parameters.items() if p.dim() == 1]
-    twins = Pairs(parameters["blocks.0.mlp.up.weight"], parameters["blocks.1.mlp.up.weight"])
-    return seen | {"vectors": [[k, p] for k, p in vectors], "twins": twins}
-
-
-def tie(kata, model, case):
-    """What head and embedding hold after the one has been changed."""
-    if case.do == "tie in a copy":
-        model = copy.deepcopy(model).half().float()
-    if case.do == "tie after loading":
-        model.load_state_dict(filled(kata.GPT(kata.GPTConfig(**case.sizes)), case.seed).state_dict())
-    with torch.no_grad():
-        model.token.weight.copy_(case.values)
-    return {"head": model.head.weight, "numbers": sum(p.numel() for p in model.parameters())}
-
-
-def groups(model, case):
-    names, seen = {id(p): k for k, p in named(model).items()}, []
-    for group in model.parameter_groups(case.decay):
-        seen += [[names[id(p)], float(group["weight_decay"])] for p in group["params"]]
-    return {"decays": sorted(seen)}
-
-
-def read(model, tokens):
-    """What each block reads in its place, an affine map being there; with dropout, which numbers are zero."""
-    for i in range(len(model.blocks)):
-        model.blocks[i] = Spy(i).train(model.training)
-    logits = model(tokens)
-    if not model.training:
-        return {"logits": logits, "read": [spy.seen for spy in model.blocks]}
-    x = torch.stack(model.blocks[0].seen)
-    return {"zero": Draws((x == 0).long().flatten(), 2), "largest": x.abs().amax(1)}
-
-
-def draws(kata, model, case):
-    """Of one and of two new tokens from each of many equal prompts, and what a generator repeats."""
-    with torch.no_grad():
-        model.norm.weight.copy_((1e-5 if case.temperature == 1e-5 else 0.3) * model.norm.weight.sign())
-        model.norm.bias.zero_()
-    model.eval()
-    how = {} if case.temperature is None else {"temperature": case.temperature}
-    prompts = case.tokens[:1].repeat(300, 1)
-    many = kata.generate(model, prompts, 2, **how)
-    if case.temperature in (None, 1e-5):
-        return {"first": Draws(many[:, 3], 7)}
-    with torch.no_grad():
-        model.token.weight.zero_()
-        model.head.weight.zero_()
-    even = kata.generate(model, prompts, 2, **how)[:, 3:]
-    some = case.tokens.repeat(4, 1)
-    one, other = torch.Generator().manual_seed(case.seed), torch.Generator().manual_seed(case.seed)
-    first, again = (kata.generate(model, some, 3, generator=each, **how) for each in (one, other))
-    seeded = torch.Generator().manual_seed(case.seed)
-    pairs = kata.generate(model, prompts, 2, generator=seeded, **how)[:, 3:]
-    seen = {"seeded pair": Draws(7 * pairs[:, 0] + pairs[:, 1], 49)}
-    seen |= {"prompt": many[:, :3].unique(dim=0), "first": Draws(many[:, 3], 7), "second": Draws(many[:, 4], 7)}
-    seen |= {"pair": Draws(7 * even[:, 0] + even[:, 1], 49), "rows": Draws(7 * even[::2, 1] + even[1::2, 1], 49)}
-    return seen | {"repeated": Pairs(first, again), "goes on": Pairs(one.get_state(), other.get_state())}
-
-
-def cost(kata, model, case):
-    tokens, dim, vocab = case.tokens, case.sizes["dim"], case.sizes["vocab"]
-
-    def flops(n, heads):
-        return 2 * (case.sizes["layers"] * (24 * dim**2 * n + 4 * n**2 * dim) + 2 * vocab * dim * heads)
-
-    with torch.no_grad(), measure() as spent:
-        model(tokens) if case.do == "cost" else kata.generate(model, tokens[:, :4], 2)
-    most = flops(6, 6) if case.do == "cost" else flops(4, 1) + flops(5, 1)
-    with torch.no_grad(), measure() as loss:
-        model.loss(tokens) if case.do == "cost" else None
-    whole = [0.8 * most <= loss.flops <= 1.02 * most] if case.do == "cost" else []
-    return {"lean": [0.99 * most <= spent.flops <= 1.02 * most, *whole], "logits": model(tokens)}
+def draws(generate, case):
+    """Of two new tokens after each of many equal prompts, and what a generator repeats."""
+    prompts, generator = case.tokens[:1].repeat(300, 1), torch.Generator()
+    first, again = (generate(prompts, generator=generator.manual_seed(case.seed), **case.given) for _ in range(2))
+    a, b = first[:, -2], first[:, -1]
+    numbers = {"first": a, "second": b, "pair": 7 * a + b, "rows": 7 * b[::2] + b[1::2]}
+    seen = {"prompt": first[:, :3].unique(dim=0), "repeated": Pairs(first, again)}
+    return seen | {name: Draws(each, 49) for name, each in numbers.items()}

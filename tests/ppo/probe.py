@@ -4,16 +4,11 @@ import torch
 
 from dojo.testing import randn
 from dojo.testing.cost import measure
+from dojo.testing.evidence import finite, refused
 from dojo.testing.probes import Case, Pairs
 
-NAN, INF, DOUBLE, SINGLE, BRAIN, HALF = (
-    float("nan"),
-    float("inf"),
-    torch.double,
-    torch.float,
-    torch.bfloat16,
-    torch.half,
-)
+NAN, INF = float("nan"), float("inf")
+HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
 NAMES = {
     "token_rewards": ("scores", "log_probs", "reference", "mask", "beta"),
     "gae": ("rewards", "values", "dones", "last_values", "gamma", "lam"),
@@ -210,7 +205,7 @@ def entropies(rng):
 def run(kata, case):
     function, kind = getattr(kata, case.of), getattr(case, "kind", "value")
     if kind == "refuses":
-        return {"refused": [refused(function, call) for call in case.calls]}
+        return {"refused": [refused(lambda call=call: function(*call)) for call in case.calls]}
     given = [x.clone() if isinstance(x, torch.Tensor) else x for x in case.given]
     floats = [x for x in given if isinstance(x, torch.Tensor) and x.is_floating_point()]
     if kind == "cost":
@@ -237,25 +232,9 @@ def run(kata, case):
     return {"result": finite(got if getattr(case, "only", None) is None else got.where(case.only, 0.0))}
 
 
-def refused(function, given):
-    """Whether a call gives a ValueError. What it does instead depends on how it is written."""
-    try:
-        function(*given)
-    except NotImplementedError:
-        raise
-    except Exception as error:
-        return isinstance(error, ValueError)
-    return False
-
-
 def gradient(got, leaf):
     (slope,) = torch.autograd.grad(got.sum(), leaf, allow_unused=True, retain_graph=True)
     return torch.zeros_like(leaf) if slope is None else slope
-
-
-def finite(value):
-    """The value, or a word if it has an infinity or NaN: which of them, and where, depends on how it is written."""
-    return value if not isinstance(value, torch.Tensor) or value.isfinite().all() else "not finite"
 
 
 def scale(got, mask):
