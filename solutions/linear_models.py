@@ -121,7 +121,7 @@ def fit_linear(
 
     Let the condition be the ratio of the largest singular value of x, each column less its mean, to the smallest. Up to a
     condition of 1e7, and with columns whose mean is up to 1e6 times their spread, weights that fit y exactly are right to
-    six digits. A singular value below 1e-13 of the largest is a rounding, and counts as 0.
+    six digits. Where columns depend on each other exactly, the singular values that should be 0 are roundings, and count as 0.
     Raises ValueError if x is not [n, d] with n > 0, if y is not [n], if l2 is negative, and for NaN and infinity.
     """
     # kata: begin
