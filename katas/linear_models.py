@@ -93,8 +93,9 @@ def fit_linear(
     bias does not count in |w|. A column that is constant gets the weight 0.
 
     Let the condition be the ratio of the largest singular value of x, each column less its mean, to the smallest. Up to a
-    condition of 1e7, and with columns whose mean is up to 1e6 times their spread, weights that fit y exactly are right to
-    six digits. A singular value below 1e-13 of the largest is a rounding, and counts as 0.
+    condition of 5e6, weights that fit a y of mean 0 exactly are right to five digits. So are they where the mean of a
+    column is up to 1e6 times its spread. Where columns depend on each other exactly, the singular values that should be 0
+    are roundings, and count as 0.
     Raises ValueError if x is not [n, d] with n > 0, if y is not [n], if l2 is negative, and for NaN and infinity.
     """
     raise NotImplementedError("linear_models.fit_linear: write me")
