@@ -8,7 +8,9 @@ from dojo.testing.describe import describe
 from katas.linear_models import fit_linear, fit_logistic, gradient_descent, linear_loss, logistic_loss, predict_proba
 
 LINEAR = "1/(2 n) times the sum of squared errors, plus l2/2 times the sum of squared weights"
-LOGISTIC = "the mean of -log p where y is 1 and of -log(1 - p) where it is 0, plus l2/2 times the sum of squared weights"
+LOGISTIC = (
+    "the mean of -log p where y is 1 and of -log(1 - p) where it is 0, plus l2/2 times the sum of squared weights"
+)
 GRADIENT = "for both models: x^T error / n + l2 w, and the mean error for the bias, where error is prediction less y"
 FREE_BIAS = "the bias is not in the penalty: the errors have the mean 0 at the minimum, whatever l2 is"
 CENTERED = "the bias is free, so fit x and y less their means, and take the bias from the means"
@@ -128,7 +130,9 @@ def expect_minimum(weights, bias, x, y, l2, *, what, tol=1e-8, hint=""):
     """The mean probability is the share of label 1, and each column's pull on the loss is in balance with the penalty's."""
     rest = array(*y) - probs(weights, bias, x)
     bound = 1.5 * tol
-    sentence = f"{what}: the mean probability should be the share of label 1 within {tol:g}, but is off by {rest.mean():g}"
+    sentence = (
+        f"{what}: the mean probability should be the share of label 1 within {tol:g}, but is off by {rest.mean():g}"
+    )
     expect(abs(rest.mean()) <= bound, sentence, hint=hint or FREE_BIAS)
     for column, (values, weight) in enumerate(zip(x.T, weights, strict=True)):
         pull = (rest * values).mean()

@@ -16,7 +16,6 @@ from .helpers import (
     labels,
     linear,
     logistic,
-    loss_of,
     normal,
     probs,
 )
@@ -159,7 +158,9 @@ def test_no_steps_are_no_steps():
     expect_array(w, [1, 2], what="the weights after no step")
     expect_number(b, 3.0, what="the bias after no step")
     expect_equal(losses, [], what="the losses of no step")
-    expect(not np.shares_memory(w, start), "gradient_descent should return a copy after no step", hint="np.array(weights)")
+    expect(
+        not np.shares_memory(w, start), "gradient_descent should return a copy after no step", hint="np.array(weights)"
+    )
 
 
 def test_descent_from_integers():

@@ -56,7 +56,9 @@ def test_columns_that_nearly_depend_on_each_other(rng, l2, apart):
     for a, b in normal(rng, 5, 2, 40):
         x = np.stack([a - a.mean(), a - a.mean() + apart * (b - b.mean())], 1)
         w, _ = linear(x, x @ array(2, -1), l2, what=f"columns that are {apart:g} apart")
-        hint = "solve with x (lstsq, svd, qr of the centred columns), and never with x^T x, whose condition is the square"
+        hint = (
+            "solve with x (lstsq, svd, qr of the centred columns), and never with x^T x, whose condition is the square"
+        )
         what = f"the weights of columns that are {apart:g} apart"
         expect_array(w, [2, -1], what=what, hint=hint, within=1e-5)
 
@@ -151,9 +153,9 @@ def test_labels_of_every_dtype(rng, dtype):
 def test_arguments_may_be_views(rng, view):
     """Same numbers, same results."""
     make = {
-        "of every second row and column": lambda a: np.repeat(np.repeat(a, 2, 0), 2, -1)[::2, ..., ::2]
-        if a.ndim == 2
-        else np.repeat(a, 2)[::2],
+        "of every second row and column": lambda a: (
+            np.repeat(np.repeat(a, 2, 0), 2, -1)[::2, ..., ::2] if a.ndim == 2 else np.repeat(a, 2)[::2]
+        ),
         "from the end": lambda a: a[::-1].copy()[::-1],
         "in Fortran's order": np.asfortranarray,
     }[view]

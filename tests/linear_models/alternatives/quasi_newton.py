@@ -68,7 +68,7 @@ def fit_logistic(x, y, l2, *, tol=1e-8):
     x, y = prepared(x, y, l2, binary=True)
     if not (l2 > 0 and tol > 0 and np.isfinite(x).all()) or len({*y.tolist()}) == 1:
         raise ValueError("arguments")
-    n, d = x.shape
+    d = x.shape[1]
     mean, spread = x.mean(0), x.std(0)
     spread = np.where(spread > 1e-12 * abs(mean), spread, 1)
     z = (x - mean) / spread
