@@ -60,6 +60,16 @@ def test_logistic_loss_by_hand():
     expect_number(slope, -0.25 / 3, what="the derivative of logistic_loss with respect to the bias", hint=GRADIENT)
 
 
+def test_losses_with_a_bias():
+    """All columns are 0. Scores of log 3 with label 0 cost log 4, and predictions of 3 for 1 cost 2 squared by 2."""
+    loss, _, slope = loss_of("logistic_loss", array(1), np.log(3), array([0], [0]), array(0, 0))
+    expect_number(loss, np.log(4), what="logistic_loss at x = 0, b = log 3, y = 0", hint="z = x w + b")
+    expect_number(slope, 0.75, what="the derivative of logistic_loss by the bias at x = 0, b = log 3", hint=GRADIENT)
+    loss, _, slope = loss_of("linear_loss", array(1), 3.0, array([0], [0]), array(1, 1))
+    expect_number(loss, 2.0, what="linear_loss at x = 0, b = 3, y = 1", hint="z = x w + b")
+    expect_number(slope, 2.0, what="the derivative of linear_loss by the bias at x = 0, b = 3", hint=GRADIENT)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_penalty_by_itself(model):
     """All columns are 0, so the data pull on no weight: J is that of the bias, plus 0.5/2 * (9 + 16)."""
