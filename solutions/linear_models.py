@@ -157,7 +157,7 @@ def fit_logistic(
     n, d = x.shape
     with_ones = np.column_stack([x, np.ones(n)])
     at = np.zeros(d + 1)  # the weights, and the bias of centered columns
-    for _ in range(200):
+    for _ in range(60):
         value, slopes, slope = logistic_loss(at[:d], at[d], x, y, l2)
         if max(abs(slope), *abs(slopes + slope * mean)) <= tol:  # of the columns as they came
             return at[:d].copy(), float(at[d] - mean @ at[:d])
@@ -168,10 +168,16 @@ def fit_logistic(
         step = np.linalg.solve(hessian, gradient)
         # Where the probabilities are nearly 0 or 1 the curvature is too small, and a whole step goes too far. Close to the
         # minimum a step gains less than a rounding of the loss, which must not shorten it.
-        while logistic_loss(at[:d] - step[:d], at[d] - step[d], x, y, l2)[0] > value - gradient @ step / 4 + 1e-12:
-            step /= 2
-        at = at - step
-    raise RuntimeError(f"no derivative below {tol} after 200 steps")
+        gain, share = gradient @ step / 4, 1.0
+        while share * gain > 1e-13:
+            new = at - share * step
+            if logistic_loss(new[:d], new[d], x, y, l2)[0] <= value - share * gain:
+                break
+            share /= 2
+        if share * gain <= 1e-13 < gain:
+            break  # no part of the step lowers the loss
+        at = at - share * step
+    raise RuntimeError(f"the derivatives do not get below {tol}")
     # kata: end
 
 
