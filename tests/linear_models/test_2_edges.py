@@ -81,6 +81,14 @@ def test_the_shortest_weights_are_the_limit_of_the_ridge(rng):
     expect_number(b, near[1], what="the bias for l2 = 0, beside that for 1e-10", hint=SHORTEST, within=1e-6)
 
 
+def test_small_units_are_no_roundings(rng):
+    """Columns of size 1e-8: their singular values are small beside 1, and not beside each other."""
+    a = column(rng)
+    w, _ = linear(np.stack([a, 2 * a], 1) * 1e-8, 5 * a, what="columns of size 1e-8")
+    hint = "a singular value is a rounding where it is small beside the largest one"
+    expect_array(w * 1e-8, [1, 2], what="the weights for columns of size 1e-8, times 1e-8", hint=hint, within=1e-9)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
 def test_a_constant_column_gets_no_weight(rng, value):
     """The bias is there for it, and costs nothing."""
