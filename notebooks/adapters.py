@@ -34,7 +34,7 @@ torch.set_num_threads(1)  # layers this small are quicker on one core
 learned, judges, unseen = load()
 judge, look_of = Judge(judges), Look(learned)
 abar = alphas_cumprod(cosine_betas(1000, max_beta=0.1)).float()
-timesteps = ddim_timesteps(1000, 20)
+timesteps = ddim_timesteps(1000, 10)
 wanted = unseen[torch.cat([(unseen.labels == digit).nonzero()[:10, 0] for digit in range(10)])]
 drawings = strokes(wanted.images)
 painter = shelf.painter()
@@ -78,8 +78,8 @@ generator = torch.Generator().manual_seed(0)
 
 
 def update():
-    """One step of training on 128 random digits; says in which parts of the ControlNet a gradient arrived."""
-    batch = learned[torch.randint(len(learned), (128,), generator=generator)]
+    """One step of training on 64 random digits; says in which parts of the ControlNet a gradient arrived."""
+    batch = learned[torch.randint(len(learned), (64,), generator=generator)]
     asked = Request(painter, batch.labels, drawing=strokes(batch.images), controlnet=net)
     conditions = drop_condition(asked.conditions, asked.null, 0.15, generator=generator)
     optimizer.zero_grad()
@@ -101,19 +101,20 @@ for group, *at in zip(groups, *reached, strict=True):
 # the hint, which is zero as well. The layer before that has to wait until the third step. (At exactly zero the first
 # step has no gradient for anything else: that is the promise that nothing is spoiled.)
 #
-# A hundred updates more, which takes seconds. This is *your* ControlNet, learning.
+# Sixty updates in all, which takes seconds. This is *your* ControlNet, learning.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 followed = {0: structure(plain, drawings).mean().item()}
 done = 3
-for milestone in (25, 50, 100):
+for milestone in (20, 40, 60):
     while done < milestone:
         update()
         done += 1
-    followed[milestone] = structure(paint(request), drawings).mean().item()
-print("after 100 updates the strokes are followed better than at the start:", followed[100] > followed[0] + 0.05)
-print("and the digit is still right, at least 9 times in 10:", judge.accuracy(paint(request), wanted.labels) >= 0.9)
+    painted = paint(request)
+    followed[milestone] = structure(painted, drawings).mean().item()
+print("after 60 updates the strokes are followed better than at the start:", followed[60] > followed[0] + 0.05)
+print("and the digit is still right, at least 9 times in 10:", judge.accuracy(painted, wanted.labels) >= 0.9)
 
 # %%
 print(*(f"{updates:4} updates: {value:.2f}" for updates, value in followed.items()), sep="\n")
@@ -125,7 +126,7 @@ print(*(f"{updates:4} updates: {value:.2f}" for updates, value in followed.items
 
 # %%
 net = shelf.controlnet(painter)
-scales = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5]
+scales = [0.0, 0.25, 0.5, 1.0, 1.5]
 controlled = {
     scale: paint(Request(painter, wanted.labels, drawing=drawings, controlnet=net, control_scale=scale))
     for scale in scales
@@ -142,8 +143,8 @@ _ = show.rows(
 kept = [structure(images, drawings).mean().item() for images in controlled.values()]
 right = [judge.accuracy(images, wanted.labels) for images in controlled.values()]
 print("scale 0 is the model alone:", bool(torch.allclose(controlled[0.0], plain, atol=1e-4)))
-print("scale 0.5 follows 85 % of the strokes, 1 follows 95 %:", kept[2] > 0.85, kept[4] > 0.95)
-print("at least 95 % show the right digit, up to scale 1:", all(share >= 0.95 for share in right[:5]))
+print("scale 0.5 follows 85 % of the strokes, 1 follows 95 %:", kept[2] > 0.85, kept[3] > 0.95)
+print("at least 95 % show the right digit, up to scale 1:", all(share >= 0.95 for share in right[:4]))
 
 both = MultiControlNet([net, net])
 t = torch.full((10,), 400)
@@ -297,6 +298,6 @@ for name, (images, says) in mistakes.items():
 wrong = {name.replace("\n", " "): images for name, (images, _) in mistakes.items()}
 print(
     "a hint in the first skip alone follows the strokes worse:",
-    bool(structure(wrong["hint in the first skip only"], drawings).mean() < kept[4] - 0.02),
+    bool(structure(wrong["hint in the first skip only"], drawings).mean() < kept[3] - 0.02),
 )
 print("one joint softmax loses look:", bool(correlations(wrong["one joint softmax"]).mean() < agreement[1.0].mean()))

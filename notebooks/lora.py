@@ -111,7 +111,7 @@ rivals = {
     "all weights": train(copy.deepcopy(base), high, rate=1e-3),
     "the last layer": train(last_layer, high, 600, rate=1e-2),
 }
-rivals |= {f"LoRA, rank {rank}": train(with_lora(rank), high, 600, rate=1e-2) for rank in (1, 2, 4, 8, 16)}
+rivals |= {f"LoRA, rank {rank}": train(with_lora(rank), high, 600, rate=1e-2) for rank in (1, 2, 4, 16)}
 sizes = {name: file_size(model) for name, model in rivals.items()}
 new = {name: accuracy(model, high_test) for name, model in rivals.items()}
 
@@ -150,7 +150,7 @@ plt.show()
 
 # %% [markdown]
 # - A rank of 2 to 4 comes within a few per cent of everything, with about a twentieth of the bytes (LoRA and the last layer were
-#   given more steps than all weights were, at rates that suit each: an illustration, no contest). Rank 1 trails a little, and
+#   given more steps than all weights were, at rates that suit each: an illustration, no contest). Rank 1 trails, and
 #   so does the last layer alone, which can only choose anew among features that were made for 0 to 4.
 # - Everyone has forgotten 0 to 4, as nobody was shown one. LoRA is no cure for forgetting. But the base is still there:
 #   the adapter is taken off, and 0 to 4 is back, to the last bit. Ten tasks are one base and ten small files.
@@ -210,14 +210,14 @@ style = leaning_back(learned)
 forty = style[torch.cat([(style.labels == digit).nonzero()[:4, 0] for digit in range(10)])]
 judge, judge_of_style, look_of = Judge(judges), Judge(leaning_back(judges)), Look(learned)
 abar = alphas_cumprod(cosine_betas(1000, max_beta=0.1)).float()
-asked = torch.arange(10).repeat_interleave(10)
+asked = torch.arange(10).repeat_interleave(5)
 
 
 def paint(painter):
     return ddim_sample(
         lambda x, t: guided_eps(painter, x, t, asked, torch.tensor(10), 2.0),
-        (100, 1, 8, 8),
-        ddim_timesteps(1000, 20),
+        (len(asked), 1, 8, 8),
+        ddim_timesteps(1000, 10),
         abar,
         generator=torch.Generator().manual_seed(1),
     )
@@ -236,26 +236,26 @@ unchanged = bool(torch.allclose(paint(painter), plain, atol=1e-3))
 optimizer = torch.optim.AdamW([p for p in layers.parameters() if p.requires_grad], lr=5e-3)
 generator = torch.Generator().manual_seed(0)
 learning = {0: plain}
-for update in range(1, 201):
+for update in range(1, 151):
     loss = ddpm_loss(lambda x, t: painter(x, t, forty.labels), forty.images, abar, generator=generator)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if update in (50, 100, 200):
+    if update in (50, 100, 150):
         learning[update] = paint(painter)
 
 print("untrained, it changes nothing:", unchanged)
 print(
-    "after 200 updates it has gone more than half of the way:",
-    slant(learning[200]) < 0.5 * (slant(plain) + slant(style.images)),
+    "after 150 updates it has gone more than half of the way:",
+    slant(learning[150]) < 0.5 * (slant(plain) + slant(style.images)),
 )
 print(
-    "at least 85 of 100 are the right digit, says a judge of the style:",
-    judge_of_style.accuracy(learning[200], asked) >= 0.85,
+    "at least 85 % are the right digit, says a judge of the style:",
+    judge_of_style.accuracy(learning[150], asked) >= 0.85,
 )
 
 # %%
-shown = torch.arange(10) * 10 + 2
+shown = torch.arange(10) * 5 + 2
 _ = show.rows(
     [forty.images[::4], *(images[shown] for images in learning.values())],
     ["some of the forty", *(f"{updates} updates" for updates in learning)],

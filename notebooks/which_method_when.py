@@ -47,7 +47,7 @@ torch.set_num_threads(1)  # layers this small are quicker on one core
 learned, judges, unseen = load()
 judge, judge_of_style, look_of = Judge(judges), Judge(leaning_back(judges)), Look(learned)
 abar = alphas_cumprod(cosine_betas(1000, max_beta=0.1)).float()
-timesteps = ddim_timesteps(1000, 20)
+timesteps = ddim_timesteps(1000, 10)
 
 tens = [(unseen.labels == digit).nonzero()[:10, 0] for digit in range(10)]
 words = torch.arange(10).repeat_interleave(10)
@@ -230,7 +230,11 @@ for wish, methods in plans.items():
     print(f"{wish}: {', '.join(sorted(method.value for method in methods if method is not Method.TEXT))}")
 
 # %%
-planned = {wish: fulfil(methods) for wish, methods in plans.items()}
+by_methods = {frozenset(methods): made[name] for name, methods in alone.items()}  # what is drawn is not drawn again
+for methods in plans.values():
+    if frozenset(methods) not in by_methods:
+        by_methods[frozenset(methods)] = fulfil(methods)
+planned = {wish: by_methods[frozenset(methods)] for wish, methods in plans.items()}
 outcome = {wish: measure(images, plans[wish]) for wish, images in planned.items()}
 report(outcome)
 _ = show.rows(
