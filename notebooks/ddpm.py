@@ -466,9 +466,9 @@ print("and the spread is less than half the right one:", wrong_verdicts["no nois
 
 # %% [markdown]
 # - **No noise**: every "0" is *the* 0. It scores best of all, better than real digits, until one looks at the spread.
-# - **The variance as standard deviation** is the same illness in a mild form. Recognition likes it, too.
+# - **The variance as standard deviation** is the same illness, a little milder. Recognition likes it, too.
 # - **The coefficient without its root** takes off too much noise in the late steps. That ruins the calm pixels at the
-#   edge, where the guess is surest. Nine digits in ten are still recognised, and all are much farther from the real ones.
+#   edge, where the guess is surest. Nearly all digits are still recognised, and all are much farther from the real ones.
 # - **Noise at t = 0**, the classic one, shows neither in the picture nor in the table: $\sqrt{\beta_0}$ is 0.02, on pixels
 #   from -1 to 1. With a schedule that begins more boldly it would be grain on every picture.
 #
