@@ -108,7 +108,7 @@ def shared(name, rng, inputs, halves):
     yield case(name, "nothing", *inputs(0, 3))
     yield case(name, "transposed", *(each.T for each in inputs(2, 3)))
     for sign in (1, -1):
-        yield case(name, f"arguments, {sign}", *(sign * each.abs() for each in inputs(3)), look="arguments")
+        yield case(name, f"arguments, {sign}", *(sign * (1 + each.abs()) for each in inputs(3)), look="arguments")
     for dtype in (HALF, BRAIN):
         yield case(name, f"in {dtype}", *(each.to(dtype) for each in halves), look="rounded")
         yield case(name, f"a number in {dtype}", *(each.to(dtype) for each in inputs()), look="dtype")
