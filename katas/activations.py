@@ -16,15 +16,16 @@ from the forward pass, and returns the gradient with respect to the input. ReLU,
 `out`, which the next layer keeps anyway. SiLU and GELU keep their input x: a result does not say which x it came from.
 
 Shapes: any, also [] and those without elements. All tensors of a call have one shape, one dtype and one device, and results
-have them, too. An argument may be a view, also one that is expanded from one number. No argument is modified, and results share no memory with one.
+have them, too. An argument may be a view, also one that is expanded from one number. No argument
+is modified, and results share no memory with one.
 
 Numbers: float16, bfloat16, float32 and float64. Everything is computed in float32 at least, and rounded to the dtype once,
 at the end: float16 and bfloat16 results are off by 0.6 units in the last place at most. In the tails, where results are
-small, their relative error stays small as well: below 1e-4 in float32 and 1e-10 in float64. Two things are exempt. A slope
-that crosses zero may have an error of that size relative to 1, and what is below 1e-30, be it a result, a slope or
-silu(gate), may as well be 0. Huge numbers make no NaN: x may also be infinite, where results and slopes are their limits.
-grad, gate and up are finite, and so is grad * up in the dtype that is computed in. Where x is NaN, the forward functions
-give NaN.
+small, their relative error stays small as well: below 1e-4 in float32 and 1e-10 in float64. Two things are exempt. Where a
+slope crosses zero, its error may be 1e-4 or 1e-10 itself; and what has an absolute value below 1e-30, be it a result, a
+slope or silu(gate), may as well be 0. Huge numbers make no NaN: x may also be infinite, where results and slopes are their
+limits. grad, gate and up are finite, and so is grad * up in the dtype that is computed in. Where x is NaN, the forward
+functions give NaN.
 
 Rules: torch's ready-made activations are forbidden, in all their forms (torch.sigmoid, x.relu(), torch.nn.functional,
 torch.special.expit, ...), and so are torch.autograd and torch.func. torch.exp, expm1, log1p, tanh, erf, erfc, clamp and
