@@ -20,6 +20,11 @@ def randint(rng: torch.Generator, low: int, high: int, *shape: int) -> Tensor:
     return torch.randint(low, high, shape, generator=rng)
 
 
+def uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
+    """Numbers of float64 in [low, high) from `rng`."""
+    return low + (high - low) * torch.rand(shape, generator=rng, dtype=torch.float64)
+
+
 def draw(sample: Callable[[], Tensor], at_least: int) -> Tensor:
     """Calls `sample` until there are `at_least` draws; returns all of them, flattened."""
     draws = [sample().flatten()]

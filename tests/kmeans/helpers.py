@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from dojo.testing import Wrong, expect, expect_close, randint, randn
+from dojo.testing import Wrong, expect, expect_close, randint
+from dojo.testing.arrays import normal
 from dojo.testing.describe import describe
 from katas.kmeans import assign, kmeans
 
@@ -14,27 +15,6 @@ FAR = 2.0**27  # 1.3e8; what is a multiple of 2^-16 keeps every digit when it is
 def generator(rng):
     """A NumPy generator, seeded by the test's."""
     return np.random.default_rng(int(randint(rng, 0, 2**60, 1)))
-
-
-def column(*values):
-    """Points on a line, as [n, 1]."""
-    return np.array(values, dtype=np.float64)[:, None]
-
-
-def chain(n):
-    """n points on a line, with the sum 0: the border of two clusters that begin with the first two goes on by one point in
-    each iteration, to the end. Each point stands a little before the middle of the means of those before it and those after."""
-    numbers = [-1.0]
-    for i in range(1, n - 1):
-        before = sum(numbers)
-        middle = (before / i - before / (n - i)) / 2
-        numbers.append(0.8 * middle + 0.2 * numbers[-1])
-    return column(*numbers, -sum(numbers))
-
-
-def normal(rng, n, d, spread=1.0):
-    """n random points around the origin."""
-    return (randn(rng, n, d) * spread).numpy()
 
 
 def on_grid(x):

@@ -7,19 +7,18 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_distribution, expect_equal, randint
+from dojo.testing.arrays import column, normal
 from katas.kmeans import kmeans_plus_plus, update
 
 from .helpers import (
     assigned,
     clustered,
-    column,
     expect_array,
     expect_labels,
     expect_means,
     expect_nearest,
     expect_number,
     generator,
-    normal,
     row_of,
 )
 

@@ -5,20 +5,18 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_distribution, expect_equal, expect_raises, expect_unchanged, randint
+from dojo.testing.arrays import chain, column, normal
 from katas.kmeans import assign, kmeans, kmeans_plus_plus, update
 
 from .helpers import (
     assigned,
-    chain,
     clustered,
-    column,
     expect_array,
     expect_labels,
     expect_number,
     expect_own_memory,
     generator,
     groups,
-    normal,
 )
 
 KEEP = "a cluster without points has no mean: 0 / 0. Its centre stays where it is"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dojo.testing import expect, expect_equal, randint
+from dojo.testing.arrays import normal
 from katas.kmeans import assign, kmeans, kmeans_plus_plus, update
 
 from .helpers import (
@@ -17,7 +18,6 @@ from .helpers import (
     expect_number,
     generator,
     groups,
-    normal,
     on_grid,
     row_of,
 )

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from dojo.testing import expect
+from dojo.testing.arrays import normal
 from dojo.testing.lines import expect_lines
 from katas import kmeans as kata
 from katas.kmeans import assign, kmeans, kmeans_plus_plus, update
-
-from .helpers import normal
 
 CALLS = {
     "assign": lambda x, k: assign(x, x[:k]),
