@@ -154,7 +154,7 @@ def fit_logistic(
     if not (l2 > 0 and tol > 0) or y.min() == y.max():
         raise ValueError(f"l2 {l2} and tol {tol} must be above 0, and y must have both labels")
     x, mean = _centered(x)
-    n, d = x.shape
+    n, d = len(x), len(mean)
     with_ones = np.column_stack([x, np.ones(n)])
     at = np.zeros(d + 1)  # the weights, and the bias of centered columns
     for _ in range(60):
