@@ -154,7 +154,7 @@ def fit_logistic(
     if not (l2 > 0 and tol > 0) or y.min() == y.max():
         raise ValueError(f"l2 {l2} and tol {tol} must be above 0, and y must have both labels")
     x, mean = _centered(x)
-    n, d = x.shape
+    n, d = len(x), len(mean)
     with_ones = np.column_stack([x, np.ones(n)])
     at = np.zeros(d + 1)  # the weights, and the bias of centered columns
     for _ in range(60):
@@ -168,15 +168,14 @@ def fit_logistic(
         step = np.linalg.solve(hessian, gradient)
         # Where the probabilities are nearly 0 or 1 the curvature is too small, and a whole step goes too far. Close to the
         # minimum a step gains less than a rounding of the loss, which must not shorten it.
-        gain, share = gradient @ step / 4, 1.0
-        while share * gain > 1e-13:
+        gain = gradient @ step / 4
+        for share in 0.5 ** np.arange(100):
             new = at - share * step
-            if logistic_loss(new[:d], new[d], x, y, l2)[0] <= value - share * gain:
+            if share * gain <= 1e-13 or logistic_loss(new[:d], new[d], x, y, l2)[0] <= value - share * gain:
                 break
-            share /= 2
         if share * gain <= 1e-13 < gain:
             break  # no part of the step lowers the loss
-        at = at - share * step
+        at = new
     raise RuntimeError(f"the derivatives do not get below {tol}")
     # kata: end
 

@@ -1,10 +1,11 @@
-"""What the probes of several katas look at: refusals, what is finite, and the work and memory of NumPy code."""
+"""What the probes of several katas look at: refusals, what is finite, what is left of arguments, and the work and memory of NumPy code."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from dojo.testing.checks import Wrong
@@ -30,6 +31,15 @@ def peak_bytes(call: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def traces(call: Callable[[], Iterable[object]], given: Iterable[object]) -> list[bool]:
+    """Whether the arrays among what is `given` are changed by `call`, and whether one of its results shares memory with one."""
+    arrays = [each for each in given if isinstance(each, np.ndarray)]
+    before = [each.copy() for each in arrays]
+    results = [each for each in call() if isinstance(each, np.ndarray)]
+    changed = not all(map(np.array_equal, arrays, before))
+    return [changed, any(np.shares_memory(a, b) for a in arrays for b in results)]
 
 
 def finite(value: Any) -> Any:

@@ -75,8 +75,7 @@ def test_more_columns_than_rows(rng):
 def test_the_shortest_weights_are_the_limit_of_the_ridge(rng):
     """As l2 goes to 0."""
     x, y = normal(rng, 4, 6), normal(rng, 4)
-    w, b = linear(x, y, what="four rows of six columns")
-    near = linear(x, y, 1e-10, what="four rows of six columns")
+    (w, b), near = (linear(x, y, l2, what="four rows of six columns") for l2 in (0.0, 1e-10))
     expect_array(w, near[0], what="the weights for l2 = 0, beside those for 1e-10", hint=SHORTEST, within=1e-6)
     expect_number(b, near[1], what="the bias for l2 = 0, beside that for 1e-10", hint=SHORTEST, within=1e-6)
 
@@ -100,6 +99,15 @@ def test_a_constant_column_gets_no_weight(rng, value):
             expect_number(b, 3.0, what=f"the bias beside a column of {value}", hint=SHORTEST, within=1e-9)
     w, _ = logistic(x, array(0, 1, 1, 0, 1, 0), 0.5)
     expect_array(w[1:], [0], what=f"the weight of fit_logistic for a column of {value}", within=1e-6)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_columns_that_say_nothing(label):
+    """All of them are 0. Three rows of four have this label: their odds are 3 to 1."""
+    w, b = logistic(np.zeros((4, 2)), array(label, 1 - label, label, label), 0.5, tol=1e-10, what="columns of zeros")
+    expect_array(w, [0, 0], what="the weights of columns of zeros", within=1e-9)
+    hint = "the derivative by the bias counts too, and as an absolute value"
+    expect_number(b, (2 * label - 1) * np.log(3), what="the bias for columns of zeros", hint=hint, within=1e-8)
 
 
 def test_one_row():
@@ -166,9 +174,7 @@ def test_no_steps_are_no_steps():
     expect_array(w, [1, 2], what="the weights after no step")
     expect_number(b, 3.0, what="the bias after no step")
     expect_equal(losses, [], what="the losses of no step")
-    expect(
-        not np.shares_memory(w, start), "gradient_descent should return a copy after no step", hint="np.array(weights)"
-    )
+    expect(not np.shares_memory(w, start), "gradient_descent should return a copy after no step", hint="np.array(w)")
 
 
 def test_descent_from_integers():
@@ -176,6 +182,8 @@ def test_descent_from_integers():
     w, b, _ = descended(bowl, np.array([0, 1]), 0, lr=0.5, steps=2)
     expect_array(w, [2.25, -0.5], what="the weights after 2 steps from integers", hint="float64 from the start")
     expect_number(b, 1.5, what="the bias after 2 steps from integers")
+    _, b, _ = descended(bowl, np.array([0, 1]), 0, lr=0.5, steps=0)
+    expect_number(b, 0.0, what="the bias after no step from 0", hint="float(bias)")
 
 
 def test_no_rows_have_no_probabilities():
@@ -206,7 +214,10 @@ SHAPES = [((4, 2), (4, 1), (2,)), ((4, 2), (1, 4), (2,)), ((4, 2), (3,), (2,)), 
           ((4,), (4,), (2,)), ((4, 2, 1), (4,), (2,)), ((0, 2), (0,), (2,))]  # fmt: skip
 
 
-@pytest.mark.parametrize(("x", "y", "w"), [*SHAPES, ((4, 2), (4,), (2, 1)), ((4, 2), (4,), (3,)), ((4, 2), (4,), ())])
+WEIGHTS = [((4, 2), (4,), w) for w in ((2, 1), (3,), (1,), ())] + [((1, 1), (1,), (1, 1))]
+
+
+@pytest.mark.parametrize(("x", "y", "w"), [*SHAPES, *WEIGHTS])
 @pytest.mark.parametrize("loss", [linear_loss, logistic_loss], ids=["linear", "logistic"])
 def test_losses_refuse_shapes_that_do_not_fit(loss, x, y, w):
     """[n] less [n, 1] is [n, n], and its mean a number that looks right."""
@@ -225,7 +236,7 @@ def test_fits_refuse_shapes_that_do_not_fit(x, y, w):
         fit_logistic(np.ones(x), y, 0.1)
 
 
-@pytest.mark.parametrize(("x", "w"), [((4,), (4,)), ((4, 2), (2, 1)), ((4, 2), (3,)), ((4, 2), (1,)), ((4, 2), ())])
+@pytest.mark.parametrize(("x", "w"), [(x, w) for x, _, w in [*WEIGHTS, ((2, 2, 2), (), (2, 2)), ((4,), (), (4,))]])
 def test_probabilities_of_shapes_that_do_not_fit(x, w):
     with expect_raises(ValueError, what=f"predict_proba with x {list(x)}, weights {list(w)}"):
         predict_proba(np.ones(w), 0.0, np.ones(x))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dojo.testing.evidence import few_lines, finite, peak_bytes, refused
+from dojo.testing.evidence import few_lines, finite, peak_bytes, refused, traces
 
 
 def test_only_a_value_error_is_a_refusal():
@@ -45,3 +45,10 @@ def test_lines_are_counted():
 
     assert few_lines(lambda: loop(3), kata, 20)
     assert not few_lines(lambda: loop(30), kata, 20)
+
+
+def test_what_a_call_does_to_its_arguments():
+    a = np.ones(3)
+    assert traces(lambda: [a * 2, 1.0], [a, "word"]) == [False, False]
+    assert traces(lambda: [a[:2]], [a]) == [False, True]
+    assert traces(lambda: [a.__iadd__(1).copy()], [a]) == [True, False]
