@@ -17,7 +17,8 @@ Numbers: x, y and weights may have any floating or integer dtype (float16, float
 Everything is computed in float64. Arrays that come back are float64, biases and losses are Python floats (NumPy's float64 is
 one). Scores of a loss and of probabilities may be as large as 1e4: the results are then right as well, within some roundings
 of the largest score. n and d are at least 1, but for predict_proba, where n may be 0. No argument is modified, any may be a
-view, and no result shares memory with one.
+view, and no result shares memory with one. A call holds at most 10 (n + d) (d + 1) numbers in arrays at a time: x some times
+over and matrices [d, d], but nothing of size [n, n].
 
 Rules: NumPy with numpy.linalg (svd, lstsq, solve, pinv, ...) and the standard library; neither scikit-learn nor scipy.
 
@@ -95,7 +96,7 @@ def fit_linear(
     Let the condition be the ratio of the largest singular value of x, each column less its mean, to the smallest. Up to a
     condition of 5e6, weights that fit a y of mean 0 exactly are right to five digits. So are they where the mean of a
     column is up to 1e6 times its spread. Where columns depend on each other exactly, the singular values that should be 0
-    are roundings, and count as 0.
+    are roundings, and count as 0, whatever the units of x, and also where the means are 1000 times the spread.
     Raises ValueError if x is not [n, d] with n > 0, if y is not [n], if l2 is negative, and for NaN and infinity.
     """
     raise NotImplementedError("linear_models.fit_linear: write me")

@@ -80,12 +80,29 @@ def test_the_shortest_weights_are_the_limit_of_the_ridge(rng):
     expect_number(b, near[1], what="the bias for l2 = 0, beside that for 1e-10", hint=SHORTEST, within=1e-6)
 
 
-def test_small_units_are_no_roundings(rng):
-    """Columns of size 1e-8: their singular values are small beside 1, and not beside each other."""
-    a = column(rng)
-    w, _ = linear(np.stack([a, 2 * a], 1) * 1e-8, 5 * a, what="columns of size 1e-8")
+def test_more_columns_than_rows_far_from_0(rng):
+    """Seven rows of nine columns around 1000. Rows less their mean have the sum 0, but for the rounding of the mean, which is
+    here far above those of the singular values. The numbers have few digits, so the shift itself is exact."""
+    x, y = (normal(rng, 7, 9) * 64).round() / 64, normal(rng, 7)
+    near, far = (linear(x + shift, y, what=f"seven rows of nine columns around {shift}") for shift in (0, 1000))
+    hint = "the mean is rounded: centre twice, or x less its first row, or count a singular value of 1e-10 of the largest as 0"
+    expect_array(
+        far[0], near[0], what="the weights for columns around 1000, beside those around 0", hint=hint, within=1e-6
+    )
+    moved = near[1] - 1000 * near[0].sum()
+    expect_number(far[1], moved, what="the bias for columns around 1000, beside that around 0", hint=hint, within=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-13, 1e9])
+def test_small_units_are_no_roundings(rng, size):
+    """Of small columns, all singular values are small beside 1, and of large ones, the roundings are not."""
+    a, b = column(rng), column(rng)
+    x = np.stack([a, b, a + b], 1)
+    w, _ = linear(x * size, x @ array(1, 2, 3), what=f"columns of size {size:g}")
     hint = "a singular value is a rounding where it is small beside the largest one"
-    expect_array(w * 1e-8, [1, 2], what="the weights for columns of size 1e-8, times 1e-8", hint=hint, within=1e-9)
+    expect_array(
+        w * size, [1, 2, 3], what=f"the weights for columns of size {size:g}, times {size:g}", hint=hint, within=1e-9
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
@@ -136,6 +153,15 @@ def test_a_rare_label(rng):
         expect_minimum(w, b, x, y, l2, what="a label that is rare", tol=1e-10)
 
 
+def test_columns_that_say_nothing_about_labels():
+    """Both labels have the same mean of x, so the weight is 0 and the bias has the odds, 4 to 2. At w = 0 the derivative by the
+    weight is 0 for any bias."""
+    w, b = logistic(array([-1], [1], [-1], [1], [0], [0]), array(1, 1, 0, 0, 1, 1), 0.5, tol=1e-10)
+    hint = "the derivative with respect to the bias has to be below tol as well"
+    expect_array(w, [0], what="the weight of a column that says nothing about labels", hint=hint, within=1e-8)
+    expect_number(b, np.log(2), what="the bias for four labels 1 and two labels 0", hint=hint, within=1e-8)
+
+
 @pytest.mark.parametrize("name", OVERSHOOT)
 @pytest.mark.parametrize("turn", [1.0, -1.0])
 def test_a_whole_step_can_go_too_far(name, turn):
@@ -175,6 +201,13 @@ def test_no_steps_are_no_steps():
     expect_number(b, 3.0, what="the bias after no step")
     expect_equal(losses, [], what="the losses of no step")
     expect(not np.shares_memory(w, start), "gradient_descent should return a copy after no step", hint="np.array(w)")
+
+
+def test_steps_at_the_bottom():
+    """With lr = 1 the first step arrives. The others are taken all the same."""
+    _, _, losses = descended(bowl, array(0, 1), 0.0, lr=1.0, steps=4)
+    expect_equal([float(loss) for loss in losses], [8.5, 0, 0, 0], what="the losses of 4 steps, of which the first arrives",
+                 hint="so many steps, and no test whether to stop")  # fmt: skip
 
 
 def test_descent_from_integers():

@@ -71,7 +71,8 @@ def fit_linear(x, y, l2=0.0):
     x, y = check(x, y, l2)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("not finite")
-    w = ridge(x - x.mean(0), y - y.mean(), np.sqrt(len(y) * l2) * np.eye(x.shape[1]))
+    near = x - x[0]  # the mean of small numbers has small roundings
+    w = ridge(near - near.mean(0), y - y.mean(), np.sqrt(len(y) * l2) * np.eye(x.shape[1]))
     return w, float(np.mean(y - x @ w))
 
 
