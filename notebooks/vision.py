@@ -3,7 +3,7 @@
 #
 # A vision transformer from your parts learns to recognise handwritten digits. Then it is frozen. Your projector makes tokens
 # of its patches, your splice puts them between words, and a small GPT learns to answer questions about one picture or two.
-# That is LLaVA's way, with 0.2 million parameters. LLaVA's language model can write before it sees the first picture; this GPT
+# That is LLaVA's way, with 0.14 million parameters. LLaVA's language model can write before it sees the first picture; this GPT
 # begins with random weights.
 #
 # Then named mistakes are planted in the references, one at a time. Some show in every answer. One makes the loss fall faster.
@@ -110,7 +110,7 @@ def recognition_loss(draw):
     return cross_entropy(encoder(learned.images[some]), learned.labels[some])
 
 
-encoder_losses = small_captioner.fit(encoder, recognition_loss, steps=180, rate=4e-3, weight_decay=0.05)
+encoder_losses = small_captioner.fit(encoder, recognition_loss, steps=120, rate=5e-3, weight_decay=0.05)
 _ = encoder.requires_grad_(False)
 
 # %%
@@ -182,7 +182,7 @@ for kind in PROMPTS:
 
 # %%
 class Captioner(nn.Module):
-    def __init__(self, code=image_tokens, dim=64):
+    def __init__(self, code=image_tokens, dim=48):
         super().__init__()
         self.code, self.gpt = code, GPT(GPTConfig(len(WORDS), max_length=48, layers=2, heads=HEADS, dim=dim))
         self.projector = code.Projector(WIDE, dim)
@@ -202,8 +202,8 @@ class Captioner(nn.Module):
         return self.gpt.head(self.gpt.norm(x))
 
 
-def learn(code=image_tokens, steps=200, rows=32):
-    """A captioner that has learned with the code, and the loss of each step."""
+def learn(code=image_tokens, steps=220, rows=24, stop=None):
+    """A captioner that has learned with the code, until step `stop`, and the loss of each step."""
     torch.manual_seed(0)
     model, features = Captioner(code), code.select_features(states)
 
@@ -220,7 +220,7 @@ def learn(code=image_tokens, steps=200, rows=32):
         ids, labels = collate(texts, code)
         return causal_lm_loss(model(ids, features[chosen], images_per_row), labels)
 
-    return model, small_captioner.fit(model, loss_of, steps, rate=6e-3, weight_decay=0.01)
+    return model, small_captioner.fit(model, loss_of, steps, rate=6e-3, weight_decay=0.01, stop=stop)
 
 
 model, losses = learn()
@@ -250,7 +250,7 @@ small_captioner.draw_training(encoder_losses, losses, blind)
 
 # %%
 unseen_features = image_tokens.select_features(unseen_states)
-pairs = torch.randint(len(unseen), (300, 2), generator=torch.Generator().manual_seed(1))
+pairs = torch.randint(len(unseen), (200, 2), generator=torch.Generator().manual_seed(1))
 ROWS = 50  # in a batch
 
 
@@ -464,13 +464,18 @@ small_captioner.draw_accuracies(table)
 #
 # ## Mistakes in training
 #
-# Three captioners learn with a mistake in the reference, from the same rows and weights. Then right code asks them.
+# Three captioners learn with a mistake in the reference, from the same rows and weights. Then right code asks them. What the
+# first two do is plain after 100 steps, and there they stop.
 
 # %%
 # NBVAL_CHECK_OUTPUT
 curves, students, taught = {}, {}, {"right": right}
-for name in ("the first pictures of all rows first", "labels kept", "the token after a picture as well"):
-    students[name], curves[name] = learn(planted("image_tokens", name)[0])
+for name, stop in (
+    ("the first pictures of all rows first", 100),
+    ("labels kept", 100),
+    ("the token after a picture as well", None),
+):
+    students[name], curves[name] = learn(planted("image_tokens", name)[0], stop=stop)
     students[name].code = image_tokens
     taught[name] = accuracy(students[name])
 ends = {name: sum(curve[-20:]) / 20 for name, curve in curves.items()}
@@ -483,14 +488,18 @@ print("... and at most 25 % are right of one, of left and of right:", max(list(t
 early = sum(curves[kept][20:60]) / sum(losses[20:60])
 wrote_image = caption(students[kept], "one", unseen_features) == IMAGE - ZERO
 print("labels kept: in steps 20 to 60 the loss is at most 0.75 of that of right code:", early <= 0.75)
-print("... at the end it is at most a third of the captioner's that does not look:", ends[kept] < blind / 3)
+print("... after 100 it is at most a third of the captioner's that does not look:", ends[kept] < blind / 3)
+print("... and at most 0.6 of that of right code:", ends[kept] < 0.6 * sum(losses[80:100]) / 20)
 print("... and at most 25 % are right of one, of left and of right:", max(list(taught[kept].values())[:3]) <= 0.25)
 print("... after a picture it writes `<image>` at least half of the time:", bool(wrote_image.float().mean() >= 0.5))
 print(
     "the token after a picture: at least 15 points below right code at one:",
     taught[after]["one"] <= right["one"] - 0.15,
 )
-print("... and at least 40 % right of left and of right:", min(taught[after]["left"], taught[after]["right"]) >= 0.4)
+print(
+    "... and at least 20 % right of left and of right, where chance has 10 %:",
+    min(taught[after]["left"], taught[after]["right"]) >= 0.2,
+)
 
 # %%
 small_captioner.draw_curves(curves, losses, blind)
@@ -500,8 +509,8 @@ small_captioner.draw_accuracies(taught)
 # - **The first pictures of all rows first**: in a batch most rows have pictures of other rows. There is nothing to learn from
 #   them, and the loss stays on the dotted line. This line is worth knowing before training.
 # - **Labels kept**: the loss falls faster than with right code, and that means nothing. 80 of 91 labels are placeholders now,
-#   and a placeholder mostly follows a placeholder. The end of the curve looks like that of right code, but this captioner has not
-#   begun to look. After a picture it writes `<image>`.
+#   and a placeholder mostly follows a placeholder. The curve ends as low as one of right code, but this captioner has not begun to
+#   look. After a picture it writes `<image>`.
 # - **The token after a picture as well**: the names of `one` stand right after their picture, so none of them counts. What is
 #   right there was learned from `two` and `larger`. The curve looks as if the captioner only learned more slowly.
 #

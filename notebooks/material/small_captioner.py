@@ -26,13 +26,17 @@ def fit(
     rate: float,
     weight_decay: float,
     seed: int = 0,
+    stop: int | None = None,
 ) -> list[float]:
-    """Trains on losses that draw their own batch with the generator; returns the loss of every step."""
+    """Trains on losses that draw their own batch with the generator; returns the loss of every step.
+
+    The rate's schedule is made for `steps`; with `stop`, training ends after so many of them.
+    """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.2)
     losses = []
-    for _ in range(steps):
+    for _ in range(steps if stop is None else stop):
         loss = loss_of(generator)
         optimizer.zero_grad()
         loss.backward()
