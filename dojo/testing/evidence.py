@@ -1,7 +1,8 @@
 """What the probes of several katas look at: refusals, gradients, inputs afterwards, the work and memory of NumPy code."""
 
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -38,6 +39,15 @@ def attempted(call: Callable[[], Any]) -> Any:
         return "refused" if isinstance(error, ValueError) else "another error"
 
 
+def sentence_of(call: Callable[[], Any]) -> str:
+    """The sentence of the ValueError that `call` raises; empty if it raises none."""
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def copied(given: Any) -> Any:
     """The arguments, in lists or not, with a copy of each tensor."""
     if isinstance(given, list):
@@ -60,6 +70,16 @@ def gradients(got: Tensor, leaves: Sequence[Tensor]) -> list[Tensor] | str:
     return list(torch.autograd.grad((weights * got).sum(), leaves, allow_unused=True, materialize_grads=True))
 
 
+@contextmanager
+def unfilled_is_nan() -> Iterator[None]:
+    """Memory that torch.empty gives and nobody fills is NaN."""
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode("default")
+
+
 def seeded(draw: Callable[..., Any], *given: Any) -> Any:
     """A draw whose noise is the same each time, whether it comes from the generator that it gets or from elsewhere."""
     torch.default_generator.manual_seed(7)
@@ -69,7 +89,7 @@ def seeded(draw: Callable[..., Any], *given: Any) -> Any:
 
 def normal_draws(got: Tensor) -> Draws | str:
     """In which part of the line each of the many numbers lies, finely near 0; or that many are equal."""
-    many = len(got.unique()) > 0.4 * got.numel()
+    many = len({*got.flatten().tolist()}) > 0.4 * got.numel()
     return Draws(torch.bucketize(got.nan_to_num(0), EDGES), len(EDGES) + 1) if many else "few"
 
 
