@@ -2,12 +2,14 @@
 answer show in different cases."""
 
 import math
+from itertools import product
 
 import torch
 
 from dojo.testing import randint, randn
 from dojo.testing.cost import measure
-from dojo.testing.probes import Case, Pairs
+from dojo.testing.evidence import copied, gradients, refused, unchanged
+from dojo.testing.probes import Case
 
 HALF, BRAIN, SINGLE, DOUBLE, NAN = torch.float16, torch.bfloat16, torch.float32, torch.float64, float("nan")
 WRONG_GROUPS = [(4, 1), (3, 1), (6, 4), (5, 2), (3, 6), (4, 0)]
@@ -19,24 +21,10 @@ WRONG_OPTIONS += [{"clip_high": wrong} for wrong in (0.0, -0.2, NAN)]
 WRONG_OPTIONS += [{"reduction": "mean"}, {"reduction": "Token"}, {"reduction": "sum", "max_length": 5}]
 WRONG_OPTIONS += [{"reduction": "constant", "max_length": wrong} for wrong in (None, 0, -3)]
 REDUCTIONS = [{"reduction": "sequence"}, {"reduction": "token"}, {"reduction": "constant", "max_length": 9}]
-MASKS = {  # 1 stands for any token
-    "EOS in the middle": [[1, 1, 2, 1, 1]],
-    "EOS first": [[2, 1, 1, 1]],
-    "EOS last": [[1, 1, 1, 2]],
-    "no EOS": [[1, 1, 1, 1]],
-    "rows": [[1, 1, 2, 1], [1, 2, 1, 1], [2, 1, 1, 1]],
-    "a row without EOS": [[1, 1, 2, 1], [1, 1, 1, 1]],
-    "EOS as padding": [[1, 1, 2, 2, 2]],
-    "-100 as padding": [[1, 1, 2, -100, -100]],
-    "0 as padding": [[1, 1, 2, 0, 0]],
-    "EOS again later": [[1, 2, 1, 2, 1]],
-    "one column": [[1], [2]],
-    "the second id": [[1, 1, 9, 1]],
-    "the third id": [[1, 1, 7, 1]],
-    "the first id before the second": [[1, 2, 1, 9, 1]],
-    "the second id before the first": [[1, 9, 1, 2, 1]],
-    **{see: [[1, 2, 1, 1]] for see in ("dtype", "after", "cost")},
-}
+# A point is any token, a letter an id of EOS, - and 0 are padding; a space is between two rows.
+MASKS = ["..a..", "a...", "...a", "....", "..a. .a.. a...", "..a. ....", "..aaa", "..a--", "..a00", ".a.a.", ". a"]
+MASKS += ["..b.", "..c.", ".a.b.", ".b.a."]
+TOKENS = {"a": 2, "b": 9, "c": 7, "-": -100, "0": 0}
 
 
 def given_for(**shapes):
@@ -47,10 +35,11 @@ def given_for(**shapes):
 
 
 def cases(rng):
-    for name, rows in MASKS.items():
-        tokens, ids = torch.tensor(rows), [2, 9, 7] if " id" in name else [2]
+    for see, rows in [*(("", rows) for rows in MASKS), *((see, ".a..") for see in ("dtype", "after", "cost"))]:
+        tokens = torch.tensor([[TOKENS.get(place, 1) for place in row] for row in rows.split(" ")])
         tokens = torch.where(tokens == 1, randint(rng, 10, 50, *tokens.shape), tokens)
-        yield Case(f"mask, {name}", see=name, of="completion_mask", given=[tokens, ids], options={})
+        given = [tokens, [2, 9, 7] if {*rows} & {*"bc"} else [2]]
+        yield Case(f"mask, {rows} {see}", see=see, of="completion_mask", given=given, options={})
     tokens = torch.where(torch.arange(6) == randint(rng, 0, 6, 8, 1), 2, randint(rng, 10, 50, 8, 6))
     yield Case("mask, EOS anywhere", see="", of="completion_mask", given=[tokens, [2]], options={})
     yield from groups(rng)
@@ -108,16 +97,14 @@ def losses(rng):
         new = old + (0.5 * randn(rng, *shape) if ratio is None else math.log(ratio))
         advantages = randn(rng, shape[0]) if A is None else A * (1 + torch.rand(shape[0], generator=rng).double())
         mask = torch.arange(shape[1]) < torch.tensor(lengths or [shape[1]] * shape[0])[:, None]
-        options = (
-            {} if near is None else {"reference": (new + near * (1 + torch.rand(shape, generator=rng))).to(dtype)}
-        ) | options
+        if near is not None:
+            options = {"reference": (new + near * (1 + torch.rand(shape, generator=rng))).to(dtype)} | options
         given = [*(each.to(dtype) for each in (new, old, advantages)), mask]
         return Case(f"loss, {name}", see=see or name, of="grpo_loss", given=given, options=options)
 
-    for ratio in (1.5, 1.1, 0.6):
-        for A in (1.0, -1.0):
-            yield case(f"ratio {ratio}, A {A}", ratio=ratio, A=A)
-            yield case(f"gradient at ratio {ratio}, A {A}", ratio=ratio, A=A, see="gradient of 0")
+    for ratio, A in product((1.5, 1.1, 0.6), (1.0, -1.0)):
+        yield case(f"ratio {ratio}, A {A}", ratio=ratio, A=A)
+        yield case(f"gradient at ratio {ratio}, A {A}", ratio=ratio, A=A, see="gradient of 0")
     yield case("far apart", ratio=math.exp(25), A=-1.0, see="grows")
     for ratio, A in ((1.3, 1.0), (1.5, 1.0), (0.85, -1.0), (0.5, -1.0)):
         yield case(f"two clips, {ratio}", ratio=ratio, A=A, clip_low=0.1, clip_high=0.4)
@@ -143,12 +130,10 @@ def losses(rng):
     holes.given[0] += 0.1 * torch.rand(2, 5, generator=rng)
     holes.given[3][:, 1::2] = False
     yield holes
-    for place in (0, 1, "reference"):
-        for number in (NAN, -math.inf, 1e4):
-            for see in ("finite", "finite gradient"):
-                hidden = case(f"{number} in {place}, {see}", (2, 3), [2, 1], 1.0, near=0.5, beta=0.3, see=see)
-                (hidden.options if place == "reference" else hidden.given)[place][~hidden.given[3]] = number
-                yield hidden
+    for place, number, see in product((0, 1, "reference"), (NAN, -math.inf, 1e4), ("finite", "finite gradient")):
+        hidden = case(f"{number} in {place}, {see}", (2, 3), [2, 1], 1.0, near=0.5, beta=0.3, see=see)
+        (hidden.options if place == "reference" else hidden.given)[place][~hidden.given[3]] = number
+        yield hidden
     for place in (1, 2, "reference"):
         yield case(f"gradient of {place}", (2, 3), [2, 3], near=0.5, beta=0.3)
     for dtype in (HALF, BRAIN, DOUBLE):
@@ -169,62 +154,41 @@ def losses(rng):
 
 
 def run(kata, case):
-    given, options = copied(case.given), dict(zip(case.options, copied(case.options.values()), strict=True))
-    function, first = getattr(kata, case.of), given[0]
+    function, given, names = getattr(kata, case.of), copied(case.given), [*case.options]
+    more = copied([*case.options.values()])
+
+    def call(first=given[0]):
+        return function(first, *given[1:], **dict(zip(names, more, strict=True)))
+
+    if case.see == "refused":
+        return {"refused": refused(call)}
     if case.see == "cost":
         return costs(function, given)
-    places = dict(enumerate(given)) | options
-    leaves = {name: each for name, each in places.items() if torch.is_tensor(each) and each.is_floating_point()}
     if case.see.startswith(("gradient", "graph", "finite", "itself")):
-        given[1] = first if case.see == "itself" else given[1]
+        given[1] = given[0] if case.see == "itself" else given[1]
+        leaves = {name: each for name, each in [*enumerate(given), *zip(names, more, strict=True)] if is_float(each)}
         for leaf in leaves.values():
             leaf.requires_grad_()
-    if case.see == "refused":
-        try:
-            function(*given, **options)
-        except (ValueError, NotImplementedError):
-            raise
-        except Exception:
-            return {"refused": False}  # by an error of another kind, which depends on what broke first
-        return {"refused": False}
-    got = function(*given, **options)
-    match case.see.split(" of "):
-        case ["dtype"]:
-            return {"dtype": str(got.dtype)}
-        case ["after"]:
-            before = [each for each in (*case.given, *case.options.values()) if torch.is_tensor(each)]
-            after = [each for each in (*given, *options.values()) if torch.is_tensor(each)]
-            return {"after": [Pairs(a, b) for a, b in zip(before, after, strict=True)], "value": tidy(got)}
-        case ["grows"]:
-            given[0] = first + (1 if case.of == "grpo_loss" else -1)
-            return {"grows": bool((function(*given, **options).abs() > got.abs()).all())}
-        case ["digits"]:
-            right = function(first.double(), *given[1:])
-            return {"near": torch.allclose(got.double(), right, rtol=0, atol=1e-2)}
-        case ["graph"]:
-            return {"graph": got.requires_grad}
-        case ["finite"]:
-            return {"finite": bool(got.isfinite())}
-        case ["finite gradient"]:
-            return {"finite": gradient(got, first) is None or bool(gradient(got, first).isfinite().all())}
-        case ["gradient", "0"]:
-            return {"gradient": tidy(gradient(got, first))}
-        case ["itself"]:
-            return {"gradient": tidy(gradient(got, first))}
-        case ["gradient", place]:
-            grad = gradient(got, leaves[int(place) if place.isdigit() else place])
-            return {"gradient": grad is not None and bool(grad.any())}
-    return {"value": tidy(got)}
+    got, (kind, _, place) = call(), case.see.partition(" of ")
+    if kind in ("gradient", "finite gradient", "itself"):
+        slope = gradients(got, [leaves[int(place or 0) if place != "reference" else place]])
+        if kind == "finite gradient":
+            return {"finite": slope == "no graph" or bool(slope[0].isfinite().all())}
+        if place in ("", "0"):
+            return {"gradient": slope if slope == "no graph" else tidy(slope[0])}
+        return {"gradient": slope != "no graph" and bool(slope[0].any())}
+    if kind == "after":
+        return {"after": unchanged([*given, *more], [*case.given, *case.options.values()]), "value": tidy(got)}
+    if kind == "grows":
+        return {"grows": bool((call(given[0] + (1 if case.of == "grpo_loss" else -1)).abs() > got.abs()).all())}
+    if kind == "digits":
+        return {"near": torch.allclose(got.double(), call(given[0].double()), rtol=0, atol=1e-2)}
+    seen = {"dtype": lambda: str(got.dtype), "graph": lambda: got.requires_grad, "finite": lambda: bool(got.isfinite())}
+    return {kind: seen.get(kind, lambda: tidy(got))()}
 
 
-def copied(values):
-    return [each.clone() if torch.is_tensor(each) else each for each in values]
-
-
-def gradient(got, leaf):
-    if not got.requires_grad:
-        return None
-    return torch.autograd.grad(got.sum(), leaf, allow_unused=True, retain_graph=True)[0]
+def is_float(value):
+    return torch.is_tensor(value) and value.is_floating_point()
 
 
 def tidy(value):

@@ -1,39 +1,37 @@
 """What can be seen of features, tokens, prompts, rows and labels: values, gradients, parameters, and what they cost."""
 
 import re
+from functools import partial
 
 import torch
 
 from dojo.testing import measure, randint, randn
-from dojo.testing.probes import Case, Pairs
+from dojo.testing.evidence import attempted, copied, gradients, refused, sentence_of, unchanged, unfilled_is_nan
+from dojo.testing.probes import Case
 
 SELECT, EXPAND, SPLICE, LABELS = "select_features", "expand_placeholders", "splice", "image_labels"
 HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
 INF, IMAGE = float("inf"), -200
 WANTED = {"linear_1.weight": (4, 3), "linear_1.bias": (4,), "linear_2.weight": (4, 4), "linear_2.bias": (4,)}
-FEATURES = [("activation", (5, 3)), ("tokens", (3,)), ("tokens", (2, 4, 3)), ("dtype", (2, 3))]
-FEATURES += [(f"gradient of {each}", (2, 3)) for each in ("features", *WANTED)]
+PROJECTED = [("activation", (5, 3)), ("tokens", (3,)), ("tokens", (2, 4, 3)), ("dtype", (2, 3))]
+PROJECTED += [(f"gradient of {each}", (2, 3)) for each in ("features", *WANTED)]
 # A point is text, a letter a placeholder of the picture of this name; a space is between two rows.
 PROMPTS = [("ids", each, None) for each in (".a..", "a", ".ab.", "ab", ".a.b.", "a.b.c", "....")]
 PROMPTS += [("kept", ".a.b", None), ("new", "....", None), ("ids", ".a.b", [2]), ("ids", "a.", [2, 2])]
 PROMPTS += [("ids", "...", [2]), ("ids", "a", []), ("ids", "a", [0]), ("ids", "ab", [3, -1])]
 ROWS = [".aaa.", "aaa", "a...", "aa.bbb", ".aaabb", ".a.b.c.", "...", ".aa.. bbb.. ...cc", "..... .aa.. .bbbb"]
 ROWS += ["aa.b. ..... .ccc.", "..... a.bbc", ".a.bb cc.d.", ".abb. .....", "... ..."]
-# Rows that do not fit, the tokens of their pictures, and how many pictures each row has.
-UNEVEN = [(".a. bb. .cc", [1, 1, 3], [1, 1, 1]), ("... aa.", [5], [0, 1]), ("..... aaaaa", [3], [0, 1])]
-UNEVEN += [(".aa. .bb.", [4, 4], [1, 1]), (".aaaa .bbbb", [2, 2], [1, 1]), (".aa.. bbb..", [2], [1, 0])]
-NUMBERS = {4, 5, 6, 9}  # of the last one's row 5, also counted from 1, its placeholders and its tokens
-UNEVEN += [("...... .aaa.. ...... ...... ...... .bbbb. ...... ......", [3, 9], [0, 1, 0, 0, 0, 1, 0, 0])]
-COUNTS = [[1], [1, 1, 0], [2, 1], [1, 0], [0, 1], [3, -1], [-1, 3], []]
+# Rows, the tokens of their pictures, and how many pictures each row has; it does not fit.
+NUMBERS = {"4", "5", "6", "9"}  # of the first one's row 5, also counted from 1, its placeholders and its tokens
+WRONG = [("...... .aaa.. ...... ...... ...... .bbbb. ...... ......", [3, 9], [0, 1, 0, 0, 0, 1, 0, 0])]
+WRONG += [(".a. bb. .cc", [1, 1, 3], [1, 1, 1]), ("... aa.", [5], [0, 1]), ("..... aaaaa", [3], [0, 1])]
+WRONG += [(".aa. .bb.", [4, 4], [1, 1]), (".aaaa .bbbb", [2, 2], [1, 1]), (".aa.. bbb..", [2], [1, 0])]
+WRONG += [(".a. .b.", [1, 1], each) for each in ([1], [1, 1, 0], [2, 1], [1, 0], [0, 1], [3, -1], [-1, 3], [])]
+WRONG += [(".a. .b.", [1, 1, 1], [1, 1]), ("... .a.", [1], [-1, 2])]
 SHAPES = [(2, 4), (1, 5), (2, 1), (1, 10), (5, 2), (10,)]
 DTYPES = [(SINGLE, HALF), (BRAIN, SINGLE), (HALF, SINGLE), (SINGLE, DOUBLE), (HALF, BRAIN)]
-LABELLED = [("labels", "..aa..", IMAGE), ("labels", ".aa.", 0), ("labels", ".aa.", 7), ("labels", "a.bb.", IMAGE)]
-LABELLED += [
-    ("labels", ".aa. .... bb.c", IMAGE),
-    ("labels", "...", IMAGE),
-    ("kept", ".aa.", IMAGE),
-    ("new", "...", IMAGE),
-]
+LABELLED = [(rows, IMAGE) for rows in ("..aa..", "a.bb.", ".aa. .... bb.c", "...")] + [(".aa.", 0), (".aa.", 7)]
+LABELLED = [("labels", *each) for each in LABELLED] + [("kept", ".aa.", IMAGE), ("new", "...", IMAGE)]
 
 
 def cases(rng):
@@ -42,24 +40,24 @@ def cases(rng):
         yield Case(f"{part} {layer}", of=SELECT, part=part, more=more)
     for part in ("shapes", "names", "frozen", "numbers"):
         yield Case(part, of="Projector", part=part, sides=randint(rng, 2, 9, 2).tolist())
-    for part, shape in FEATURES:
+    for part, shape in PROJECTED:
         values, given = {name: randn(rng, *size) for name, size in WANTED.items()}, randn(rng, *shape)
+        given = given.to(BRAIN if part == "dtype" else DOUBLE)
         yield Case(f"{part} {shape}", of="Projector.forward", part=part, values=values, features=given)
     for part, rows, sizes, image_id in [(*each, IMAGE) for each in PROMPTS] + [("ids", ".a..", None, 7)]:
-        drawn = (torch.randperm(4, generator=rng) + 3).tolist()[: len(names(rows))]
+        drawn = (torch.randperm(4, generator=rng) + 3).tolist()[: len({*rows} - {"."})]
         more = [prompt(rng, rows, image_id)[0].tolist(), image_id, drawn if sizes is None else sizes]
         yield Case(f"{part} {rows} {sizes} {image_id}", of=EXPAND, part=part, more=more)
     yield from splices(rng)
-    for part, rows, image_id in [*LABELLED, ("labels", ".aa...", 7), *(("refused", shape, IMAGE) for shape in SHAPES)]:
-        ids = wrong_ids(rng, rows) if isinstance(rows, tuple) else prompt(rng, rows, image_id)
-        labels = randint(rng, 50, 90, *([2, 5] if isinstance(rows, tuple) else ids.shape))
-        if rows == ".aa...":  # labels that hold image_id and -100
-            labels[0, 0], labels[0, 2], labels[0, 4] = 7, -100, -100
-        yield Case(f"{part} {rows} {image_id}", of=LABELS, part=part, more=[labels, ids, image_id])
-
-
-def names(rows):
-    return sorted(set(rows) - {".", " "})
+    for part, rows, image_id in LABELLED:
+        ids = prompt(rng, rows, image_id)
+        more = [randint(rng, 50, 90, *ids.shape), ids, image_id]
+        yield Case(f"{part} {rows} {image_id}", of=LABELS, part=part, more=more)
+    labels = torch.tensor([[7, 60, -100, 61, -100, 62]])
+    yield Case("labels of the same numbers", of=LABELS, part="labels", more=[labels, prompt(rng, ".aa...", 7), 7])
+    for shape in SHAPES:
+        more = [randint(rng, 50, 90, 2, 5), randint(rng, 1, 40, *shape), IMAGE]
+        yield Case(f"refused {shape}", of=LABELS, part="refused", more=more)
 
 
 def prompt(rng, rows, image_id=IMAGE):
@@ -68,18 +66,15 @@ def prompt(rng, rows, image_id=IMAGE):
     return ids.where(ids != image_id, 41).masked_fill(drawn, image_id)
 
 
-def wrong_ids(rng, shape):
-    return prompt(rng, "..... .....").flatten()[: torch.Size(shape).numel()].reshape(shape)
-
-
 def splices(rng):
-    def case(part, rows, name="", dtypes=(DOUBLE, DOUBLE), dim=3, image_id=IMAGE, sizes=None, counts=None, wider=0):
-        ids, sizes = prompt(rng, rows, image_id), sizes or [rows.count(each) for each in names(rows)]
+    def case(part, rows, name="", dtypes=(DOUBLE, DOUBLE), dim=3, image_id=IMAGE, wider=0, **given):
+        ids, names = prompt(rng, rows, image_id), sorted({*rows} - {".", " "})
+        sizes = given.get("sizes", [rows.count(each) for each in names])
         embeddings = randn(rng, *ids.shape, dim).to(dtypes[0])
         features = [randn(rng, size, dim + wider).to(dtypes[1]) for size in sizes]
-        counts = [len(names(row)) for row in rows.split(" ")] if counts is None else counts
-        more = [embeddings, ids, features, counts, image_id]
-        return Case(f"{part} {rows} {name}", of=SPLICE, part=part, more=more)
+        counts = given.get("counts", [len({*row} - {"."}) for row in rows.split(" ")])
+        more = [embeddings, given.get("ids", ids), features, counts, image_id]
+        return Case(f"{part} {rows[:60]} {name}", of=SPLICE, part=part, more=more)
 
     yield from (case("row", rows) for rows in ROWS)
     yield from (case("row", ".aa.", f"of {image_id}", image_id=image_id) for image_id in (0, 7))
@@ -90,118 +85,65 @@ def splices(rng):
         unlike = case("finite", ".aa.b", f"{fault} at {place}")
         unlike.more[0][0, place], unlike.more[2][0][1, 0] = fault, INF if place == 3 else 1.0
         yield unlike
-    small, digits = case("small", ".aa.", "beside large"), case("digits", ".aa.")
+    small, digits = case("small", ".aa."), case("digits", ".aa.")
     small.more[0] *= 1e12
     digits.more[0], digits.more[2][0] = 1 + 1e-9 * digits.more[0], 1 + 1e-9 * digits.more[2][0]
     yield from (small, digits, *(case("dtype", ".aa.", f"{dtypes}", dtypes) for dtypes in DTYPES))
-    for part, (rows, sizes, counts) in [*(("refused", each) for each in UNEVEN), ("sentence", UNEVEN[-1])]:
-        yield case(part, rows, f"{sizes}", sizes=sizes, counts=counts)
-    yield from (case("refused", ".a. .b.", f"wrong {counts}", counts=counts) for counts in COUNTS)
-    yield from (
-        case("refused", ".a. .b.", "wrong, three", sizes=[1, 1, 1]),
-        case("refused", "... .a.", "wrong", counts=[-1, 2]),
-    )
+    for part, (rows, sizes, counts) in [("sentence", WRONG[0]), *(("refused", each) for each in WRONG)]:
+        yield case(part, rows, f"{sizes}, {counts}", sizes=sizes, counts=counts)
     yield from (case("refused", ".aa.", f"wrong {wider}", wider=wider) for wider in (-1, 1, 3))
-    for shape in SHAPES:
-        wrong = case("refused", "..... .....", f"wrong {shape}")
-        wrong.more[1] = wrong_ids(rng, shape)
-        yield wrong
-    yield from (case(part, ".aa.bb", dim=8, dtypes=(SINGLE, SINGLE)) for part in ("lean", "loop"))
+    yield from (case("refused", "..... .....", f"{shape}", ids=randint(rng, 1, 40, *shape)) for shape in SHAPES)
+    yield from (case(part, 40 * ".aa.bb", dim=8, dtypes=(SINGLE, SINGLE)) for part in ("lean", "loop"))
 
 
 def run(kata, case):
     if case.of.startswith("Projector"):
-        return start(kata, case) if case.of == "Projector" else tokens(kata, case)
-    part, function, before, given = case.part, getattr(kata, case.of), copied(case.more), copied(case.more)
-    if part in ("refused", "sentence", "dtype", "row"):
-        return attempt(function, part, given)
+        return {case.part: start(kata, case) if case.of == "Projector" else tokens(kata, case)}
+    call = partial(see, getattr(kata, case.of), case.part, copied(case.more), case.more)
+    return {case.part: refused(call) if case.part == "refused" else attempted(call)}
+
+
+def see(function, part, given, before):
     if part.startswith("gradient"):
         at = int(part[-1])
-        leaves = [each.requires_grad_() for each in (given[at] if isinstance(given[at], list) else [given[at]])]
-        free = [each * 1 for each in leaves]  # no leaves: changing them is no error
+        leaves = given[at] if isinstance(given[at], list) else [given[at]]
+        free = [each.requires_grad_() * 1 for each in leaves]  # no leaves: changing them is no error
         given[at] = free if isinstance(given[at], list) else free[0]
-        return {"gradient": gradient(function(*given), leaves)}
+        return gradients(function(*given), leaves)
+    if part == "sentence":
+        return sorted(NUMBERS.intersection(re.findall(r"\d+", sentence_of(partial(function, *given)))))
     if part == "strided":
         given[:2] = given[0].mT.contiguous().mT, given[1].repeat_interleave(2, 1)[:, ::2]
     if part in ("lean", "loop"):
-        few, many = (measured(function, given, times) for times in (1, 40))
-        lean, loop = many.bytes <= 10 * 40 * given[0].nbytes, many.operators > few.operators + 2
-        return {"lean": lean} if part == "lean" else {"loop": loop}
+        with measure() as spent:
+            function(*given)
+        return spent.bytes <= 10 * given[0].nbytes if part == "lean" else spent.operators > 100
     got = function(*given)
     if part == "new":
         got += [1] if isinstance(got, list) else 1
-    if part in ("kept", "new"):
-        return {"after": [after(*pair) for pair in zip(given, before, strict=True)]}
     shown = {"digits": lambda: 1e9 * (got - 1), "small": lambda: got[:, 1:3], "finite": lambda: got.isfinite()}
-    return {part: shown.get(part, lambda: got)()}
-
-
-def copied(given):
-    """Arguments that belong to one call."""
-    return [
-        each.clone() if hasattr(each, "clone") else copied(each) if isinstance(each, list) else each for each in given
-    ]
-
-
-def after(now, before):
-    return Pairs(now, before) if isinstance(now, torch.Tensor) else len(now) if isinstance(now, list) else now
-
-
-def measured(function, given, times):
-    embeddings, ids, features, *more = given
-    features = [each.repeat_interleave(times, 0) for each in features]
-    given = embeddings.repeat_interleave(times, 1), ids.repeat_interleave(times, 1), features, *more
-    with measure() as spent:
-        function(*given)
-    return spent
-
-
-def gradient(got, leaves):
-    """Of a weighted sum of the result, for each of the leaves; zeros where none arrives."""
-    weights = torch.arange(1.0, 1 + got.numel()).reshape(got.shape).to(got)
-    weighted = (got * weights).sum() + 0 * leaves[0].flatten()[0]  # a graph in any case
-    each = torch.autograd.grad(weighted, leaves, allow_unused=True)
-    return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, each, strict=True)]
+    shown |= {"dtype": lambda: str(got.dtype)} | dict.fromkeys(("kept", "new"), lambda: unchanged(given, before))
+    return shown.get(part, lambda: got)()
 
 
 def start(kata, case):
-    torch.set_deterministic_debug_mode("warn")  # memory that nobody fills is NaN
-    try:
+    with unfilled_is_nan():
         own = sorted(kata.Projector(*case.sides).named_parameters())
-    finally:
-        torch.set_deterministic_debug_mode("default")
     parts = {"shapes": sorted(list(p.shape) for _, p in own), "names": [n for n, _ in own] == sorted(WANTED)}
     parts |= {"frozen": [n for n, p in own if not p.requires_grad]}
-    return {case.part: parts.get(case.part, all(bool(p.isfinite().all()) for _, p in own))}
+    return parts.get(case.part, all(bool(p.isfinite().all()) for _, p in own))
 
 
 def tokens(kata, case):
-    layer, features = kata.Projector(3, 4).double(), case.features.clone()
+    layer, features = kata.Projector(3, 4).to(case.features.dtype), case.features.clone()
     own = dict(layer.named_parameters())
     if {name: tuple(p.shape) for name, p in own.items()} != WANTED:
-        return {"tokens": "of other parameters"}
+        return "of other parameters"
     for name, values in case.values.items():
         copies = torch.eye(*WANTED[name]) if "weight" in name else torch.zeros(WANTED[name])
         own[name].data.copy_(copies if case.part == "activation" else values)
-    if case.part == "dtype":
-        return {"dtype": str(layer.to(BRAIN)(features.to(BRAIN)).dtype)}
-    if "gradient" not in case.part:
-        return {"tokens": layer(features)}
     leaf = own.get(case.part.split(" ")[-1], features).requires_grad_()
-    return {"gradient": gradient(layer(features), [leaf])}
-
-
-def attempt(function, part, given):
-    """What a call gives that may be an error: which one does not matter, but for a ValueError that is asked for."""
-    try:
-        got = function(*given)
-    except NotImplementedError:
-        raise
-    except ValueError as error:
-        if part == "refused":
-            raise
-        numbers = NUMBERS.intersection(map(int, re.findall(r"\d+", str(error))))
-        return {"numbers": sorted(numbers)} if part == "sentence" else {part: "refused"}
-    except Exception:
-        return {part: "another error"} if part != "refused" else {"refused": False}
-    return {"dtype": str(got.dtype)} if part == "dtype" else {"row": got} if part == "row" else {"refused": False}
+    got = layer(features)
+    if "gradient" in case.part:
+        return gradients(got, [leaf])
+    return str(got.dtype) if case.part == "dtype" else got

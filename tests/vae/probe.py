@@ -1,254 +1,150 @@
 """What can be seen of a VAE's loss. Of a sample: its noise, and how mean and logvar move and stretch it, from draws under one
 seed. Of the terms: each part alone (the mean, the logvar, the error, the constant). Of the loss: how much of each term is in it."""
 
-import numpy as np
+from functools import partial
+
 import torch
 
 from dojo.testing import randn
-from dojo.testing.probes import Case, Draws, Pairs
+from dojo.testing.evidence import attempted, copied, gradients, normal_draws, refused, seeded, unchanged
+from dojo.testing.probes import Case, Pairs
 
 SAMPLE, KL, NLL, LOSS = "reparameterize", "kl_to_standard_normal", "gaussian_nll", "negative_elbo"
-HALF, BRAIN, SINGLE, DOUBLE = DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
-SIZES = torch.tensor([0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1, 1.5, 2, 2.5, 3], dtype=DOUBLE)
-EDGES = torch.cat([-SIZES.flip(0), SIZES])
+HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
+NAN, INF = float("nan"), float("inf")
 SHAPES = {"one": (4, 1), "single": (1, 3), "vectors": (4, 3), "images": (2, 3, 4, 5)}
 LOSSES = {"one": ((1, 1), (1, 1)), "batch": ((4, 1), (4, 1)), "images": ((3, 2, 4, 5), (3, 2, 3))}
-WRONG_SHAPES = [
-    ((3, 2), (1, 2)),
-    ((3, 2), (3, 1)),
-    ((3, 1), (3, 2)),
-    ((1, 2), (3, 2)),
-    ((3, 2), (2,)),
-    ((3, 2), (2, 3)),
-    ((3, 4), (3, 2, 2)),
-    ((3, 2), (3, 2, 1)),
-]
-WRONG_NUMBERS = {"negative": (-0.5, -1e-9), "NaN": (float("nan"),), "infinite": (float("inf"),)}
-
-
-def uniform(rng, low, high, *shape):
-    return low + (high - low) * torch.rand(shape, generator=rng, dtype=DOUBLE)
+PARTS = [(KL, "value", "of means", (1.5, 0)), (KL, "value", "of logvars", (0, 1.5))]
+PARTS += [(NLL, "constant", "", (1, 1)), (NLL, "error", "", (1, 1))]
+SHARES = [("share", "NLL", (1, 1, 0, 0)), ("share", "KL", (0, 0, 1, 1)), ("base", "", (0, 0, 0, 0))]
+OPTIONS = [{"beta": 0}, {"beta": 1}, {"beta": 4.0}, {"noise_std": 0.05}, {"noise_std": 3.0}]
+LOGVARS = [(-20, DOUBLE), (-12, DOUBLE), (12, DOUBLE), (20, DOUBLE), (12, HALF)]
+RIGHT = {SAMPLE: [(2, 3)] * 2, KL: [(2, 3)] * 2, NLL: [(2, 3)] * 2, LOSS: [(2, 3)] * 2 + [(2, 2)] * 2}
+UNEQUAL = [((3, 2), other) for other in ((1, 2), (3, 1), (2,), (2, 3), (3, 2, 1))]
+UNEQUAL += [((3, 1), (3, 2)), ((1, 2), (3, 2)), ((3, 4), (3, 2, 2))]
+BATCHES = [((n, 3), (n, 3), (m, 2), (m, 2)) for n, m in ((3, 1), (1, 3), (3, 2))]
+WRONG = {(NLL, "noise_std"): (-0.5, -1e-9, 0.0, NAN, INF), (LOSS, "noise_std"): (-0.5, NAN, INF)}
+WRONG |= {(LOSS, "beta"): (-0.5, -1e-9, NAN, INF)}
 
 
 def cases(rng):
-    yield from samples(rng)
-    yield from terms(rng, KL)
-    yield from terms(rng, NLL)
-    yield from losses(rng)
+    for part in (samples, terms, losses):
+        yield from part(rng)
+    for of, shapes in RIGHT.items():
+        yield from (case(rng, of, see, shapes) for see in ("rounded", "after", "slopes")[: 2 if of == SAMPLE else 3])
+        yield from (case(rng, of, "dtype", shapes, str(dtype), dtype=dtype) for dtype in (HALF, BRAIN, SINGLE, DOUBLE))
+        wrong = [[randn(rng, *shape) for shape in each] for each in (BATCHES if of == LOSS else UNEQUAL)]
+        yield Case(f"{of}: wrong shapes", of=of, see="refused", calls=wrong, options={})
+    for (of, name), values in WRONG.items():
+        right = [randn(rng, *shape) for shape in RIGHT[of]]
+        yield from (Case(f"{of}: {name} {x}", of=of, see="refused", calls=[right], options={name: x}) for x in values)
+
+
+def case(rng, of, see, shapes, name="", spread=(1, 1, 1, 1), plus=(0, 0, 0, 0), dtype=DOUBLE, **options):
+    """A call with random arguments of these shapes."""
+    sizes = zip(shapes, spread, plus, strict=False)
+    given = [(middle + size * randn(rng, *shape)).to(dtype) for shape, size, middle in sizes]
+    return Case(f"{of}: {see} {name}", of=of, see=see, given=given, options=options)
 
 
 def samples(rng):
-    def case(see, *shape, name="", scale=1.0, plus=0.0, dtype=DOUBLE):
-        given = 2 * scale * randn(rng, *shape), plus + scale * uniform(rng, -1.8, 1.8, *shape)
-        return Case(f"sample: {see} {name}", of=SAMPLE, see=see, given=[each.to(dtype) for each in given])
-
     for see in ("noise", "noise without a graph", "seeded noise"):
-        yield case(see, 40, 60, scale=0.0)
-    yield case("noise", 40, 60, name="logvar 1", scale=0.0, plus=1.0)
-    yield from (case("alike", *shape, name=f"{list(shape)}") for shape in ((6, 5), (3, 2, 4, 5)))
-    yield from (case(see, 5, 6) for see in ("stretch", "move", "slope by the mean", "slope by the logvar"))
-    yield from (case(see, 4, 3) for see in ("generator", "global stream", "after"))
-    yield from (case("dtype", 3, 2, name=str(dtype), dtype=dtype) for dtype in DTYPES)
-    yield case("rounded", 3, 4)
-    for logvar in (-20.0, 20.0):
-        yield case("range", 20, 20, name=f"{logvar}", scale=0.0, plus=logvar, dtype=HALF)
-        yield case("growth", 2, 3, name=f"{logvar}", scale=0.0, plus=logvar)
-    yield refusals(rng, SAMPLE, "shapes", WRONG_SHAPES)
+        yield case(rng, SAMPLE, see, [(40, 60)] * 2, spread=(0, 0))
+    yield case(rng, SAMPLE, "noise", [(40, 60)] * 2, "at logvar 1", spread=(0, 0), plus=(0, 1))
+    yield case(rng, SAMPLE, "alike", [(3, 2, 4, 5)] * 2)
+    for see in ("stretch", "move", "slope by the mean", "slope by the logvar", "generator"):
+        yield case(rng, SAMPLE, see, [(5, 6)] * 2, spread=(2, 1))
+    for logvar in (-20, 20):
+        yield case(rng, SAMPLE, "range", [(20, 20)] * 2, f"{logvar}", spread=(0, 0), plus=(0, logvar), dtype=HALF)
+        yield case(rng, SAMPLE, "stretch", [(2, 3)] * 2, f"{logvar}", plus=(0, logvar))
 
 
-def refusals(rng, of, name, shapes=(), **options):
-    """One case for all calls that are wrong in the same way."""
-    calls = [[randn(rng, *shape) for shape in each] for each in shapes]
-    return Case(f"{of}: wrong {name}", of=of, see="refusals", given=calls, options=options)
-
-
-def terms(rng, of):
-    def case(see, *shape, name="", sizes=(1.5, 1.5), dtype=DOUBLE, plus=(0, 0), s=None):
-        given = [(a + size * randn(rng, *shape)).to(dtype) for a, size in zip(plus, sizes, strict=True)]
-        return Case(f"{of}: {see} {name}", of=of, see=see, given=given, options=[] if of == KL or s is None else [s])
-
-    for name, shape in SHAPES.items():
-        s = uniform(rng, 0.4, 2.5, 1).item()
-        for see, sizes in (
-            (("mean", (1.5, 0)), ("logvar", (0, 1.5))) if of == KL else (("constant", (1, 1)), ("error", (1, 1)))
-        ):
-            yield case("value" if of == KL else see, *shape, name=f"{name}, {see}", sizes=sizes, s=s)
-    yield case("value", 4, 1, name="both", s=0.7)
-    yield case("value", 3, 2, name="tiny", sizes=(0.02, 0.02))
-    yield from (case("dtype", 2, 3, name=str(dtype), dtype=dtype) for dtype in DTYPES)
-    yield from (case("rounded", 2, 3, name=str(dtype), dtype=dtype) for dtype in (BRAIN, DOUBLE))
-    yield case("value", 2, 1, name="300 in float16", plus=(300, 0), sizes=(1, 0), dtype=HALF)
-    yield case("value", 2, 2, name="far apart in bfloat16", plus=(-130, -1), dtype=BRAIN)
-    if of == KL:
-        yield from (case("value", 2, 1, name=f"logvar {at}", plus=(0, at), sizes=(1, 0)) for at in (-20, -12, 12, 20))
-        yield case("value", 2, 1, name="logvar 12 in float16", plus=(0, 12), sizes=(1, 0), dtype=HALF)
-    else:
-        yield from (case(see, 2, 3, name=f"s = {s}", s=s) for see in ("constant", "error") for s in (1e-4, 1e4))
-        yield from numbers_refused(rng, of, [(2, 3), (2, 3)], "noise_std")
-        yield refusals(rng, of, "noise_std, 0", [[(2, 3), (2, 3)]], noise_std=[0.0])
-    yield from (case(see, 3, 2) for see in ("slopes", "after"))
-    yield refusals(rng, of, "shapes", WRONG_SHAPES)
-
-
-def numbers_refused(rng, of, shapes, name):
-    for kind, values in WRONG_NUMBERS.items():
-        yield refusals(rng, of, f"{name}, {kind}", [shapes], **{name: list(values)})
+def terms(rng):
+    for of, see, part, spread in PARTS:
+        for name, shape in SHAPES.items():
+            options = {"noise_std": 0.4 + 2 * torch.rand(1, generator=rng).item()} if of == NLL else {}
+            yield case(rng, of, see, [shape] * 2, f"{part}, {name}", spread, **options)
+        for s in (1e-4, 1e4) if of == NLL else ():
+            yield case(rng, of, see, [(2, 3)] * 2, f"at s = {s}", noise_std=s)
+    for of in (KL, NLL):
+        yield case(rng, of, "value", [(4, 1)] * 2)
+        yield case(rng, of, "value", [(3, 2)] * 2, "tiny", spread=(0.02, 0.02))
+        yield case(rng, of, "rounded", [(2, 3)] * 2, "in bfloat16", dtype=BRAIN)
+        yield case(rng, of, "value", [(2, 1)] * 2, "300 in float16", spread=(1, 0), plus=(300, 0), dtype=HALF)
+        yield case(rng, of, "value", [(2, 2)] * 2, "far apart in bfloat16", plus=(-130, -1), dtype=BRAIN)
+    for at, dtype in LOGVARS:
+        yield case(
+            rng, KL, "value", [(2, 1)] * 2, f"at logvar {at} in {dtype}", spread=(1, 0), plus=(0, at), dtype=dtype
+        )
 
 
 def losses(rng):
-    def case(see, x, latents, name="", dtype=DOUBLE, **options):
-        given = [randn(rng, *shape).to(dtype) for shape in (x, x, latents, latents)]
-        return Case(f"loss: {see} {name}", of=LOSS, see=see, given=given, options=options)
-
-    for name, shapes in LOSSES.items():
-        yield from (case(see, *shapes, name, noise_std=0.5, beta=0.25) for see in ("NLL", "KL", "constant"))
-    yield case("value", (3, 4), (3, 2), "by default")
-    yield case("value", (3, 4), (3, 2), "with options", noise_std=0.5, beta=2.5)
-    yield from (case("KL", (3, 4), (3, 2), f"beta {beta}", beta=beta) for beta in (0, 1, 4.0))
-    yield from (case("constant", (3, 4), (3, 2), f"s {s}", noise_std=s) for s in (0.05, 3.0))
-    yield from (case("dtype", (2, 3), (2, 2), str(dtype), dtype=dtype) for dtype in DTYPES)
-    yield from (case(see, (2, 3), (2, 2)) for see in ("slopes", "after"))
-    right = [(2, 3), (2, 3), (2, 2), (2, 2)]
-    yield from numbers_refused(rng, LOSS, right, "beta")
-    yield refusals(rng, LOSS, "noise_std", [right], noise_std=[-0.5, float("nan"), float("inf")])
-    batches = [[(n, 3), (n, 3), (m, 2), (m, 2)] for n, m in ((3, 1), (1, 3), (3, 2))]
-    yield refusals(rng, LOSS, "batches", batches)
+    shapes = [(3, 4)] * 2 + [(3, 2)] * 2
+    for see, part, spread in SHARES:
+        for name, (x, z) in LOSSES.items():
+            yield case(rng, LOSS, see, [x, x, z, z], f"{part}, {name}", spread, noise_std=0.5, beta=0.25)
+        yield from (case(rng, LOSS, see, shapes, f"{part} at {options}", spread, **options) for options in OPTIONS)
+    yield case(rng, LOSS, "value", shapes, "by default")
+    yield case(rng, LOSS, "value", shapes, "with options", noise_std=0.5, beta=2.5)
 
 
 def run(kata, case):
-    """The evidence. Whatever error there is, is one and the same: which one it is depends on how the code is written."""
-    if case.see == "refusals":
-        return refused(getattr(kata, case.of), case)
-    see = {SAMPLE: see_sample, LOSS: see_loss}.get(case.of, see_term)
-    try:
-        return see(kata, case, [each.clone() for each in case.given])
-    except NotImplementedError:
-        raise
-    except (ValueError, RuntimeError) as error:
-        return {"result": "refused" if isinstance(error, ValueError) else "none"}
+    function = partial(getattr(kata, case.of), **case.options)
+    if case.see == "refused":
+        return {"refused": [refused(partial(function, *given)) for given in case.calls]}
+    seen = attempted(lambda: see(kata, function, case, copied(case.given)))
+    return {case.see: seen.float() if torch.is_tensor(seen) else seen}  # a dtype is evidence of its own cases only
 
 
-def refused(function, case):
-    """Which of the wrong calls end in a ValueError."""
-    name, values = next(iter(case.options.items()), ("", [None]))
-    answers = []
-    for given in case.given:
-        for value in values:
-            try:
-                function(*(each.clone() for each in given), **({name: value} if name else {}))
-                answers.append(False)
-            except NotImplementedError:
-                raise
-            except Exception as error:
-                answers.append(isinstance(error, ValueError))
-    return {"refused": answers}
+def see(kata, function, case, given):
+    if case.of == SAMPLE and case.see not in ("dtype", "after", "rounded"):
+        return see_sample(function, case.see, *given)
+    if case.of == LOSS and (share := see_share(kata, function, case, *given)) is not None:
+        return share
+    if case.see == "slopes":
+        leaves = [each.requires_grad_() for each in given]
+        return gradients(function(*leaves), leaves)
+    if case.see in ("constant", "error"):
+        constant = function(given[1], given[1].clone())
+        return constant if case.see == "constant" else function(*given) - constant
+    got, narrow = function(*given), BRAIN if given[0].dtype == BRAIN else SINGLE
+    seen = {"value": got, "after": unchanged(given, case.given), "dtype": str(got.dtype)}
+    return (seen | {"rounded": bool((got == got.to(narrow)).all())})[case.see]
 
 
-def plain(x):
-    """A tensor in float32, so that the dtype is evidence of its own cases only."""
-    return x.float() if isinstance(x, torch.Tensor) else x
+def see_share(kata, loss, case, x, r, mean, logvar):
+    """The loss, or what NLL or KL add to it, as a multiple of what the own terms say; None where another thing is seen."""
+    zero, std = torch.zeros_like(mean), [case.options["noise_std"]] if "noise_std" in case.options else []
+    nll, kl = kata.gaussian_nll(x, r, *std), kata.kl_to_standard_normal(mean, logvar)
+    if not nll.shape == kl.shape == x.shape[:1]:
+        return "terms of other shapes"
+    if case.see == "base":
+        return loss(x, r, mean, logvar) / nll.mean()
+    if case.see == "share":
+        none = kata.gaussian_nll(x, x.clone(), *std) + kata.kl_to_standard_normal(zero, zero.clone())
+        return (loss(x, r, mean, logvar) - loss(x, x.clone(), zero, zero.clone())) / (nll + kl - none).mean()
 
 
-def seen(case, got, given):
-    if case.see == "after":
-        return {"after": [Pairs(one, other) for one, other in zip(given, case.given, strict=True)]}
-    return {"dtype": str(got.dtype)} if case.see == "dtype" else {"value": plain(got)}
-
-
-def see_sample(kata, case, given):
-    function, (mean, logvar) = kata.reparameterize, given
-
-    def seeded(mean, logvar):
-        """A draw whose noise is the same each time, wherever it comes from."""
-        torch.default_generator.manual_seed(7)
-        np.random.seed(7)
-        return function(mean, logvar, generator=torch.Generator().manual_seed(7))
-
-    zero = torch.zeros_like(mean)
-    if case.see.startswith("slope"):
-        leaf = given["mean" not in case.see]
-        got = function(mean.requires_grad_(), logvar.requires_grad_())
-        slope = torch.autograd.grad(got.sum(), leaf, allow_unused=True)[0] if got.requires_grad else None
-        slope = slope if slope is None or leaf is mean else slope / (got - mean).detach()
-        return {"slope": "none" if slope is None else plain(slope)}
-    if case.see == "stretch":
-        return {"stretch": plain(seeded(zero, logvar) / seeded(zero, zero))}
-    if case.see == "growth":
-        near, far = (seeded(zero, each).abs() for each in (0.9 * logvar, logvar))
-        return {"growth": bool((far > near).all()), "shrinking": bool((far < near).all())}
-    if case.see == "move":
-        return {"move": plain(seeded(mean, logvar) - seeded(zero, logvar))}
-    if case.see in ("generator", "global stream"):
+def see_sample(draw, see, mean, logvar):
+    zero, generators = torch.zeros_like(mean), [torch.Generator().manual_seed(seed) for seed in (1, 1, 2)]
+    if see == "stretch":
+        return seeded(draw, zero, logvar) / seeded(draw, zero, zero)
+    if see == "move":
+        return seeded(draw, mean, logvar) - seeded(draw, zero, logvar)
+    if see == "generator":
         before = torch.random.get_rng_state()
-        first, again, other = (function(mean, logvar, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
-        if case.see == "global stream":
-            return {"moved": Pairs(before, torch.random.get_rng_state())}
-        one = torch.Generator().manual_seed(1)
-        moves = not torch.equal(*(function(mean, logvar, generator=one) for _ in range(2)))
-        return {"again": Pairs(first, again), "other": Pairs(first, other), "moves": moves}
-    if case.see == "noise without a graph":
-        with torch.no_grad():
-            got = function(mean.requires_grad_(), logvar.requires_grad_())
-    else:
-        got = function(
-            mean, logvar, **({"generator": torch.Generator().manual_seed(3)} if "seeded" in case.see else {})
-        )
-    if "noise" in case.see:
-        many = len(got.unique()) > 0.4 * got.numel()
-        return {"noise": Draws(torch.bucketize(got.nan_to_num(0), EDGES), len(EDGES) + 1) if many else "few"}
-    if case.see == "alike":
-        noise, following = ((each - mean) / (logvar / 2).exp() for each in (got, function(mean, logvar)))
-        spread = [bool(noise.std(axis).min() > 1e-9) for axis in range(noise.dim())]
-        return {"spread": spread, "next": bool((noise - following).abs().min() > 1e-12)}
-    if case.see == "rounded":
-        return {"rounded": bool((got == got.float()).all())}
-    if case.see == "range":
-        return {"finite": bool(got.isfinite().double().mean() > 0.9), "zero": bool((got == 0).double().mean() > 0.5)}
-    return seen(case, got, given)
-
-
-def see_term(kata, case, given):
-    function, (a, b) = getattr(kata, case.of), given
-    if case.see == "slopes":
-        return slopes(function, given, case.options)
-    if case.see == "constant":
-        return {"constant": plain(function(b, b.clone(), *case.options))}
-    got = function(a, b, *case.options)
-    if case.see == "error":
-        return {"error": plain(got - function(b, b.clone(), *case.options))}
-    if case.see == "rounded":
-        return {"rounded": bool((got == got.to(BRAIN if a.dtype == BRAIN else SINGLE)).all())}
-    return seen(case, got, given)
-
-
-def see_loss(kata, case, given):
-    """NLL, KL and the constant as multiples of what the own terms say, where those have one number for each element."""
-    function, (x, r, mean, logvar), options = kata.negative_elbo, given, case.options
-    std = [options["noise_std"]] if "noise_std" in options else []
-    own = [kata.gaussian_nll(*pair, *std) for pair in ((x, r), (x, x.clone()))]
-    own_kl = kata.kl_to_standard_normal(mean, logvar)
-    if [list(each.shape) for each in (*own, own_kl)] != [[len(x)]] * 3:
-        return {"terms": "of other shapes"}
-    if case.see == "slopes":
-        return slopes(function, given, [])
-    if case.see not in ("NLL", "KL", "constant"):
-        return seen(case, function(*given, **options), given)
-    zero = torch.zeros_like(mean)
-    base = function(x, x.clone(), zero, zero.clone(), **options)
-    if case.see == "constant":
-        return {"constant": plain(base / own[1].mean())}
-    if case.see == "NLL":
-        return {"NLL": plain((function(x, r, zero, zero.clone(), **options) - base) / (own[0] - own[1]).mean())}
-    own_kl = own_kl - kata.kl_to_standard_normal(zero, zero.clone())
-    return {"KL": plain((function(x, x.clone(), mean, logvar, **options) - base) / own_kl.mean())}
-
-
-def slopes(function, given, options):
-    """The gradients of the result, whose elements are weighed by 1, 2, ...; or that there is none."""
-    leaves = [each.requires_grad_() for each in given]
-    got = function(*leaves, *options)
-    if not got.requires_grad:
-        return {"graph": False}
-    weights = torch.arange(1.0, 1.0 + got.numel()).reshape(got.shape).to(got)
-    grads = torch.autograd.grad((weights * got).sum(), leaves, allow_unused=True)
-    return {"slopes": ["none" if grad is None else plain(grad) for grad in grads]}
+        first, *others = (draw(mean, logvar, generator=each) for each in (*generators, generators[0]))
+        return [Pairs(first, each) for each in others], Pairs(before, torch.random.get_rng_state())
+    options = {"generator": generators[2]} if see == "seeded noise" else {}
+    with torch.set_grad_enabled(see != "noise without a graph"):
+        got = draw(mean.requires_grad_(), logvar.requires_grad_(), **options)
+    if see == "slope by the mean":
+        return gradients(got, [mean])
+    if see == "slope by the logvar":
+        return gradients(got / (got - mean).detach(), [logvar])
+    if see == "alike":  # along an axis, or with the next draw
+        noise, following = ((each - mean) / (logvar / 2).exp() for each in (got, draw(mean, logvar)))
+        return [bool(noise.std(axis).min() > 1e-9) for axis in range(4)], bool((noise - following).abs().min() > 1e-12)
+    if see == "range":
+        return bool(got.isfinite().double().mean() > 0.9), bool((got == 0).double().mean() > 0.5)
+    return normal_draws(got)
