@@ -145,7 +145,7 @@ print(
 
 
 # %%
-def fine_tune(code=sft_loss, steps=240, batch=64):
+def fine_tune(code=sft_loss, steps=240, batch=32):
     """A model that has learned the author's demonstrations, and the loss of each step as the code computes it."""
     draw = torch.Generator().manual_seed(SEED)
     demonstrations = rows.view(len(PROMPTS), len(answers), -1)
@@ -153,8 +153,8 @@ def fine_tune(code=sft_loss, steps=240, batch=64):
     demonstrations = torch.cat([each[places] for each, places in zip(demonstrations, picked, strict=True)])
     labels = label(demonstrations, code)
     torch.manual_seed(SEED)
-    model = GPT(GPTConfig(len(WORDS), ASKED + NEW, layers=2, heads=2, dim=32))
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    model = GPT(GPTConfig(len(WORDS), ASKED + NEW, layers=1, heads=2, dim=32))
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     losses = []
     for _ in range(steps):
@@ -266,35 +266,32 @@ def draw_pairs(number=768):
     return rows[pairs[:, 0]], rows[pairs[:, 1]]
 
 
-chosen, rejected = draw_pairs()
+pairs = torch.stack(draw_pairs())  # [2, pairs, length]: the preferred answers, and the others
+with torch.no_grad():
+    base_logits = base(pairs.flatten(0, 1))
 
 
-def prefer(code=dpo_loss, labels=sft_loss, steps=192, batch=64):
-    """The log-probabilities of all answers after training, and the numbers of every 24th step."""
-    tokens = torch.stack([chosen, rejected])  # [2, pairs, length]
-    masks = label(tokens.flatten(0, 1), labels).view(tokens.shape) != -100
-
-    def log_probs(model, tokens, masks):
-        tokens, masks = tokens.flatten(0, 1), masks.flatten(0, 1)
-        return code.sequence_log_probs(model(tokens), tokens, masks).view(2, -1)
-
-    with torch.no_grad():
-        fixed = log_probs(base, tokens, masks)
+def prefer(code=dpo_loss, labels=sft_loss, steps=192, batch=48):
+    """The log-probabilities of all answers after training, and the numbers of every 32nd step."""
+    masks = label(pairs.flatten(0, 1), labels).view(pairs.shape) != -100
+    fixed = code.sequence_log_probs(base_logits, pairs.flatten(0, 1), masks.flatten(0, 1)).view(2, -1)
     draw = torch.Generator().manual_seed(SEED)
     policy, curve = copy.deepcopy(base), []
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3, weight_decay=0.0, fused=True)
     rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
     for step in range(steps + 1):
-        if step % 24 == 0:
+        if step % 32 == 0:
             curve.append((step, numbers_of(log_probs_of_all(policy), reference)))
-        some = torch.randint(len(chosen), (batch,), generator=draw)
-        result = code.dpo_loss(*log_probs(policy, tokens[:, some], masks[:, some]), *fixed[:, some], BETA)
+        if step == steps:
+            return log_probs_of_all(policy), curve
+        some = torch.randint(pairs.shape[1], (batch,), generator=draw)
+        tokens = pairs[:, some].flatten(0, 1)
+        log_probs = code.sequence_log_probs(policy(tokens), tokens, masks[:, some].flatten(0, 1)).view(2, -1)
+        result = code.dpo_loss(*log_probs, *fixed[:, some], BETA)
         optimizer.zero_grad()
         result.loss.backward()
-        if step < steps:
-            optimizer.step()
-            rate.step()
-    return log_probs_of_all(policy), curve
+        optimizer.step()
+        rate.step()
 
 
 # %% [markdown]
@@ -306,7 +303,7 @@ def prefer(code=dpo_loss, labels=sft_loss, steps=192, batch=64):
 
 
 # %%
-def reinforce(code=grpo_loss, labels=sft_loss, steps=120, group=16, **options):
+def reinforce(code=grpo_loss, labels=sft_loss, steps=100, group=16, **options):
     """The log-probabilities of all answers after training, and the numbers of every tenth step.
 
     "seen" is the reward of the last ten samples as the loop computes it.
@@ -314,7 +311,7 @@ def reinforce(code=grpo_loss, labels=sft_loss, steps=120, group=16, **options):
     options = {"beta": BETA, "reduction": "constant", "max_length": NEW, **options}
     draw = torch.Generator().manual_seed(SEED)
     policy, curve, means = copy.deepcopy(base), [], []
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-3, weight_decay=0.0, fused=True)
 
     def log_probs(model, tokens):
         return model(tokens)[:, :-1].log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
@@ -331,9 +328,11 @@ def reinforce(code=grpo_loss, labels=sft_loss, steps=120, group=16, **options):
             return log_probs_of_all(policy), curve
         advantages = code.group_advantages(seen, group, scale=False)
         with torch.no_grad():
-            old, fixed = log_probs(policy, tokens), log_probs(base, tokens)
+            fixed = log_probs(base, tokens)
+        old = None
         for _ in range(2):
             new = log_probs(policy, tokens)
+            old = new.detach() if old is None else old
             loss = code.grpo_loss(new, old, advantages, mask[:, 1:], reference=fixed, **options)
             optimizer.zero_grad()
             loss.backward()
@@ -415,7 +414,8 @@ print_table({name: run[-1][1] for name, run in of_dpo.items()})
 #   become longer.
 # - **No reference**: the minimum is now proportional to exp(reward / beta). The author has no part in it. The policy unlearns
 #   the demonstrations, and its reward falls below that of the reference.
-# - **The padding is scored**: no number shows it. The model is nearly sure of `<end>` after `<end>`, which adds almost 0.
+# - **The padding is scored**: the numbers hardly show it. The model is nearly sure of `<end>` after `<end>`, which adds almost
+#   0.
 # - **The prompt counts**: no number can show it. Both answers have the same prompt, and in the margin it cancels.
 #
 # ## Mistakes in GRPO
@@ -452,7 +452,7 @@ for name in ("k1 in the loss", "the prompt counts"):
 
 # %% [markdown]
 # - **Beta has no effect**: the policy gets all points and collapses. To each prompt at least 64 answers get 4 points, and
-#   the policy gives one to three of them. Its reward curve is the best of all.
+#   the policy gives one or two of them. Its reward curve is the best of all.
 # - **k1 in the loss**: the mean of k1 is the KL, and the mean of its gradient is 0. The policy collapses as if beta were 0.
 # - **The prompt counts**: this is reward hacking. A prompt names two flags, so under this mask it has 4 points by itself. The
 #   policy learns to add no flag of these colours. The reward in the loop grows, and the real one falls.

@@ -12,6 +12,7 @@ import copy
 import re
 import textwrap
 from collections import Counter
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -93,32 +94,32 @@ small_losses, _ = small_gpt.fit(small_model, learned, held_out)
 
 # %% [markdown]
 # `Served` is the model as your caches want it, `decoder(tokens, positions, attend)`. It notes how many tokens each call
-# computes, and how many FLOPs torch counts.
+# computes, and on demand how many FLOPs torch counts.
 
 
 # %%
 class Served:
-    def __init__(self, model, sizes):
-        self.model, self.embed = model, model.token
+    def __init__(self, model, sizes, count=False):
+        self.model, self.embed, self.sizes, self.count = model, model.token, sizes, count
         self.layers, self.heads, self.head_dim, self.max_positions = sizes.layers, HEADS, sizes.head_dim, LENGTH
-        self.calls = []  # (tokens, FLOPs) of each
+        self.calls = []  # (tokens, the first one's position, FLOPs if they are counted) of each
 
     def __call__(self, tokens, positions, attend):
-        with measure() as spent:
+        with measure() if self.count else nullcontext() as spent:
             x = self.model.token(tokens)
             for layer, block in enumerate(self.model.blocks):
                 x = block(x, positions=positions, attend=partial(attend, layer))
             logits = self.model.head(self.model.norm(x))
-        self.calls.append((tokens.numel(), spent.flops))
+        self.calls.append((tokens.numel(), int(positions[0, 0]), spent.flops if self.count else 0))
         return logits
 
     @property
     def tokens(self):
-        return sum(tokens for tokens, _ in self.calls)
+        return sum(tokens for tokens, _, _ in self.calls)
 
     @property
     def flops(self):
-        return sum(flops for _, flops in self.calls)
+        return sum(flops for _, _, flops in self.calls)
 
 
 def alone(prompt, new):
@@ -157,13 +158,13 @@ text = alone(prompt, NEW)
 decoders, written = {}, {}
 for name in ("right", "everything computed again", "positions start again at 0"):
     code = kv_cache if name == "right" else planted("kv_cache", name)[0]
-    decoders[name] = Served(model, sizes)
+    decoders[name] = Served(model, sizes, count=True)
     written[name] = code.generate(decoders[name], [prompt], NEW)[0]
     count = f"{len(decoders[name].calls)} calls, {decoders[name].tokens} tokens, {decoders[name].flops} FLOPs"
     print(f"{name}: {count}; the text is the model's own: {written[name] == text}")
 stored = [len(prompt) + step for step in range(NEW)]  # after each call
-steps = [flops for _, flops in decoders["right"].calls]
-again = [flops for _, flops in decoders["everything computed again"].calls]
+steps = [flops for _, _, flops in decoders["right"].calls]
+again = [flops for _, _, flops in decoders["everything computed again"].calls]
 by_formula = [arithmetic.forward_flops(sizes, 1, n - 1) for n in stored[1:]]
 print("each step is as by the formula:", steps[1:] == by_formula)
 print("so is each text that is computed again:", again == [arithmetic.forward_flops(sizes, n, 0) for n in stored])
@@ -454,6 +455,11 @@ def speculate(gamma, code=speculation, temperature=TEMPERATURE, cache_code=kv_ca
     return texts, target, draft
 
 
+def flops_of(served):
+    """The FLOPs of all calls, by the formula."""
+    return sum(arithmetic.forward_flops(served.sizes, new, before) for new, before, _ in served.calls)
+
+
 def surprise(texts):
     """The model's own loss of each token of the texts."""
     rows = torch.tensor([opening + text for opening, text in zip(openings, texts, strict=True)])
@@ -474,7 +480,7 @@ for gamma in (0, 1, 2, 4, 8):
             p, q = ((each(rows)[:, 7:-1] / TEMPERATURE).softmax(-1) for each in (model, small_model))
         acceptance, agreement = torch.minimum(p, q).sum(-1).mean().item(), (p * q).sum(-1).mean().item()
         own_surprise = surprise(texts)
-    per_call[gamma], flops[gamma] = tokens / len(target.calls), (target.flops + draft.flops) / tokens
+    per_call[gamma], flops[gamma] = tokens / len(target.calls), (flops_of(target) + flops_of(draft)) / tokens
 promised = {gamma: speculation.expected_tokens(acceptance, gamma) for gamma in per_call}
 greedy, target, _ = speculate(4, temperature=0.0)
 print("greedy, the texts are the model's own:", greedy == [alone(opening, WRITTEN) for opening in openings])

@@ -22,7 +22,7 @@ MARKERS = {
     "DPO": ("o", RIGHT["DPO"]),
     "GRPO": ("o", RIGHT["GRPO"]),
 }
-OFFSETS = {"beta has no effect": (-6, 10), "k1 in the loss": (6, 10), "DPO": (2, -12), "GRPO": (4, -11)}  # in points
+OFFSETS = {"beta has no effect": (6, 10), "k1 in the loss": (-6, 10), "DPO": (2, -12), "GRPO": (-8, 4)}  # in points
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
