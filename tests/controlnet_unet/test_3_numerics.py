@@ -56,7 +56,7 @@ def test_gradients_are_the_predictions_slopes(rng, name):
 
 
 def test_it_learns_to_follow_the_condition(rng):
-    """Fourteen steps: eps should grow by what the picture shows. Afterwards the change that an unseen picture makes must
+    """Twenty steps: eps should grow by what the picture shows. Afterwards the change that an unseen picture makes must
     resemble that picture (cosine above 0.5; an untrained or blind control has 0)."""
     unet, net = built((16,), 1, torch.float32)
 
@@ -68,7 +68,7 @@ def test_it_learns_to_follow_the_condition(rng):
         return x, t, F.interpolate(quarters, size=(16, 16)), unet(x, t) + shown, shown
 
     optimizer = torch.optim.Adam(net.parameters(), lr=0.03, foreach=True)
-    batches = zip(*(part.split(8) for part in drawn(14 * 8)), strict=True)
+    batches = zip(*(part.split(8) for part in drawn(20 * 8)), strict=True)
     for x, t, condition, wanted, _ in batches:
         loss = F.mse_loss(controlled_eps(unet, net, x, t, condition), wanted)
         optimizer.zero_grad()
