@@ -31,10 +31,12 @@ def chain(n: int) -> np.ndarray:
 
 def as_tensors(given: dict[str, Any]) -> dict[str, Any]:
     """Arguments as a case can hold them: each array as a tensor."""
-    return {
-        name: torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
-        for name, value in given.items()
-    }
+    return {name: _tensor(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """A copy, with ordinary strides: from_numpy gives an array without elements strides of 0."""
+    return torch.from_numpy(array.copy()).clone(memory_format=torch.contiguous_format)
 
 
 def as_arrays(given: dict[str, Any]) -> dict[str, Any]:
