@@ -85,9 +85,10 @@ def diagnose(
     Of the mistakes that fit (see `_explained`) those that explain most wrong cases are chosen, one for each case. A
     mistake is due if the test that catches it is of the first stage in which a test fails: that is where the learner
     is. It is told if it is due and no result of the function that holds it, or of functions before that one which
-    mistakes share with it, is wrong for another reason, which could be the only one. An error that is not raised is no result: it waits until all wrong
-    results are told, or its test is the first that fails. If no chosen mistake is due, one that explains every
-    wrong result is told all the same. If none does, the one mistake that the code is partly like (see `_partly_alike`).
+    mistakes share with it, is wrong for another reason, which could be the only one. An error that is not raised is no
+    result: it waits until all wrong results are told, or its test is the first that fails. If no chosen mistake is
+    due, one that explains every wrong result is told all the same. If none does, the one mistake that the code is
+    partly like (see `_partly_alike`).
 
     When it is no longer `in_time`, the mistakes that were not looked at do not count.
     """

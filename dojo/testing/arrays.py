@@ -18,17 +18,6 @@ def column(*values: float) -> np.ndarray:
     return np.array(values, dtype=np.float64)[:, None]
 
 
-def chain(n: int) -> np.ndarray:
-    """n points on a line, with the sum 0: the border of two clusters that begin with the first two goes on by one point in
-    each iteration, to the end. Each point stands a little before the middle of the means of those before it and those after."""
-    numbers = [-1.0]
-    for i in range(1, n - 1):
-        before = sum(numbers)
-        middle = (before / i - before / (n - i)) / 2
-        numbers.append(0.8 * middle + 0.2 * numbers[-1])
-    return column(*numbers, -sum(numbers))
-
-
 def as_tensors(given: dict[str, Any]) -> dict[str, Any]:
     """Arguments as a case can hold them: each array as a tensor."""
     return {name: _tensor(value) if isinstance(value, np.ndarray) else value for name, value in given.items()}

@@ -6,6 +6,7 @@ import torch
 
 from dojo.testing import randint, randn
 from dojo.testing.probes import Case, Draws, Pairs
+from dojo.testing.sampling import uniform
 
 FINE = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
 T, T_PREV = torch.tensor([0, 5, 3, 1, 4, 2]), torch.tensor([-1, 4, 0, -1, 1, 1])
@@ -45,10 +46,6 @@ def cases(rng):
         inputs = {"abar": six, "timesteps": timesteps, "eta": 0.0}
         yield Case(f"ddim_sample {timesteps}", of="ddim_sample", kind="refusal", **inputs)
     yield Case("ddim_sample eta 2", of="ddim_sample", kind="refusal", abar=six, timesteps=[5, 3, 0], eta=2.0)
-
-
-def uniform(rng, low, high, *shape):
-    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64)
 
 
 def step(name, *inputs):

@@ -8,6 +8,7 @@ from torch import nn
 
 from dojo.testing import randint, randn
 from dojo.testing.probes import Case, Draws, Pairs
+from dojo.testing.sampling import uniform
 
 
 def cases(rng):
@@ -28,10 +29,6 @@ def cases(rng):
         inputs = {"pair": pair, "decay": decay, "values": uniform(rng, 1, 2, 9)}
         yield Case(f"ema in {pair[0]} of {pair[1]}", of="ema_update", kind="kinds", **inputs)
     yield Case("ema of another make", of="ema_update", kind="mismatch")
-
-
-def uniform(rng, low, high, *shape):
-    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64)
 
 
 def run(kata, case):

@@ -5,6 +5,7 @@ import torch
 
 from dojo.testing import randint, randn
 from dojo.testing.probes import Case, Draws, Pairs
+from dojo.testing.sampling import uniform
 
 GRID = [5, 4, 3, 1]
 NAN = float("nan")
@@ -30,10 +31,6 @@ def cases(rng):
         yield edit(f"noise at {strength}", "noise", strength=strength, **given)
     for kind in ("generator", "rows", "half", "graph"):
         yield edit(kind, kind, x0=x0, **given)
-
-
-def uniform(rng, low, high, *shape):
-    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64)
 
 
 def edit(name, kind, **inputs):

@@ -5,6 +5,7 @@ import torch
 
 from dojo.testing import randint, randn
 from dojo.testing.probes import Case, Draws, Pairs
+from dojo.testing.sampling import uniform
 
 GRID = [5, 4, 2, 1]
 HALF = torch.tensor([0, 1] * 50)
@@ -28,10 +29,6 @@ def cases(rng):
     x0, other = randn(rng, 2, 3, 100)
     for kind in ("path", "hole", "noise", "rows", "generator", "half", "graph"):
         yield inpaint(kind, kind, x0=x0, other=other, **given)
-
-
-def uniform(rng, low, high, *shape):
-    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=torch.float64)
 
 
 def inpaint(name, kind, **inputs):

@@ -9,9 +9,21 @@ import numpy as np
 import torch
 
 from dojo.testing import randint
-from dojo.testing.arrays import as_arrays, as_tensors, chain, column, kind, normal, plain, shared
+from dojo.testing.arrays import as_arrays, as_tensors, column, kind, normal, plain, shared
 from dojo.testing.evidence import peak_bytes, refused
 from dojo.testing.probes import Case, Draws, Pairs
+
+
+def chain(n):
+    """n points on a line, with the sum 0: the border of two clusters that begin with the first two goes on by one point in
+    each iteration, to the end. Each point stands a little before the middle of the means of those before it and those after."""
+    numbers = [-1.0]
+    for i in range(1, n - 1):
+        before = sum(numbers)
+        middle = (before / i - before / (n - i)) / 2
+        numbers.append(0.8 * middle + 0.2 * numbers[-1])
+    return column(*numbers, -sum(numbers))
+
 
 PP, ASSIGN, UPDATE, KMEANS = "kmeans_plus_plus", "assign", "update", "kmeans"
 PARTS = {PP: ["centers"], ASSIGN: ["labels", "inertia"], UPDATE: ["centers"]}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dojo.testing import expect, expect_distribution, expect_equal, expect_raises, expect_unchanged, randint
-from dojo.testing.arrays import chain, column, normal
+from dojo.testing.arrays import column, normal
 from katas.kmeans import assign, kmeans, kmeans_plus_plus, update
 
 from .helpers import (
@@ -18,6 +18,7 @@ from .helpers import (
     generator,
     groups,
 )
+from .probe import chain
 
 KEEP = "a cluster without points has no mean: 0 / 0. Its centre stays where it is"
 LINE = column(0, 4, 6, 10)

@@ -6,6 +6,7 @@ import torch
 
 from dojo.testing import randn
 from dojo.testing.probes import Case, Pairs
+from dojo.testing.sampling import uniform
 
 IMAGES = TARGET, TO_X0, TO_EPS = "prediction_target", "to_x0", "to_eps"
 WEIGHT, LOSS, TERMINAL = "loss_weight", "weighted_loss", "zero_terminal_snr"
@@ -20,10 +21,6 @@ WRONG_SHAPES, WRONG_VECTORS = [(4, 1), (1, 3), (3,), (4, 3, 1), (3, 4)], [(1,), 
 
 def numbers(*values):
     return torch.tensor(values, dtype=DOUBLE)
-
-
-def uniform(rng, low, high, *shape):
-    return low + (high - low) * torch.rand(*shape, generator=rng, dtype=DOUBLE)
 
 
 def cases(rng):
@@ -98,6 +95,7 @@ def schedules(rng, six):
     given = [(see, six) for see in ("ends in 0", "start", "between", "after", "shared")]
     given += [(see, six.to(dtype)) for dtype in DTYPES for see in ("dtype", "digits")]
     given += [("refusal", six[:0]), ("refusal", six[:1]), ("schedule", six[1::3])]
+    given += [("scaled", torch.cat([six, six[-1:] * 0.9999]))]  # near the end float32 has few digits left
     yield from (Case(f"{see}, {len(x)}, {x.dtype}", of=TERMINAL, see=see, given=[x]) for see, x in given)
 
 

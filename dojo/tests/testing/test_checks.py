@@ -16,6 +16,7 @@ from dojo.testing import (
     expect_rng_untouched,
     expect_unchanged,
 )
+from dojo.testing.checks import TOLERANCES
 
 INF, NAN = math.inf, math.nan
 
@@ -168,6 +169,38 @@ def test_complex_numbers_are_compared():
     right = torch.tensor([1 + 2j])
     expect_close(right.clone(), right)
     assert "should be (1+2j), but is (1-2j)" in message_of(expect_close, right.conj(), right)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_the_verdict_is_torchs(dtype):
+    """At a tenth below and above its default tolerances, and for differences of one, infinities and NaN."""
+    rtol, atol = TOLERANCES[dtype]
+    one = torch.ones(3, dtype=torch.float64)
+    for other in (one + 0.9 * (rtol + atol), one + 1.1 * (rtol + atol), one - 1, one * INF, one * NAN):
+        if not (dtype.is_floating_point or dtype.is_complex):
+            other = other.nan_to_num(0, 2, 2)
+        for pair in ((other, one), (other, other), (one * 0, one * 0 + 0.9 * atol), (one * 0, one * 0 + 1.2 * atol)):
+            actual, expected = (tensor.to(dtype) for tensor in pair)
+            assert closes(expect_close, actual, expected) == closes(torch.testing.assert_close, actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("actual", "right"),
+    [(torch.eye(2).to_sparse(), True), (2 * torch.eye(2).to_sparse(), False), (torch.eye(2), False)],
+    ids=["sparse", "twice as much", "dense"],
+)
+def test_what_has_no_plain_elements_is_left_to_torch(actual, right):
+    assert closes(expect_close, actual, torch.eye(2).to_sparse()) == right
+    assert not closes(expect_close, torch.eye(2, device="meta"), torch.eye(2))
+
+
+def closes(check, actual, expected):
+    """Whether `check` lets `actual` pass for `expected`."""
+    try:
+        check(actual, expected)
+    except AssertionError:
+        return False
+    return True
 
 
 # The context managers
