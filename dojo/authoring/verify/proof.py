@@ -29,7 +29,7 @@ from dojo.authoring.verify.slips import slips
 from dojo.authoring.verify.together import MANY, Wrong, try_together
 from dojo.authoring.verify.trials import Trials
 from dojo.core.catalog import load_catalog
-from dojo.core.cores import usable_cores
+from dojo.core.cores import slowdown, usable_cores
 from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
@@ -91,7 +91,7 @@ def verify(
             for trials in (first, together, alone):
                 total += len(trials) - known if trials is alone else 0
                 for index, result in run_forked(
-                    [task for task, _ in trials], jobs=jobs or usable_cores(), seconds=trial_timeout_s
+                    [task for task, _ in trials], jobs=jobs or usable_cores(), seconds=trial_timeout_s * slowdown()
                 ):
                     trials[index][1](result)
                     done += 1
