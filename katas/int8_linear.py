@@ -35,7 +35,7 @@ from jaxtyping import Float, Float32, Int8, Int32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MAX_TERMS = 2**17  # 127 * 127 * 2^17 is the last such sum below 2^31
+MAX_TERMS = 2**17  # 127 * 127 * 2^17 is below 2^31; 2^18 would not be
 
 
 def quantize_per_row(x: Float[Tensor, "rows n"]) -> tuple[Int8[Tensor, "rows n"], Float32[Tensor, "rows"]]:

@@ -95,7 +95,8 @@ def load_balancing_loss(
 
 
 def expert_capacity(tokens: int, experts: int, k: int, factor: float) -> int:
-    """The number of places at each expert: factor * tokens * k / experts, rounded up to an integer.
+    """The number of places at each expert: factor * tokens * k / experts, in floats and in this order,
+    rounded up to an integer.
 
     A factor of 1 is just enough for tokens that are spread evenly. Raises ValueError if k is not in [1, experts], or if
     factor is not above 0 (NaN included).

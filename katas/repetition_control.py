@@ -4,7 +4,7 @@ Your model repeats itself. What do `repetition_penalty`, `frequency_penalty`, `p
 `no_repeat_ngram_size` do to the logits before the next token is picked?
 
 For each row of a batch, `tokens` is what has been generated so far, and the logits z are those of the next token:
-  - repetition penalty r (CTRL): for every token seen, z / r where z is positive, z * r where it is negative;
+  - repetition penalty r (after CTRL): for every token seen, z / r where z is positive, z * r where it is negative;
   - frequency and presence penalties: z - frequency * (times seen) - presence * (1 if seen, else 0);
   - blocking n-grams: a token that would complete an n-gram which the row already contains gets -inf.
 All three work on logits, not on probabilities, and are to be applied before temperature and softmax.

@@ -160,7 +160,7 @@ print("two ControlNets at scale 0.5 are one at scale 1:", all(same))
 #
 # A reference picture becomes an embedding, here four numbers: ink, slant, width and softness, counted from what is usual
 # for its digit. A linear layer makes two tokens of it, and each attention of the model reads them by keys and values of
-# their own, beside the prompt. Only these layers train: 4 288 parameters, a thirtieth of the model.
+# their own, beside the prompt. Only these layers train: 4 288 parameters, one in 27 of the model.
 #
 # Every digit is asked in the look of a reference that shows, nearly always, *another* digit.
 

@@ -2,7 +2,7 @@
 # # A classifier from start to finish
 #
 # Data, model, loss, optimizer, loop, and a look at what went wrong: that is the whole of a classification task in
-# PyTorch. The loop is yours. This notebook imports `fit` and `evaluate` from `katas/classification_loop.py`, so every
+# PyTorch. The loop is yours. This notebook imports `fit` and `evaluate` from `answers/classification_loop.py`, so every
 # curve below is drawn by the code that you wrote.
 
 # %%

@@ -11,7 +11,7 @@ are the running statistics. Each batch in training mode, with gradients enabled 
     running_mean = (1 - momentum) running_mean + momentum * mean
     running_var  = (1 - momentum) running_var  + momentum * var n / (n - 1)
 So momentum is the weight of the new value (in Keras that of the old one), and the variance that is kept is the unbiased
-one (in TensorFlow the biased one). With momentum None they are plain averages over the batches so far, whatever the size
+one (in Keras 3 the biased one). With momentum None they are plain averages over the batches so far, whatever the size
 of each batch; what they were before the first is forgotten.
 
 Numbers: statistics, sums and products run in float32 at least, and the result has the dtype of x. x has the dtype of the

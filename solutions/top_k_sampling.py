@@ -59,7 +59,7 @@ def sample_top_k(
     if temperature == 0:
         return logits.argmax(-1)
     # Only k numbers a row go on from here: one pass over the vocabulary is all the memory traffic there is, and reading
-    # the logits once is the floor. On a CPU selecting takes longer than reading: alternatives/top_k_sampling/two_stage.py.
+    # the logits once is the floor. On a CPU selecting takes longer than reading: tests/top_k_sampling/alternatives/two_stage.py.
     top_logits, top_tokens = logits.topk(min(k, logits.shape[-1]), dim=-1)  # [*batch, k], best first
     wide = top_logits.to(torch.promote_types(logits.dtype, torch.float32))
     # With the best at 0, z / T can only overflow to -inf, as long as float32 does not round T to 0.

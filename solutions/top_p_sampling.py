@@ -71,7 +71,7 @@ def sample_top_p(
     vocab = logits.shape[-1]
     k = vocab if top_k is None else min(top_k, vocab)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # The floor is reading the logits once; without top_k this sort costs far more: alternatives/top_p_sampling/small_nucleus.py.
+    # The floor is reading the logits once; without top_k this sort costs far more: tests/top_p_sampling/alternatives/small_nucleus.py.
     best, tokens = wide.topk(k, dim=-1)  # [*batch, k], best first: already in the order in which the nucleus is filled
     # With the best at 0, z / T can only overflow to -inf, as long as float32 does not round T to 0.
     probs = torch.softmax((best - best[..., :1]) / temperature, dim=-1)

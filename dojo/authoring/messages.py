@@ -5,7 +5,16 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-NOT_SHOWN = ("probe.py", "bench.py", "probes.py", "codec.py", "codec_decode.py", "summary.py")
+NOT_SHOWN = (
+    "probe.py",
+    "bench.py",
+    "probes.py",
+    "codec.py",
+    "codec_decode.py",
+    "summary.py",
+    "evidence.py",
+    "arrays.py",
+)
 
 
 def of_folder(folder: Path) -> list[str]:

@@ -44,7 +44,7 @@ def grade(
     submission: Path, only: tuple[str, ...], seed: int | None, seed_file: Path | None, out: Path,
     formats: tuple[str, ...], require: str, jobs: int | None, no_naming: bool, without: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Grade a folder that holds katas/*.py, so that it cannot forge the score.
+    """Grade a folder that holds answers/*.py, so that it cannot forge the score.
 
     Ends with 0 when all was graded, 3 when the grader failed on a kata, 2 when nothing was graded.
     """

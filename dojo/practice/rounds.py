@@ -29,6 +29,7 @@ class PartPlan:
     bugs: int = 1  # of a hunt
 
 
+SPARE_MINUTES = 5  # that a kata may take longer, by its own estimate, than the part it is drilled in
 ROUND = (
     PartPlan(to_say("a warm-up"), "drill", "warm-up", 15.0),
     PartPlan(to_say("a core kata"), "drill", "core", 30.0),
@@ -47,7 +48,8 @@ def plan_round(
 ) -> list[RoundPart]:
     """The parts: katas of the level that a plan asks for, those met least recently, no kata twice if that is possible.
 
-    The hunt is in a kata that is solved, if there is one.
+    A drill is of a kata that fits into its minutes, if there is one of the level. The hunt is in a kata that is solved,
+    if there is one.
     """
     sessions = log.sessions()
     parts: list[RoundPart] = []
@@ -58,7 +60,9 @@ def plan_round(
         used = {part.kata for part in parts}
         unused = [k for k in catalog.katas if k.name not in used and (not track or k.track == track)]
         fitting: list[Kata] = [k for k in unused if k.level == plan.level] or unused or list(catalog.katas)
-        if plan.kind == "hunt":
+        if plan.kind == "drill":
+            fitting = [k for k in fitting if k.minutes <= plan.minutes + SPARE_MINUTES] or fitting
+        else:
             fitting = solved_of(log.checkout, fitting) or solved_of(log.checkout, unused) or fitting
         kata = least_recent(fitting, sessions).name
         parts.append(RoundPart(plan.kind, kata, plan.minutes, plan.bugs, plan.name))

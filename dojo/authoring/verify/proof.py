@@ -29,7 +29,7 @@ from dojo.authoring.verify.slips import slips
 from dojo.authoring.verify.together import MANY, Wrong, try_together
 from dojo.authoring.verify.trials import Trials
 from dojo.core.catalog import load_catalog
-from dojo.core.cores import usable_cores
+from dojo.core.cores import slowdown, usable_cores
 from dojo.core.errors import UserError
 from dojo.core.mistakes import load_mistakes
 from dojo.core.paths import Checkout
@@ -41,6 +41,7 @@ from dojo.engine.warm_up import warm_up
 
 SEEDS = (0, 1, 2, 3, 4)
 TRIAL_TIMEOUT_S = 60.0
+GROUP = 8  # katas that are proved together
 
 
 T = TypeVar("T")
@@ -77,18 +78,32 @@ def verify(
         planned = [_planned(warm, checkout, report, with_mutants, sample, peers) for report in fresh]
         freeze()
         collapse()
-        first = [trial for plan in planned for trial in plan.first]
-        alone = [trial for plan in planned for trial in plan.survivors]
-        together = [_together(plan, many, alone) for plan in planned for many in _parts(plan.wrong)]
+        total = sum(len(plan.first) + len(list(_parts(plan.wrong))) + len(plan.survivors) for plan in planned)
         done = 0
-        # What the first trials tell (which test reaches which line) orders the tests of the later ones.
-        for trials in (first, together, alone):
-            for index, result in run_forked(
-                [task for task, _ in trials], jobs=jobs or usable_cores(), seconds=trial_timeout_s
-            ):
-                trials[index][1](result)
-                done += 1
-                progress(done, len(first) + len(together) + len(alone))
+        # A group after the other: what is proved is kept, also if the rest is interrupted.
+        for begin in range(0, len(planned), GROUP):
+            group = planned[begin : begin + GROUP]
+            first = [trial for plan in group for trial in plan.first]
+            alone = [trial for plan in group for trial in plan.survivors]
+            known = len(alone)
+            together = [_together(plan, many, alone) for plan in group for many in _parts(plan.wrong)]
+            # What the first trials tell (which test reaches which line) orders the tests of the later ones.
+            for trials in (first, together, alone):
+                total += len(trials) - known if trials is alone else 0
+                for index, result in run_forked(
+                    [task for task, _ in trials], jobs=jobs or usable_cores(), seconds=trial_timeout_s * slowdown()
+                ):
+                    trials[index][1](result)
+                    done += 1
+                    progress(done, total)
+            for report in fresh[begin : begin + GROUP]:
+                conclude(report)
+
+    def conclude(report: ProofReport) -> None:
+        if not peers and report.readable:
+            results.conclude(checkout, report, with_mutants, complete=sample is None)
+        if not report.shortfalls and report.kata in keys:
+            kept.write(checkout, keys[report.kata], report)
 
     if fresh:
         require_fork()
@@ -96,11 +111,6 @@ def verify(
         warm_up()  # here, so that no child has to
         with _scratch_folder():
             with_warm_pytest(checkout, prove)
-    for report in fresh:
-        if not peers and report.readable:
-            results.conclude(checkout, report, with_mutants, complete=sample is None)
-        if not report.shortfalls and report.kata in keys:
-            kept.write(checkout, keys[report.kata], report)
     return reports
 
 

@@ -65,7 +65,7 @@ def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
         if not archives and any(name.endswith(".py") for name in others):
             archives = " Make a folder for each student, and put that student's files into it."
         raise UserError(
-            f"{folder} should hold one folder for each submission, with katas/*.py in it; {content}.{archives}"
+            f"{folder} should hold one folder for each submission, with answers/*.py in it; {content}.{archives}"
         )
     return submissions, others
 

@@ -103,13 +103,13 @@ def _open_submission(folder: Path) -> int:
     try:
         return os.open(folder, OPEN_SUBMISSION)
     except FileNotFoundError as error:
-        raise UserError(f"There is no folder {folder}; give the one that holds katas/*.py.") from error
+        raise UserError(f"There is no folder {folder}; give the one that holds answers/*.py.") from error
     except NotADirectoryError as error:
         if folder.suffix == ".py":
             parent = folder.parent if folder.parent.name else folder.absolute().parent
             raise UserError(f"{folder} is a file; give the folder that holds it: {parent}") from error
         problem = "an archive: unpack it, and" if is_archive(folder.name) else "not a folder;"
-        raise UserError(f"{folder} is {problem} give the folder that holds katas/*.py.") from error
+        raise UserError(f"{folder} is {problem} give the folder that holds answers/*.py.") from error
     except OSError as error:
         raise UnreadableSubmission(str(Unreadable(str(folder), error))) from error
 
@@ -213,7 +213,7 @@ def _why_no_submission(folder: Path, kata_folder: KataFolder) -> str:
         return f"{folder} holds no kata.{''.join(hints[:3])}"
     for name in [*kata_folder.files, *kata_folder.katas_files]:
         if is_archive(name):
-            return f"{folder} holds {name!a}; unpack it, and give the folder that holds katas/*.py."
+            return f"{folder} holds {name!a}; unpack it, and give the folder that holds answers/*.py."
     for entry in _entries(kata_folder.handle):
         with suppress(OSError):
             if entry.name != "katas" and entry.is_dir(follow_symlinks=False):
@@ -224,4 +224,4 @@ def _why_no_submission(folder: Path, kata_folder: KataFolder) -> str:
         if kata_folder.katas_handle is not None
         else "it has neither a folder katas nor .py files of its own"
     )
-    return f"{folder} holds no kata: {where}. Give the folder that holds answers/*.py or katas/*.py."
+    return f"{folder} holds no kata: {where}. Give the folder that holds answers/*.py (or katas/*.py)."

@@ -15,6 +15,7 @@ from dojo.authoring.verify.mutants import mutants
 from dojo.authoring.verify.report import ProofReport, Survivor
 from dojo.cli import dev_tables
 from dojo.cli.main import main
+from dojo.core.catalog import load_catalog
 from dojo.tests.checkouts import EDGES, MISTAKES, PROBE, SOLUTION, TESTS, add_kata, in_child, make_checkout
 
 SMALL = SOLUTION[: SOLUTION.index("\n\ndef shift")]
@@ -337,6 +338,27 @@ def test_what_has_not_changed_is_not_proved_again(tmp_path):
     assert not any(report.proved_on for report in verified(checkout, again=True).values())
     checkout.reference("sound").write_text(SMALL + "\n")
     assert {kata for kata, report in verified(checkout).items() if report.proved_on} == {"explained"}
+
+
+def test_what_is_proved_is_kept_if_the_rest_is_interrupted(tmp_path, monkeypatch):
+    """After each group of katas: their proofs together take minutes."""
+    checkout = make_checkout(tmp_path)
+    add_small_katas(checkout)
+    katas = [kata.name for kata in load_catalog(checkout).katas]
+    monkeypatch.setattr(proof, "GROUP", katas.index("sound") + 1)
+
+    def run():
+        def progress(done, total):
+            assert done <= total
+            if list((checkout.state / "cache").glob("proof-*")):
+                raise KeyboardInterrupt
+
+        results.MIN_MISTAKES, results.MIN_ALTERNATIVES, proof.SEEDS = 2, 0, (7,)
+        with pytest.raises(KeyboardInterrupt):
+            proof.verify(checkout, [], jobs=2, progress=progress)
+
+    in_child(run, timeout_s=PROOF_TIMEOUT_S)
+    assert verified(checkout)["sound"].proved_on
 
 
 def test_too_few_alternatives_are_a_shortfall(tmp_path):

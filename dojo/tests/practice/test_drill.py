@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -682,6 +683,20 @@ def test_a_round_is_two_drills_and_a_hunt_of_different_katas(room, several):
     assert [part.kind for part in parts] == ["drill", "drill", "hunt"]
     assert [part.kata for part in parts] == ["bit", "dot", "jot"]
     assert sum(part.minutes for part in parts) == 60
+
+
+@pytest.mark.parametrize(("minutes", "chosen"), [(10, "bit"), (11, "dot")])
+def test_a_kata_much_longer_than_its_part_is_left_out(room, several, minutes, chosen):
+    """By more than five minutes; but not if all are, and a hunt may be in any."""
+    katas = [replace(several["bit"], minutes=minutes), several["dot"], several["jot"]]
+    catalog, log = replace(several, katas=tuple(katas)), SessionLog(room.checkout)
+
+    def first(kind, minutes):
+        [part] = rounds.plan_round(log, catalog, None, [rounds.PartPlan("", kind, "core", minutes)])
+        return part.kata
+
+    assert first("drill", 5.0) == chosen
+    assert first("drill", -1.0) == first("hunt", 5.0) == "bit"
 
 
 def test_the_round_of_a_role_names_its_katas_and_bugs(room, several):
