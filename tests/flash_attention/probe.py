@@ -70,7 +70,7 @@ def attention(name, rng, of, sizes=(7, 10, False), *, batch=(2,), dim=4, dtype=F
     tensors["lse"][..., :none], tensors["out"][..., :none, :] = -INF, 0.0
     tensors["grad"][..., :none, :] *= show == "none"
     for key in tensors.keys() & given.keys():
-        tensors[key] = torch.as_tensor(given.pop(key), dtype=tensors[key].dtype).expand_as(tensors[key]).clone()
+        tensors[key].copy_(torch.as_tensor(given.pop(key)))
     options = {"causal": causal, "block_q": 2, "block_k": 3} | given
     given = [tensors[key] for key in (tensors if of == BACKWARD else "qkv")]
     return Case(f"{of}: {name} {show}", of=of, given=given, options=options, show=show, none=none)
